@@ -1,0 +1,23 @@
+/* status.h - status codes, and the sentence that goes with the last failure of a thread.
+ *
+ * The function that first turns an errno, a peer's answer or a bad input into a status says so
+ * with status_fail(); its callers pass the status on. */
+#ifndef CORE_STATUS_H
+#define CORE_STATUS_H
+
+#include <mobula.h>
+
+/* Keeps the sentence for mob_last_error() and returns @status. "%m" works. */
+mob_status status_fail(mob_status status, const char *format, ...)
+    __attribute__((format(printf, 2, 3), cold));
+
+/* The status that fits an errno value: ENOMEM -> MOB_ERR_NOMEM, ... else MOB_ERR_SYSTEM. */
+mob_status status_from_errno(int err);
+
+/* An assertion that stays on in every build, for our own mistakes only: never for input. */
+#define MOB_ASSERT(cond)                                                                   \
+    ((cond) ? (void)0 : status_assert_failed(#cond, __FILE__, __LINE__))
+void status_assert_failed(const char *cond, const char *file, int line)
+    __attribute__((noreturn, cold));
+
+#endif

@@ -1,0 +1,97 @@
+#include "core/status.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ERROR_TEXT_BYTES = 2048 };
+
+static _Thread_local char last_error[ERROR_TEXT_BYTES];
+
+const char *mob_status_name(mob_status status)
+{
+    switch (status) {
+#define NAME(name, value, text)                                                            \
+    case MOB_##name:                                                                       \
+        return "MOB_" #name;
+        MOB_STATUS_MAP(NAME)
+#undef NAME
+    }
+    return "MOB_ERR_?";
+}
+
+const char *mob_status_text(mob_status status)
+{
+    switch (status) {
+#define TEXT(name, value, text)                                                            \
+    case MOB_##name:                                                                       \
+        return text;
+        MOB_STATUS_MAP(TEXT)
+#undef TEXT
+    }
+    return "unknown status";
+}
+
+const char *mob_last_error(void)
+{
+    return last_error;
+}
+
+mob_status status_fail(mob_status status, const char *format, ...)
+{
+    char text[ERROR_TEXT_BYTES]; /* the arguments may contain the last error itself */
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    memcpy(last_error, text, sizeof text);
+    return status;
+}
+
+mob_status status_from_errno(int err)
+{
+    switch (err) {
+    case 0:
+        return MOB_OK;
+    case ENOMEM:
+    case ENOSPC:
+        return MOB_ERR_NOMEM;
+    case EINVAL:
+        return MOB_ERR_INVALID;
+    case ENOENT:
+        return MOB_ERR_NOT_FOUND;
+    case EEXIST:
+    case EADDRINUSE:
+        return MOB_ERR_EXISTS;
+    case ETIMEDOUT:
+        return MOB_ERR_TIMEOUT;
+    case ENOSYS:
+    case EOPNOTSUPP:
+        return MOB_ERR_UNSUPPORTED;
+    case EPIPE:
+    case ECONNRESET:
+        return MOB_ERR_PEER_LOST;
+    default:
+        return MOB_ERR_SYSTEM;
+    }
+}
+
+void status_assert_failed(const char *cond, const char *file, int line)
+{
+    fprintf(stderr, "mobula: internal error in pid %d: %s (%s:%d)\n", (int)getpid(), cond,
+            file, line);
+    abort();
+}
+
+void mob_check(mob_status status, const char *call, const char *file, int line)
+{
+    if (status == MOB_OK) {
+        return;
+    }
+    fprintf(stderr, "%s:%d: %s: %s: %s\n", file, line, call, mob_status_name(status),
+            last_error[0] ? last_error : mob_status_text(status));
+    exit(1);
+}

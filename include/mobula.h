@@ -1,0 +1,388 @@
+/* mobula.h - tasks on any CPU of any machine, results in shared memory.
+ *
+ * A driver calls mob_init(), submits registered functions as tasks, passes the ids that
+ * mob_submit() and mob_put() give as arguments of other tasks, and reads results with mob_get().
+ * Tasks run in workers. A worker is the driver's own executable, started again by the node:
+ * in a worker mob_init() runs tasks and never returns, so whatever main() does before
+ * mob_init() is done once in every worker too (mob_is_worker() tells).
+ *
+ * Guarantees
+ *   - A task runs at least once; the result of one attempt only is ever seen. A task that has
+ *     effects outside its results may show them twice after a death.
+ *   - Objects are immutable once sealed. Views are read-only: a stray write through one faults
+ *     in the process that made it.
+ *   - Nothing hangs: every wait ends in a value, an error or its time limit.
+ *
+ * Conventions
+ *   - Functions return MOB_OK (0) or a negative mob_status. Outputs come last and are untouched
+ *     on failure. Sizes are bytes, times nanoseconds.
+ *   - mob_last_error() gives the calling thread's last failure as one sentence.
+ *   - Unless said otherwise a function may be called by many threads on one handle at once, may
+ *     not be called from a signal handler, and may not be called in a fork()ed child, where it
+ *     returns MOB_ERR_FORKED.
+ *
+ * Compiles as C11, C17 and C++11. Behind every macro stands a function.
+ */
+#ifndef MOBULA_H
+#define MOBULA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MOB_VERSION_MAJOR 0
+#define MOB_VERSION_MINOR 1
+#define MOB_VERSION_PATCH 0
+
+#define MOB_API __attribute__((visibility("default")))
+#define MOB_MUST_CHECK __attribute__((warn_unused_result))
+
+/* ---- status ------------------------------------------------------------------------------ */
+
+/* name, value, text. Grouped by the largest thing that is damaged. */
+#define MOB_STATUS_MAP(X)                                                                  \
+    X(OK, 0, "success")                                                                    \
+    /* this call */                                                                        \
+    X(ERR_INVALID, -1, "invalid argument")                                                 \
+    X(ERR_SIZE, -2, "size differs from the object's size")                                 \
+    X(ERR_TIMEOUT, -3, "time limit reached")                                               \
+    X(ERR_FULL, -4, "a bounded table or queue is full")                                    \
+    X(ERR_NOMEM, -5, "not enough memory")                                                  \
+    X(ERR_NOT_FOUND, -6, "no such thing")                                                  \
+    X(ERR_RELEASED, -7, "the id was released, or never existed")                           \
+    X(ERR_EXISTS, -8, "exists already")                                                    \
+    X(ERR_STATE, -9, "not allowed in this state")                                          \
+    X(ERR_FORKED, -10, "called in a fork()ed child, which has no part in the job")         \
+    X(ERR_UNSUPPORTED, -11, "not supported by this system")                                \
+    X(ERR_SYSTEM, -12, "a system call failed")                                             \
+    /* this task or object */                                                              \
+    X(ERR_NO_FUNCTION, -20, "no function of that name is registered")                      \
+    X(ERR_TASK_FAILED, -21, "the task returned an error")                                  \
+    X(ERR_TASK_DIED, -22, "the task's worker died")                                        \
+    X(ERR_CANCELLED, -23, "the task was cancelled")                                        \
+    X(ERR_LOST, -24, "the object was lost and cannot be made again")                       \
+    X(ERR_ARG_FAILED, -25, "an argument of the task failed")                               \
+    /* this job */                                                                         \
+    X(ERR_CORRUPT, -30, "the job's shared memory is corrupt")                              \
+    X(ERR_JOB_FAILED, -31, "the job's workers cannot start")                               \
+    X(ERR_CLOSED, -32, "shut down already")                                                \
+    /* this node or cluster */                                                             \
+    X(ERR_NODE_LOST, -40, "the node's daemon is gone")                                     \
+    X(ERR_NO_NODE, -41, "no node is running there")                                        \
+    X(ERR_KEY, -42, "the cluster key is wrong or missing")                                 \
+    X(ERR_VERSION, -43, "versions of mobula differ")                                       \
+    X(ERR_PROTOCOL, -44, "a peer sent something malformed")                                \
+    X(ERR_PEER_LOST, -45, "the connection to a peer was lost")
+
+typedef enum mob_status {
+#define MOB_STATUS_ENUM(name, value, text) MOB_##name = value,
+    MOB_STATUS_MAP(MOB_STATUS_ENUM)
+#undef MOB_STATUS_ENUM
+} mob_status;
+
+/* The name of a status ("MOB_ERR_FULL") and what it means. Static text, never NULL; an unknown
+ * status has the name "MOB_ERR_?". Async-signal-safe. */
+MOB_API const char *mob_status_name(mob_status status);
+MOB_API const char *mob_status_text(mob_status status);
+
+/* What went wrong in this thread's last failed call, with names, ids and numbers; "" if none
+ * failed. The text is the thread's own and lasts until its next failing call. */
+MOB_API const char *mob_last_error(void);
+
+/* ---- handles and ids --------------------------------------------------------------------- */
+
+struct mob;      /* a process's part in a job */
+struct mob_task; /* the task that is running; valid only inside its function */
+
+/* The id of an object: bytes that exist or will. A value: copy it freely; the copies together
+ * are one hold, dropped by one mob_release(). */
+typedef struct mob_ref {
+    uint64_t hi, lo;
+} mob_ref;
+
+#define MOB_FOREVER UINT64_MAX /* as a time limit: no limit */
+#define MOB_ARGS_MAX 16        /* arguments of one task */
+#define MOB_RETURNS_MAX 8      /* results of one task */
+#define MOB_NAME_MAX 55        /* bytes in the name of a function or a task */
+
+typedef mob_status (*mob_fn)(struct mob_task *task);
+
+/* ---- init and shutdown ------------------------------------------------------------------- */
+
+struct mob_config {
+    size_t struct_size;       /* sizeof (struct mob_config) */
+    const char *address;      /* HOST:PORT, a node's folder, or NULL: MOBULA_ADDRESS, then the
+                                 node running on this machine, else an embedded node */
+    unsigned num_cpus;        /* of an embedded node; 0: what affinity and cgroup allow */
+    uint64_t store_bytes;     /* of an embedded node; 0: 30 % of the memory it may use */
+    const char *job_name;     /* shown by `mobula status`; NULL: the program's name */
+    int no_log_forward;       /* 1: the workers' output does not come to this terminal */
+};
+
+/* Joins a node or starts an embedded one, and makes a job there. In a worker this function runs
+ * tasks and never returns.
+ * @config: NULL, or a config whose struct_size is set.
+ * @ret: the handle; the caller ends it with mob_shutdown().
+ * Returns MOB_OK, MOB_ERR_NO_NODE, MOB_ERR_VERSION, MOB_ERR_KEY, MOB_ERR_NOMEM,
+ * MOB_ERR_UNSUPPORTED, MOB_ERR_SYSTEM, MOB_ERR_INVALID. */
+MOB_API MOB_MUST_CHECK mob_status mob_init(const struct mob_config *config, struct mob **ret);
+
+/* Ends the job: cancels what has not run, waits for the lines that finished tasks wrote, lets
+ * workers go, and frees the handle. An embedded node ends too. Views and ids of the handle are
+ * invalid afterwards. No other thread may use the handle meanwhile. NULL is allowed. */
+MOB_API void mob_shutdown(struct mob *mob);
+
+/* 1 in a worker, 0 in a driver; may be called before mob_init(). */
+MOB_API int mob_is_worker(void);
+
+/* ---- functions --------------------------------------------------------------------------- */
+
+/* Makes @fn known under @name in this process. Every process of the job must register the same
+ * names; MOB_REGISTER does it before main(). Registering the same pair again is fine.
+ * Returns MOB_OK, MOB_ERR_EXISTS (another function has the name), MOB_ERR_INVALID (empty or
+ * over MOB_NAME_MAX bytes), MOB_ERR_FULL. Must not run at the same time as mob_submit(). */
+MOB_API mob_status mob_register(const char *name, mob_fn fn);
+
+/* As mob_register(), for constructors: a failure is kept and returned by mob_init(). */
+MOB_API void mob_register_early(const char *name, mob_fn fn);
+
+#define MOB_REGISTER(fn) MOB_REGISTER_AS(fn, #fn)
+#define MOB_REGISTER_AS(fn, name)                                                          \
+    __attribute__((constructor, used)) static void mob_register_##fn(void)                 \
+    {                                                                                      \
+        mob_register_early(name, fn);                                                      \
+    }                                                                                      \
+    struct mob /* takes the semicolon */
+
+/* ---- submitting -------------------------------------------------------------------------- */
+
+/* One argument: @size bytes at @data if data is not NULL or size is 0 and ref.hi is 0, else
+ * the object @ref. */
+struct mob_arg {
+    const void *data;
+    size_t size;
+    mob_ref ref;
+};
+
+struct mob_args {
+    size_t count; /* at most MOB_ARGS_MAX */
+    const struct mob_arg *args;
+};
+
+struct mob_options {
+    size_t struct_size;  /* sizeof (struct mob_options) */
+    const char *name;    /* shown in messages and tools; NULL: the function's name */
+    double num_cpus;     /* 0 means 1; use MOB_NO_CPU for none. Steps of 0.0001. */
+    int max_retries;     /* after a worker's death; MOB_RETRIES_DEFAULT: 3 */
+    int retry_on_error;  /* 1: the same number of retries if the task returns an error */
+    unsigned returns;    /* results, 1 to MOB_RETURNS_MAX; 0 means 1 */
+    int no_wait;         /* 1: MOB_ERR_FULL at once instead of waiting for room */
+};
+
+#define MOB_NO_CPU (-1.0)
+#define MOB_RETRIES_DEFAULT (-1)
+#define MOB_OPTIONS_INIT                                                                   \
+    {                                                                                      \
+        sizeof(struct mob_options), NULL, 0, MOB_RETRIES_DEFAULT, 0, 0, 0                  \
+    }
+
+/* Runs @fn as a task when its arguments are there and a CPU is free.
+ * @args: copied before this returns. Objects given by id are held until the task and all tasks
+ *        it submitted are done, even if the caller releases them at once.
+ * @options: NULL, or options made with MOB_OPTIONS_INIT.
+ * @ret: one id for each result (options->returns); the caller holds them: mob_release() each.
+ *       In a task, ids not released or returned are released when the task returns.
+ * Waits while the job's tables are full; inside a task returns MOB_ERR_FULL instead.
+ * Returns MOB_OK, MOB_ERR_NO_FUNCTION, MOB_ERR_INVALID, MOB_ERR_RELEASED, MOB_ERR_FULL,
+ * MOB_ERR_NOMEM, MOB_ERR_NODE_LOST, MOB_ERR_JOB_FAILED, MOB_ERR_CORRUPT, MOB_ERR_FORKED. */
+MOB_API MOB_MUST_CHECK mob_status mob_submit(struct mob *mob, mob_fn fn, struct mob_args args,
+                                             const struct mob_options *options, mob_ref *ret);
+
+/* The same by the name that the function was registered under. */
+MOB_API MOB_MUST_CHECK mob_status mob_submit_name(struct mob *mob, const char *name,
+                                                  struct mob_args args,
+                                                  const struct mob_options *options,
+                                                  mob_ref *ret);
+
+/* ---- results ----------------------------------------------------------------------------- */
+
+/* A pinned, read-only view of an object's bytes, 8-byte aligned and 64-byte aligned if the
+ * object is larger than 128 bytes. */
+struct mob_view {
+    const void *data;
+    size_t size;
+    uint64_t pin; /* the library's */
+};
+
+/* Waits until @ref is there and gives its bytes without copying them.
+ * @timeout_ns: 0 looks once, MOB_FOREVER has no limit.
+ * @ret: to be given back with mob_view_release(); the bytes stay valid until then, even if the
+ *       id is released.
+ * Inside a task, a waiting get runs the awaited task itself if it has not started, and else
+ * lends its CPU to other tasks.
+ * Returns MOB_OK; MOB_ERR_TIMEOUT; the task's failure (MOB_ERR_TASK_FAILED, TASK_DIED,
+ * CANCELLED, ARG_FAILED, NO_FUNCTION: mob_failure() has the message); MOB_ERR_RELEASED;
+ * MOB_ERR_LOST; MOB_ERR_FULL (this thread holds too many views); MOB_ERR_NODE_LOST;
+ * MOB_ERR_JOB_FAILED; MOB_ERR_CORRUPT; MOB_ERR_FORKED. */
+MOB_API MOB_MUST_CHECK mob_status mob_get(struct mob *mob, mob_ref ref, uint64_t timeout_ns,
+                                          struct mob_view *ret);
+
+/* Gives a view back. Any thread of the process that got it may do so. NULL is allowed; the view
+ * is cleared, so that a second call does nothing. */
+MOB_API void mob_view_release(struct mob *mob, struct mob_view *view);
+
+/* Waits as mob_get() does and copies the bytes out.
+ * @dst, @size: the object must have exactly @size bytes, else MOB_ERR_SIZE. */
+MOB_API MOB_MUST_CHECK mob_status mob_get_copy(struct mob *mob, mob_ref ref, void *dst,
+                                               size_t size, uint64_t timeout_ns);
+
+/* Waits as mob_get() does and gives the size alone. */
+MOB_API MOB_MUST_CHECK mob_status mob_get_size(struct mob *mob, mob_ref ref,
+                                               uint64_t timeout_ns, size_t *ret);
+
+/* Waits until @want of @count ids are there (a failed one counts), or the time limit.
+ * @ready: one byte per id, set to 1 or 0; set on MOB_ERR_TIMEOUT too.
+ * @ret_ready: how many are ready; may be NULL. */
+MOB_API MOB_MUST_CHECK mob_status mob_wait(struct mob *mob, const mob_ref *refs, size_t count,
+                                           size_t want, uint64_t timeout_ns,
+                                           unsigned char *ready, size_t *ret_ready);
+
+/* Drops the caller's hold. The bytes go when no task needs them and no view pins them. An id
+ * that is unknown or was released already is ignored. */
+MOB_API void mob_release(struct mob *mob, mob_ref ref);
+
+/* Why @ref failed: node, pid, signal or error, and what the task said, as one or more lines.
+ * Copies at most @size bytes with the ending NUL; "" if it has not failed. */
+MOB_API mob_status mob_failure(struct mob *mob, mob_ref ref, char *text, size_t size);
+
+/* Asks that the task of @ref not run. One that has not started fails with MOB_ERR_CANCELLED;
+ * one that runs sees mob_task_cancelled(). Best effort; MOB_OK even if it came too late. */
+MOB_API mob_status mob_cancel(struct mob *mob, mob_ref ref);
+
+/* ---- objects without a task -------------------------------------------------------------- */
+
+/* Copies @size bytes into a new object. Waits as mob_submit() does while the store is full, up
+ * to @timeout_ns. Returns MOB_OK, MOB_ERR_NOMEM, MOB_ERR_FULL, MOB_ERR_NODE_LOST, ... */
+MOB_API MOB_MUST_CHECK mob_status mob_put(struct mob *mob, const void *data, size_t size,
+                                          uint64_t timeout_ns, mob_ref *ret);
+
+/* Makes an object to be written in place: fill @ret_data, then mob_seal(); or mob_abort().
+ * The object's bytes are not cleared first. A task may not wait for it until it is sealed. */
+MOB_API MOB_MUST_CHECK mob_status mob_create(struct mob *mob, size_t size, uint64_t timeout_ns,
+                                             mob_ref *ret, void **ret_data);
+MOB_API MOB_MUST_CHECK mob_status mob_seal(struct mob *mob, mob_ref ref);
+MOB_API void mob_abort(struct mob *mob, mob_ref ref);
+
+/* ---- inside a task ----------------------------------------------------------------------- */
+
+/* The job's handle, for nested submits and gets. */
+MOB_API struct mob *mob_task_mob(struct mob_task *task);
+
+MOB_API size_t mob_arg_count(const struct mob_task *task);
+MOB_API size_t mob_return_count(const struct mob_task *task);
+
+/* Argument @index, read-only, pinned until the task returns; 8-byte aligned, and 64-byte
+ * aligned if given by id and larger than 128 bytes.
+ * Returns MOB_OK or MOB_ERR_INVALID (no such argument). */
+MOB_API MOB_MUST_CHECK mob_status mob_arg(struct mob_task *task, size_t index,
+                                          const void **ret_data, size_t *ret_size);
+
+/* Copies argument @index, which must have exactly @size bytes. */
+MOB_API MOB_MUST_CHECK mob_status mob_arg_copy(struct mob_task *task, size_t index, void *dst,
+                                               size_t size);
+
+/* Result @index: written in place (the room is the result's own, 64-byte aligned if larger
+ * than 128 bytes, sealed when the task returns MOB_OK), copied, or another object's bytes.
+ * A result not given is empty (0 bytes); given twice is MOB_ERR_STATE.
+ * mob_return_ref() takes an id that the task submitted or put, or was given as an argument. */
+MOB_API MOB_MUST_CHECK mob_status mob_return_place(struct mob_task *task, size_t index,
+                                                   size_t size, void **ret_data);
+MOB_API MOB_MUST_CHECK mob_status mob_return_copy(struct mob_task *task, size_t index,
+                                                  const void *data, size_t size);
+MOB_API MOB_MUST_CHECK mob_status mob_return_ref(struct mob_task *task, size_t index,
+                                                 mob_ref ref);
+
+/* Says why the task fails; returns MOB_ERR_TASK_FAILED, so that a task can end with
+ * `return mob_fail(task, "row %d is singular", row);`. */
+MOB_API mob_status mob_fail(struct mob_task *task, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* 1 once somebody cancelled the task. */
+MOB_API int mob_task_cancelled(const struct mob_task *task);
+
+/* ---- looking around ---------------------------------------------------------------------- */
+
+struct mob_info {
+    size_t struct_size;    /* set by the caller */
+    uint64_t node_id;      /* this node's incarnation */
+    uint32_t job;          /* the job's number on this node */
+    uint32_t num_cpus;     /* of this node */
+    uint64_t store_bytes;  /* of this node: the limit, and what is used of it */
+    uint64_t store_used_bytes;
+    uint32_t nodes;        /* alive in the cluster */
+    uint32_t workers;      /* of this job on this node */
+    int embedded;          /* 1: the node ends with this program */
+};
+MOB_API mob_status mob_get_info(struct mob *mob, struct mob_info *info);
+
+/* ---- macros ------------------------------------------------------------------------------ */
+
+/* In a task or a function that returns mob_status: returns what fails. */
+#define MOB_TRY(call)                                                                      \
+    do {                                                                                   \
+        mob_status mob_try_ = (call);                                                      \
+        if (mob_try_ != MOB_OK) {                                                          \
+            return mob_try_;                                                               \
+        }                                                                                  \
+    } while (0)
+
+/* In main: prints what failed, where and why, and exits with status 1. */
+#define MOB_CHECK(call) mob_check((call), #call, __FILE__, __LINE__)
+MOB_API void mob_check(mob_status status, const char *call, const char *file, int line);
+
+static inline struct mob_arg mob_arg_ref(mob_ref ref)
+{
+    struct mob_arg arg = {NULL, 0, ref};
+    return arg;
+}
+
+static inline struct mob_arg mob_arg_bytes(const void *data, size_t size)
+{
+    struct mob_arg arg = {data, size, {0, 0}};
+    return arg;
+}
+
+#define MOB_REF(ref) mob_arg_ref(ref)
+#define MOB_BYTES(data, size) mob_arg_bytes((data), (size))
+
+#ifdef __cplusplus
+} /* extern "C" */
+
+#include <initializer_list>
+
+template <class T> inline struct mob_arg mob_arg_value(const T &value)
+{
+    return mob_arg_bytes(&value, sizeof(T));
+}
+/* The list and the values live until the end of the full expression: the call to mob_submit. */
+inline struct mob_args mob_args_list(std::initializer_list<struct mob_arg> list)
+{
+    struct mob_args args = {list.size(), list.begin()};
+    return args;
+}
+#define MOB_VALUE(x) mob_arg_value(x)
+#define MOB_ARGS(...) mob_args_list({__VA_ARGS__})
+#define MOB_NO_ARGS mob_args_list({})
+#else
+/* A copy of @x that lives until the end of the block. */
+#define MOB_VALUE(x) mob_arg_bytes((__typeof__(x)[1]){(x)}, sizeof(x))
+#define MOB_ARGS(...)                                                                      \
+    ((struct mob_args){sizeof((struct mob_arg[]){__VA_ARGS__}) / sizeof(struct mob_arg),   \
+                       (struct mob_arg[]){__VA_ARGS__}})
+#define MOB_NO_ARGS ((struct mob_args){0, NULL})
+#endif
+
+#endif /* MOBULA_H */
