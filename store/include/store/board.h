@@ -1,0 +1,197 @@
+/* board.h - the board: a job's shared memory on one node, as a table of contents.
+ *
+ * One sparse segment, reserved at its maximum and committed ahead by the daemon: records, a ready
+ * queue for each class, the processes, their ledgers, the segments, the names. Everything is at
+ * an offset that is fixed by the layout version; nothing is a pointer.
+ *
+ * Owns: the mapping. Threads: the view is constant after board_map(); the memory is shared. */
+#ifndef STORE_BOARD_H
+#define STORE_BOARD_H
+
+#include <mobula.h>
+#include <stddef.h>
+
+#include "core/limits.h"
+#include "store/queue.h"
+#include "store/record.h"
+
+#define BOARD_MAGIC 0x31616c75626f6dull /* "mobula1" */
+#define BOARD_LAYOUT 1u
+
+#define BOARD_RECORDS_MAX (1u << 22)
+#define BOARD_BLOCK 64u /* records in a block: one word of bitmap */
+#define BOARD_BLOCKS_MAX (BOARD_RECORDS_MAX / BOARD_BLOCK)
+#define BOARD_COMMIT_STEP 4096u /* records that the daemon commits at a time: 1.5 MiB */
+#define BOARD_QUEUE_ORDER 20u   /* 2^20 tasks ready in one class */
+#define BOARD_RING_ORDER 10u    /* freed places on their way to an arena's owner */
+#define BOARD_NAMES_MAX 1024u
+#define BOARD_SEGMENTS_MAX 8192u
+#define BOARD_LEDGERS_MAX 512u
+#define BOARD_PINS                                                                       \
+    62u /* views that one ledger can hold; a thread may lease several ledgers */
+
+#define DAEMON 0u /* the daemon's index among the processes */
+#define UNHINTED                                                                         \
+    0xffffu /* as holder of a QUEUED record: its queue was full, the daemon pushes it */
+
+/* Reasons for which a client wakes the daemon; bits of board_header.notice. */
+#define NOTICE_ALERT 1u   /* ready tasks and no idle worker */
+#define NOTICE_RECORDS 2u /* few committed records are left */
+#define NOTICE_RESCAN                                                                    \
+    4u /* records wait for the daemon: a queue or ring was full, a view pins */
+#define NOTICE_LENT 8u    /* a worker waits inside a task */
+#define NOTICE_PLACES 16u /* places were freed that belong to the daemon */
+
+struct board_header {
+    at_u64 magic; /* daemon, last */
+    at_u32 layout;
+    at_u32 job;
+    at_u64 node;
+    at_u32 committed; /* daemon: records that exist */
+    at_u32 failed;    /* daemon: a mob_status that ends the job, or 0 */
+    at_u32 ledgers;   /* anyone: ledgers ever leased, so that scans stay short */
+    at_u32 blocks;    /* anyone: blocks ever leased, likewise */
+    at_u32 notice __attribute__((aligned(CACHE_LINE))); /* anyone sets; daemon clears */
+    at_u32
+        revoked; /* daemon: counts segments taken back; a client that sees it change unmaps */
+    at_u32 event __attribute__((
+        aligned(CACHE_LINE))); /* sealers bump; multi-waiters sleep on it */
+};
+
+enum proc_state {
+    PROC_NONE,
+    PROC_STARTING, /* a worker before mob_init() */
+    PROC_IDLE,
+    PROC_BUSY,
+    PROC_LENT, /* waits inside a task; its slot serves others */
+    PROC_DRIVER,
+    PROC_DAEMON,
+    PROC_DEAD
+};
+
+#define RUN_NONE 0u /* proc.run: may claim nothing; else the class + 1 */
+#define RUN_EXIT UINT32_MAX
+
+struct proc {
+    at_u32 wake;  /* waker bumps; the process sleeps on it */
+    at_u32 run;   /* daemon: the class that it may claim from */
+    at_u32 state; /* the process itself, for people and for lending */
+    at_u32 pid;   /* daemon */
+    at_u64 task;  /* the process: link of the task that it runs, for people */
+    at_u64 done;  /* the process: tasks finished, for people */
+    at_u32
+        revoked_seen; /* the process: board_header.revoked up to which it has unmapped */
+    at_u32 pad[5];
+    struct queue ring __attribute__((aligned(CACHE_LINE))); /* its freed places */
+} __attribute__((aligned(CACHE_LINE)));
+
+struct klass { /* one class of demand */
+    struct queue ready;
+    at_u64 parked[PROCS_MAX / 64]
+        __attribute__((aligned(CACHE_LINE))); /* workers asleep */
+    at_u32 alert;  /* daemon arms; a submitter that finds no idle worker takes it */
+    at_u32 demand; /* daemon: CPU units; 0 with `used` 0: free */
+    at_u32 used;   /* 1 once the class exists */
+    at_u32 room;   /* submitters that wait for room sleep on it; poppers bump it */
+    at_u32 room_waiters;
+} __attribute__((aligned(CACHE_LINE)));
+
+/* A thread's pins. One writer, the thread that leased it; anyone who frees reads it. */
+struct ledger {
+    at_u32 owner;           /* process + 1, or 0: free */
+    at_u32 high;            /* pins in use are below */
+    at_u64 finishing;       /* the record that its thread seals or closes right now */
+    at_u64 pin[BOARD_PINS]; /* link of a record, or LINK_NONE */
+} __attribute__((aligned(CACHE_LINE)));
+_Static_assert(sizeof(struct ledger) == 512, "eight cache lines");
+
+#define NAME_FREE 0u
+#define NAME_CLAIMED(process) (2u + (process))
+#define NAME_READY 1u
+struct name {
+    at_u32 state;
+    uint32_t hash;
+    char text[MOB_NAME_MAX + 1];
+};
+_Static_assert(sizeof(struct name) == 64, "one cache line");
+
+/* Segment word, written by the daemon: used:1 | revoked:1 | owner:16 | size in pages:40. */
+#define SEGMENT_USED (1ull << 63)
+#define SEGMENT_REVOKED (1ull << 62)
+static inline uint32_t segment_owner(uint64_t word)
+{
+    return (uint32_t)(word >> 40) & 0xffff;
+}
+
+struct board {
+    struct board_header *header;
+    struct proc *procs;
+    struct klass *classes;
+    struct ledger *ledgers;
+    struct name *names;
+    at_u64 *segments;
+    at_u32 *block_owner;    /* process + 1, or 0: free */
+    at_u64 *block_returned; /* hint: records of the block that others made FREE */
+    at_u64 *ring_cells;
+    at_u64 *ready_cells;
+    struct record *records;
+    const struct record
+        *records_ro; /* the same, mapped read-only: what views point into */
+    void *base;
+    const void *base_ro;
+    int fd;   /* of the daemon's; -1 elsewhere */
+    int bell; /* eventfd that wakes the daemon; -1 in the daemon itself */
+};
+
+/* Makes a board with its fixed part and the first records committed. The daemon's call.
+ * @ret_bytes: what is committed. */
+mob_status board_create(uint64_t node, uint32_t job, struct board *ret,
+                        uint64_t *ret_bytes);
+
+/* Commits the next BOARD_COMMIT_STEP records. The daemon's call, after it found the memory.
+ * MOB_ERR_FULL at the maximum. */
+mob_status board_commit_more(struct board *b);
+
+/* Maps a board that the daemon sent and checks that it is one. Takes no ownership of @fd. */
+mob_status board_map(int fd, struct board *ret);
+void board_unmap(struct board *b);
+
+/* Bytes of address space; bytes of its fixed part. */
+size_t board_bytes(void);
+size_t board_fixed_bytes(void);
+
+/* The record, or NULL if there is none of that index: indices in shared memory are input. */
+static inline struct record *board_record(const struct board *b, uint32_t index)
+{
+    return index < at_load(&b->header->committed, AT_RELAXED) ? &b->records[index] : NULL;
+}
+static inline uint32_t board_index(const struct board *b, const struct record *r)
+{
+    return (uint32_t)(r - b->records);
+}
+
+static inline struct queue_view board_ready(const struct board *b, uint32_t class)
+{
+    return (struct queue_view){&b->classes[class].ready,
+                               b->ready_cells + ((size_t) class << BOARD_QUEUE_ORDER),
+                               BOARD_QUEUE_ORDER};
+}
+static inline struct queue_view board_ring(const struct board *b, uint32_t process)
+{
+    return (struct queue_view){&b->procs[process].ring,
+                               b->ring_cells + ((size_t)process << BOARD_RING_ORDER),
+                               BOARD_RING_ORDER};
+}
+
+/* Sets a notice for the daemon and rings its bell if it was not rung yet. The only system call
+ * that a client makes for the daemon's sake. A process that dies in between is made good by the
+ * daemon, which looks at the notices after each death. */
+void board_notice(struct board *b, uint32_t bits);
+
+/* Finds or adds a name. Any process. MOB_ERR_FULL, MOB_ERR_INVALID. */
+mob_status board_name(struct board *b, uint32_t process, const char *text, uint16_t *ret);
+
+/* The text of a name into @buf of MOB_NAME_MAX + 1 bytes; "?" if there is none. */
+void board_name_text(const struct board *b, uint32_t id, char *buf);
+
+#endif

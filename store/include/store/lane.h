@@ -1,0 +1,125 @@
+/* lane.h - what one thread keeps for itself of a board: free records, records on their way to be
+ * freed, and a ledger of pins.
+ *
+ * A lane is private memory; the blocks and ledgers that it leased are marked with its process on
+ * the board, so that the daemon can take them back. One thread at a time uses a lane. */
+#ifndef STORE_LANE_H
+#define STORE_LANE_H
+
+#include "store/board.h"
+
+#define LANE_LIMBO                                                                       \
+    64u /* records freed together, so that one scan of the ledgers serves all */
+#define LANE_LEDGERS 16u /* one thread's: about a thousand views at once */
+
+/* Frees the bytes of an arena's place. Called only for places in segments of this process. */
+typedef void (*lane_free_place)(void *arg, uint32_t segment, uint64_t offset);
+
+struct lane_block {
+    uint32_t block;
+    uint64_t avail; /* records that may be handed out */
+};
+
+struct lane {
+    struct board *board;
+    uint32_t self; /* the process */
+    lane_free_place free_place;
+    void *free_place_arg;
+
+    struct lane_block *blocks; /* the leased blocks */
+    uint32_t blocks_count, blocks_room;
+    uint32_t current;     /* the block that serves */
+    uint32_t *block_slot; /* per block of the board: its place in `blocks` + 1, or 0 */
+
+    uint32_t limbo[LANE_LIMBO *
+                   2]; /* DEAD records that views may still pin; the second half is
+                                       for what freeing the first adds */
+    uint32_t limbo_count;
+
+    struct ledger *ledgers[LANE_LEDGERS];
+    uint64_t pins_used
+        [LANE_LEDGERS]; /* bitmaps; a pin given back by another thread stays set */
+    uint32_t ledgers_count;
+
+    bool reclaiming; /* inside lane_reclaim(): freeing one record may free others */
+    uint64_t scans;  /* a count, for tests */
+};
+
+/* @process: this process's index on the board.
+ * MOB_ERR_NOMEM, MOB_ERR_FULL (no ledger is free: too many threads). */
+mob_status lane_init(struct lane *l, struct board *b, uint32_t process,
+                     lane_free_place free_place, void *arg);
+/* Gives blocks and ledgers back. Records in use stay in use; the daemon looks after them. */
+void lane_fini(struct lane *l);
+
+/* A FREE record of an own block; the caller fills it and moves it on. Its generation is
+ * lane_gen(). MOB_ERR_FULL: the daemon has to commit more, or the table is at its maximum. */
+mob_status lane_record(struct lane *l, struct record **ret);
+/* Takes a record back that was handed out and never left FREE or CREATING. */
+void lane_unrecord(struct lane *l, struct record *r);
+static inline uint32_t lane_gen(const struct record *r)
+{
+    uint32_t gen = state_gen(at_load(&r->state, AT_RELAXED));
+    return gen ? gen : 1;
+}
+
+/* ---- lifetime (store/README.md, "Who keeps what alive") -------------------------------------- */
+
+/* The record that a link names if that generation of it still exists, else NULL. */
+static inline struct record *lane_find(const struct lane *l, uint64_t link,
+                                       uint64_t *ret_state)
+{
+    struct record *r = board_record(l->board, link_index(link));
+    if (!r) {
+        return NULL;
+    }
+    *ret_state = at_load(&r->state, AT_SEQ_CST);
+    return state_gen(*ret_state) == link_gen(link) ? r : NULL;
+}
+
+/* One more use. MOB_ERR_RELEASED if nothing keeps the record alive any more. */
+mob_status lane_use(struct lane *l, uint64_t link);
+/* One use less; frees the record if nothing keeps it. Ignores a link that is gone. */
+void lane_unuse(struct lane *l, uint64_t link);
+/* Drops the handle of one result. Ignores what is gone or was dropped. */
+void lane_drop(struct lane *l, uint64_t link);
+/* Frees a CLOSED record that nothing keeps. Whoever finds that state calls it; one wins. */
+void lane_try_free(struct lane *l, struct record *r, uint32_t gen);
+
+/* Looks at all ledgers once and frees what nobody pins. Done now and then by itself; a caller
+ * that waits for room does it at once. */
+void lane_reclaim(struct lane *l);
+/* Frees the places that others handed to this process. True if there were any. */
+bool lane_drain_ring(struct lane *l);
+/* The slow form, over all records, after the ring was full. */
+void lane_drain_all(struct lane *l);
+
+/* ---- pins ------------------------------------------------------------------------------------- */
+
+/* Pins a sealed record, so that its bytes stay. @ret_pin: for lane_unpin().
+ * MOB_ERR_RELEASED: it is gone. MOB_ERR_FULL: this thread holds too many views. */
+mob_status lane_pin(struct lane *l, uint64_t link, uint64_t *ret_pin);
+/* Pins a record that something else keeps alive at this moment, in any phase. False: this thread
+ * has no pin left. */
+bool lane_pin_open(struct lane *l, uint64_t link, uint64_t *ret_pin);
+/* Any thread of the process may unpin; only the owner of the lane may pin again. */
+void lane_unpin(struct lane *l, uint64_t pin);
+
+/* Says that this thread finishes a record: it will not be freed until lane_finished(). */
+static inline void lane_finishing(struct lane *l, uint64_t link)
+{
+    /* Seen by whoever frees because the caller's next step is a sequentially consistent
+     * read-modify-write; pairs with the fence in lane_reclaim(). */
+    at_store(&l->ledgers[0]->finishing, link, AT_RELAXED);
+}
+static inline void lane_finished(struct lane *l)
+{
+    at_store(&l->ledgers[0]->finishing, LINK_NONE, AT_RELEASE);
+}
+
+/* Used by the sweep. Takes over a DEAD record that this process holds; frees a DRAINING one. */
+void lane_adopt(struct lane *l, struct record *r);
+bool lane_in_limbo(const struct lane *l, uint32_t index);
+void lane_drain_own(struct lane *l, struct record *r);
+
+#endif

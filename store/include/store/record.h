@@ -1,0 +1,287 @@
+/* record.h - a record: a promise of an object, with the task that will keep it.
+ *
+ * The state word is the truth; store/README.md draws its phases and says who may perform each
+ * transition. The functions here are those transitions. */
+#ifndef STORE_RECORD_H
+#define STORE_RECORD_H
+
+#include <mobula.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "core/atomic.h"
+
+#define RECORD_PAYLOAD 304 /* results' places, arguments, small results: in this order */
+#define RECORD_INLINE_MAX 128 /* larger results live in an arena */
+#define RECORD_VALUE_MAX                                                                 \
+    120 /* larger argument values become objects that the task owns */
+#define RECORD_INDEX_BITS 28
+#define RECORD_INDEX_NONE ((1u << RECORD_INDEX_BITS) - 1)
+
+/* ---- state word: generation:32 | holder:16 | attempt:8 | flags:4 | phase:4 ----------------- */
+
+enum phase {
+    PHASE_FREE,     /* in its block, nobody's */
+    PHASE_CREATING, /* being filled by its block's owner; holder = that process */
+    PHASE_WAITING,  /* a task with arguments that have not arrived */
+    PHASE_QUEUED,   /* a task that may be claimed */
+    PHASE_TAKEN,    /* a task that the holder runs */
+    PHASE_DONE,     /* sealed; tasks that it submitted are not closed yet */
+    PHASE_CLOSED,   /* sealed, nothing of it runs any more */
+    PHASE_DEAD,     /* freed; the holder must see that no view pins it */
+    PHASE_DRAINING, /* freed and unpinned; the holder, its arena's owner, must free the bytes */
+    PHASE_RETIRED /* its generations are used up */
+};
+
+#define STATE_PHASE_MASK 0xfull
+#define STATE_WAITERS                                                                    \
+    (1ull << 4) /* somebody sleeps on the low half; stays set after the seal */
+#define STATE_NOTIFY (1ull << 5) /* somebody sleeps on the board's event word */
+#define STATE_CANCEL (1ull << 6) /* asked not to run */
+#define STATE_ERROR (1ull << 7)  /* sealed with an error */
+#define STATE_ATTEMPT_SHIFT 8
+#define STATE_HOLDER_SHIFT 16
+#define STATE_GEN_SHIFT 32
+#define STATE_FLAGS (STATE_WAITERS | STATE_NOTIFY | STATE_CANCEL)
+
+static inline enum phase state_phase(uint64_t s)
+{
+    return (enum phase)(s & STATE_PHASE_MASK);
+}
+static inline uint32_t state_attempt(uint64_t s)
+{
+    return (s >> STATE_ATTEMPT_SHIFT) & 0xff;
+}
+static inline uint32_t state_holder(uint64_t s)
+{
+    return (s >> STATE_HOLDER_SHIFT) & 0xffff;
+}
+static inline uint32_t state_gen(uint64_t s)
+{
+    return (uint32_t)(s >> STATE_GEN_SHIFT);
+}
+static inline uint64_t state_make(uint32_t gen, uint32_t holder, uint32_t attempt,
+                                  enum phase phase)
+{
+    return (uint64_t)gen << STATE_GEN_SHIFT |
+           (uint64_t)(holder & 0xffff) << STATE_HOLDER_SHIFT |
+           (uint64_t)(attempt & 0xff) << STATE_ATTEMPT_SHIFT | (uint64_t)phase;
+}
+/* The same word in another phase and with another holder; flags, attempt, generation stay. */
+static inline uint64_t state_to(uint64_t s, enum phase phase, uint32_t holder)
+{
+    return (s & ~(STATE_PHASE_MASK | 0xffffull << STATE_HOLDER_SHIFT)) |
+           (uint64_t)(holder & 0xffff) << STATE_HOLDER_SHIFT | (uint64_t)phase;
+}
+static inline bool state_sealed(uint64_t s)
+{
+    return state_phase(s) == PHASE_DONE || state_phase(s) == PHASE_CLOSED;
+}
+
+/* ---- the address part of an id, as records name each other: generation:32 | index:28 | return:4 */
+
+static inline uint64_t link_make(uint32_t gen, uint32_t index, uint32_t ret)
+{
+    return (uint64_t)gen << 32 | (uint64_t)index << 4 | ret;
+}
+static inline uint32_t link_gen(uint64_t link)
+{
+    return (uint32_t)(link >> 32);
+}
+static inline uint32_t link_index(uint64_t link)
+{
+    return (uint32_t)(link >> 4) & RECORD_INDEX_NONE;
+}
+static inline uint32_t link_ret(uint64_t link)
+{
+    return link & 0xf;
+}
+#define LINK_NONE 0ull /* generations start at 1 */
+
+/* ---- refs word: generation:32 | handles:8 | uses:24 ----------------------------------------
+ * handles: one bit per result, set while the submitter holds that id. uses: tasks not closed that
+ * have the record as an argument, and results that are this record's bytes. Deaths may leave
+ * uses too high, never too low: the audit after a death finds the truth by looking at all records. */
+
+#define REFS_USE 1ull
+#define REFS_USES_MASK 0xffffffull
+#define REFS_HANDLE_SHIFT 24
+#define REFS_LOW_MASK 0xffffffffull
+
+/* ---- successor stack: the tasks that wait for this record ----------------------------------- */
+
+#define SUCC_EMPTY 0u
+/* An entry is index << 4 | argument number, plus 1 so that it is never SUCC_EMPTY; the next entry
+ * stands beside that argument. Whoever finds a sealed record with a stack drains it: the sealer,
+ * and a task that pushed and then saw the seal. */
+static inline uint32_t succ_entry(uint32_t index, uint32_t arg)
+{
+    return (index << 4 | arg) + 1;
+}
+static inline uint32_t succ_index(uint32_t entry)
+{
+    return (entry - 1) >> 4;
+}
+static inline uint32_t succ_arg(uint32_t entry)
+{
+    return (entry - 1) & 0xf;
+}
+
+/* ---- call: what to run, packed into one word so that it can be read at once ------------------ */
+
+struct call {
+    uint16_t fn;   /* in the board's table of names; CALL_PUT: no task */
+    uint16_t name; /* likewise, for people; = fn if the task has no name of its own */
+    uint8_t class_options;  /* class:4 | options:4 */
+    uint8_t counts;         /* arguments:5 | (results - 1):3 */
+    uint8_t retries;        /* allowed after the first attempt */
+    uint8_t parent_attempt; /* the attempt of the parent that submitted this */
+};
+#define CALL_PUT 0xffff
+#define CALL_RETRY_ON_ERROR 1u
+#define CALL_HAS_REFS 2u /* some argument is given by id */
+
+static inline uint32_t call_class(const struct call *c)
+{
+    return c->class_options & 0xf;
+}
+static inline uint32_t call_options(const struct call *c)
+{
+    return c->class_options >> 4;
+}
+static inline uint32_t call_nargs(const struct call *c)
+{
+    return c->counts & 0x1f;
+}
+static inline uint32_t call_nrets(const struct call *c)
+{
+    return (c->counts >> 5) + 1u;
+}
+static inline uint8_t call_counts(uint32_t nargs, uint32_t nrets)
+{
+    return (uint8_t)(nargs | (nrets - 1) << 5);
+}
+
+/* ---- place of a result ------------------------------------------------------------------------ */
+
+enum place_kind {
+    PLACE_EMPTY,  /* 0 bytes */
+    PLACE_INLINE, /* in the payload at `offset` */
+    PLACE_ARENA,  /* in `segment` at `offset`, a multiple of 64 */
+    PLACE_REF, /* the bytes of the record that `size` names (a link), which this one uses */
+    PLACE_REMOTE /* at the node that the daemon's table gives for `segment` */
+};
+
+struct place {
+    enum place_kind kind;
+    uint32_t segment; /* < 2^21 */
+    uint64_t offset;
+    uint64_t size;
+};
+
+struct place_words {
+    at_u64 where; /* kind:3 | segment:21 | offset / 64 : 40; inline: offset */
+    at_u64 size;
+};
+
+static inline uint64_t place_pack(enum place_kind kind, uint32_t segment, uint64_t offset)
+{
+    uint64_t at = kind == PLACE_ARENA ? offset / 64 : offset;
+    return (uint64_t)kind << 61 | (uint64_t)segment << 40 | at;
+}
+static inline struct place place_unpack(uint64_t where, uint64_t size)
+{
+    struct place p = {(enum place_kind)(where >> 61), (uint32_t)(where >> 40) & 0x1fffff,
+                      where & 0xffffffffffull, size};
+    if (p.kind == PLACE_ARENA) {
+        p.offset *= 64;
+    }
+    return p;
+}
+
+/* ---- the record: 6 cache lines; a small task touches the first two ----------------------------- */
+
+#define ARG_REF 0xff /* in arg_len: given by id */
+
+struct record {
+    at_u64 state; /* everybody, by compare-and-swap */
+    at_u64 refs;  /* everybody, by compare-and-swap */
+    at_u64
+        parent; /* creator: link of the task that submitted this, LINK_NONE for a driver */
+    at_u64 children; /* attempt:32 | open children of it:32 */
+    at_u64 call;     /* creator: struct call */
+    at_u64 site;     /* creator: for tools; 0 */
+    at_u32 arrived;  /* sealers of arguments: bit i set when argument i is there */
+    at_u32 succ;     /* waiting tasks push; see above */
+    at_u32 error;    /* holder, before an error seal: the mob_status */
+    at_u32 fill;     /* holder: payload bytes in use */
+    uint8_t arg_len[MOB_ARGS_MAX]; /* creator: size of a value, or ARG_REF */
+    uint8_t payload[RECORD_PAYLOAD] __attribute__((aligned(8)));
+} __attribute__((aligned(CACHE_LINE)));
+
+_Static_assert(sizeof(struct record) == 384, "six cache lines");
+_Static_assert(sizeof(struct call) == 8, "one word");
+
+static inline struct call record_call(const struct record *r)
+{
+    struct call c;
+    uint64_t word = at_load(&r->call, AT_RELAXED);
+    memcpy(&c, &word, sizeof c);
+    return c;
+}
+static inline void record_set_call(struct record *r, const struct call *c)
+{
+    uint64_t word;
+    memcpy(&word, c, sizeof word);
+    at_store(&r->call, word, AT_RELAXED);
+}
+
+static inline struct place_words *record_place(struct record *r, uint32_t ret)
+{
+    return (struct place_words *)(void *)(r->payload + 16u * ret);
+}
+static inline struct place record_get_place(const struct record *r, uint32_t ret)
+{
+    const struct place_words *w =
+        (const struct place_words *)(const void *)(r->payload + 16u * ret);
+    return place_unpack(at_load(&w->where, AT_RELAXED), at_load(&w->size, AT_RELAXED));
+}
+static inline void record_set_place(struct record *r, uint32_t ret, enum place_kind kind,
+                                    uint32_t segment, uint64_t offset, uint64_t size)
+{
+    struct place_words *w = record_place(r, ret);
+    at_store(&w->where, place_pack(kind, segment, offset), AT_RELAXED);
+    at_store(&w->size, size, AT_RELAXED);
+}
+
+struct arg_ref { /* an argument by id, in the payload */
+    at_u64 link;
+    at_u32 next; /* below it on the producer's stack */
+    uint32_t pad;
+};
+
+/* Where argument @i stands in the payload, or RECORD_PAYLOAD if the record makes no sense. An
+ * argument by id takes sizeof(struct arg_ref). */
+static inline uint32_t record_arg_offset(const struct record *r, uint32_t nrets,
+                                         uint32_t i)
+{
+    uint32_t at = 16u * nrets;
+    for (uint32_t k = 0; k < i; k++) {
+        uint32_t len = r->arg_len[k];
+        at += len == ARG_REF ? 16u : (len + 7u) & ~7u;
+    }
+    return at <= RECORD_PAYLOAD ? at : RECORD_PAYLOAD;
+}
+
+/* Argument @i if it is given by id and stands inside the payload, else NULL. */
+static inline struct arg_ref *record_arg_ref(struct record *r, uint32_t nrets, uint32_t i)
+{
+    uint32_t at = record_arg_offset(r, nrets, i);
+    if (r->arg_len[i] != ARG_REF || at + sizeof(struct arg_ref) > RECORD_PAYLOAD) {
+        return NULL;
+    }
+    return (struct arg_ref *)(void *)(r->payload + at);
+}
+
+#endif

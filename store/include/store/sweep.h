@@ -1,0 +1,41 @@
+/* sweep.h - what the daemon does on a board after a process died, and now and then.
+ *
+ * All functions are the daemon's, called with its own lane, while other processes go on using the
+ * board. They are idempotent: a sweep that is done twice changes nothing the second time. */
+#ifndef STORE_SWEEP_H
+#define STORE_SWEEP_H
+
+#include "store/lane.h"
+
+/* Why the process died, for the tasks that die with it. */
+typedef void (*sweep_reason)(void *arg, uint64_t link, uint32_t attempt, char *text,
+                             size_t size);
+
+struct sweep_result {
+    uint32_t requeued, failed, cancelled; /* tasks */
+    uint32_t freed;                       /* records that only the dead one kept */
+};
+
+/* Takes back all that the dead process @process held: its tasks are run again or fail, what it had
+ * not sealed goes, its pins, ledgers, blocks and marks are cleared, everybody who might wait for a
+ * wake-up that it owed is woken. The owner of its segments must be the daemon before (so that the
+ * daemon may free their places), and the process confirmed dead. */
+void sweep_process(struct lane *d, uint32_t process, sweep_reason reason, void *arg,
+                   struct sweep_result *ret);
+
+/* Corrects use and child counts that a death left too high, by looking at all records. The counts
+ * never err low, so that until then nothing is freed early, only late. Returns how many records
+ * it closed or freed. */
+uint32_t sweep_audit(struct lane *d);
+
+/* Serves NOTICE_RESCAN: pushes ready tasks whose queue was full, adopts records left to the daemon.
+ * True if something must be tried again later (still full, still pinned). */
+bool sweep_rescan(struct lane *d);
+
+/* Gives blocks free that ended lanes left behind, once all their records are. */
+void sweep_blocks(struct lane *d);
+
+/* Wakes everybody on the board, whatever they wait for. */
+void sweep_wake_all(struct board *b);
+
+#endif

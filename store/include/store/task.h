@@ -1,0 +1,97 @@
+/* task.h - the life of a task on the board: filled, published, claimed, sealed, closed.
+ *
+ * Each function performs the transitions that store/README.md names. None blocks or
+ * allocates; none makes a system call except to wake somebody who said that he sleeps. */
+#ifndef STORE_TASK_H
+#define STORE_TASK_H
+
+#include "store/lane.h"
+
+/* ---- submitting: the lane's own FREE record -> WAITING or QUEUED -------------------------------- */
+
+/* Starts filling a record. The record stays FREE, and a death now loses nothing. */
+void task_begin(struct lane *l, struct record *r, const struct call *call,
+                uint64_t parent);
+
+/* Adds a value argument: where to copy its @size <= RECORD_VALUE_MAX bytes to, or NULL if the
+ * payload has no room. */
+void *task_add_value(struct record *r, const struct call *call, uint32_t arg,
+                     size_t size);
+
+/* Adds an argument by id. False if the payload has no room. */
+bool task_add_ref(struct record *r, const struct call *call, uint32_t arg, uint64_t link);
+
+/* Takes a use of each argument and publishes the task. On failure (an argument that is gone)
+ * the record is FREE again and no use is held. @ret_link: the task's link, with result 0. */
+mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link);
+
+/* The two halves of publishing a task with arguments by id, which the sweep completes for a dead
+ * submitter: hang a CREATING task on the maker of one argument; then CREATING -> WAITING or, if all
+ * arguments are there, QUEUED. False: it is not CREATING. */
+void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_ref *ref);
+bool task_wait_for_args(struct lane *l, struct record *r);
+
+/* ---- ready tasks ---------------------------------------------------------------------------------- */
+
+/* Pushes a QUEUED record and wakes whoever should run it. */
+void task_make_ready(struct board *b, struct record *r, uint32_t class);
+
+/* Claims the oldest ready task of a class: QUEUED -> TAKEN by the lane's process.
+ * QUEUE_OK, QUEUE_NONE (@ret_item: the empty cell, for queue_poll()) or QUEUE_CORRUPT. */
+enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret,
+                             struct queue_item *ret_item);
+
+/* Claims this very task if it is QUEUED. */
+bool task_claim_one(struct lane *l, struct record *r, uint32_t gen);
+
+/* ---- the end of an attempt -------------------------------------------------------------------------- */
+
+/* TAKEN or CREATING by this process -> DONE or CLOSED, with its places set (or, if @error, with
+ * error and text set). Gives successors their argument, wakes waiters, closes what can be closed.
+ * False: the record is not this process's any more (a corrupt board). */
+bool task_seal(struct lane *l, struct record *r, bool error);
+
+/* TAKEN by this process -> QUEUED, next attempt. */
+bool task_requeue(struct lane *l, struct record *r);
+
+/* Counts a task as open child of the task @parent, which this process runs in @attempt. */
+void task_add_child(struct board *b, uint64_t parent, uint32_t attempt);
+
+/* Gives the successors of a sealed record their argument. Whoever finds some may call it. */
+void task_drain_successors(struct board *b, uint32_t process, struct record *r);
+
+/* Marks argument @arg of a task as arrived and makes the task ready if it was the last. */
+void task_arrive(struct board *b, uint32_t process, struct record *t, uint32_t arg);
+
+/* What follows a record's CLOSED: its arguments' uses go, its parent has a child less. */
+void task_closed(struct lane *l, struct record *r, uint32_t gen);
+
+/* Asks a task not to run: QUEUED ones are sealed as cancelled at once. */
+void task_cancel(struct lane *l, struct record *r, uint32_t gen);
+
+/* ---- errors as values ---------------------------------------------------------------------------------- */
+
+/* Writes an error and its text into a TAKEN record of this process, cut to what fits. */
+void task_set_error(struct record *r, mob_status error, const char *text);
+
+/* ---- waiting -------------------------------------------------------------------------------------------- */
+
+/* Sets the WAITERS (or NOTIFY) flag. False: sealed already, or gone; @ret_state says which. */
+bool task_mark_waited(struct record *r, uint32_t gen, uint64_t flag, uint64_t *ret_state);
+
+/* Wakes who waits for a record that was sealed with @state. */
+void task_wake_waiters(struct board *b, const struct record *r, uint64_t state);
+
+/* ---- workers ----------------------------------------------------------------------------------------------- */
+
+/* Wakes one sleeping worker of a class; else rings for the daemon if it asked for that. */
+void task_wake_worker(struct board *b, uint32_t class);
+/* Wakes one process, whatever it waits for. */
+void task_wake_process(struct board *b, uint32_t process);
+
+/* The sleeper's side: says that the process sleeps. The caller then looks at the queue and at
+ * proc.run again, sleeps on proc.wake with the value it read before, and unparks. */
+void task_park(struct board *b, uint32_t process, uint32_t class);
+void task_unpark(struct board *b, uint32_t process, uint32_t class);
+
+#endif

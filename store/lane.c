@@ -1,0 +1,540 @@
+#include "store/lane.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/status.h"
+
+/* ---- blocks --------------------------------------------------------------------------------- */
+
+static uint32_t bit_of(uint32_t index)
+{
+    return index % BOARD_BLOCK;
+}
+
+static bool add_block(struct lane *l, uint32_t block)
+{
+    if (l->blocks_count == l->blocks_room) {
+        uint32_t room = l->blocks_room ? l->blocks_room * 2 : 16;
+        struct lane_block *grown = realloc(l->blocks, room * sizeof *grown);
+        if (!grown) {
+            return false;
+        }
+        l->blocks = grown;
+        l->blocks_room = room;
+    }
+    uint64_t avail = 0;
+    for (uint32_t i = 0; i < BOARD_BLOCK; i++) {
+        uint64_t s =
+            at_load(&l->board->records[block * BOARD_BLOCK + i].state, AT_ACQUIRE);
+        avail |= state_phase(s) == PHASE_FREE ? 1ull << i : 0;
+    }
+    at_store(&l->board->block_returned[block], 0, AT_RELAXED);
+    l->current = l->blocks_count;
+    l->blocks[l->blocks_count++] = (struct lane_block){block, avail};
+    l->block_slot[block] = l->blocks_count;
+    return true;
+}
+
+/* Leases a block that nobody has. */
+static bool lease_block(struct lane *l)
+{
+    struct board *b = l->board;
+    uint32_t committed = at_load(&b->header->committed, AT_ACQUIRE) / BOARD_BLOCK;
+    uint32_t used = at_load(&b->header->blocks, AT_RELAXED);
+    for (uint32_t k = 0; k < committed; k++) {
+        /* New blocks first: blocks that were given back are found when those are used up. */
+        uint32_t block = used + k < committed ? used + k : used + k - committed;
+        uint32_t owner = at_load(&b->block_owner[block], AT_RELAXED);
+        if (owner != 0 ||
+            !at_cas(&b->block_owner[block], &owner, l->self + 1, AT_ACQ_REL)) {
+            continue;
+        }
+        uint32_t seen = at_load(&b->header->blocks, AT_RELAXED);
+        while (seen < block + 1 &&
+               !at_cas(&b->header->blocks, &seen, block + 1, AT_SEQ_CST)) {
+        }
+        if (!add_block(l, block)) {
+            at_store(&b->block_owner[block], 0, AT_RELEASE);
+            return false;
+        }
+        return true;
+    }
+    return false;
+}
+
+/* Takes in what others made FREE in this lane's blocks. True if there is something now. */
+static bool collect_returned(struct lane *l)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < l->blocks_count; i++) {
+        at_u64 *word = &l->board->block_returned[l->blocks[i].block];
+        if (at_load(word, AT_RELAXED) != 0) {
+            l->blocks[i].avail |= at_swap(word, 0, AT_ACQUIRE);
+        }
+        if (l->blocks[i].avail && !any) {
+            l->current = i;
+            any = true;
+        }
+    }
+    return any;
+}
+
+static struct record *take_from(struct lane *l, struct lane_block *blk)
+{
+    while (blk->avail) {
+        uint32_t bit = (uint32_t)__builtin_ctzll(blk->avail);
+        blk->avail &= blk->avail - 1;
+        struct record *r = &l->board->records[blk->block * BOARD_BLOCK + bit];
+        /* The word of returned records is a hint that others write: look at the truth. */
+        if (state_phase(at_load(&r->state, AT_ACQUIRE)) == PHASE_FREE) {
+            return r;
+        }
+    }
+    return NULL;
+}
+
+static void ask_for_records(struct board *b)
+{
+    uint32_t left = at_load(&b->header->committed, AT_RELAXED) -
+                    at_load(&b->header->blocks, AT_RELAXED) * BOARD_BLOCK;
+    if (left < BOARD_COMMIT_STEP / 2) {
+        board_notice(b, NOTICE_RECORDS);
+    }
+}
+
+mob_status lane_record(struct lane *l, struct record **ret)
+{
+    for (int attempt = 0; attempt < 3; attempt++) {
+        if (l->blocks_count) {
+            struct record *r = take_from(l, &l->blocks[l->current]);
+            if (r) {
+                *ret = r;
+                return MOB_OK;
+            }
+        }
+        if (collect_returned(l)) {
+            continue;
+        }
+        if (l->limbo_count) {
+            lane_reclaim(l);
+            if (collect_returned(l)) {
+                continue;
+            }
+        }
+        ask_for_records(l->board);
+        if (!lease_block(l)) {
+            break;
+        }
+    }
+    return status_fail(MOB_ERR_FULL,
+                       "no record is free: %u are in use; release ids that are no "
+                       "longer needed",
+                       at_load(&l->board->header->committed, AT_RELAXED));
+}
+
+void lane_unrecord(struct lane *l, struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    at_store(&r->state, state_make(state_gen(s) ? state_gen(s) : 1, 0, 0, PHASE_FREE),
+             AT_RELEASE);
+    uint32_t index = board_index(l->board, r);
+    uint32_t slot = l->block_slot[index / BOARD_BLOCK];
+    l->blocks[slot - 1].avail |= 1ull << bit_of(index);
+}
+
+/* ---- ledgers ---------------------------------------------------------------------------------- */
+
+static bool lease_ledger(struct lane *l)
+{
+    struct board *b = l->board;
+    if (l->ledgers_count == LANE_LEDGERS) {
+        return false;
+    }
+    for (uint32_t i = 0; i < BOARD_LEDGERS_MAX; i++) {
+        uint32_t owner = at_load(&b->ledgers[i].owner, AT_RELAXED);
+        if (owner != 0 ||
+            !at_cas(&b->ledgers[i].owner, &owner, l->self + 1, AT_ACQ_REL)) {
+            continue;
+        }
+        uint32_t seen = at_load(&b->header->ledgers, AT_RELAXED);
+        while (seen < i + 1 && !at_cas(&b->header->ledgers, &seen, i + 1, AT_SEQ_CST)) {
+        }
+        l->pins_used[l->ledgers_count] = 0;
+        l->ledgers[l->ledgers_count++] = &b->ledgers[i];
+        return true;
+    }
+    return false;
+}
+
+mob_status lane_init(struct lane *l, struct board *b, uint32_t process,
+                     lane_free_place free_place, void *arg)
+{
+    *l = (struct lane){
+        .board = b, .self = process, .free_place = free_place, .free_place_arg = arg};
+    /* Zeroed lazily by the kernel: only the pages of leased blocks are ever touched. */
+    l->block_slot = calloc(BOARD_BLOCKS_MAX, sizeof *l->block_slot);
+    if (!l->block_slot) {
+        return status_fail(MOB_ERR_NOMEM, "no memory for a thread's table of blocks");
+    }
+    if (!lease_ledger(l)) {
+        free(l->block_slot);
+        return status_fail(MOB_ERR_FULL,
+                           "all %u ledgers are leased: too many threads use this job",
+                           BOARD_LEDGERS_MAX);
+    }
+    return MOB_OK;
+}
+
+void lane_fini(struct lane *l)
+{
+    if (!l->board) {
+        return;
+    }
+    struct board *b = l->board;
+    lane_reclaim(l);
+    for (uint32_t i = 0; i < l->limbo_count;
+         i++) { /* pinned by others: the daemon frees them */
+        struct record *r = &b->records[l->limbo[i]];
+        uint64_t s = at_load(&r->state, AT_RELAXED);
+        (void)at_cas(&r->state, &s, state_to(s, PHASE_DEAD, DAEMON), AT_SEQ_CST);
+    }
+    for (uint32_t i = 0; i < l->blocks_count; i++) {
+        /* The daemon's from now on; it gives a block free once all its records are. */
+        at_store(&b->block_owner[l->blocks[i].block], DAEMON + 1, AT_RELEASE);
+    }
+    for (uint32_t i = 0; i < l->ledgers_count; i++) {
+        for (uint32_t k = 0; k < BOARD_PINS; k++) {
+            at_store(&l->ledgers[i]->pin[k], LINK_NONE, AT_RELEASE);
+        }
+        at_store(&l->ledgers[i]->finishing, LINK_NONE, AT_RELEASE);
+        at_store(&l->ledgers[i]->owner, 0, AT_RELEASE);
+    }
+    free(l->blocks);
+    free(l->block_slot);
+    memset(l, 0, sizeof *l);
+}
+
+/* A pin that is not in use, or BOARD_PINS. Pins that other threads gave back are only found, by
+ * looking at the ledger, when the lane's own map is full. */
+static uint32_t open_pin(const struct ledger *g, uint64_t *used)
+{
+    const uint64_t all = (1ull << BOARD_PINS) - 1;
+    if (*used == all) {
+        for (uint32_t k = 0; k < BOARD_PINS; k++) {
+            *used &= at_load(&g->pin[k], AT_ACQUIRE) == LINK_NONE ? ~(1ull << k) : all;
+        }
+        if (*used == all) {
+            return BOARD_PINS;
+        }
+    }
+    uint32_t k = (uint32_t)__builtin_ctzll(~*used);
+    *used |= 1ull << k;
+    return k;
+}
+
+bool lane_pin_open(struct lane *l, uint64_t link, uint64_t *ret_pin)
+{
+    for (uint32_t i = 0;; i++) {
+        if (i == l->ledgers_count && !lease_ledger(l)) {
+            return false;
+        }
+        struct ledger *g = l->ledgers[i];
+        uint32_t k = open_pin(g, &l->pins_used[i]);
+        if (k == BOARD_PINS) {
+            continue;
+        }
+        if (at_load(&g->high, AT_RELAXED) <= k) {
+            at_store(&g->high, k + 1, AT_RELAXED);
+        }
+        at_store(&g->pin[k], link_make(link_gen(link), link_index(link), 0), AT_RELAXED);
+        at_fence(); /* the pin before any look at the state; pairs with lane_reclaim() */
+        *ret_pin = (uint64_t)(g - l->board->ledgers) << 8 | k;
+        return true;
+    }
+}
+
+mob_status lane_pin(struct lane *l, uint64_t link, uint64_t *ret_pin)
+{
+    uint64_t pin, s;
+    if (!lane_pin_open(l, link, &pin)) {
+        return status_fail(MOB_ERR_FULL,
+                           "this thread holds %u views; give some back with "
+                           "mob_view_release()",
+                           l->ledgers_count * BOARD_PINS);
+    }
+    if (!lane_find(l, link, &s) || !state_sealed(s)) {
+        lane_unpin(l, pin);
+        return status_fail(MOB_ERR_RELEASED, "the object was released");
+    }
+    *ret_pin = pin;
+    return MOB_OK;
+}
+
+void lane_unpin(struct lane *l, uint64_t pin)
+{
+    uint64_t ledger = pin >> 8, k = pin & 0xff;
+    if (ledger >= BOARD_LEDGERS_MAX || k >= BOARD_PINS) {
+        return; /* no pin of ours: the view was written over */
+    }
+    struct ledger *g = &l->board->ledgers[ledger];
+    at_store(&g->pin[k], LINK_NONE, AT_RELEASE);
+    for (uint32_t i = 0; i < l->ledgers_count; i++) {
+        if (l->ledgers[i] == g) {
+            l->pins_used[i] &= ~(1ull << k);
+        }
+    }
+}
+
+/* ---- lifetime ----------------------------------------------------------------------------------- */
+
+mob_status lane_use(struct lane *l, uint64_t link)
+{
+    struct record *r = board_record(l->board, link_index(link));
+    if (r) {
+        uint64_t refs = at_load(&r->refs, AT_RELAXED);
+        while (refs >> 32 == link_gen(link) && (refs & REFS_LOW_MASK) != 0) {
+            if ((refs & REFS_USES_MASK) == REFS_USES_MASK) {
+                return status_fail(MOB_ERR_FULL,
+                                   "an object is an argument of %llu tasks, the most "
+                                   "it can be at once",
+                                   (unsigned long long)REFS_USES_MASK);
+            }
+            if (at_cas(&r->refs, &refs, refs + REFS_USE, AT_SEQ_CST)) {
+                return MOB_OK;
+            }
+        }
+    }
+    return status_fail(MOB_ERR_RELEASED,
+                       "an argument's id was released before, or never existed");
+}
+
+/* Takes a use or a handle off the refs word, and frees if that was the last of them. */
+static void less(struct lane *l, uint64_t link, bool handle)
+{
+    struct record *r = board_record(l->board, link_index(link));
+    if (!r) {
+        return;
+    }
+    uint64_t refs = at_load(&r->refs, AT_RELAXED);
+    for (;;) {
+        uint64_t bit = 1ull << (REFS_HANDLE_SHIFT + (link_ret(link) & 7));
+        uint64_t part = handle ? refs & bit : refs & REFS_USES_MASK;
+        if (refs >> 32 != link_gen(link) || part == 0) {
+            return;
+        }
+        uint64_t next = handle ? refs & ~bit : refs - REFS_USE;
+        /* Sequentially consistent, and then a look at the phase in lane_try_free(): pairs with
+         * the closer, which sets the phase and then looks at the refs. One of them sees both. */
+        if (at_cas(&r->refs, &refs, next, AT_SEQ_CST)) {
+            if ((next & REFS_LOW_MASK) == 0) {
+                lane_try_free(l, r, link_gen(link));
+            }
+            return;
+        }
+    }
+}
+
+void lane_unuse(struct lane *l, uint64_t link)
+{
+    less(l, link, false);
+}
+
+void lane_drop(struct lane *l, uint64_t link)
+{
+    less(l, link, true);
+}
+
+void lane_try_free(struct lane *l, struct record *r, uint32_t gen)
+{
+    uint64_t refs = at_load(&r->refs, AT_SEQ_CST);
+    if (refs != (uint64_t)gen << 32) {
+        return;
+    }
+    uint64_t s = at_load(&r->state, AT_SEQ_CST);
+    while (state_gen(s) == gen && state_phase(s) == PHASE_CLOSED) {
+        if (at_cas(&r->state, &s, state_to(s, PHASE_DEAD, l->self), AT_SEQ_CST)) {
+            lane_adopt(l, r);
+            return;
+        }
+    }
+}
+
+/* Leaves a DEAD record to the daemon, which looks at it again later. */
+static void hand_over(struct lane *l, struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    (void)at_cas(&r->state, &s, state_to(s, PHASE_DEAD, DAEMON), AT_SEQ_CST);
+    board_notice(l->board, NOTICE_RESCAN);
+}
+
+void lane_adopt(struct lane *l, struct record *r)
+{
+    if (l->limbo_count ==
+        LANE_LIMBO * 2) { /* only while reclaiming: many results of results */
+        hand_over(l, r);
+        return;
+    }
+    l->limbo[l->limbo_count++] = board_index(l->board, r);
+    if (l->limbo_count >= LANE_LIMBO && !l->reclaiming) {
+        lane_reclaim(l);
+    }
+}
+
+/* The last step: the record has no bytes outside itself. Only the holder of a DEAD or DRAINING
+ * record comes here. */
+static void make_free(struct lane *l, struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    uint32_t gen = state_gen(s) + 1;
+    if (gen == 0) {
+        at_store(&r->state, state_make(UINT32_MAX, 0, 0, PHASE_RETIRED), AT_RELEASE);
+        return;
+    }
+    at_store(&r->state, state_make(gen, 0, 0, PHASE_FREE), AT_RELEASE);
+    uint32_t index = board_index(l->board, r), block = index / BOARD_BLOCK;
+    uint32_t slot = l->block_slot[block];
+    if (slot) {
+        l->blocks[slot - 1].avail |= 1ull << bit_of(index);
+    } else {
+        at_or(&l->board->block_returned[block], 1ull << bit_of(index), AT_RELEASE);
+    }
+}
+
+/* Frees the places that are this process's, drops the uses of borrowed ones. Returns the process
+ * that owns a place that is left, or this process if none is. */
+static uint32_t free_places(struct lane *l, struct record *r)
+{
+    struct board *b = l->board;
+    struct call call = record_call(r);
+    uint32_t next = l->self;
+    for (uint32_t i = 0; i < call_nrets(&call); i++) {
+        struct place p = record_get_place(r, i);
+        if (p.kind == PLACE_REF) {
+            record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
+            lane_unuse(l, p.size);
+        } else if (p.kind == PLACE_ARENA && p.segment < BOARD_SEGMENTS_MAX) {
+            uint32_t owner = segment_owner(at_load(&b->segments[p.segment], AT_ACQUIRE));
+            if (owner == l->self) {
+                record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
+                l->free_place(l->free_place_arg, p.segment, p.offset);
+            } else if (owner < PROCS_MAX) {
+                next = owner;
+            }
+        }
+    }
+    return next;
+}
+
+static void drain(struct lane *l, struct record *r)
+{
+    uint32_t owner = free_places(l, r);
+    if (owner == l->self) {
+        make_free(l, r);
+        return;
+    }
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    at_store(&r->state, state_to(s, PHASE_DRAINING, owner), AT_RELEASE);
+    struct queue_view ring = board_ring(l->board, owner);
+    if (queue_push(&ring, board_index(l->board, r)) > QUEUE_OK_POLLED) {
+        board_notice(l->board, NOTICE_RESCAN);
+    }
+    if (owner == DAEMON) {
+        board_notice(l->board, NOTICE_PLACES);
+    }
+}
+
+/* Marks those of a batch that a pin names. */
+static void mark_pinned(uint64_t link, const uint32_t *batch, bool *pinned,
+                        uint32_t count)
+{
+    uint32_t index = link_index(link);
+    for (uint32_t i = 0; i < count; i++) {
+        pinned[i] |= link != LINK_NONE && batch[i] == index;
+    }
+}
+
+static void scan_ledgers(const struct board *b, const uint32_t *batch, bool *pinned,
+                         uint32_t count)
+{
+    uint32_t ledgers = at_load(&b->header->ledgers, AT_SEQ_CST);
+    for (uint32_t i = 0; i < ledgers && i < BOARD_LEDGERS_MAX; i++) {
+        const struct ledger *g = &b->ledgers[i];
+        if (at_load(&g->owner, AT_ACQUIRE) == 0) {
+            continue;
+        }
+        uint32_t high = at_load(&g->high, AT_ACQUIRE);
+        mark_pinned(at_load(&g->finishing, AT_ACQUIRE), batch, pinned, count);
+        for (uint32_t k = 0; k < high && k < BOARD_PINS; k++) {
+            mark_pinned(at_load(&g->pin[k], AT_ACQUIRE), batch, pinned, count);
+        }
+    }
+}
+
+void lane_reclaim(struct lane *l)
+{
+    uint32_t batch[LANE_LIMBO * 2], count = l->limbo_count, kept = 0;
+    bool pinned[LANE_LIMBO * 2] = {false};
+    if (count == 0 || l->reclaiming) {
+        return;
+    }
+    l->reclaiming = true;
+    l->scans++;
+    memcpy(batch, l->limbo, count * sizeof *batch);
+    l->limbo_count = 0; /* freeing adds to it: uses that results of others had */
+    at_fence(); /* the DEAD marks before the look at the pins; pairs with the fence in lane_pin() */
+    scan_ledgers(l->board, batch, pinned, count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct record *r = &l->board->records[batch[i]];
+        if (!pinned[i]) {
+            drain(l, r);
+        } else if (++kept > LANE_LIMBO / 2) {
+            hand_over(
+                l, r); /* so that a few long views do not make every scan a large one */
+        } else {
+            lane_adopt(l, r);
+        }
+    }
+    l->reclaiming = false;
+}
+
+bool lane_in_limbo(const struct lane *l, uint32_t index)
+{
+    for (uint32_t i = 0; i < l->limbo_count; i++) {
+        if (l->limbo[i] == index) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void lane_drain_own(struct lane *l, struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    if (state_phase(s) == PHASE_DRAINING && state_holder(s) == l->self) {
+        drain(l, r);
+    }
+}
+
+bool lane_drain_ring(struct lane *l)
+{
+    struct queue_view ring = board_ring(l->board, l->self);
+    struct queue_item item;
+    bool any = false;
+    while (queue_peek(&ring, &item) == QUEUE_OK) {
+        struct record *r = board_record(l->board, item.index);
+        if (queue_take(&ring, &item) && r) {
+            lane_drain_own(l, r);
+            any = true;
+        }
+    }
+    return any;
+}
+
+void lane_drain_all(struct lane *l)
+{
+    uint32_t committed = at_load(&l->board->header->committed, AT_ACQUIRE);
+    for (uint32_t i = 0; i < committed; i++) {
+        lane_drain_own(l, &l->board->records[i]);
+    }
+}

@@ -1,0 +1,358 @@
+#include "store/sweep.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/park.h"
+#include "core/status.h"
+#include "store/task.h"
+
+enum {
+    ATTEMPTS_MAX_OF_ONE = 64
+}; /* tasks that one process runs at once, one inside another */
+
+struct attempt { /* a task that the dead one ran */
+    uint64_t link;
+    uint32_t number;
+};
+
+struct sweep {
+    struct lane *d;
+    struct board *b;
+    uint32_t dead;
+    struct attempt attempts[ATTEMPTS_MAX_OF_ONE];
+    uint32_t attempts_count;
+    struct sweep_result result;
+};
+
+static uint32_t committed(const struct board *b)
+{
+    return at_load(&b->header->committed, AT_ACQUIRE);
+}
+
+/* ---- marks of the dead one outside the records ------------------------------------------------------ */
+
+static void clear_marks(struct board *b, uint32_t dead)
+{
+    for (uint32_t i = 0; i < BOARD_LEDGERS_MAX; i++) {
+        struct ledger *g = &b->ledgers[i];
+        if (at_load(&g->owner, AT_ACQUIRE) == dead + 1) {
+            for (uint32_t k = 0; k < BOARD_PINS; k++) {
+                at_store(&g->pin[k], LINK_NONE, AT_RELAXED);
+            }
+            at_store(&g->finishing, LINK_NONE, AT_RELAXED);
+            at_store(&g->owner, 0, AT_RELEASE);
+        }
+    }
+    for (uint32_t c = 0; c < CLASSES_MAX; c++) {
+        if (at_load(&b->classes[c].used, AT_RELAXED)) {
+            task_unpark(b, dead, c);
+        }
+    }
+    for (uint32_t i = 0; i < BOARD_NAMES_MAX; i++) {
+        uint32_t claimed = NAME_CLAIMED(dead);
+        (void)at_cas(&b->names[i].state, &claimed, NAME_FREE, AT_ACQ_REL);
+    }
+    for (uint32_t i = 0; i < BOARD_BLOCKS_MAX; i++) {
+        uint32_t owner = dead + 1;
+        (void)at_cas(&b->block_owner[i], &owner, DAEMON + 1, AT_ACQ_REL);
+    }
+}
+
+void sweep_wake_all(struct board *b)
+{
+    for (uint32_t p = 1; p < PROCS_MAX; p++) {
+        uint32_t state = at_load(&b->procs[p].state, AT_RELAXED);
+        if (state != PROC_NONE && state != PROC_DEAD) {
+            task_wake_process(b, p);
+        }
+    }
+    at_add(&b->header->event, 1, AT_SEQ_CST);
+    park_wake(&b->header->event, PARK_ALL);
+    for (uint32_t c = 0; c < CLASSES_MAX; c++) {
+        if (at_load(&b->classes[c].used, AT_RELAXED)) {
+            at_add(&b->classes[c].room, 1, AT_SEQ_CST);
+            park_wake(&b->classes[c].room, PARK_ALL);
+        }
+    }
+}
+
+/* ---- one record at a time --------------------------------------------------------------------------------- */
+
+/* True if @t hangs on the stack of @x. Only asked while @x is not sealed, when nobody takes the
+ * stack away; others may push meanwhile, which does not matter. */
+static bool hangs_on(struct board *b, const struct record *x, uint32_t entry)
+{
+    uint32_t at = at_load(&x->succ, AT_ACQUIRE);
+    for (uint32_t steps = 0; at != SUCC_EMPTY && steps < BOARD_RECORDS_MAX; steps++) {
+        if (at == entry) {
+            return true;
+        }
+        struct record *t = board_record(b, succ_index(at));
+        struct call call = t ? record_call(t) : (struct call){0};
+        struct arg_ref *ref =
+            t && succ_arg(at) < call_nargs(&call) && succ_arg(at) < MOB_ARGS_MAX
+                ? record_arg_ref(t, call_nrets(&call), succ_arg(at))
+                : NULL;
+        if (!ref) {
+            return false;
+        }
+        at = at_load(&ref->next, AT_RELAXED);
+    }
+    return false;
+}
+
+/* Completes a submit that was cut off: nobody can know whether the task's children or caller
+ * rely on it, and it may hang on stacks, so that it cannot simply vanish. It is marked cancelled. */
+static void finish_creating(struct sweep *w, struct record *r, uint64_t s)
+{
+    struct call call = record_call(r);
+    uint64_t next = state_to(s, PHASE_CREATING, DAEMON) | STATE_CANCEL;
+    if (!at_cas(&r->state, &s, next, AT_SEQ_CST)) {
+        return;
+    }
+    uint64_t refs = at_load(&r->refs, AT_RELAXED);
+    uint64_t handles = 0xffull << REFS_HANDLE_SHIFT;
+    while (!at_cas(&r->refs, &refs, refs & ~handles, AT_SEQ_CST)) {
+    }
+    w->result.cancelled++;
+    if (call.fn == CALL_PUT) {
+        task_set_error(r, MOB_ERR_LOST,
+                       "the process that made the object died before it was "
+                       "complete");
+        task_seal(w->d, r, true);
+        return;
+    }
+    for (uint32_t i = 0; i < call_nargs(&call) && i < MOB_ARGS_MAX; i++) {
+        struct arg_ref *ref = record_arg_ref(r, call_nrets(&call), i);
+        if (!ref) {
+            continue;
+        }
+        uint64_t link = at_load(&ref->link, AT_RELAXED), xs;
+        /* The dead one may have counted this use or not: counted twice is corrected by the
+         * audit, not counted would free the argument too early. */
+        struct record *x =
+            lane_use(w->d, link) == MOB_OK ? lane_find(w->d, link, &xs) : NULL;
+        if (!x) {
+            at_or(&r->arrived, 1u << i, AT_SEQ_CST);
+        } else if (state_sealed(xs) ||
+                   !hangs_on(w->b, x, succ_entry(board_index(w->b, r), i))) {
+            task_await_arg(w->d, r, i, ref);
+        }
+    }
+    task_wait_for_args(w->d, r);
+}
+
+/* A task of which some argument is there, but whose maker may have died before it said so. */
+static void check_arrivals(struct sweep *w, struct record *r)
+{
+    struct call call = record_call(r);
+    uint32_t arrived = at_load(&r->arrived, AT_ACQUIRE);
+    for (uint32_t i = 0; i < call_nargs(&call) && i < MOB_ARGS_MAX; i++) {
+        struct arg_ref *ref =
+            arrived & 1u << i ? NULL : record_arg_ref(r, call_nrets(&call), i);
+        uint64_t xs;
+        if (ref && lane_find(w->d, at_load(&ref->link, AT_RELAXED), &xs) &&
+            state_sealed(xs)) {
+            task_arrive(w->b, DAEMON, r, i);
+        }
+    }
+}
+
+/* True if the record was submitted by an attempt that died. */
+static bool is_orphan(const struct sweep *w, const struct record *r)
+{
+    uint64_t parent = at_load(&r->parent, AT_RELAXED);
+    if (parent == LINK_NONE) {
+        return false;
+    }
+    struct call call = record_call(r);
+    for (uint32_t i = 0; i < w->attempts_count; i++) {
+        if (w->attempts[i].link == parent &&
+            (w->attempts[i].number & 0xff) == call.parent_attempt) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void drop_orphan(struct sweep *w, struct record *r, uint64_t s)
+{
+    uint32_t gen = state_gen(s);
+    uint64_t link = link_make(gen, board_index(w->b, r), 0);
+    if (state_phase(s) < PHASE_DONE) {
+        task_cancel(w->d, r, gen);
+        w->result.cancelled++;
+    }
+    for (uint32_t i = 0; i < MOB_RETURNS_MAX; i++) {
+        lane_drop(w->d, link | i);
+    }
+}
+
+static void sweep_record(struct sweep *w, struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    bool held = state_holder(s) == w->dead;
+    switch (state_phase(s)) {
+    case PHASE_FREE:
+    case PHASE_RETIRED:
+        return;
+    case PHASE_CREATING:
+        if (held) {
+            finish_creating(w, r, s);
+        } else {
+            check_arrivals(w, r);
+        }
+        return;
+    case PHASE_WAITING:
+        check_arrivals(w, r);
+        break;
+    case PHASE_QUEUED:
+        if (held) { /* it made the task ready and may have died before it pushed the hint */
+            struct call call = record_call(r);
+            if (at_cas(&r->state, &s, state_to(s, PHASE_QUEUED, DAEMON), AT_SEQ_CST)) {
+                task_make_ready(w->b, r, call_class(&call) % CLASSES_MAX);
+            }
+        }
+        break;
+    case PHASE_TAKEN:
+        break; /* the dead one's own are in `attempts` */
+    case PHASE_DONE:
+    case PHASE_CLOSED:
+        if (held) { /* sealed, and maybe nobody was told */
+            task_drain_successors(w->b, DAEMON, r);
+            task_wake_waiters(w->b, r, s);
+        }
+        break;
+    case PHASE_DEAD:
+        if (held && at_cas(&r->state, &s, state_to(s, PHASE_DEAD, DAEMON), AT_SEQ_CST)) {
+            lane_adopt(w->d, r);
+            w->result.freed++;
+        }
+        return;
+    case PHASE_DRAINING:
+        if (held &&
+            at_cas(&r->state, &s, state_to(s, PHASE_DRAINING, DAEMON), AT_SEQ_CST)) {
+            lane_drain_own(w->d, r);
+            w->result.freed++;
+        }
+        return;
+    }
+    if (is_orphan(w, r)) {
+        drop_orphan(w, r, s);
+    }
+}
+
+/* ---- the tasks that it ran ----------------------------------------------------------------------------------- */
+
+static void collect_attempts(struct sweep *w)
+{
+    for (uint32_t i = 0; i < committed(w->b); i++) {
+        uint64_t s = at_load(&w->b->records[i].state, AT_ACQUIRE);
+        if (state_phase(s) == PHASE_TAKEN && state_holder(s) == w->dead &&
+            w->attempts_count < ATTEMPTS_MAX_OF_ONE) {
+            w->attempts[w->attempts_count++] =
+                (struct attempt){link_make(state_gen(s), i, 0), state_attempt(s)};
+        }
+    }
+}
+
+static void end_attempt(struct sweep *w, const struct attempt *a, sweep_reason reason,
+                        void *arg)
+{
+    struct record *r = &w->b->records[link_index(a->link)];
+    struct call call = record_call(r);
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    do {
+        if (state_phase(s) != PHASE_TAKEN || state_holder(s) != w->dead) {
+            return;
+        }
+    } while (!at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, DAEMON), AT_SEQ_CST));
+    /* What the dead attempt returned lies in segments that drain away. */
+    for (uint32_t i = 0; i < call_nrets(&call); i++) {
+        record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
+    }
+    if (a->number < call.retries && !(s & STATE_CANCEL)) {
+        task_requeue(w->d, r);
+        w->result.requeued++;
+        return;
+    }
+    char text[RECORD_PAYLOAD] = "";
+    if (reason) {
+        reason(arg, a->link, a->number, text, sizeof text);
+    }
+    task_set_error(r, s & STATE_CANCEL ? MOB_ERR_CANCELLED : MOB_ERR_TASK_DIED, text);
+    task_seal(w->d, r, true);
+    w->result.failed++;
+}
+
+void sweep_process(struct lane *d, uint32_t process, sweep_reason reason, void *arg,
+                   struct sweep_result *ret)
+{
+    struct sweep w = {.d = d, .b = d->board, .dead = process};
+    clear_marks(w.b, process);
+    do { /* more than a batch only if the board was scribbled on; each round ends some */
+        w.attempts_count = 0;
+        collect_attempts(&w);
+        for (uint32_t i = 0; i < committed(w.b); i++) {
+            sweep_record(&w, &w.b->records[i]);
+        }
+        for (uint32_t i = 0; i < w.attempts_count; i++) {
+            end_attempt(&w, &w.attempts[i], reason, arg);
+        }
+    } while (w.attempts_count == ATTEMPTS_MAX_OF_ONE);
+    at_store(&w.b->procs[process].run, RUN_NONE, AT_RELAXED);
+    at_store(&w.b->procs[process].state, PROC_NONE, AT_RELEASE);
+    sweep_wake_all(w.b);
+    lane_reclaim(d);
+    *ret = w.result;
+}
+
+/* ---- now and then ------------------------------------------------------------------------------------------------ */
+
+bool sweep_rescan(struct lane *d)
+{
+    struct board *b = d->board;
+    bool again = false;
+    for (uint32_t i = 0; i < committed(b); i++) {
+        struct record *r = &b->records[i];
+        uint64_t s = at_load(&r->state, AT_ACQUIRE);
+        if (state_phase(s) == PHASE_QUEUED && state_holder(s) == UNHINTED) {
+            struct call call = record_call(r);
+            if (at_cas(&r->state, &s, state_to(s, PHASE_QUEUED, DAEMON), AT_SEQ_CST)) {
+                task_make_ready(b, r, call_class(&call) % CLASSES_MAX);
+                again |= state_holder(at_load(&r->state, AT_RELAXED)) == UNHINTED;
+            }
+        } else if (state_phase(s) == PHASE_DEAD && state_holder(s) == DAEMON) {
+            if (!lane_in_limbo(d, i)) {
+                lane_adopt(d, r);
+            }
+            again = true;
+        } else if (state_phase(s) == PHASE_DRAINING && state_holder(s) == DAEMON) {
+            lane_drain_own(d, r);
+        }
+    }
+    lane_reclaim(d);
+    return again;
+}
+
+void sweep_blocks(struct lane *d)
+{
+    struct board *b = d->board;
+    uint32_t high = at_load(&b->header->blocks, AT_ACQUIRE);
+    for (uint32_t k = 0; k < high && k < BOARD_BLOCKS_MAX; k++) {
+        uint32_t owner = DAEMON + 1;
+        if (at_load(&b->block_owner[k], AT_ACQUIRE) != owner || d->block_slot[k]) {
+            continue; /* others', or the daemon's own */
+        }
+        bool free = true;
+        for (uint32_t i = 0; free && i < BOARD_BLOCK; i++) {
+            enum phase p =
+                state_phase(at_load(&b->records[k * BOARD_BLOCK + i].state, AT_ACQUIRE));
+            free = p == PHASE_FREE || p == PHASE_RETIRED;
+        }
+        if (free) {
+            at_store(&b->block_owner[k], 0, AT_RELEASE);
+        }
+    }
+}

@@ -1,0 +1,517 @@
+#include "store/task.h"
+
+#include <string.h>
+
+#include "core/park.h"
+
+/* ---- submitting ----------------------------------------------------------------------------------- */
+
+void task_begin(struct lane *l, struct record *r, const struct call *call,
+                uint64_t parent)
+{
+    uint32_t nrets = call_nrets(call);
+    record_set_call(r, call);
+    at_store(&r->parent, parent, AT_RELAXED);
+    at_store(&r->children, 0, AT_RELAXED);
+    at_store(&r->site, 0, AT_RELAXED);
+    at_store(&r->arrived, 0, AT_RELAXED);
+    at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
+    at_store(&r->error, 0, AT_RELAXED);
+    at_store(&r->fill, 16 * nrets, AT_RELAXED);
+    for (uint32_t i = 0; i < nrets; i++) {
+        record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
+    }
+    /* Handles are set before the record can be seen, so that nobody finds it unkept. */
+    at_store(&r->refs,
+             (uint64_t)lane_gen(r) << 32 | ((1ull << nrets) - 1) << REFS_HANDLE_SHIFT,
+             AT_RELAXED);
+    (void)l;
+}
+
+static void *reserve(struct record *r, uint32_t size)
+{
+    uint32_t at = at_load(&r->fill, AT_RELAXED);
+    if (at + size > RECORD_PAYLOAD) {
+        return NULL;
+    }
+    at_store(&r->fill, at + size, AT_RELAXED);
+    return r->payload + at;
+}
+
+void *task_add_value(struct record *r, const struct call *call, uint32_t arg, size_t size)
+{
+    (void)call;
+    void *room = reserve(r, ((uint32_t)size + 7u) & ~7u);
+    if (room) {
+        r->arg_len[arg] = (uint8_t)size;
+        at_store(&r->arrived, at_load(&r->arrived, AT_RELAXED) | 1u << arg, AT_RELAXED);
+    }
+    return room;
+}
+
+bool task_add_ref(struct record *r, const struct call *call, uint32_t arg, uint64_t link)
+{
+    (void)call;
+    struct arg_ref *ref = reserve(r, sizeof *ref);
+    if (!ref) {
+        return false;
+    }
+    r->arg_len[arg] = ARG_REF;
+    at_store(&ref->link, link, AT_RELAXED);
+    at_store(&ref->next, SUCC_EMPTY, AT_RELAXED);
+    return true;
+}
+
+static uint32_t arrived_all(const struct call *call)
+{
+    return (1u << call_nargs(call)) - 1;
+}
+
+void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_ref *ref)
+{
+    struct record *x =
+        board_record(l->board, link_index(at_load(&ref->link, AT_RELAXED)));
+    if (state_sealed(at_load(&x->state,
+                             AT_ACQUIRE))) { /* its use, which we hold, keeps it there */
+        at_or(&t->arrived, 1u << arg, AT_SEQ_CST);
+        return;
+    }
+    uint32_t head = at_load(&x->succ, AT_RELAXED);
+    do {
+        at_store(&ref->next, head, AT_RELAXED);
+    } while (
+        !at_cas(&x->succ, &head, succ_entry(board_index(l->board, t), arg), AT_SEQ_CST));
+    /* Pushed, then looked: pairs with task_seal(), which seals and then looks at the stack. */
+    if (state_sealed(at_load(&x->state, AT_SEQ_CST))) {
+        task_drain_successors(l->board, l->self, x);
+    }
+}
+
+/* The general form, for tasks with arguments by id. The record is CREATING while it is being hung
+ * on its arguments, so that a death in between is seen. */
+static mob_status publish_with_refs(struct lane *l, struct record *r,
+                                    const struct call *call, uint32_t gen)
+{
+    uint32_t nargs = call_nargs(call), nrets = call_nrets(call), used = 0;
+    at_store(&r->state, state_make(gen, l->self, 0, PHASE_CREATING), AT_SEQ_CST);
+    for (uint32_t i = 0; i < nargs; i++) {
+        struct arg_ref *ref = record_arg_ref(r, nrets, i);
+        mob_status st = ref ? lane_use(l, at_load(&ref->link, AT_RELAXED)) : MOB_OK;
+        if (st) {
+            for (uint32_t k = 0; k < i; k++) {
+                struct arg_ref *held = record_arg_ref(r, nrets, k);
+                if (held) {
+                    lane_unuse(l, at_load(&held->link, AT_RELAXED));
+                }
+            }
+            return st;
+        }
+        used += ref != NULL;
+    }
+    for (uint32_t i = 0; i < nargs && used; i++) {
+        struct arg_ref *ref = record_arg_ref(r, nrets, i);
+        if (ref) {
+            task_await_arg(l, r, i, ref);
+            used--;
+        }
+    }
+    return task_wait_for_args(l, r) ? MOB_OK : MOB_ERR_CORRUPT;
+}
+
+bool task_wait_for_args(struct lane *l, struct record *r)
+{
+    struct call call = record_call(r);
+    uint64_t s = at_load(&r->state, AT_RELAXED), next;
+    do {
+        if (state_phase(s) != PHASE_CREATING) {
+            return false;
+        }
+        next = state_to(s, PHASE_WAITING, l->self);
+    } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
+    /* WAITING, then a look at the arrivals: pairs with task_arrive(), which marks an arrival and
+     * then looks at the phase. */
+    while (state_phase(next) == PHASE_WAITING && state_gen(next) == state_gen(s) &&
+           at_load(&r->arrived, AT_SEQ_CST) == arrived_all(&call)) {
+        if (at_cas(&r->state, &next, state_to(next, PHASE_QUEUED, l->self), AT_SEQ_CST)) {
+            task_make_ready(l->board, r, call_class(&call));
+            break;
+        }
+    }
+    return true;
+}
+
+mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link)
+{
+    struct call call = record_call(r);
+    uint32_t gen = lane_gen(r);
+    uint64_t link = link_make(gen, board_index(l->board, r), 0);
+    if (call_options(&call) & CALL_HAS_REFS) {
+        MOB_TRY(publish_with_refs(l, r, &call, gen));
+    } else {
+        /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
+         * sees QUEUED sees the arguments; pairs with the claim. */
+        at_store(&r->state, state_make(gen, l->self, 0, PHASE_QUEUED), AT_RELEASE);
+        task_make_ready(l->board, r, call_class(&call));
+    }
+    *ret_link = link;
+    return MOB_OK;
+}
+
+/* ---- ready tasks ----------------------------------------------------------------------------------- */
+
+void task_make_ready(struct board *b, struct record *r, uint32_t class)
+{
+    struct queue_view ready = board_ready(b, class);
+    switch (queue_push(&ready, board_index(b, r))) {
+    case QUEUE_OK_POLLED:
+        return; /* an awake worker looks at this cell */
+    case QUEUE_OK:
+        break;
+    case QUEUE_NONE:
+    case QUEUE_CORRUPT: {
+        uint64_t s = at_load(&r->state, AT_RELAXED);
+        while (state_phase(s) == PHASE_QUEUED && state_holder(s) != UNHINTED &&
+               !at_cas(&r->state, &s, state_to(s, PHASE_QUEUED, UNHINTED), AT_SEQ_CST)) {
+        }
+        board_notice(b, NOTICE_RESCAN);
+        break;
+    }
+    }
+    task_wake_worker(b, class);
+}
+
+void task_wake_process(struct board *b, uint32_t process)
+{
+    at_add(&b->procs[process].wake, 1, AT_SEQ_CST);
+    park_wake(&b->procs[process].wake, 1);
+}
+
+void task_wake_worker(struct board *b, uint32_t class)
+{
+    struct klass *k = &b->classes[class];
+    for (uint32_t i = 0; i < PROCS_MAX / 64; i++) {
+        /* After the push, a read-modify-write; pairs with the or in task_park(), which comes
+         * before the sleeper's look at the queue. */
+        uint64_t word = at_load(&k->parked[i], AT_SEQ_CST);
+        while (word) {
+            uint32_t bit = (uint32_t)__builtin_ctzll(word);
+            word = at_and(&k->parked[i], ~(1ull << bit), AT_SEQ_CST);
+            if (word & 1ull << bit) {
+                task_wake_process(b, i * 64 + bit);
+                return;
+            }
+        }
+    }
+    uint32_t armed = 1;
+    if (at_load(&k->alert, AT_SEQ_CST) == 1 && at_cas(&k->alert, &armed, 0, AT_SEQ_CST)) {
+        board_notice(b, NOTICE_ALERT);
+    }
+}
+
+void task_park(struct board *b, uint32_t process, uint32_t class)
+{
+    at_or(&b->classes[class].parked[process / 64], 1ull << process % 64, AT_SEQ_CST);
+}
+
+void task_unpark(struct board *b, uint32_t process, uint32_t class)
+{
+    at_and(&b->classes[class].parked[process / 64], ~(1ull << process % 64), AT_SEQ_CST);
+}
+
+bool task_claim_one(struct lane *l, struct record *r, uint32_t gen)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    while (state_gen(s) == gen && state_phase(s) == PHASE_QUEUED) {
+        if (at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self), AT_SEQ_CST)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void make_room(struct klass *k, uint64_t position)
+{
+    /* Once in a while is enough: waiters want room for many. */
+    if (position % 1024 == 0 && at_load(&k->room_waiters, AT_RELAXED)) {
+        at_add(&k->room, 1, AT_SEQ_CST);
+        park_wake(&k->room, PARK_ALL);
+    }
+}
+
+enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret,
+                             struct queue_item *ret_item)
+{
+    struct queue_view ready = board_ready(l->board, class);
+    for (;;) {
+        enum queue_result res = queue_peek(&ready, ret_item);
+        if (res != QUEUE_OK) {
+            return res;
+        }
+        struct record *r = board_record(l->board, ret_item->index);
+        bool mine = false;
+        if (r) {
+            uint64_t s = at_load(&r->state, AT_ACQUIRE);
+            mine = state_phase(s) == PHASE_QUEUED &&
+                   at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self), AT_SEQ_CST);
+        }
+        /* The claim came first: dying here leaves a stale hint, never a lost task. */
+        queue_take(&ready, ret_item);
+        make_room(&l->board->classes[class], ret_item->position);
+        if (mine) {
+            *ret = r;
+            return QUEUE_OK;
+        }
+    }
+}
+
+/* ---- successors ------------------------------------------------------------------------------------- */
+
+void task_arrive(struct board *b, uint32_t process, struct record *t, uint32_t arg)
+{
+    struct call call = record_call(t);
+    uint64_t s =
+        at_load(&t->state, AT_SEQ_CST); /* its generation, while it cannot go yet */
+    uint32_t gen = state_gen(s);
+    uint32_t mask = at_or(&t->arrived, 1u << arg, AT_SEQ_CST) | 1u << arg;
+    if (mask != arrived_all(&call)) {
+        return;
+    }
+    s = at_load(&t->state, AT_SEQ_CST); /* pairs with publish_with_refs() */
+    while (state_gen(s) == gen && state_phase(s) == PHASE_WAITING) {
+        if (at_cas(&t->state, &s, state_to(s, PHASE_QUEUED, process), AT_SEQ_CST)) {
+            task_make_ready(b, t, call_class(&call));
+            return;
+        }
+    }
+}
+
+/* True if argument @arg of @t is a result of the record @x: what stands on a stack may, after a
+ * sweep, name a task that has gone on and was reused. */
+static struct arg_ref *waits_for(const struct board *b, struct record *t, uint32_t arg,
+                                 const struct record *x, uint32_t gen)
+{
+    struct call call = record_call(t);
+    if (arg >= call_nargs(&call)) {
+        return NULL;
+    }
+    struct arg_ref *ref = record_arg_ref(t, call_nrets(&call), arg);
+    if (!ref) {
+        return NULL;
+    }
+    uint64_t link = at_load(&ref->link, AT_RELAXED);
+    return link_index(link) == board_index(b, x) && link_gen(link) == gen ? ref : NULL;
+}
+
+void task_drain_successors(struct board *b, uint32_t process, struct record *x)
+{
+    uint32_t gen = state_gen(at_load(&x->state, AT_RELAXED));
+    uint32_t entry = at_swap(&x->succ, SUCC_EMPTY, AT_SEQ_CST);
+    for (uint32_t steps = 0; entry != SUCC_EMPTY && steps < BOARD_RECORDS_MAX; steps++) {
+        struct record *t = board_record(b, succ_index(entry));
+        struct arg_ref *ref = t ? waits_for(b, t, succ_arg(entry), x, gen) : NULL;
+        if (!ref) {
+            return; /* a sweep was here and gave the rest their arguments too */
+        }
+        uint32_t arg = succ_arg(entry);
+        entry =
+            at_load(&ref->next, AT_RELAXED); /* before @t may run, end and be reused */
+        task_arrive(b, process, t, arg);
+    }
+}
+
+/* ---- the end of an attempt ----------------------------------------------------------------------------- */
+
+static bool has_open_children(const struct record *r, uint32_t attempt)
+{
+    uint64_t c = at_load(&r->children, AT_SEQ_CST);
+    return (uint32_t)c != 0 && (uint32_t)(c >> 32) == attempt;
+}
+
+/* DONE -> CLOSED if nothing that the task submitted is open. One caller wins. */
+static bool try_close(struct record *r, uint32_t gen)
+{
+    uint64_t s = at_load(&r->state, AT_SEQ_CST);
+    while (state_gen(s) == gen && state_phase(s) == PHASE_DONE &&
+           !has_open_children(r, state_attempt(s))) {
+        if (at_cas(&r->state, &s, state_to(s, PHASE_CLOSED, state_holder(s)),
+                   AT_SEQ_CST)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void task_add_child(struct board *b, uint64_t parent, uint32_t attempt)
+{
+    struct record *p = board_record(b, link_index(parent));
+    if (!p) {
+        return;
+    }
+    uint64_t c = at_load(&p->children, AT_RELAXED), next;
+    do { /* a count of an earlier attempt is overwritten; its children find another attempt */
+        uint32_t count = c >> 32 == attempt ? (uint32_t)c : 0;
+        next = (uint64_t)attempt << 32 | (count + 1);
+    } while (!at_cas(&p->children, &c, next, AT_SEQ_CST));
+}
+
+/* One open child less. True if it was the last one of its attempt. */
+static bool child_closed(struct record *p, uint32_t attempt)
+{
+    uint64_t c = at_load(&p->children, AT_RELAXED);
+    while (c >> 32 == attempt && (uint32_t)c != 0) {
+        if (at_cas(&p->children, &c, c - 1, AT_SEQ_CST)) {
+            return (uint32_t)c == 1;
+        }
+    }
+    return false;
+}
+
+static void unuse_args(struct lane *l, struct record *r, const struct call *call)
+{
+    uint32_t nrets = call_nrets(call);
+    for (uint32_t i = 0; i < call_nargs(call) && i < MOB_ARGS_MAX; i++) {
+        struct arg_ref *ref = record_arg_ref(r, nrets, i);
+        if (ref) {
+            lane_unuse(l, at_load(&ref->link, AT_RELAXED));
+        }
+    }
+}
+
+void task_closed(struct lane *l, struct record *r, uint32_t gen)
+{
+    /* The caller holds r by lane_finishing(). Going up, the next one is held before the open child
+     * that kept it is taken off. */
+    for (;;) {
+        struct call call = record_call(r);
+        uint64_t parent = at_load(&r->parent, AT_RELAXED);
+        if (call_options(&call) & CALL_HAS_REFS) {
+            unuse_args(l, r, &call);
+        }
+        struct record *p =
+            parent == LINK_NONE ? NULL : board_record(l->board, link_index(parent));
+        struct record *done = r;
+        uint32_t done_gen = gen;
+        bool up = false;
+        if (p) {
+            uint64_t keep;
+            bool kept = lane_pin_open(l, parent, &keep);
+            if (child_closed(p, call.parent_attempt) && try_close(p, link_gen(parent))) {
+                up = true;
+            }
+            lane_try_free(l, done, done_gen);
+            lane_finishing(l, up ? parent : LINK_NONE);
+            if (kept) {
+                at_fence(); /* `finishing` before the pin goes */
+                lane_unpin(l, keep);
+            }
+        } else {
+            lane_try_free(l, done, done_gen);
+        }
+        if (!up) {
+            return;
+        }
+        r = p;
+        gen = link_gen(parent);
+    }
+}
+
+bool task_seal(struct lane *l, struct record *r, bool error)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED), next;
+    uint32_t gen = state_gen(s);
+    lane_finishing(l, link_make(gen, board_index(l->board, r), 0));
+    do {
+        if ((state_phase(s) != PHASE_TAKEN && state_phase(s) != PHASE_CREATING) ||
+            state_holder(s) != l->self || state_gen(s) != gen) {
+            lane_finished(l);
+            return false;
+        }
+        bool open = has_open_children(r, state_attempt(s));
+        next = state_to(s, open ? PHASE_DONE : PHASE_CLOSED, l->self) |
+               (error ? STATE_ERROR : 0);
+        /* Sequentially consistent: who sees the phase sees the result, and our later looks at
+         * successors and refs come after it. */
+    } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
+    if (at_load(&r->succ, AT_SEQ_CST) != SUCC_EMPTY) {
+        task_drain_successors(l->board, l->self, r);
+    }
+    task_wake_waiters(l->board, r, next);
+    if (state_phase(next) == PHASE_CLOSED || try_close(r, gen)) {
+        task_closed(l, r, gen);
+    }
+    lane_finished(l);
+    return true;
+}
+
+bool task_requeue(struct lane *l, struct record *r)
+{
+    struct call call = record_call(r);
+    uint64_t s = at_load(&r->state, AT_ACQUIRE), next;
+    do {
+        if (state_phase(s) != PHASE_TAKEN || state_holder(s) != l->self) {
+            return false;
+        }
+        next = state_to(s, PHASE_QUEUED, l->self) + (1ull << STATE_ATTEMPT_SHIFT);
+    } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
+    task_make_ready(l->board, r, call_class(&call));
+    return true;
+}
+
+void task_set_error(struct record *r, mob_status error, const char *text)
+{
+    struct call call = record_call(r);
+    uint32_t nrets = call_nrets(&call), nargs = call_nargs(&call);
+    uint32_t at =
+        record_arg_offset(r, nrets, nargs < MOB_ARGS_MAX ? nargs : MOB_ARGS_MAX);
+    uint32_t room = RECORD_PAYLOAD - at, size = (uint32_t)strnlen(text, room);
+    for (uint32_t i = 1; i < nrets; i++) {
+        record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
+    }
+    memcpy(r->payload + at, text, size);
+    record_set_place(r, 0, size ? PLACE_INLINE : PLACE_EMPTY, 0, at, size);
+    at_store(&r->error, (uint32_t)error, AT_RELAXED);
+}
+
+void task_cancel(struct lane *l, struct record *r, uint32_t gen)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    while (state_gen(s) == gen && state_phase(s) >= PHASE_CREATING &&
+           state_phase(s) <= PHASE_TAKEN && !(s & STATE_CANCEL)) {
+        if (at_cas(&r->state, &s, s | STATE_CANCEL, AT_SEQ_CST)) {
+            break;
+        }
+    }
+    if (task_claim_one(l, r, gen)) { /* its hint in the queue is stale from now on */
+        task_set_error(r, MOB_ERR_CANCELLED, "cancelled before it ran");
+        task_seal(l, r, true);
+    }
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------- */
+
+bool task_mark_waited(struct record *r, uint32_t gen, uint64_t flag, uint64_t *ret_state)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    for (;;) {
+        *ret_state = s;
+        if (state_gen(s) != gen || state_phase(s) >= PHASE_DONE ||
+            state_phase(s) == PHASE_FREE) {
+            return false;
+        }
+        if (s & flag || at_cas(&r->state, &s, s | flag, AT_SEQ_CST)) {
+            *ret_state = s | flag;
+            return true;
+        }
+    }
+}
+
+void task_wake_waiters(struct board *b, const struct record *r, uint64_t state)
+{
+    if (state & STATE_WAITERS) {
+        park_wake(park_low(&r->state), PARK_ALL);
+    }
+    if (state & STATE_NOTIFY) {
+        at_add(&b->header->event, 1, AT_SEQ_CST);
+        park_wake(&b->header->event, PARK_ALL);
+    }
+}

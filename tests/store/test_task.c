@@ -1,0 +1,400 @@
+/* The life of tasks on one board, driven step by step by lanes that stand for processes. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "store/sweep.h"
+#include "store/task.h"
+
+enum { DRIVER = 1, WORKER = 2, OTHER = 3, LANES = 4 };
+
+struct rig {
+    struct board b;
+    struct lane lane[LANES];
+    uint32_t freed_places;
+};
+
+static void count_freed(void *arg, uint32_t segment, uint64_t offset)
+{
+    (void)segment;
+    (void)offset;
+    ((struct rig *)arg)->freed_places++;
+}
+
+static struct rig *rig_new(void)
+{
+    struct rig *g = calloc(1, sizeof *g);
+    uint64_t bytes;
+    cr_assert_eq(board_create(7, 1, &g->b, &bytes), MOB_OK);
+    at_store(&g->b.classes[0].used, 1, AT_RELAXED);
+    for (uint32_t i = 0; i < LANES; i++) {
+        cr_assert_eq(lane_init(&g->lane[i], &g->b, i, count_freed, g), MOB_OK);
+    }
+    return g;
+}
+
+static void rig_free(struct rig *g)
+{
+    for (uint32_t i = 0; i < LANES; i++) {
+        lane_fini(&g->lane[i]);
+    }
+    board_unmap(&g->b);
+    free(g);
+}
+
+/* Every record is FREE once all is released, reclaimed and given back. */
+static void assert_all_free(struct rig *g)
+{
+    for (int round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < LANES; i++) {
+            lane_drain_ring(&g->lane[i]);
+            lane_reclaim(&g->lane[i]);
+        }
+    }
+    for (uint32_t i = 0; i < at_load(&g->b.header->committed, AT_RELAXED); i++) {
+        uint64_t s = at_load(&g->b.records[i].state, AT_RELAXED);
+        cr_assert_eq(state_phase(s), PHASE_FREE, "record %u is in phase %d", i,
+                     state_phase(s));
+    }
+}
+
+static uint64_t submit(struct lane *l, const uint64_t *refs, uint32_t nrefs,
+                       uint64_t parent)
+{
+    struct record *r;
+    uint64_t link;
+    struct call call = {.fn = 1, .retries = 1, .counts = call_counts(nrefs + 1, 1)};
+    call.class_options = nrefs ? CALL_HAS_REFS << 4 : 0;
+    cr_assert_eq(lane_record(l, &r), MOB_OK);
+    task_begin(l, r, &call, parent);
+    *(uint64_t *)task_add_value(r, &call, 0, 8) = 42;
+    for (uint32_t i = 0; i < nrefs; i++) {
+        cr_assert(task_add_ref(r, &call, i + 1, refs[i]));
+    }
+    if (parent != LINK_NONE) {
+        task_add_child(l->board, parent, 0);
+    }
+    cr_assert_eq(task_publish(l, r, &link), MOB_OK);
+    return link;
+}
+
+static enum phase phase_of(struct rig *g, uint64_t link)
+{
+    struct record *r = board_record(&g->b, link_index(link));
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    return state_gen(s) == link_gen(link) ? state_phase(s) : PHASE_FREE;
+}
+
+static struct record *claim(struct rig *g, uint32_t worker, uint64_t expect)
+{
+    struct record *r = NULL;
+    struct queue_item item;
+    cr_assert_eq(task_claim(&g->lane[worker], 0, &r, &item), QUEUE_OK);
+    cr_assert_eq(board_index(&g->b, r), link_index(expect));
+    return r;
+}
+
+static void assert_no_task(struct rig *g)
+{
+    struct record *r;
+    struct queue_item item;
+    cr_assert_eq(task_claim(&g->lane[WORKER], 0, &r, &item), QUEUE_NONE);
+}
+
+Test(task, runs_and_is_freed_when_released)
+{
+    struct rig *g = rig_new();
+    uint64_t link = submit(&g->lane[DRIVER], NULL, 0, LINK_NONE);
+    cr_assert_eq(phase_of(g, link), PHASE_QUEUED);
+    struct record *r = claim(g, WORKER, link);
+    cr_assert_eq(phase_of(g, link), PHASE_TAKEN);
+    cr_assert(task_seal(&g->lane[WORKER], r, false));
+    cr_assert_eq(phase_of(g, link), PHASE_CLOSED);
+    lane_drop(&g->lane[DRIVER], link);
+    cr_assert_eq(phase_of(g, link), PHASE_DEAD);
+    lane_drop(&g->lane[DRIVER], link); /* twice does nothing */
+    assert_all_free(g);
+    cr_assert_eq(phase_of(g, link), PHASE_FREE, "the old id is gone");
+    rig_free(g);
+}
+
+Test(task, waits_for_its_arguments_in_any_order)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER];
+    uint64_t a = submit(d, NULL, 0, LINK_NONE), b = submit(d, NULL, 0, LINK_NONE);
+    uint64_t c = submit(d, (uint64_t[]){a, b, a}, 3, LINK_NONE);
+    uint64_t e = submit(d, (uint64_t[]){b}, 1, LINK_NONE);
+    for (int i = 0; i < 2; i++) { /* ids may go as soon as they are arguments */
+        lane_drop(d, i ? a : b);
+    }
+    cr_assert_eq(phase_of(g, c), PHASE_WAITING);
+    struct record *ra = claim(g, WORKER, a), *rb = claim(g, OTHER, b);
+    assert_no_task(g);
+    task_seal(&g->lane[OTHER], rb, false);
+    cr_assert_eq(phase_of(g, c), PHASE_WAITING);
+    cr_assert_eq(phase_of(g, e), PHASE_QUEUED);
+    task_seal(&g->lane[WORKER], ra, true); /* an error is a value too */
+    cr_assert_eq(phase_of(g, c), PHASE_QUEUED);
+    cr_assert_eq(phase_of(g, a), PHASE_CLOSED, "held by c");
+    struct record *re = claim(g, WORKER, e);
+    task_seal(&g->lane[WORKER], re, false);
+    struct record *rc = claim(g, WORKER, c);
+    task_seal(&g->lane[WORKER], rc, false);
+    cr_assert_eq(phase_of(g, a), PHASE_DEAD);
+    lane_drop(d, c);
+    lane_drop(d, e);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+Test(task, an_argument_that_is_gone_is_refused_and_nothing_is_held)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER];
+    uint64_t a = submit(d, NULL, 0, LINK_NONE), gone = submit(d, NULL, 0, LINK_NONE);
+    struct record *ra = claim(g, WORKER, a), *rg = claim(g, WORKER, gone);
+    task_seal(&g->lane[WORKER], rg, false);
+    lane_drop(d, gone);
+    struct call call = {.counts = call_counts(2, 1), .class_options = CALL_HAS_REFS << 4};
+    struct record *r;
+    uint64_t link;
+    cr_assert_eq(lane_record(d, &r), MOB_OK);
+    task_begin(d, r, &call, LINK_NONE);
+    task_add_ref(r, &call, 0, a);
+    task_add_ref(r, &call, 1, gone);
+    cr_assert_eq(task_publish(d, r, &link), MOB_ERR_RELEASED);
+    lane_unrecord(d, r);
+    task_seal(&g->lane[WORKER], ra, false);
+    lane_drop(d, a);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+Test(task, closes_after_its_children_and_holds_its_arguments_until_then)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER], *w = &g->lane[WORKER];
+    uint64_t arg = submit(d, NULL, 0, LINK_NONE);
+    uint64_t top = submit(d, (uint64_t[]){arg}, 1, LINK_NONE);
+    task_seal(w, claim(g, WORKER, arg), false);
+    struct record *rt = claim(g, WORKER, top);
+    uint64_t mid = submit(w, NULL, 0, top), low;
+    struct record *rm = claim(g, OTHER, mid);
+    low = submit(&g->lane[OTHER], NULL, 0, mid);
+    lane_drop(w, mid);
+    lane_drop(&g->lane[OTHER], low);
+    task_seal(w, rt, false);
+    task_seal(&g->lane[OTHER], rm, false);
+    lane_drop(d, arg);
+    lane_drop(d, top);
+    cr_assert_eq(phase_of(g, top), PHASE_DONE);
+    cr_assert_eq(phase_of(g, mid), PHASE_DONE);
+    cr_assert_eq(phase_of(g, arg), PHASE_CLOSED);
+    task_seal(w, claim(g, WORKER, low), false);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+Test(task, a_pin_keeps_bytes_after_the_release)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER];
+    uint64_t link = submit(d, NULL, 0, LINK_NONE), pin;
+    cr_assert_eq(lane_pin(d, link, &pin), MOB_ERR_RELEASED, "not sealed yet");
+    task_seal(&g->lane[WORKER], claim(g, WORKER, link), false);
+    cr_assert_eq(lane_pin(&g->lane[OTHER], link, &pin), MOB_OK);
+    lane_drop(d, link);
+    lane_reclaim(d);
+    cr_assert_eq(phase_of(g, link), PHASE_DEAD);
+    lane_unpin(d, pin); /* by another thread */
+    assert_all_free(g);
+    cr_assert_eq(lane_pin(d, link, &pin), MOB_ERR_RELEASED);
+    rig_free(g);
+}
+
+Test(task, places_go_back_to_the_owner_of_their_arena)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER];
+    at_store(&g->b.segments[5], SEGMENT_USED | (uint64_t)WORKER << 40, AT_RELAXED);
+    uint64_t link = submit(d, NULL, 0, LINK_NONE);
+    struct record *r = claim(g, WORKER, link);
+    record_set_place(r, 0, PLACE_ARENA, 5, 4096, 1000);
+    task_seal(&g->lane[WORKER], r, false);
+    lane_drop(d, link);
+    lane_reclaim(d);
+    cr_assert_eq(phase_of(g, link), PHASE_DRAINING);
+    cr_assert_eq(g->freed_places, 0);
+    cr_assert(lane_drain_ring(&g->lane[WORKER]));
+    cr_assert_eq(g->freed_places, 1);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+Test(task, cancel_ends_what_has_not_started)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER];
+    uint64_t a = submit(d, NULL, 0, LINK_NONE),
+             b = submit(d, (uint64_t[]){a}, 1, LINK_NONE);
+    task_cancel(d, &g->b.records[link_index(a)], link_gen(a));
+    cr_assert_eq(phase_of(g, a), PHASE_CLOSED);
+    cr_assert(at_load(&g->b.records[link_index(a)].state, AT_RELAXED) & STATE_ERROR);
+    cr_assert_eq(phase_of(g, b), PHASE_QUEUED);
+    struct record *rb = claim(g, WORKER, b); /* skips the stale hint of a */
+    task_seal(&g->lane[WORKER], rb, false);
+    lane_drop(d, a);
+    lane_drop(d, b);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+Test(task, an_attempt_that_lost_its_record_cannot_seal_it)
+{
+    struct rig *g = rig_new();
+    uint64_t link = submit(&g->lane[DRIVER], NULL, 0, LINK_NONE);
+    struct record *r = claim(g, WORKER, link);
+    cr_assert_not(task_seal(&g->lane[OTHER], r, false));
+    cr_assert(task_requeue(&g->lane[WORKER], r));
+    cr_assert_not(task_seal(&g->lane[WORKER], r, false));
+    cr_assert_not(task_requeue(&g->lane[WORKER], r));
+    rig_free(g);
+}
+
+/* ---- sweeps ---- */
+
+static void kill_worker(struct rig *g, uint32_t process, struct sweep_result *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    sweep_process(&g->lane[DAEMON], process, NULL, NULL, ret);
+    struct sweep_result twice;
+    sweep_process(&g->lane[DAEMON], process, NULL, NULL, &twice);
+    cr_assert_eq(twice.requeued + twice.failed + twice.freed, 0,
+                 "a second sweep finds nothing");
+    free(g->lane[process].blocks); /* private memory dies too */
+    free(g->lane[process].block_slot);
+    cr_assert_eq(lane_init(&g->lane[process], &g->b, process, count_freed, g), MOB_OK);
+}
+
+Test(sweep, a_dead_workers_task_runs_again_and_then_fails)
+{
+    struct rig *g = rig_new();
+    struct sweep_result res;
+    uint64_t link = submit(&g->lane[DRIVER], NULL, 0, LINK_NONE);
+    claim(g, WORKER, link);
+    kill_worker(g, WORKER, &res);
+    cr_assert_eq(res.requeued, 1);
+    claim(g, WORKER, link);
+    kill_worker(g, WORKER, &res);
+    cr_assert_eq(res.failed, 1);
+    struct record *r = &g->b.records[link_index(link)];
+    cr_assert(at_load(&r->state, AT_RELAXED) & STATE_ERROR);
+    cr_assert_eq((int)at_load(&r->error, AT_RELAXED), MOB_ERR_TASK_DIED);
+    lane_drop(&g->lane[DRIVER], link);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+Test(sweep, what_a_dead_attempt_submitted_is_cancelled_and_freed)
+{
+    struct rig *g = rig_new();
+    struct lane *w = &g->lane[WORKER];
+    struct sweep_result res;
+    uint64_t top = submit(&g->lane[DRIVER], NULL, 0, LINK_NONE);
+    claim(g, WORKER, top);
+    uint64_t a = submit(w, NULL, 0, top), b = submit(w, (uint64_t[]){a}, 1, top);
+    kill_worker(g, WORKER, &res);
+    cr_assert_eq(res.cancelled, 2);
+    struct record *r;
+    struct queue_item item;
+    while (task_claim(&g->lane[OTHER], 0, &r, &item) == QUEUE_OK) {
+        task_seal(&g->lane[OTHER], r, at_load(&r->state, AT_RELAXED) & STATE_CANCEL);
+    }
+    (void)b;
+    cr_assert_eq(phase_of(g, top), PHASE_CLOSED);
+    lane_drop(&g->lane[DRIVER], top);
+    sweep_audit(&g->lane[DAEMON]);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+Test(sweep, a_submit_that_was_cut_off_leaves_nothing)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER], *w = &g->lane[WORKER];
+    struct sweep_result res;
+    uint64_t x = submit(d, NULL, 0, LINK_NONE),
+             top = submit(d, (uint64_t[]){x}, 1, LINK_NONE);
+    struct record *rx = claim(g, OTHER, x), *r;
+    /* As far as task_publish() comes before it hangs the second argument. */
+    struct call call = {.counts = call_counts(2, 1), .class_options = CALL_HAS_REFS << 4};
+    cr_assert_eq(lane_record(w, &r), MOB_OK);
+    task_begin(w, r, &call, top);
+    task_add_ref(r, &call, 0, x);
+    task_add_ref(r, &call, 1, x);
+    at_store(&r->state, state_make(lane_gen(r), WORKER, 0, PHASE_CREATING), AT_RELAXED);
+    lane_use(w, x);
+    task_await_arg(w, r, 0, record_arg_ref(r, 1, 0));
+    kill_worker(g, WORKER, &res);
+    task_seal(&g->lane[OTHER], rx, false);
+    struct queue_item item;
+    while (task_claim(&g->lane[OTHER], 0, &rx, &item) == QUEUE_OK) {
+        task_seal(&g->lane[OTHER], rx, at_load(&rx->state, AT_RELAXED) & STATE_CANCEL);
+    }
+    lane_drop(d, x);
+    lane_drop(d, top);
+    sweep_audit(&g->lane[DAEMON]);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+Test(sweep, counts_that_a_death_left_too_high_are_corrected)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER], *w = &g->lane[WORKER];
+    uint64_t x = submit(d, NULL, 0, LINK_NONE), top = submit(d, NULL, 0, LINK_NONE);
+    task_seal(w, claim(g, WORKER, x), false);
+    struct record *rt = claim(g, WORKER, top);
+    lane_use(w, x);                /* a use of nobody */
+    task_add_child(&g->b, top, 0); /* a child of nobody */
+    task_seal(w, rt, false);
+    lane_drop(d, x);
+    lane_drop(d, top);
+    cr_assert_eq(phase_of(g, top), PHASE_DONE);
+    cr_assert_eq(sweep_audit(&g->lane[DAEMON]), 2);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+Test(sweep, an_audit_leaves_alone_what_is_in_use)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER], *w = &g->lane[WORKER];
+    uint64_t x = submit(d, NULL, 0, LINK_NONE),
+             y = submit(d, (uint64_t[]){x}, 1, LINK_NONE);
+    task_seal(w, claim(g, WORKER, x), false);
+    lane_drop(d, x);
+    cr_assert_eq(sweep_audit(&g->lane[DAEMON]), 0);
+    cr_assert_eq(phase_of(g, x), PHASE_CLOSED);
+    task_seal(w, claim(g, WORKER, y), false);
+    lane_drop(d, y);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+Test(sweep, blocks_of_an_ended_lane_are_leased_again)
+{
+    struct rig *g = rig_new();
+    uint64_t link = submit(&g->lane[OTHER], NULL, 0, LINK_NONE);
+    uint32_t block = link_index(link) / BOARD_BLOCK;
+    lane_fini(&g->lane[OTHER]);
+    sweep_blocks(&g->lane[DAEMON]);
+    cr_assert_eq(at_load(&g->b.block_owner[block], AT_RELAXED), DAEMON + 1, "in use");
+    task_seal(&g->lane[WORKER], claim(g, WORKER, link), false);
+    lane_drop(&g->lane[DRIVER], link);
+    lane_reclaim(&g->lane[DRIVER]);
+    sweep_blocks(&g->lane[DAEMON]);
+    cr_assert_eq(at_load(&g->b.block_owner[block], AT_RELAXED), 0);
+    cr_assert_eq(lane_init(&g->lane[OTHER], &g->b, OTHER, count_freed, g), MOB_OK);
+    rig_free(g);
+}
