@@ -15,7 +15,7 @@ mob_status status_fail(mob_status status, const char *format, ...)
 mob_status status_from_errno(int err);
 
 /* An assertion that stays on in every build, for our own mistakes only: never for input. */
-#define MOB_ASSERT(cond)                                                                   \
+#define MOB_ASSERT(cond)                                                                 \
     ((cond) ? (void)0 : status_assert_failed(#cond, __FILE__, __LINE__))
 void status_assert_failed(const char *cond, const char *file, int line)
     __attribute__((noreturn, cold));
