@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # packages.sh - what Mobula needs from Debian, and how the scripts get it. To be sourced.
 
 # To build and run: CMakeLists.txt asks for the same.
