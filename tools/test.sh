@@ -74,7 +74,7 @@ stage()
     echo "FAILED $took; the end of build/test/$name.log:"
     tail -n 40 "$log" | sed 's/^/    /'
     if [ -n "$failed_tests" ]; then
-        printf '%s\n' "$failed_tests" | sed 's/^fail\t/  failed: /; s/\t/: /g'
+        printf '%s\n' "$failed_tests" | sed 's/^fail\t/  failed: /; s/\t$//; s/\t/: /g'
     else
         stages_failed=$((stages_failed + 1))
     fi
