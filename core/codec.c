@@ -5,7 +5,8 @@
 
 void codec_writer_init(struct codec_writer *w, void *buf, size_t size)
 {
-    *w = (struct codec_writer){.at = buf, .begin = buf, .end = (uint8_t *)buf + size, .ok = true};
+    *w = (struct codec_writer){
+        .at = buf, .begin = buf, .end = (uint8_t *)buf + size, .ok = true};
 }
 
 size_t codec_written(const struct codec_writer *w)

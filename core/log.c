@@ -41,7 +41,8 @@ void log_sink_file(enum log_level level, const char *line, void *arg)
     clock_gettime(CLOCK_REALTIME, &ts);
     localtime_r(&ts.tv_sec, &tm);
     strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm);
-    fprintf(arg, "%s.%03ld %-5s %s\n", when, ts.tv_nsec / 1000000, level_names[level], line);
+    fprintf(arg, "%s.%03ld %-5s %s\n", when, ts.tv_nsec / 1000000, level_names[level],
+            line);
     fflush(arg);
 }
 

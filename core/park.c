@@ -31,14 +31,14 @@ mob_status park_wait(const at_u32 *word, uint32_t seen, uint64_t deadline_ns)
 {
     struct timespec ts = to_timespec(deadline_ns);
     /* FUTEX_WAIT_BITSET takes an absolute monotonic time; FUTEX_WAIT a relative one. */
-    long rc = syscall(SYS_futex, &word->v, FUTEX_WAIT_BITSET, seen,
-                      deadline_ns == CLOCK_NEVER ? NULL : &ts, NULL,
-                      FUTEX_BITSET_MATCH_ANY);
+    long rc =
+        syscall(SYS_futex, &word->v, FUTEX_WAIT_BITSET, seen,
+                deadline_ns == CLOCK_NEVER ? NULL : &ts, NULL, FUTEX_BITSET_MATCH_ANY);
     return rc == -1 && errno == ETIMEDOUT ? MOB_ERR_TIMEOUT : MOB_OK;
 }
 
-mob_status park_wait_many(const at_u32 *const *words, const uint32_t *seen, unsigned count,
-                          uint64_t deadline_ns)
+mob_status park_wait_many(const at_u32 *const *words, const uint32_t *seen,
+                          unsigned count, uint64_t deadline_ns)
 {
     struct waitv list[PARK_MANY_MAX];
     struct timespec ts = to_timespec(deadline_ns);

@@ -76,8 +76,8 @@ mob_status seg_map(int fd, size_t size, enum seg_access access, void **ret_base)
     size_t have;
     MOB_TRY(seg_size(fd, &have));
     if (have < size || size == 0) {
-        return status_fail(MOB_ERR_PROTOCOL, "a segment of %zu bytes is said to have %zu", have,
-                           size);
+        return status_fail(MOB_ERR_PROTOCOL, "a segment of %zu bytes is said to have %zu",
+                           have, size);
     }
     int prot = access == SEG_WRITE ? PROT_READ | PROT_WRITE : PROT_READ;
     void *base = mmap(NULL, size, prot, MAP_SHARED, fd, 0);
@@ -89,7 +89,8 @@ mob_status seg_map(int fd, size_t size, enum seg_access access, void **ret_base)
         munmap(base, size);
         return st;
     }
-    (void)madvise(base, size, MADV_DONTDUMP); /* core files stay small; failing does no harm */
+    /* Core files stay small; failing does no harm. */
+    (void)madvise(base, size, MADV_DONTDUMP);
     *ret_base = base;
     return MOB_OK;
 }

@@ -14,8 +14,8 @@ static _Thread_local char last_error[ERROR_TEXT_BYTES];
 const char *mob_status_name(mob_status status)
 {
     switch (status) {
-#define NAME(name, value, text)                                                            \
-    case MOB_##name:                                                                       \
+#define NAME(name, value, text)                                                          \
+    case MOB_##name:                                                                     \
         return "MOB_" #name;
         MOB_STATUS_MAP(NAME)
 #undef NAME
@@ -26,8 +26,8 @@ const char *mob_status_name(mob_status status)
 const char *mob_status_text(mob_status status)
 {
     switch (status) {
-#define TEXT(name, value, text)                                                            \
-    case MOB_##name:                                                                       \
+#define TEXT(name, value, text)                                                          \
+    case MOB_##name:                                                                     \
         return text;
         MOB_STATUS_MAP(TEXT)
 #undef TEXT
@@ -40,6 +40,7 @@ const char *mob_last_error(void)
     return last_error;
 }
 
+#undef status_fail /* what the analyzer is told instead */
 mob_status status_fail(mob_status status, const char *format, ...)
 {
     char text[ERROR_TEXT_BYTES]; /* the arguments may contain the last error itself */

@@ -17,7 +17,8 @@ mob_status text_parse_bytes(const char *text, uint64_t *ret)
     errno = 0;
     double value = strtod(text, &end);
     if (end == text || errno || !(value >= 0) || !isdigit((unsigned char)text[0])) {
-        return status_fail(MOB_ERR_INVALID, "'%s' is no size; write 512M or 1.5GiB", text);
+        return status_fail(MOB_ERR_INVALID, "'%s' is no size; write 512M or 1.5GiB",
+                           text);
     }
     while (*end == ' ') {
         end++;
@@ -34,7 +35,8 @@ mob_status text_parse_bytes(const char *text, uint64_t *ret)
         end++;
     }
     if (*end || value >= 18446744073709551615.0) {
-        return status_fail(MOB_ERR_INVALID, "'%s' is no size; write 512M or 1.5GiB", text);
+        return status_fail(MOB_ERR_INVALID, "'%s' is no size; write 512M or 1.5GiB",
+                           text);
     }
     *ret = (uint64_t)value;
     return MOB_OK;

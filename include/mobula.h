@@ -43,38 +43,38 @@ extern "C" {
 /* ---- status ------------------------------------------------------------------------------ */
 
 /* name, value, text. Grouped by the largest thing that is damaged. */
-#define MOB_STATUS_MAP(X)                                                                  \
-    X(OK, 0, "success")                                                                    \
-    /* this call */                                                                        \
-    X(ERR_INVALID, -1, "invalid argument")                                                 \
-    X(ERR_SIZE, -2, "size differs from the object's size")                                 \
-    X(ERR_TIMEOUT, -3, "time limit reached")                                               \
-    X(ERR_FULL, -4, "a bounded table or queue is full")                                    \
-    X(ERR_NOMEM, -5, "not enough memory")                                                  \
-    X(ERR_NOT_FOUND, -6, "no such thing")                                                  \
-    X(ERR_RELEASED, -7, "the id was released, or never existed")                           \
-    X(ERR_EXISTS, -8, "exists already")                                                    \
-    X(ERR_STATE, -9, "not allowed in this state")                                          \
-    X(ERR_FORKED, -10, "called in a fork()ed child, which has no part in the job")         \
-    X(ERR_UNSUPPORTED, -11, "not supported by this system")                                \
-    X(ERR_SYSTEM, -12, "a system call failed")                                             \
-    /* this task or object */                                                              \
-    X(ERR_NO_FUNCTION, -20, "no function of that name is registered")                      \
-    X(ERR_TASK_FAILED, -21, "the task returned an error")                                  \
-    X(ERR_TASK_DIED, -22, "the task's worker died")                                        \
-    X(ERR_CANCELLED, -23, "the task was cancelled")                                        \
-    X(ERR_LOST, -24, "the object was lost and cannot be made again")                       \
-    X(ERR_ARG_FAILED, -25, "an argument of the task failed")                               \
-    /* this job */                                                                         \
-    X(ERR_CORRUPT, -30, "the job's shared memory is corrupt")                              \
-    X(ERR_JOB_FAILED, -31, "the job's workers cannot start")                               \
-    X(ERR_CLOSED, -32, "shut down already")                                                \
-    /* this node or cluster */                                                             \
-    X(ERR_NODE_LOST, -40, "the node's daemon is gone")                                     \
-    X(ERR_NO_NODE, -41, "no node is running there")                                        \
-    X(ERR_KEY, -42, "the cluster key is wrong or missing")                                 \
-    X(ERR_VERSION, -43, "versions of mobula differ")                                       \
-    X(ERR_PROTOCOL, -44, "a peer sent something malformed")                                \
+#define MOB_STATUS_MAP(X)                                                                \
+    X(OK, 0, "success")                                                                  \
+    /* this call */                                                                      \
+    X(ERR_INVALID, -1, "invalid argument")                                               \
+    X(ERR_SIZE, -2, "size differs from the object's size")                               \
+    X(ERR_TIMEOUT, -3, "time limit reached")                                             \
+    X(ERR_FULL, -4, "a bounded table or queue is full")                                  \
+    X(ERR_NOMEM, -5, "not enough memory")                                                \
+    X(ERR_NOT_FOUND, -6, "no such thing")                                                \
+    X(ERR_RELEASED, -7, "the id was released, or never existed")                         \
+    X(ERR_EXISTS, -8, "exists already")                                                  \
+    X(ERR_STATE, -9, "not allowed in this state")                                        \
+    X(ERR_FORKED, -10, "called in a fork()ed child, which has no part in the job")       \
+    X(ERR_UNSUPPORTED, -11, "not supported by this system")                              \
+    X(ERR_SYSTEM, -12, "a system call failed")                                           \
+    /* this task or object */                                                            \
+    X(ERR_NO_FUNCTION, -20, "no function of that name is registered")                    \
+    X(ERR_TASK_FAILED, -21, "the task returned an error")                                \
+    X(ERR_TASK_DIED, -22, "the task's worker died")                                      \
+    X(ERR_CANCELLED, -23, "the task was cancelled")                                      \
+    X(ERR_LOST, -24, "the object was lost and cannot be made again")                     \
+    X(ERR_ARG_FAILED, -25, "an argument of the task failed")                             \
+    /* this job */                                                                       \
+    X(ERR_CORRUPT, -30, "the job's shared memory is corrupt")                            \
+    X(ERR_JOB_FAILED, -31, "the job's workers cannot start")                             \
+    X(ERR_CLOSED, -32, "shut down already")                                              \
+    /* this node or cluster */                                                           \
+    X(ERR_NODE_LOST, -40, "the node's daemon is gone")                                   \
+    X(ERR_NO_NODE, -41, "no node is running there")                                      \
+    X(ERR_KEY, -42, "the cluster key is wrong or missing")                               \
+    X(ERR_VERSION, -43, "versions of mobula differ")                                     \
+    X(ERR_PROTOCOL, -44, "a peer sent something malformed")                              \
     X(ERR_PEER_LOST, -45, "the connection to a peer was lost")
 
 typedef enum mob_status {
@@ -113,13 +113,13 @@ typedef mob_status (*mob_fn)(struct mob_task *task);
 /* ---- init and shutdown ------------------------------------------------------------------- */
 
 struct mob_config {
-    size_t struct_size;       /* sizeof (struct mob_config) */
-    const char *address;      /* HOST:PORT, a node's folder, or NULL: MOBULA_ADDRESS, then the
+    size_t struct_size;   /* sizeof (struct mob_config) */
+    const char *address;  /* HOST:PORT, a node's folder, or NULL: MOBULA_ADDRESS, then the
                                  node running on this machine, else an embedded node */
-    unsigned num_cpus;        /* of an embedded node; 0: what affinity and cgroup allow */
-    uint64_t store_bytes;     /* of an embedded node; 0: 30 % of the memory it may use */
-    const char *job_name;     /* shown by `mobula status`; NULL: the program's name */
-    int no_log_forward;       /* 1: the workers' output does not come to this terminal */
+    unsigned num_cpus;    /* of an embedded node; 0: what affinity and cgroup allow */
+    uint64_t store_bytes; /* of an embedded node; 0: 30 % of the memory it may use */
+    const char *job_name; /* shown by `mobula status`; NULL: the program's name */
+    int no_log_forward;   /* 1: the workers' output does not come to this terminal */
 };
 
 /* Joins a node or starts an embedded one, and makes a job there. In a worker this function runs
@@ -128,7 +128,8 @@ struct mob_config {
  * @ret: the handle; the caller ends it with mob_shutdown().
  * Returns MOB_OK, MOB_ERR_NO_NODE, MOB_ERR_VERSION, MOB_ERR_KEY, MOB_ERR_NOMEM,
  * MOB_ERR_UNSUPPORTED, MOB_ERR_SYSTEM, MOB_ERR_INVALID. */
-MOB_API MOB_MUST_CHECK mob_status mob_init(const struct mob_config *config, struct mob **ret);
+MOB_API MOB_MUST_CHECK mob_status mob_init(const struct mob_config *config,
+                                           struct mob **ret);
 
 /* Ends the job: cancels what has not run, waits for the lines that finished tasks wrote, lets
  * workers go, and frees the handle. An embedded node ends too. Views and ids of the handle are
@@ -150,11 +151,11 @@ MOB_API mob_status mob_register(const char *name, mob_fn fn);
 MOB_API void mob_register_early(const char *name, mob_fn fn);
 
 #define MOB_REGISTER(fn) MOB_REGISTER_AS(fn, #fn)
-#define MOB_REGISTER_AS(fn, name)                                                          \
-    __attribute__((constructor, used)) static void mob_register_##fn(void)                 \
-    {                                                                                      \
-        mob_register_early(name, fn);                                                      \
-    }                                                                                      \
+#define MOB_REGISTER_AS(fn, name)                                                        \
+    __attribute__((constructor, used)) static void mob_register_##fn(void)               \
+    {                                                                                    \
+        mob_register_early(name, fn);                                                    \
+    }                                                                                    \
     struct mob /* takes the semicolon */
 
 /* ---- submitting -------------------------------------------------------------------------- */
@@ -173,20 +174,20 @@ struct mob_args {
 };
 
 struct mob_options {
-    size_t struct_size;  /* sizeof (struct mob_options) */
-    const char *name;    /* shown in messages and tools; NULL: the function's name */
-    double num_cpus;     /* 0 means 1; use MOB_NO_CPU for none. Steps of 0.0001. */
-    int max_retries;     /* after a worker's death; MOB_RETRIES_DEFAULT: 3 */
-    int retry_on_error;  /* 1: the same number of retries if the task returns an error */
-    unsigned returns;    /* results, 1 to MOB_RETURNS_MAX; 0 means 1 */
-    int no_wait;         /* 1: MOB_ERR_FULL at once instead of waiting for room */
+    size_t struct_size; /* sizeof (struct mob_options) */
+    const char *name;   /* shown in messages and tools; NULL: the function's name */
+    double num_cpus;    /* 0 means 1; use MOB_NO_CPU for none. Steps of 0.0001. */
+    int max_retries;    /* after a worker's death; MOB_RETRIES_DEFAULT: 3 */
+    int retry_on_error; /* 1: the same number of retries if the task returns an error */
+    unsigned returns;   /* results, 1 to MOB_RETURNS_MAX; 0 means 1 */
+    int no_wait;        /* 1: MOB_ERR_FULL at once instead of waiting for room */
 };
 
 #define MOB_NO_CPU (-1.0)
 #define MOB_RETRIES_DEFAULT (-1)
-#define MOB_OPTIONS_INIT                                                                   \
-    {                                                                                      \
-        sizeof(struct mob_options), NULL, 0, MOB_RETRIES_DEFAULT, 0, 0, 0                  \
+#define MOB_OPTIONS_INIT                                                                 \
+    {                                                                                    \
+        sizeof(struct mob_options), NULL, 0, MOB_RETRIES_DEFAULT, 0, 0, 0                \
     }
 
 /* Runs @fn as a task when its arguments are there and a CPU is free.
@@ -198,8 +199,10 @@ struct mob_options {
  * Waits while the job's tables are full; inside a task returns MOB_ERR_FULL instead.
  * Returns MOB_OK, MOB_ERR_NO_FUNCTION, MOB_ERR_INVALID, MOB_ERR_RELEASED, MOB_ERR_FULL,
  * MOB_ERR_NOMEM, MOB_ERR_NODE_LOST, MOB_ERR_JOB_FAILED, MOB_ERR_CORRUPT, MOB_ERR_FORKED. */
-MOB_API MOB_MUST_CHECK mob_status mob_submit(struct mob *mob, mob_fn fn, struct mob_args args,
-                                             const struct mob_options *options, mob_ref *ret);
+MOB_API MOB_MUST_CHECK mob_status mob_submit(struct mob *mob, mob_fn fn,
+                                             struct mob_args args,
+                                             const struct mob_options *options,
+                                             mob_ref *ret);
 
 /* The same by the name that the function was registered under. */
 MOB_API MOB_MUST_CHECK mob_status mob_submit_name(struct mob *mob, const char *name,
@@ -227,8 +230,8 @@ struct mob_view {
  * CANCELLED, ARG_FAILED, NO_FUNCTION: mob_failure() has the message); MOB_ERR_RELEASED;
  * MOB_ERR_LOST; MOB_ERR_FULL (this thread holds too many views); MOB_ERR_NODE_LOST;
  * MOB_ERR_JOB_FAILED; MOB_ERR_CORRUPT; MOB_ERR_FORKED. */
-MOB_API MOB_MUST_CHECK mob_status mob_get(struct mob *mob, mob_ref ref, uint64_t timeout_ns,
-                                          struct mob_view *ret);
+MOB_API MOB_MUST_CHECK mob_status mob_get(struct mob *mob, mob_ref ref,
+                                          uint64_t timeout_ns, struct mob_view *ret);
 
 /* Gives a view back. Any thread of the process that got it may do so. NULL is allowed; the view
  * is cleared, so that a second call does nothing. */
@@ -246,8 +249,8 @@ MOB_API MOB_MUST_CHECK mob_status mob_get_size(struct mob *mob, mob_ref ref,
 /* Waits until @want of @count ids are there (a failed one counts), or the time limit.
  * @ready: one byte per id, set to 1 or 0; set on MOB_ERR_TIMEOUT too.
  * @ret_ready: how many are ready; may be NULL. */
-MOB_API MOB_MUST_CHECK mob_status mob_wait(struct mob *mob, const mob_ref *refs, size_t count,
-                                           size_t want, uint64_t timeout_ns,
+MOB_API MOB_MUST_CHECK mob_status mob_wait(struct mob *mob, const mob_ref *refs,
+                                           size_t count, size_t want, uint64_t timeout_ns,
                                            unsigned char *ready, size_t *ret_ready);
 
 /* Drops the caller's hold. The bytes go when no task needs them and no view pins them. An id
@@ -271,8 +274,9 @@ MOB_API MOB_MUST_CHECK mob_status mob_put(struct mob *mob, const void *data, siz
 
 /* Makes an object to be written in place: fill @ret_data, then mob_seal(); or mob_abort().
  * The object's bytes are not cleared first. A task may not wait for it until it is sealed. */
-MOB_API MOB_MUST_CHECK mob_status mob_create(struct mob *mob, size_t size, uint64_t timeout_ns,
-                                             mob_ref *ret, void **ret_data);
+MOB_API MOB_MUST_CHECK mob_status mob_create(struct mob *mob, size_t size,
+                                             uint64_t timeout_ns, mob_ref *ret,
+                                             void **ret_data);
 MOB_API MOB_MUST_CHECK mob_status mob_seal(struct mob *mob, mob_ref ref);
 MOB_API void mob_abort(struct mob *mob, mob_ref ref);
 
@@ -291,8 +295,8 @@ MOB_API MOB_MUST_CHECK mob_status mob_arg(struct mob_task *task, size_t index,
                                           const void **ret_data, size_t *ret_size);
 
 /* Copies argument @index, which must have exactly @size bytes. */
-MOB_API MOB_MUST_CHECK mob_status mob_arg_copy(struct mob_task *task, size_t index, void *dst,
-                                               size_t size);
+MOB_API MOB_MUST_CHECK mob_status mob_arg_copy(struct mob_task *task, size_t index,
+                                               void *dst, size_t size);
 
 /* Result @index: written in place (the room is the result's own, 64-byte aligned if larger
  * than 128 bytes, sealed when the task returns MOB_OK), copied, or another object's bytes.
@@ -316,27 +320,27 @@ MOB_API int mob_task_cancelled(const struct mob_task *task);
 /* ---- looking around ---------------------------------------------------------------------- */
 
 struct mob_info {
-    size_t struct_size;    /* set by the caller */
-    uint64_t node_id;      /* this node's incarnation */
-    uint32_t job;          /* the job's number on this node */
-    uint32_t num_cpus;     /* of this node */
-    uint64_t store_bytes;  /* of this node: the limit, and what is used of it */
+    size_t struct_size;   /* set by the caller */
+    uint64_t node_id;     /* this node's incarnation */
+    uint32_t job;         /* the job's number on this node */
+    uint32_t num_cpus;    /* of this node */
+    uint64_t store_bytes; /* of this node: the limit, and what is used of it */
     uint64_t store_used_bytes;
-    uint32_t nodes;        /* alive in the cluster */
-    uint32_t workers;      /* of this job on this node */
-    int embedded;          /* 1: the node ends with this program */
+    uint32_t nodes;   /* alive in the cluster */
+    uint32_t workers; /* of this job on this node */
+    int embedded;     /* 1: the node ends with this program */
 };
 MOB_API mob_status mob_get_info(struct mob *mob, struct mob_info *info);
 
 /* ---- macros ------------------------------------------------------------------------------ */
 
 /* In a task or a function that returns mob_status: returns what fails. */
-#define MOB_TRY(call)                                                                      \
-    do {                                                                                   \
-        mob_status mob_try_ = (call);                                                      \
-        if (mob_try_ != MOB_OK) {                                                          \
-            return mob_try_;                                                               \
-        }                                                                                  \
+#define MOB_TRY(call)                                                                    \
+    do {                                                                                 \
+        mob_status mob_try_ = (call);                                                    \
+        if (mob_try_ != MOB_OK) {                                                        \
+            return mob_try_;                                                             \
+        }                                                                                \
     } while (0)
 
 /* In main: prints what failed, where and why, and exits with status 1. */
@@ -363,7 +367,8 @@ static inline struct mob_arg mob_arg_bytes(const void *data, size_t size)
 
 #include <initializer_list>
 
-template <class T> inline struct mob_arg mob_arg_value(const T &value)
+template <class T>
+inline struct mob_arg mob_arg_value(const T &value)
 {
     return mob_arg_bytes(&value, sizeof(T));
 }
@@ -379,8 +384,8 @@ inline struct mob_args mob_args_list(std::initializer_list<struct mob_arg> list)
 #else
 /* A copy of @x that lives until the end of the block. */
 #define MOB_VALUE(x) mob_arg_bytes((__typeof__(x)[1]){(x)}, sizeof(x))
-#define MOB_ARGS(...)                                                                      \
-    ((struct mob_args){sizeof((struct mob_arg[]){__VA_ARGS__}) / sizeof(struct mob_arg),   \
+#define MOB_ARGS(...)                                                                    \
+    ((struct mob_args){sizeof((struct mob_arg[]){__VA_ARGS__}) / sizeof(struct mob_arg), \
                        (struct mob_arg[]){__VA_ARGS__}})
 #define MOB_NO_ARGS ((struct mob_args){0, NULL})
 #endif

@@ -8,15 +8,21 @@ Test(text, sizes_are_parsed)
     static const struct {
         const char *text;
         uint64_t bytes;
-    } good[] = {{"0", 0},           {"4096", 4096},      {"1K", 1024},
-                {"64M", 64 << 20},  {"1.5GiB", 3ull << 29}, {"2 gb", 2ull << 30},
-                {"1T", 1ull << 40}, {"10B", 10}};
+    } good[] = {{"0", 0},
+                {"4096", 4096},
+                {"1K", 1024},
+                {"64M", 64 << 20},
+                {"1.5GiB", 3ull << 29},
+                {"2 gb", 2ull << 30},
+                {"1T", 1ull << 40},
+                {"10B", 10}};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         uint64_t got = 1;
         cr_assert_eq(text_parse_bytes(good[i].text, &got), MOB_OK, "%s", good[i].text);
         cr_assert_eq(got, good[i].bytes, "%s gave %lu", good[i].text, got);
     }
-    static const char *const bad[] = {"", "x", "-1", "1X", "1MM", "nan", "1e30G", "5 M x"};
+    static const char *const bad[] = {"",    "x",   "-1",    "1X",
+                                      "1MM", "nan", "1e30G", "5 M x"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         uint64_t got = 77;
         cr_assert_eq(text_parse_bytes(bad[i], &got), MOB_ERR_INVALID, "%s", bad[i]);
@@ -29,9 +35,11 @@ Test(text, numbers_are_parsed_whole_and_in_range)
     uint64_t got = 77;
     cr_assert_eq(text_parse_u64("65535", 1, 65535, &got), MOB_OK);
     cr_assert_eq(got, 65535);
-    static const char *const bad[] = {"", "0", "65536", "1 ", "-1", "+1", "0x10", "99999999999999999999"};
+    static const char *const bad[] = {"",   "0",  "65536", "1 ",
+                                      "-1", "+1", "0x10",  "99999999999999999999"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        cr_assert_eq(text_parse_u64(bad[i], 1, 65535, &got), MOB_ERR_INVALID, "%s", bad[i]);
+        cr_assert_eq(text_parse_u64(bad[i], 1, 65535, &got), MOB_ERR_INVALID, "%s",
+                     bad[i]);
     }
 }
 

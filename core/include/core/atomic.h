@@ -34,7 +34,7 @@ typedef struct {
 #define at_and(p, x, order) __atomic_fetch_and(&(p)->v, (x), (order))
 
 /* Strong compare-and-swap. On failure *expected becomes what was there, read with acquire. */
-#define at_cas(p, expected, desired, order)                                                \
+#define at_cas(p, expected, desired, order)                                              \
     __atomic_compare_exchange_n(&(p)->v, (expected), (desired), 0, (order), AT_ACQUIRE)
 
 /* A full fence. ThreadSanitizer does not model fences, so its build has a locked instruction

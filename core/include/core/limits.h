@@ -2,21 +2,23 @@
 #ifndef CORE_LIMITS_H
 #define CORE_LIMITS_H
 
-#define NODES_MAX 4096          /* nodes a head keeps; a table of them stays in the L2 cache */
-#define JOBS_MAX 1024           /* jobs on one node at once */
-#define CLASSES_MAX 16          /* shapes of demand in one job: each has a queue of its own */
-#define PROCS_MAX 256           /* processes of one job on one node: 4 words of bitmap */
-#define CPU_UNITS 10000         /* one CPU in units of demand: steps of 0.0001 */
-#define NODE_CPUS_MAX 4096      /* CPUs of one node */
+#define NODES_MAX 4096     /* nodes a head keeps; a table of them stays in the L2 cache */
+#define JOBS_MAX 1024      /* jobs on one node at once */
+#define CLASSES_MAX 16     /* shapes of demand in one job: each has a queue of its own */
+#define PROCS_MAX 256      /* processes of one job on one node: 4 words of bitmap */
+#define CPU_UNITS 10000    /* one CPU in units of demand: steps of 0.0001 */
+#define NODE_CPUS_MAX 4096 /* CPUs of one node */
 
-#define CHUNK_BYTES (1u << 20)  /* object bytes between nodes travel, and are checked, in these */
+/* Object bytes travel between nodes, and are checked, in pieces of this size. */
+#define CHUNK_BYTES (1u << 20)
 #define MESSAGE_BYTES_MAX (1u << 20) /* one control message between nodes */
 
-#define HEARTBEAT_NS (500 * 1000000ull)     /* between daemons */
-#define NODE_DEAD_NS (5 * 1000000000ull)    /* silence after which a node is declared dead */
-#define HANDSHAKE_NS (5 * 1000000000ull)    /* to prove the key on a new connection */
+#define HEARTBEAT_NS (500 * 1000000ull)  /* between daemons */
+#define NODE_DEAD_NS (5 * 1000000000ull) /* silence after which a node is declared dead */
+#define HANDSHAKE_NS (5 * 1000000000ull) /* to prove the key on a new connection */
 
 #define WORKER_START_NS (10 * 1000000000ull) /* from exec to mob_init() in a worker */
-#define STDERR_TAIL_BYTES 2048  /* of a dead worker's stderr, kept for its task's failure */
+/* Of a dead worker's stderr, kept for its task's failure. */
+#define STDERR_TAIL_BYTES 2048
 
 #endif

@@ -25,8 +25,8 @@ mob_status park_wait(const at_u32 *word, uint32_t seen, uint64_t deadline_ns);
 
 /* The same for any of @count <= PARK_MANY_MAX words. Where the kernel lacks futex_waitv (before
  * 5.16) it naps for at most a millisecond instead. */
-mob_status park_wait_many(const at_u32 *const *words, const uint32_t *seen, unsigned count,
-                          uint64_t deadline_ns);
+mob_status park_wait_many(const at_u32 *const *words, const uint32_t *seen,
+                          unsigned count, uint64_t deadline_ns);
 
 /* Wakes up to @count sleepers. */
 void park_wake(const at_u32 *word, int count);

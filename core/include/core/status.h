@@ -11,11 +11,25 @@
 mob_status status_fail(mob_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3), cold));
 
+#ifdef __clang_analyzer__
+/* The analyzer looks at one file at a time. Unless told that a failure is never MOB_OK, it
+ * follows each MOB_TRY() into a success that left the outputs unset. */
+#define status_fail(status, ...)                                                         \
+    ({                                                                                   \
+        mob_status failed_ = (status);                                                   \
+        (void)status_fail(failed_, __VA_ARGS__);                                         \
+        if (failed_ == MOB_OK) {                                                         \
+            __builtin_unreachable();                                                     \
+        }                                                                                \
+        failed_;                                                                         \
+    })
+#endif
+
 /* The status that fits an errno value: ENOMEM -> MOB_ERR_NOMEM, ... else MOB_ERR_SYSTEM. */
 mob_status status_from_errno(int err);
 
 /* An assertion that stays on in every build, for our own mistakes only: never for input. */
-#define MOB_ASSERT(cond)                                                                   \
+#define MOB_ASSERT(cond)                                                                 \
     ((cond) ? (void)0 : status_assert_failed(#cond, __FILE__, __LINE__))
 void status_assert_failed(const char *cond, const char *file, int line)
     __attribute__((noreturn, cold));
