@@ -133,14 +133,20 @@ mob_status lane_record(struct lane *l, struct record **ret)
                        at_load(&l->board->header->committed, AT_RELAXED));
 }
 
-void lane_unrecord(struct lane *l, struct record *r)
+bool lane_await_record(const struct lane *l)
 {
-    uint64_t s = at_load(&r->state, AT_RELAXED);
-    at_store(&r->state, state_make(state_gen(s) ? state_gen(s) : 1, 0, 0, PHASE_FREE),
-             AT_RELEASE);
-    uint32_t index = board_index(l->board, r);
-    uint32_t slot = l->block_slot[index / BOARD_BLOCK];
-    l->blocks[slot - 1].avail |= 1ull << bit_of(index);
+    for (uint32_t i = 0; i < l->blocks_count; i++) {
+        for (uint32_t k = 0; k < BOARD_BLOCK; k++) {
+            const struct record *r = &l->board->records[l->blocks[i].block * BOARD_BLOCK + k];
+            enum phase p = state_phase(at_load(&r->state, AT_ACQUIRE));
+            uint64_t refs = at_load(&r->refs, AT_RELAXED);
+            if (p > PHASE_CREATING && p < PHASE_RETIRED &&
+                !(refs & 0xffull << REFS_HANDLE_SHIFT)) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 /* ---- ledgers ---------------------------------------------------------------------------------- */
@@ -386,7 +392,7 @@ void lane_adopt(struct lane *l, struct record *r)
 static void make_free(struct lane *l, struct record *r)
 {
     uint64_t s = at_load(&r->state, AT_RELAXED);
-    uint32_t gen = state_gen(s) + 1;
+    uint32_t gen = (state_gen(s) ? state_gen(s) : 1) + 1;
     if (gen == 0) {
         at_store(&r->state, state_make(UINT32_MAX, 0, 0, PHASE_RETIRED), AT_RELEASE);
         return;
@@ -399,6 +405,11 @@ static void make_free(struct lane *l, struct record *r)
     } else {
         at_or(&l->board->block_returned[block], 1ull << bit_of(index), AT_RELEASE);
     }
+}
+
+void lane_unrecord(struct lane *l, struct record *r)
+{
+    make_free(l, r); /* with a new generation: an id of it may have been noted */
 }
 
 /* Frees the places that are this process's, drops the uses of borrowed ones. Returns the process

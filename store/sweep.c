@@ -49,6 +49,7 @@ static void clear_marks(struct board *b, uint32_t dead)
             task_unpark(b, dead, c);
         }
     }
+    at_and(&b->header->awake[dead / 64], ~(1ull << dead % 64), AT_RELAXED);
     for (uint32_t i = 0; i < BOARD_NAMES_MAX; i++) {
         uint32_t claimed = NAME_CLAIMED(dead);
         (void)at_cas(&b->names[i].state, &claimed, NAME_FREE, AT_ACQ_REL);

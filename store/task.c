@@ -366,6 +366,14 @@ static bool child_closed(struct record *p, uint32_t attempt)
     return false;
 }
 
+void task_remove_child(struct board *b, uint64_t parent, uint32_t attempt)
+{
+    struct record *p = board_record(b, link_index(parent));
+    if (p) {
+        (void)child_closed(p, attempt); /* its parent runs, and closes itself later */
+    }
+}
+
 static void unuse_args(struct lane *l, struct record *r, const struct call *call)
 {
     uint32_t nrets = call_nrets(call);

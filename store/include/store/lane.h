@@ -55,6 +55,8 @@ void lane_fini(struct lane *l);
 /* A FREE record of an own block; the caller fills it and moves it on. Its generation is
  * lane_gen(). MOB_ERR_FULL: the daemon has to commit more, or the table is at its maximum. */
 mob_status lane_record(struct lane *l, struct record **ret);
+/* True if records of this lane will come back without anybody releasing an id. */
+bool lane_await_record(const struct lane *l);
 /* Takes a record back that was handed out and never left FREE or CREATING. */
 void lane_unrecord(struct lane *l, struct record *r);
 static inline uint32_t lane_gen(const struct record *r)

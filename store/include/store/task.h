@@ -57,6 +57,9 @@ bool task_requeue(struct lane *l, struct record *r);
 /* Counts a task as open child of the task @parent, which this process runs in @attempt. */
 void task_add_child(struct board *b, uint64_t parent, uint32_t attempt);
 
+/* Takes such a count back: the child was not published. */
+void task_remove_child(struct board *b, uint64_t parent, uint32_t attempt);
+
 /* Gives the successors of a sealed record their argument. Whoever finds some may call it. */
 void task_drain_successors(struct board *b, uint32_t process, struct record *r);
 
