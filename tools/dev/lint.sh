@@ -57,7 +57,8 @@ tidy()
     unbuilt=$(find_sources '*.c' '*.cc' | grep -v '^tests/install/' |
         comm -23 - build/lint/built)
     clean=0
-    tr '\n' '\0' <build/lint/built |
+    # The largest first, so that none of those runs alone at the end.
+    tr '\n' '\0' <build/lint/built | xargs -0 -r ls -S | tr '\n' '\0' |
         xargs -0 -r -n 1 -P "$jobs" clang-tidy --quiet -p build/clang 2>build/lint/tidy.stderr || {
         grep -v ' warnings\{0,1\} .*generated\.$' build/lint/tidy.stderr
         clean=1
