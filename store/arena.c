@@ -86,7 +86,7 @@ mob_status arena_create(struct arena **ret)
     for (unsigned i = 0; i < BINS; i++) {
         link_init(&arena->bins[i]);
     }
-    run_init(arena);
+    arena_run_init(arena);
     *ret = arena;
     return MOB_OK;
 }
@@ -177,7 +177,7 @@ mob_status arena_take_empty(struct arena *arena, bool all, uint32_t *ret_segment
             continue;
         }
         if (segment->state == SEGMENT_CUT) {
-            pages_uncut(arena, segment);
+            arena_pages_uncut(arena, segment);
         }
         link_remove(&segment->link);
         arena->idle_segments--;
@@ -221,7 +221,7 @@ static bool alone_alloc(struct arena *arena, size_t size, struct arena_place *re
         return false;
     }
     if (segment->state == SEGMENT_CUT) {
-        pages_uncut(arena, segment);
+        arena_pages_uncut(arena, segment);
     }
     segment->state = SEGMENT_ALONE;
     segment->fresh = false;
@@ -240,7 +240,7 @@ static bool span_alloc(struct arena *arena, size_t size, size_t align,
 {
     uint32_t align_pages = align > ARENA_PAGE ? (uint32_t)(align >> PAGE_SHIFT) : 1;
     struct span *span =
-        pages_alloc(arena, (uint32_t)pages_of(size ? size : 1), align_pages);
+        arena_pages_alloc(arena, (uint32_t)pages_of(size ? size : 1), align_pages);
     if (!span) {
         return false;
     }
@@ -279,7 +279,7 @@ mob_status arena_alloc(struct arena *arena, size_t size, size_t align,
                        struct arena_place *ret_place, void **ret_ptr)
 {
     if (size <= ARENA_SMALL_MAX && align <= ARENA_ALIGN_MIN) {
-        return run_alloc(arena, size, ret_place, ret_ptr);
+        return arena_run_alloc(arena, size, ret_place, ret_ptr);
     }
     return alloc_long(arena, size, align, ret_place, ret_ptr);
 }
@@ -318,7 +318,7 @@ static __attribute__((noinline)) mob_status free_long(struct arena *arena,
     if (span) {
         arena->page_bytes_used -= (uint64_t)span->pages << PAGE_SHIFT;
         arena_quiet(arena, segment, span->pages);
-        pages_free(arena, span);
+        arena_pages_free(arena, span);
     } else if (segment && segment->state == SEGMENT_ALONE && place.offset == 0) {
         arena->page_bytes_used -= segment->alone_bytes;
         arena->slack_bytes -= segment->size - segment->alone_bytes;
@@ -337,7 +337,7 @@ mob_status arena_free(struct arena *arena, struct arena_place place)
     struct segment *segment = arena_find(arena, place.segment);
     struct span *span = segment ? find_span(segment, place.offset) : NULL;
     if (span && span->kind == SPAN_RUN) {
-        return run_free(arena, span, place.offset);
+        return arena_run_free(arena, span, place.offset);
     }
     return free_long(arena, segment, span, place);
 }
@@ -347,7 +347,7 @@ size_t arena_place_size(const struct arena *arena, struct arena_place place)
     struct segment *segment = arena_find(arena, place.segment);
     struct span *span = segment ? find_span(segment, place.offset) : NULL;
     if (span && span->kind == SPAN_RUN) {
-        return run_slot(span, place.offset) < 0 ? 0 : span->slot_bytes;
+        return arena_run_slot(span, place.offset) < 0 ? 0 : span->slot_bytes;
     }
     if (span) {
         return (size_t)span->pages << PAGE_SHIFT;
@@ -366,7 +366,7 @@ mob_status arena_shrink(struct arena *arena, struct arena_place place, size_t si
     struct segment *segment = arena_find(arena, place.segment);
     struct span *span = find_span(segment, place.offset);
     if (span && span->kind == SPAN_OBJECT) {
-        pages_shrink(arena, span, (uint32_t)pages_of(size ? size : 1));
+        arena_pages_shrink(arena, span, (uint32_t)pages_of(size ? size : 1));
     }
     return MOB_OK;
 }

@@ -114,7 +114,7 @@ static mob_status check_cut(const struct arena *arena, const struct segment *seg
         if (span->kind == SPAN_FREE) {
             CHECK(!after_free);
             CHECK(segment->map[page + span->pages - 1] == span);
-            CHECK(is_in(&arena->bins[pages_bin(span->pages)], &span->link));
+            CHECK(is_in(&arena->bins[arena_pages_bin(span->pages)], &span->link));
             walk->free_bytes += bytes;
             walk->free_spans++;
         } else if (span->kind == SPAN_RUN) {

@@ -194,29 +194,29 @@ mob_status arena_no_object(struct arena_place place);
 /* ---- arena_pages.c ------------------------------------------------------------- */
 
 /* The bin of free spans of @pages. */
-unsigned pages_bin(uint32_t pages);
+unsigned arena_pages_bin(uint32_t pages);
 /* A span of @pages, whose first page is a multiple of @align_pages, with no kind yet: cut
  * from the free spans, or from a raw segment. NULL if there is none or malloc fails. */
-struct span *pages_alloc(struct arena *arena, uint32_t pages, uint32_t align_pages);
+struct span *arena_pages_alloc(struct arena *arena, uint32_t pages, uint32_t align_pages);
 /* Frees a span that is in no list, and coalesces it. */
-void pages_free(struct arena *arena, struct span *span);
+void arena_pages_free(struct arena *arena, struct span *span);
 /* Cuts a span of one object to its first @pages. Keeps it whole if malloc fails. */
-void pages_shrink(struct arena *arena, struct span *span, uint32_t pages);
+void arena_pages_shrink(struct arena *arena, struct span *span, uint32_t pages);
 /* An idle cut segment becomes raw. */
-void pages_uncut(struct arena *arena, struct segment *segment);
+void arena_pages_uncut(struct arena *arena, struct segment *segment);
 
 /* ---- arena_run.c --------------------------------------------------------------- */
 
-void run_init(struct arena *arena);
+void arena_run_init(struct arena *arena);
 /* A slot for @size <= ARENA_SMALL_MAX, as arena_alloc(). */
-mob_status run_alloc(struct arena *arena, size_t size, struct arena_place *ret_place,
-                     void **ret_ptr);
+mob_status arena_run_alloc(struct arena *arena, size_t size,
+                           struct arena_place *ret_place, void **ret_ptr);
 /* Frees the slot at @offset of the run's segment, as arena_free(). */
-mob_status run_free(struct arena *arena, struct span *run, uint64_t offset);
+mob_status arena_run_free(struct arena *arena, struct span *run, uint64_t offset);
 /* The taken slot at @offset of the run's segment, or -1. */
-int run_slot(const struct span *run, uint64_t offset);
+int arena_run_slot(const struct span *run, uint64_t offset);
 /* Unmakes the empty runs that are kept in @segment, NULL: anywhere. True if there were
  * any. */
-bool run_flush(struct arena *arena, const struct segment *segment);
+bool arena_run_flush(struct arena *arena, const struct segment *segment);
 
 #endif

@@ -13,7 +13,7 @@ enum {
     LONG_PAGES = 64, /* no shorter than any run */
 };
 
-unsigned pages_bin(uint32_t pages)
+unsigned arena_pages_bin(uint32_t pages)
 {
     if (pages < BINS_EXACT) {
         return pages;
@@ -41,7 +41,7 @@ static unsigned bin_next(const struct arena *arena, unsigned bin)
  */
 static void bin_add(struct arena *arena, struct span *span)
 {
-    unsigned bin = pages_bin(span->pages);
+    unsigned bin = arena_pages_bin(span->pages);
     span->kind = SPAN_FREE;
     span->segment->map[span->first] = span;
     span->segment->map[span->first + span->pages - 1] = span;
@@ -51,7 +51,7 @@ static void bin_add(struct arena *arena, struct span *span)
 
 static void bin_remove(struct arena *arena, struct span *span)
 {
-    unsigned bin = pages_bin(span->pages);
+    unsigned bin = arena_pages_bin(span->pages);
     link_remove(&span->link);
     if (link_empty(&arena->bins[bin])) {
         arena->bin_mask[bin / 64] &= ~(1ull << (bin % 64));
@@ -124,9 +124,9 @@ static bool cut_one(struct arena *arena, uint32_t pages)
     return false;
 }
 
-void pages_uncut(struct arena *arena, struct segment *segment)
+void arena_pages_uncut(struct arena *arena, struct segment *segment)
 {
-    run_flush(arena, segment);
+    arena_run_flush(arena, segment);
     struct span *whole = segment->map[0];
     MOB_ASSERT(whole->kind == SPAN_FREE && whole->pages == pages_of(segment->size));
     bin_remove(arena, whole);
@@ -155,7 +155,7 @@ static struct span *find(const struct arena *arena, uint32_t pages, uint32_t ali
                          unsigned candidates)
 {
     struct span *best = NULL;
-    for (unsigned bin = bin_next(arena, pages_bin(pages)); bin < BINS && !best;
+    for (unsigned bin = bin_next(arena, arena_pages_bin(pages)); bin < BINS && !best;
          bin = bin_next(arena, bin + 1)) {
         unsigned seen = 0;
         for (struct link *l = arena->bins[bin].next;
@@ -169,7 +169,7 @@ static struct span *find(const struct arena *arena, uint32_t pages, uint32_t ali
     return best;
 }
 
-struct span *pages_alloc(struct arena *arena, uint32_t pages, uint32_t align_pages)
+struct span *arena_pages_alloc(struct arena *arena, uint32_t pages, uint32_t align_pages)
 {
     if (!spare_reserve(arena)) {
         return NULL;
@@ -177,7 +177,7 @@ struct span *pages_alloc(struct arena *arena, uint32_t pages, uint32_t align_pag
     if (pages >= LONG_PAGES) {
         /* A long object fitted around an empty run would keep that hole open for its
          * whole life. Making the runs again is nothing beside writing that many bytes. */
-        run_flush(arena, NULL);
+        arena_run_flush(arena, NULL);
     }
     struct span *span = find(arena, pages, align_pages, CANDIDATES_MAX);
     if (!span) {
@@ -185,7 +185,7 @@ struct span *pages_alloc(struct arena *arena, uint32_t pages, uint32_t align_pag
          * all. */
         span = find(arena, pages, align_pages, UINT32_MAX);
     }
-    if (!span && (cut_one(arena, pages) || run_flush(arena, NULL))) {
+    if (!span && (cut_one(arena, pages) || arena_run_flush(arena, NULL))) {
         span = find(arena, pages, align_pages, UINT32_MAX);
     }
     if (!span) {
@@ -208,7 +208,7 @@ struct span *pages_alloc(struct arena *arena, uint32_t pages, uint32_t align_pag
     return span;
 }
 
-void pages_free(struct arena *arena, struct span *span)
+void arena_pages_free(struct arena *arena, struct span *span)
 {
     struct segment *segment = span->segment;
     uint32_t end = span->first + span->pages;
@@ -230,7 +230,7 @@ void pages_free(struct arena *arena, struct span *span)
     bin_add(arena, span);
 }
 
-void pages_shrink(struct arena *arena, struct span *span, uint32_t pages)
+void arena_pages_shrink(struct arena *arena, struct span *span, uint32_t pages)
 {
     if (pages >= span->pages || !spare_reserve(arena)) {
         return;
@@ -241,5 +241,5 @@ void pages_shrink(struct arena *arena, struct span *span, uint32_t pages)
     span->pages = pages;
     arena->page_bytes_used -= (uint64_t)less << PAGE_SHIFT;
     segment->busy_pages -= less; /* at least one page stays busy */
-    pages_free(arena, tail);
+    arena_pages_free(arena, tail);
 }

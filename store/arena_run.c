@@ -16,7 +16,7 @@ static uint32_t class_bytes(unsigned class)
     return base + base / 4 * ((class - 8) % 4 + 1);
 }
 
-void run_init(struct arena *arena)
+void arena_run_init(struct arena *arena)
 {
     unsigned units = 0;
     for (unsigned i = 0; i < CLASSES; i++) {
@@ -45,7 +45,7 @@ void run_init(struct arena *arena)
 static __attribute__((noinline)) struct span *run_new(struct arena *arena,
                                                       struct class *class)
 {
-    struct span *run = pages_alloc(arena, class->run_pages, 1);
+    struct span *run = arena_pages_alloc(arena, class->run_pages, 1);
     if (!run) {
         return NULL;
     }
@@ -73,10 +73,10 @@ static void run_unmake(struct arena *arena, struct class *class)
     class->empty = NULL;
     link_remove(&run->link);
     arena->run_bytes -= (uint64_t)run->pages << PAGE_SHIFT;
-    pages_free(arena, run);
+    arena_pages_free(arena, run);
 }
 
-bool run_flush(struct arena *arena, const struct segment *segment)
+bool arena_run_flush(struct arena *arena, const struct segment *segment)
 {
     bool any = false;
     for (unsigned i = 0; i < CLASSES; i++) {
@@ -129,8 +129,8 @@ static __attribute__((noinline)) mob_status alloc_first(struct arena *arena,
     return take_slot(arena, run, size, ret_place, ret_ptr);
 }
 
-mob_status run_alloc(struct arena *arena, size_t size, struct arena_place *ret_place,
-                     void **ret_ptr)
+mob_status arena_run_alloc(struct arena *arena, size_t size,
+                           struct arena_place *ret_place, void **ret_ptr)
 {
     struct class *class = &arena->classes[arena->class_of[(size + 63) / 64]];
     struct span *run = span_of(class->runs.next);
@@ -140,7 +140,7 @@ mob_status run_alloc(struct arena *arena, size_t size, struct arena_place *ret_p
     return take_slot(arena, run, size, ret_place, ret_ptr);
 }
 
-int run_slot(const struct span *run, uint64_t offset)
+int arena_run_slot(const struct span *run, uint64_t offset)
 {
     uint32_t inside = (uint32_t)(offset - ((uint64_t)run->first << PAGE_SHIFT));
     uint32_t slot = inside / run->slot_bytes;
@@ -165,9 +165,9 @@ static __attribute__((noinline)) void run_emptied(struct arena *arena, struct sp
     arena_quiet(arena, segment, run->pages);
 }
 
-mob_status run_free(struct arena *arena, struct span *run, uint64_t offset)
+mob_status arena_run_free(struct arena *arena, struct span *run, uint64_t offset)
 {
-    int slot = run_slot(run, offset);
+    int slot = arena_run_slot(run, offset);
     if (slot < 0) {
         return arena_no_object((struct arena_place){run->segment->id, offset});
     }
