@@ -9,7 +9,7 @@
 #include "core/park.h"
 #include "model.h"
 
-enum { DONE = 1, WAITERS = 2 };
+enum { DONE = 1, WAITERS = 2, SEALER = 0 /* its number in procs[] */ };
 
 static struct shared {
     at_u32 state;  /* DONE | WAITERS: the flag in the word itself */
@@ -87,9 +87,8 @@ static void sealer(void)
  * still set, so this cannot miss anybody. */
 static void sweep(unsigned dead)
 {
-    (void)dead;
     uint32_t was = at_load(&m->state, AT_RELAXED);
-    while (!(was & DONE) && !at_cas(&m->state, &was, was | DONE | 4, AT_ACQ_REL)) {
+    while (dead == SEALER && !(was & DONE) && !at_cas(&m->state, &was, was | DONE | 4, AT_ACQ_REL)) {
     }
     if (was & WAITERS) {
         if (!MODEL_MUTANT(4) || !(was & DONE)) {
