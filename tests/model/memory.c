@@ -18,7 +18,7 @@ enum {
     ARENA_BYTES = 1 << 20,
     GRANULE = 4, /* bytes that one race-detector cell is for */
     WORDS_MAX = 240,
-    VALUES_MAX = 250,  /* of one word in one execution */
+    VALUES_MAX = 250,   /* of one word in one execution */
     HISTORY_MAX = 8192, /* of all words in one execution */
     REGIONS_MAX = 32,
 };
@@ -31,7 +31,7 @@ struct view {
 struct value { /* one that a word had */
     uint64_t bits, hash;
     struct view carries; /* what an acquire load of it learns */
-    bool locked;         /* written by a read-modify-write: nothing comes between it and before */
+    bool locked; /* written by a read-modify-write: nothing comes between it and before */
 };
 
 struct word {
@@ -62,8 +62,13 @@ static struct region {
     size_t begin, size;
 } regions[REGIONS_MAX];
 static unsigned regions_count;
+static struct {
+    const char *begin, *end;
+} quiet[REGIONS_MAX];
+static unsigned quiet_count;
 
-static uint8_t word_of[ARENA_BYTES / GRANULE]; /* number + 1: stays for all executions, so that
+static uint8_t
+    word_of[ARENA_BYTES / GRANULE]; /* number + 1: stays for all executions, so that
                                                 * numbers do not depend on the schedule */
 static struct word words[WORDS_MAX];
 static unsigned words_count;
@@ -71,7 +76,8 @@ static struct value pool[HISTORY_MAX];
 static unsigned pool_used;
 static uint64_t words_hash;
 static struct process processes[FIBERS_MAX];
-static struct view strong; /* what sequentially consistent fences and stores have made known */
+static struct view
+    strong; /* what sequentially consistent fences and stores have made known */
 
 static bool races;
 static struct cell cells[ARENA_BYTES / GRANULE];
@@ -87,6 +93,24 @@ void *model_alloc(const char *name, size_t size)
     regions[regions_count++] = (struct region){name, begin, size};
     arena_used = begin + size;
     return arena + begin;
+}
+
+void model_quiet(const void *memory, size_t size)
+{
+    MODEL_CHECK(quiet_count < REGIONS_MAX, "too many quiet regions");
+    quiet[quiet_count].begin = memory;
+    quiet[quiet_count++].end = (const char *)memory + size;
+}
+
+bool memory_quiet(const struct model_op *op)
+{
+    const char *word = op->word;
+    for (unsigned i = 0; i < quiet_count; i++) {
+        if (word >= quiet[i].begin && word < quiet[i].end) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void memory_name(const void *word, char *buf, size_t size)
@@ -112,7 +136,7 @@ void memory_forget(bool find_races)
 void memory_begin(void)
 {
     memset(arena, 0, arena_used);
-    arena_used = regions_count = 0;
+    arena_used = regions_count = quiet_count = 0;
     for (unsigned i = 0; i < words_count; i++) {
         words[i].count = 0;
         words[i].hash = 0;
@@ -137,7 +161,8 @@ void memory_begin(void)
 static void join(struct view *into, const struct view *from)
 {
     for (unsigned i = 0; i < 8; i++) {
-        into->clock[i] = into->clock[i] > from->clock[i] ? into->clock[i] : from->clock[i];
+        into->clock[i] =
+            into->clock[i] > from->clock[i] ? into->clock[i] : from->clock[i];
     }
     for (unsigned i = 0; i < WORDS_MAX; i++) {
         into->at[i] = into->at[i] > from->at[i] ? into->at[i] : from->at[i];
@@ -270,8 +295,8 @@ static struct value *insert(unsigned id, unsigned index, uint64_t bits)
 static unsigned word_find(const struct model_op *op)
 {
     size_t at = (size_t)((char *)op->word - arena);
-    MODEL_CHECK(at + op->size <= arena_used, "%s in %s() is not in shared memory", op->expr,
-                op->function);
+    MODEL_CHECK(at + op->size <= arena_used, "%s in %s() is not in shared memory",
+                op->expr, op->function);
     uint8_t *number = &word_of[at / GRANULE];
     if (!*number) {
         MODEL_CHECK(words_count < WORDS_MAX, "more than %d words", WORDS_MAX);
@@ -320,8 +345,8 @@ static bool stores_after(const struct model_op *op, uint64_t was)
 
 /* Where in the history of word @id can @op be? The @variant'th place from the newest on; the
  * count of places if there are not so many. */
-static unsigned place(unsigned self, const struct model_op *op, unsigned id, unsigned variant,
-                      bool *ret_there)
+static unsigned place(unsigned self, const struct model_op *op, unsigned id,
+                      unsigned variant, bool *ret_there)
 {
     const struct word *w = &words[id];
     unsigned low = processes[self].view.at[id], count = 0;
@@ -372,7 +397,8 @@ static bool before(const struct view *v, const uint16_t *clock)
     return true;
 }
 
-static void race_check(unsigned self, size_t granule, bool plain, bool write, const char *what)
+static void race_check(unsigned self, size_t granule, bool plain, bool write,
+                       const char *what)
 {
     if (!races) {
         return;
@@ -453,9 +479,12 @@ uint64_t memory_access(unsigned self, struct model_op *op, unsigned variant)
     MODEL_CHECK(there, "no such variant");
     uint64_t was = words[id].values[index]->bits;
     bool writes = stores_after(op, was);
+    MODEL_CHECK(!writes || !memory_quiet(op), "%s in %s() was said to be quiet", op->expr,
+                op->function);
     bool reads = op->kind != OP_STORE;
     int order = op->order & AT_SEQ_CST;
-    race_check(self, (size_t)((char *)op->word - arena) / GRANULE, false, writes, op->expr);
+    race_check(self, (size_t)((char *)op->word - arena) / GRANULE, false, writes,
+               op->expr);
     if (op->kind == OP_CAS) {
         op->done = writes;
         op->expected = op->order & ORDER_FORCED ? op->expected : was;
@@ -528,22 +557,23 @@ static void plain_access(const void *at, size_t size, bool write)
     }
 }
 
-#define HOOK(name, size, write)                                                            \
-    void name(void *at);                                                                   \
-    void name(void *at)                                                                    \
-    {                                                                                      \
-        plain_access(at, size, write);                                                     \
+#define HOOK(name, size, write)                                                          \
+    void name(void *at);                                                                 \
+    void name(void *at)                                                                  \
+    {                                                                                    \
+        plain_access(at, size, write);                                                   \
     }
-#define HOOKS(size)                                                                        \
-    HOOK(__tsan_read##size, size, false)                                                   \
-    HOOK(__tsan_write##size, size, true)                                                   \
-    HOOK(__tsan_unaligned_read##size, size, false)                                         \
-    HOOK(__tsan_unaligned_write##size, size, true)                                         \
-    HOOK(__tsan_volatile_read##size, size, false)                                          \
+#define HOOKS(size)                                                                      \
+    HOOK(__tsan_read##size, size, false)                                                 \
+    HOOK(__tsan_write##size, size, true)                                                 \
+    HOOK(__tsan_unaligned_read##size, size, false)                                       \
+    HOOK(__tsan_unaligned_write##size, size, true)                                       \
+    HOOK(__tsan_volatile_read##size, size, false)                                        \
     HOOK(__tsan_volatile_write##size, size, true)
-HOOKS(1) HOOKS(2) HOOKS(4) HOOKS(8) HOOKS(16)
+HOOKS(1)
+HOOKS(2) HOOKS(4) HOOKS(8) HOOKS(16)
 
-void __tsan_read_range(void *at, size_t size);
+    void __tsan_read_range(void *at, size_t size);
 void __tsan_write_range(void *at, size_t size);
 void __tsan_func_entry(void *pc);
 void __tsan_func_exit(void);

@@ -11,9 +11,10 @@
 
 enum {
     STACK_BYTES = 256 * 1024,
-    STEPS_MAX = 3000,      /* of one execution: more is a loop that does not end */
-    OPTIONS_MAX = 250,     /* at one decision */
-    PAUSES_MAX = 100,      /* of a process while nobody writes: more is waiting without parking */
+    STEPS_MAX = 3000,  /* of one execution: more is a loop that does not end */
+    OPTIONS_MAX = 250, /* at one decision */
+    PAUSES_MAX =
+        100, /* of a process while nobody writes: more is waiting without parking */
     DEATHS_MAX = MODEL_PROCS_MAX,
 };
 
@@ -25,13 +26,13 @@ struct fiber {
     jmp_buf base, here; /* the start of its stack; where it stopped */
     enum fiber_state state;
     bool killable, unparked;
-    struct model_op *op;   /* what it does when it is chosen */
-    unsigned variant;      /* and which of the ways to do it */
-    uint64_t history;      /* hash of all that it was told: stands for its private state */
-    unsigned long quiet;   /* writes of all when it paused */
+    struct model_op *op; /* what it does when it is chosen */
+    unsigned variant;    /* and which of the ways to do it */
+    uint64_t history;    /* hash of all that it was told: stands for its private state */
+    unsigned long quiet; /* writes of all when it paused */
     unsigned pauses;
-    bool wrote;            /* plainly, since its last chance to die */
-    unsigned parked_at;    /* order of arrival, for park_wake() */
+    bool wrote;         /* plainly, since its last chance to die */
+    unsigned parked_at; /* order of arrival, for park_wake() */
     bool timed_out;
     ucontext_t context;
 };
@@ -125,8 +126,8 @@ static uint64_t state_key(void)
     for (unsigned i = 0; i < fibers_count; i++) {
         const struct fiber *f = &fibers[i];
         key = mix(key, f->history);
-        key = mix(key, f->state | (uint64_t)f->unparked << 8 | (uint64_t)f->timed_out << 9 |
-                           (uint64_t)f->wrote << 10 |
+        key = mix(key, f->state | (uint64_t)f->unparked << 8 |
+                           (uint64_t)f->timed_out << 9 | (uint64_t)f->wrote << 10 |
                            (uint64_t)(f->state == PAUSED && f->quiet == writes) << 11);
         if (f->state == PARKED) { /* the order of arrival decides who wakes first */
             for (unsigned j = 0; j < fibers_count; j++) {
@@ -186,8 +187,8 @@ static unsigned decide(const struct option *options, unsigned count)
             exit(1);
         }
         if (d->pick >= count) {
-            fprintf(stderr, "model: the schedule does not fit: choice %u of %u\n", d->pick,
-                    count);
+            fprintf(stderr, "model: the schedule does not fit: choice %u of %u\n",
+                    d->pick, count);
             exit(1);
         }
         return d->pick;
@@ -215,8 +216,8 @@ void model_fail(const char *format, ...)
     leave(FAILED);
 }
 
-static const char *const kind_text[] = {"start", "load", "store", "swap", "add",
-                                        "sub",   "or",   "and",   "cas",  "fence",
+static const char *const kind_text[] = {"start", "load", "store", "swap",  "add",
+                                        "sub",   "or",   "and",   "cas",   "fence",
                                         "pause", "wait", "wake",  "death", "return"};
 
 static const char *order_text(int order)
@@ -270,7 +271,8 @@ static void print_step(unsigned at, const struct step *s)
         }
     }
     if (op->word && op->kind != OP_WAIT && op->kind != OP_WAKE) {
-        printf(" (%s%s)", order_text(op->order), s->option.variant ? ", NOT THE NEWEST" : "");
+        printf(" (%s%s)", order_text(op->order),
+               s->option.variant ? ", NOT THE NEWEST" : "");
     }
     printf(op->function[0] ? "   %s in %s()\n" : "\n", place, op->function);
 }
@@ -482,8 +484,7 @@ static uint64_t do_wake(unsigned self, const struct model_op *op)
         struct fiber *first = NULL;
         for (unsigned i = 0; i < fibers_count; i++) {
             struct fiber *f = &fibers[i];
-            if (waits_on(f, op->word) &&
-                (!first || f->parked_at < first->parked_at)) {
+            if (waits_on(f, op->word) && (!first || f->parked_at < first->parked_at)) {
                 first = f;
             }
         }
@@ -586,7 +587,7 @@ static bool mutate(unsigned self, struct model_op *op)
 
 uint64_t model_do(struct model_op *op)
 {
-    if (!running) {
+    if (!running || (op->kind == OP_LOAD && memory_quiet(op))) {
         return memory_direct(op);
     }
     unsigned self = model_self();
@@ -651,7 +652,8 @@ void model_wrote(void)
 static void daemon_run(void)
 {
     for (;;) {
-        uint64_t dead = model_do(&(struct model_op){.function = "", .expr = "", .kind = OP_DEATH});
+        uint64_t dead =
+            model_do(&(struct model_op){.function = "", .expr = "", .kind = OP_DEATH});
         scenario->sweep((unsigned)dead);
     }
 }
@@ -782,7 +784,8 @@ static struct result explore(struct model_bounds bounds, unsigned long execution
     return r;
 }
 
-static struct result wander(struct model_bounds bounds, uint64_t seed, unsigned long count)
+static struct result wander(struct model_bounds bounds, uint64_t seed,
+                            unsigned long count)
 {
     struct result r = {FINISHED, false, 0, 0};
     search = RANDOM;
@@ -831,8 +834,10 @@ static int replay(struct model_bounds bounds)
 /* Runs one scenario with one mutant (0: none). Returns 1 if the answer is wrong. */
 static int check(unsigned mutant)
 {
-    bool all_zero = !memcmp(&scenario->full, &(struct model_bounds){0}, sizeof scenario->full);
-    struct model_bounds bounds = opt.full && !all_zero ? scenario->full : scenario->bounds;
+    bool all_zero =
+        !memcmp(&scenario->full, &(struct model_bounds){0}, sizeof scenario->full);
+    struct model_bounds bounds =
+        opt.full && !all_zero ? scenario->full : scenario->bounds;
     bool want = mutant || scenario->must_fail;
     unsigned long most = scenario->executions_max ? scenario->executions_max : 2000000;
     model_mutant_now = mutant;
@@ -855,12 +860,13 @@ static int check(unsigned mutant)
                  (!scenario->must_fail || mutant || strstr(failure, scenario->must_fail));
     printf("%-4s %s%s%s: %s after %lu executions, %zu states%s%s\n",
            found == want ? "ok" : "FAIL", scenario->name, mutant ? ", mutant: " : "",
-           mutant ? scenario->mutants[mutant - 1].about : "", found ? "fault" : "no fault",
-           r.executions, r.states, found ? "" : ", ", found ? "" : how);
+           mutant ? scenario->mutants[mutant - 1].about : "",
+           found ? "fault" : "no fault", r.executions, r.states, found ? "" : ", ",
+           found ? "" : how);
     if (r.outcome == FAILED && (found != want || opt.trace)) {
         print_trace();
-        printf("  again with: --scenario %s --mutant %u --replay SCHEDULE\n", scenario->name,
-               mutant);
+        printf("  again with: --scenario %s --mutant %u --replay SCHEDULE\n",
+               scenario->name, mutant);
     }
     fflush(stdout);
     return found != want;

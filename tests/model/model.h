@@ -26,9 +26,9 @@
 
 /* What a mutant does to each operation whose function and expression it names. */
 enum model_mutation {
-    MUTATE_CODE,   /* nothing: the scenario asks MODEL_MUTANT(n) */
-    MUTATE_RELAX,  /* the access becomes relaxed */
-    MUTATE_SKIP,   /* a store, fence or wake is left out, a read-modify-write only reads */
+    MUTATE_CODE,  /* nothing: the scenario asks MODEL_MUTANT(n) */
+    MUTATE_RELAX, /* the access becomes relaxed */
+    MUTATE_SKIP,  /* a store, fence or wake is left out, a read-modify-write only reads */
     MUTATE_FREEZE, /* a load gives what this process last saw in that word: no re-check */
     MUTATE_FORCE,  /* a compare-and-swap succeeds whatever is there */
 };
@@ -37,7 +37,8 @@ struct model_mutant {
     const char *about; /* NULL ends a list */
     enum model_mutation how;
     const char *function; /* __func__ of the operation */
-    const char *expr;     /* part of the source text of its pointer; "fence", "wait", "wake" */
+    const char
+        *expr; /* part of the source text of its pointer; "fence", "wait", "wake" */
 };
 
 struct model_bounds {
@@ -56,13 +57,15 @@ struct model_scenario {
         void (*run)(void);
         bool immortal; /* never killed */
     } procs[MODEL_PROCS_MAX];
-    void (*sweep)(unsigned dead); /* the daemon, after a death; needed if bounds.crashes > 0 */
-    void (*step)(void);           /* after each step: sees the newest values */
-    void (*end)(void);            /* when all processes have returned or are dead */
+    void (*sweep)(
+        unsigned dead); /* the daemon, after a death; needed if bounds.crashes > 0 */
+    void (*step)(void); /* after each step: sees the newest values */
+    void (*end)(void);  /* when all processes have returned or are dead */
     struct model_bounds bounds;
     struct model_bounds full; /* with --full; all zero: the same */
     const struct model_mutant *mutants;
-    const char *must_fail; /* a known-bad program: this must be in what the checker says */
+    const char
+        *must_fail; /* a known-bad program: this must be in what the checker says */
     bool racy;      /* conflicting plain accesses are no fault here */
     unsigned long executions_max; /* then random schedules follow; 0: 2 million */
 };
@@ -72,6 +75,9 @@ extern const struct model_scenario model_scenarios[];
 
 /* Zeroed memory that processes share, at the same address in every execution. */
 void *model_alloc(const char *name, size_t size);
+
+/* Says that no process ever writes there, so that loads of it are no steps. Checked. */
+void model_quiet(const void *memory, size_t size);
 
 /* Ends the execution as a failure. */
 void model_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));

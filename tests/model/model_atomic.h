@@ -40,9 +40,9 @@ struct model_op {
     int order;
     unsigned size;
     void *word;
-    uint64_t value;    /* to store, add, ...; how many to wake */
-    uint64_t expected; /* of a compare-and-swap or a wait; then what was there */
-    bool done;         /* a compare-and-swap succeeded */
+    uint64_t value;             /* to store, add, ...; how many to wake */
+    uint64_t expected;          /* of a compare-and-swap or a wait; then what was there */
+    bool done;                  /* a compare-and-swap succeeded */
     const at_u32 *const *waits; /* of a wait: the words and what they must hold */
     const uint32_t *seen;
     unsigned waits_count;
@@ -54,16 +54,16 @@ uint64_t model_do(struct model_op *op);
 #define model_type(p) __typeof__((p)->v + 0)
 
 /* A statement expression, so that not using the result is no warning. */
-#define model_step(k, p, x, o)                                                             \
-    __extension__({                                                                        \
-        struct model_op model_op_ = {.function = __func__,                                 \
-                                     .expr = #p,                                           \
-                                     .kind = (k),                                          \
-                                     .order = (o),                                         \
-                                     .size = sizeof(p)->v,                                 \
-                                     .word = (void *)(uintptr_t) & (p)->v,                 \
-                                     .value = (model_type(p))(x)};                         \
-        (model_type(p)) model_do(&model_op_);                                              \
+#define model_step(k, p, x, o)                                                           \
+    __extension__({                                                                      \
+        struct model_op model_op_ = {.function = __func__,                               \
+                                     .expr = #p,                                         \
+                                     .kind = (k),                                        \
+                                     .order = (o),                                       \
+                                     .size = sizeof(p)->v,                               \
+                                     .word = (void *)(uintptr_t) & (p)->v,               \
+                                     .value = (model_type(p))(x)};                       \
+        (model_type(p)) model_do(&model_op_);                                            \
     })
 
 #define at_load(p, order) model_step(OP_LOAD, p, 0, order)
@@ -74,27 +74,27 @@ uint64_t model_do(struct model_op *op);
 #define at_or(p, x, order) model_step(OP_OR, p, x, order)
 #define at_and(p, x, order) model_step(OP_AND, p, x, order)
 
-#define at_cas(p, expected_, desired, order_)                                              \
-    __extension__({                                                                        \
-        model_type(p) *model_expected = (expected_);                                       \
-        struct model_op model_cas = {.function = __func__,                                 \
-                                     .expr = #p,                                           \
-                                     .kind = OP_CAS,                                       \
-                                     .order = (order_),                                    \
-                                     .size = sizeof(p)->v,                                 \
-                                     .word = &(p)->v,                                      \
-                                     .value = (model_type(p))(desired),                    \
-                                     .expected = *model_expected};                         \
-        (void)model_do(&model_cas);                                                        \
-        *model_expected = (model_type(p))model_cas.expected;                               \
-        model_cas.done;                                                                    \
+#define at_cas(p, expected_, desired, order_)                                            \
+    __extension__({                                                                      \
+        model_type(p) *model_expected = (expected_);                                     \
+        struct model_op model_cas = {.function = __func__,                               \
+                                     .expr = #p,                                         \
+                                     .kind = OP_CAS,                                     \
+                                     .order = (order_),                                  \
+                                     .size = sizeof(p)->v,                               \
+                                     .word = &(p)->v,                                    \
+                                     .value = (model_type(p))(desired),                  \
+                                     .expected = *model_expected};                       \
+        (void)model_do(&model_cas);                                                      \
+        *model_expected = (model_type(p))model_cas.expected;                             \
+        model_cas.done;                                                                  \
     })
 
-#define at_fence()                                                                         \
-    ((void)model_do(                                                                       \
+#define at_fence()                                                                       \
+    ((void)model_do(                                                                     \
         &(struct model_op){.function = __func__, .expr = "fence", .kind = OP_FENCE}))
-#define at_pause()                                                                         \
-    ((void)model_do(                                                                       \
+#define at_pause()                                                                       \
+    ((void)model_do(                                                                     \
         &(struct model_op){.function = __func__, .expr = "pause", .kind = OP_PAUSE}))
 
 #endif

@@ -8,7 +8,7 @@
 
 enum {
     FIBERS_MAX = MODEL_PROCS_MAX + 1, /* and the daemon */
-    ORDER_FORCED = 8,                 /* of a compare-and-swap that a mutant makes succeed */
+    ORDER_FORCED = 8, /* of a compare-and-swap that a mutant makes succeed */
 };
 
 extern unsigned fibers_count;
@@ -35,12 +35,13 @@ unsigned memory_variants(unsigned self, const struct model_op *op, bool stale);
 uint64_t memory_access(unsigned self, struct model_op *op, unsigned variant);
 /* Without processes: setup(), step(), end(). */
 uint64_t memory_direct(struct model_op *op);
+bool memory_quiet(const struct model_op *op);
 /* The newest value of a word, as the kernel's futex reads it: behind a full fence. */
 uint32_t memory_newest(unsigned self, const at_u32 *word);
 /* Sets op->value to what @self last saw there. False if it never looked. */
 bool memory_recall(unsigned self, struct model_op *op);
 void memory_fence(unsigned self);
-void memory_catch_up(unsigned self); /* waiting lets all stores arrive */
+void memory_catch_up(unsigned self);            /* waiting lets all stores arrive */
 void memory_join(unsigned self, unsigned from); /* the kernel orders @from before @self */
 void memory_tick(unsigned self);
 uint64_t memory_hash(void);

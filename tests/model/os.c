@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/park.h"
+#include "core/seg.h"
 #include "core/status.h"
 #include "model_int.h"
 
@@ -14,14 +15,15 @@
 const char *model_place_function, *model_place_expr;
 
 static uint64_t now_ns;
+static void *segment; /* the last that was made */
 
 void os_begin(void)
 {
     now_ns = NS_PER_S;
 }
 
-mob_status park_wait_many(const at_u32 *const *words, const uint32_t *seen, unsigned count,
-                          uint64_t deadline_ns)
+mob_status park_wait_many(const at_u32 *const *words, const uint32_t *seen,
+                          unsigned count, uint64_t deadline_ns)
 {
     struct model_op op = {.function = model_place_function,
                           .expr = model_place_expr,
@@ -93,4 +95,34 @@ void log_write(enum log_level level, const char *format, ...)
 {
     (void)level;
     (void)format;
+}
+
+mob_status seg_create(const char *name, size_t size, int *ret_fd)
+{
+    segment = model_alloc(name, size);
+    *ret_fd = -1;
+    return MOB_OK;
+}
+
+mob_status seg_commit(int fd, size_t offset, size_t size)
+{
+    (void)fd;
+    (void)offset;
+    (void)size;
+    return MOB_OK;
+}
+
+mob_status seg_map(int fd, size_t size, enum seg_access access, void **ret_base)
+{
+    (void)fd;
+    (void)size;
+    (void)access;
+    *ret_base = segment;
+    return MOB_OK;
+}
+
+void seg_unmap(void *base, size_t size)
+{
+    (void)base;
+    (void)size;
 }

@@ -8,7 +8,7 @@
 static struct shared {
     at_u32 x, y, flag;
     uint32_t data, other;
-} *m;
+} * m;
 static unsigned got[4];
 
 static void setup(void)
@@ -251,9 +251,21 @@ static void set_flag(void)
     at_store(&m->flag, 1, AT_RELEASE);
 }
 
-#define ALL {.preemptions = MODEL_UNBOUNDED, .stale = 3}
-#define TWO(a, b) {{"a", a, 0}, {"b", b, 0}}
-#define MUTANT(text) {text, MUTATE_CODE, NULL, NULL}
+#define ALL                                                                              \
+    {                                                                                    \
+        .preemptions = MODEL_UNBOUNDED, .stale = 3                                       \
+    }
+#define TWO(a, b)                                                                        \
+    {                                                                                    \
+        {"a", a, 0},                                                                     \
+        {                                                                                \
+            "b", b, 0                                                                    \
+        }                                                                                \
+    }
+#define MUTANT(text)                                                                     \
+    {                                                                                    \
+        text, MUTATE_CODE, NULL, NULL                                                    \
+    }
 
 static const struct model_mutant mp_mutants[] = {
     MUTANT("a relaxed store of the flag"), MUTANT("a relaxed load of the flag"), {0}};
@@ -262,47 +274,121 @@ static const struct model_mutant fence_mutants[] = {
 static const struct model_mutant chain_mutants[] = {
     MUTANT("a relaxed store of the flag"), MUTANT("a plain store in the middle"), {0}};
 static const struct model_mutant count_mutants[] = {MUTANT("load and store"), {0}};
-static const struct model_mutant seq_mutants[] = {
-    MUTANT("no fence in the writer"), MUTANT("a relaxed end of the writer"),
-    MUTANT("no fence in the reader"), MUTANT("the reader takes odd numbers"), {0}};
+static const struct model_mutant seq_mutants[] = {MUTANT("no fence in the writer"),
+                                                  MUTANT("a relaxed end of the writer"),
+                                                  MUTANT("no fence in the reader"),
+                                                  MUTANT("the reader takes odd numbers"),
+                                                  {0}};
 
 const struct model_scenario model_scenarios[] = {
-    {.name = "sb", .about = "store buffering is found", .setup = setup, .procs = TWO(sb_a, sb_b),
-     .end = sb_end, .bounds = ALL, .must_fail = "buffers"},
-    {.name = "sb-fence", .about = "fences forbid it", .setup = setup,
-     .procs = TWO(sb_fence_a, sb_fence_b), .end = sb_end, .bounds = ALL},
-    {.name = "sb-one-fence", .about = "one fence does not", .setup = setup,
-     .procs = TWO(sb_fence_a, sb_b), .end = sb_end, .bounds = ALL, .must_fail = "buffers"},
-    {.name = "sb-strong", .about = "sequentially consistent accesses forbid it", .setup = setup,
-     .procs = TWO(sb_strong_a, sb_strong_b), .end = sb_end, .bounds = ALL},
-    {.name = "sb-swap", .about = "a swap is no fence for relaxed loads", .setup = setup,
-     .procs = TWO(sb_swap_a, sb_swap_b), .end = sb_end, .bounds = ALL, .must_fail = "buffers"},
-    {.name = "mp", .about = "messages between atomics", .setup = setup,
-     .procs = TWO(mp_send, mp_receive), .bounds = ALL, .mutants = mp_mutants},
-    {.name = "mp-plain", .about = "messages of plain data", .setup = setup,
-     .procs = TWO(mp_send, mp_receive_plain), .bounds = ALL, .mutants = mp_mutants},
-    {.name = "mp-fence", .about = "messages with fences", .setup = setup,
-     .procs = TWO(mp_fence_send, mp_fence_receive), .bounds = ALL, .mutants = fence_mutants},
-    {.name = "mp-chain", .about = "messages past a read-modify-write", .setup = setup,
+    {.name = "sb",
+     .about = "store buffering is found",
+     .setup = setup,
+     .procs = TWO(sb_a, sb_b),
+     .end = sb_end,
+     .bounds = ALL,
+     .must_fail = "buffers"},
+    {.name = "sb-fence",
+     .about = "fences forbid it",
+     .setup = setup,
+     .procs = TWO(sb_fence_a, sb_fence_b),
+     .end = sb_end,
+     .bounds = ALL},
+    {.name = "sb-one-fence",
+     .about = "one fence does not",
+     .setup = setup,
+     .procs = TWO(sb_fence_a, sb_b),
+     .end = sb_end,
+     .bounds = ALL,
+     .must_fail = "buffers"},
+    {.name = "sb-strong",
+     .about = "sequentially consistent accesses forbid it",
+     .setup = setup,
+     .procs = TWO(sb_strong_a, sb_strong_b),
+     .end = sb_end,
+     .bounds = ALL},
+    {.name = "sb-swap",
+     .about = "a swap is no fence for relaxed loads",
+     .setup = setup,
+     .procs = TWO(sb_swap_a, sb_swap_b),
+     .end = sb_end,
+     .bounds = ALL,
+     .must_fail = "buffers"},
+    {.name = "mp",
+     .about = "messages between atomics",
+     .setup = setup,
+     .procs = TWO(mp_send, mp_receive),
+     .bounds = ALL,
+     .mutants = mp_mutants},
+    {.name = "mp-plain",
+     .about = "messages of plain data",
+     .setup = setup,
+     .procs = TWO(mp_send, mp_receive_plain),
+     .bounds = ALL,
+     .mutants = mp_mutants},
+    {.name = "mp-fence",
+     .about = "messages with fences",
+     .setup = setup,
+     .procs = TWO(mp_fence_send, mp_fence_receive),
+     .bounds = ALL,
+     .mutants = fence_mutants},
+    {.name = "mp-chain",
+     .about = "messages past a read-modify-write",
+     .setup = setup,
      .procs = {{"a", mp_send, 0}, {"b", mp_middle, 0}, {"c", mp_receive_two, 0}},
-     .bounds = ALL, .mutants = chain_mutants},
-    {.name = "lb", .about = "load buffering is not explored", .setup = setup,
-     .procs = TWO(lb_a, lb_b), .end = lb_end, .bounds = ALL},
-    {.name = "2+2w", .about = "reordered stores are found", .setup = setup,
-     .procs = TWO(ww_a, ww_b), .end = ww_end, .bounds = ALL, .must_fail = "each word kept"},
-    {.name = "iriw", .about = "disagreeing readers are found", .setup = setup,
-     .procs = {{"x", iriw_x, 0}, {"y", iriw_y, 0}, {"rx", iriw_read_x, 0},
+     .bounds = ALL,
+     .mutants = chain_mutants},
+    {.name = "lb",
+     .about = "load buffering is not explored",
+     .setup = setup,
+     .procs = TWO(lb_a, lb_b),
+     .end = lb_end,
+     .bounds = ALL},
+    {.name = "2+2w",
+     .about = "reordered stores are found",
+     .setup = setup,
+     .procs = TWO(ww_a, ww_b),
+     .end = ww_end,
+     .bounds = ALL,
+     .must_fail = "each word kept"},
+    {.name = "iriw",
+     .about = "disagreeing readers are found",
+     .setup = setup,
+     .procs = {{"x", iriw_x, 0},
+               {"y", iriw_y, 0},
+               {"rx", iriw_read_x, 0},
                {"ry", iriw_read_y, 0}},
-     .end = iriw_end, .bounds = ALL, .must_fail = "disagree"},
-    {.name = "count", .about = "read-modify-writes lose nothing", .setup = setup,
+     .end = iriw_end,
+     .bounds = ALL,
+     .must_fail = "disagree"},
+    {.name = "count",
+     .about = "read-modify-writes lose nothing",
+     .setup = setup,
      .procs = {{"a", count_up, 0}, {"b", count_up, 0}, {"c", count_by_cas, 0}},
-     .end = count_end, .bounds = ALL, .mutants = count_mutants},
-    {.name = "race", .about = "a data race is found", .setup = setup, .procs = TWO(race, race),
-     .bounds = ALL, .must_fail = "data race"},
-    {.name = "seqlock", .about = "a sequence lock", .setup = setup,
-     .procs = TWO(seq_write, seq_read), .bounds = ALL, .mutants = seq_mutants},
-    {.name = "spin", .about = "spinning with a pause ends", .setup = setup,
-     .procs = TWO(spin, set_flag), .bounds = ALL},
-    {.name = "spin-forever", .about = "spinning for nothing is found", .setup = setup,
-     .procs = TWO(spin, spin), .bounds = ALL, .must_fail = "in a loop"},
+     .end = count_end,
+     .bounds = ALL,
+     .mutants = count_mutants},
+    {.name = "race",
+     .about = "a data race is found",
+     .setup = setup,
+     .procs = TWO(race, race),
+     .bounds = ALL,
+     .must_fail = "data race"},
+    {.name = "seqlock",
+     .about = "a sequence lock",
+     .setup = setup,
+     .procs = TWO(seq_write, seq_read),
+     .bounds = ALL,
+     .mutants = seq_mutants},
+    {.name = "spin",
+     .about = "spinning with a pause ends",
+     .setup = setup,
+     .procs = TWO(spin, set_flag),
+     .bounds = ALL},
+    {.name = "spin-forever",
+     .about = "spinning for nothing is found",
+     .setup = setup,
+     .procs = TWO(spin, spin),
+     .bounds = ALL,
+     .must_fail = "in a loop"},
     {0}};

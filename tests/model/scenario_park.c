@@ -16,7 +16,7 @@ static struct shared {
     at_u32 parked; /* the flag in a word of its own */
     at_u32 work;
     uint32_t data;
-} *m;
+} * m;
 
 static void setup(void)
 {
@@ -69,7 +69,8 @@ static void waiter(void)
         park_wait(&m->state, WAITERS, CLOCK_NEVER);
         was = at_load(&m->state, AT_ACQUIRE);
     }
-    MODEL_CHECK(m->data == 7 || (was & ~(uint32_t)(DONE | WAITERS)), "sealed without data");
+    MODEL_CHECK(m->data == 7 || (was & ~(uint32_t)(DONE | WAITERS)),
+                "sealed without data");
 }
 
 static void sealer(void)
@@ -88,7 +89,8 @@ static void sealer(void)
 static void sweep(unsigned dead)
 {
     uint32_t was = at_load(&m->state, AT_RELAXED);
-    while (dead == SEALER && !(was & DONE) && !at_cas(&m->state, &was, was | DONE | 4, AT_ACQ_REL)) {
+    while (dead == SEALER && !(was & DONE) &&
+           !at_cas(&m->state, &was, was | DONE | 4, AT_ACQ_REL)) {
     }
     if (was & WAITERS) {
         if (!MODEL_MUTANT(4) || !(was & DONE)) {
@@ -116,7 +118,8 @@ static const struct model_mutant seal_mutants[] = {
     {"no wake", MUTATE_SKIP, "sealer", "wake"},
     {"the seal overwrites WAITERS", MUTATE_FORCE, "sealer", "&m->state"},
     {"the seal is relaxed", MUTATE_RELAX, "sealer", "&m->state"},
-    {"the sweep does not wake for who died between seal and wake", MUTATE_CODE, NULL, NULL},
+    {"the sweep does not wake for who died between seal and wake", MUTATE_CODE, NULL,
+     NULL},
     {"the sweep does not wake", MUTATE_SKIP, "sweep", "wake"},
     {"the waiter's flag overwrites a seal", MUTATE_FORCE, "waiter", "&m->state"},
     {0}};

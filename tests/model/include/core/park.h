@@ -7,8 +7,9 @@
 extern const char *model_place_function, *model_place_expr;
 
 #define model_here(text) (model_place_function = __func__, model_place_expr = (text))
-#define park_wait(word, seen, deadline) (model_here("wait " #word), park_wait(word, seen, deadline))
-#define park_wait_many(words, seen, count, deadline)                                       \
+#define park_wait(word, seen, deadline)                                                  \
+    (model_here("wait " #word), park_wait(word, seen, deadline))
+#define park_wait_many(words, seen, count, deadline)                                     \
     (model_here("wait " #words), park_wait_many(words, seen, count, deadline))
 #define park_wake(word, count) (model_here("wake " #word), park_wake(word, count))
 
