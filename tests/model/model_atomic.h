@@ -53,18 +53,26 @@ uint64_t model_do(struct model_op *op);
 /* "+ 0" takes the const off the type. */
 #define model_type(p) __typeof__((p)->v + 0)
 
-/* A statement expression, so that not using the result is no warning. */
+/* Functions, so that not using a result is no warning. */
+static inline uint32_t model_do_u32(struct model_op *op)
+{
+    return (uint32_t)model_do(op);
+}
+static inline uint64_t model_do_u64(struct model_op *op)
+{
+    return model_do(op);
+}
+
 #define model_step(k, p, x, o)                                                           \
-    __extension__({                                                                      \
-        struct model_op model_op_ = {.function = __func__,                               \
-                                     .expr = #p,                                         \
-                                     .kind = (k),                                        \
-                                     .order = (o),                                       \
-                                     .size = sizeof(p)->v,                               \
-                                     .word = (void *)(uintptr_t) & (p)->v,               \
-                                     .value = (model_type(p))(x)};                       \
-        (model_type(p)) model_do(&model_op_);                                            \
-    })
+    _Generic((p)->v, uint32_t                                                            \
+             : model_do_u32, uint64_t                                                    \
+             : model_do_u64)(&(struct model_op){.function = __func__,                    \
+                                                .expr = #p,                              \
+                                                .kind = (k),                             \
+                                                .order = (o),                            \
+                                                .size = sizeof(p)->v,                    \
+                                                .word = (void *)(uintptr_t) & (p)->v,    \
+                                                .value = (model_type(p))(x)})
 
 #define at_load(p, order) model_step(OP_LOAD, p, 0, order)
 #define at_store(p, x, order) ((void)model_step(OP_STORE, p, x, order))
