@@ -143,14 +143,13 @@ static void finish_creating(struct sweep *w, struct record *r, uint64_t s)
     task_wait_for_args(w->d, r);
 }
 
-/* A task of which some argument is there, but whose maker may have died before it said so. */
+/* A task of which some argument is there, but whose maker may have died before it said so, or
+ * after it said so and before it made the task ready: so arguments that have arrived count too. */
 static void check_arrivals(struct sweep *w, struct record *r)
 {
     struct call call = record_call(r);
-    uint32_t arrived = at_load(&r->arrived, AT_ACQUIRE);
     for (uint32_t i = 0; i < call_nargs(&call) && i < MOB_ARGS_MAX; i++) {
-        struct arg_ref *ref =
-            arrived & 1u << i ? NULL : record_arg_ref(r, call_nrets(&call), i);
+        struct arg_ref *ref = record_arg_ref(r, call_nrets(&call), i);
         uint64_t xs;
         if (ref && lane_find(w->d, at_load(&ref->link, AT_RELAXED), &xs) &&
             state_sealed(xs)) {
