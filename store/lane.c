@@ -413,8 +413,8 @@ void lane_unrecord(struct lane *l, struct record *r)
 }
 
 /* Frees the places that are this process's, drops the uses of borrowed ones. Returns the process
- * that owns a place that is left, or this process if none is. */
-static uint32_t free_places(struct lane *l, struct record *r)
+ * that owns a place that is left, or this process if none is; @ret_segment: where that place is. */
+static uint32_t free_places(struct lane *l, struct record *r, uint32_t *ret_segment)
 {
     struct board *b = l->board;
     struct call call = record_call(r);
@@ -431,6 +431,7 @@ static uint32_t free_places(struct lane *l, struct record *r)
                 l->free_place(l->free_place_arg, p.segment, p.offset);
             } else if (owner < PROCS_MAX) {
                 next = owner;
+                *ret_segment = p.segment;
             }
         }
     }
@@ -439,13 +440,21 @@ static uint32_t free_places(struct lane *l, struct record *r)
 
 static void drain(struct lane *l, struct record *r)
 {
-    uint32_t owner = free_places(l, r);
+    uint32_t segment = 0, owner = free_places(l, r, &segment);
     if (owner == l->self) {
         make_free(l, r);
         return;
     }
-    uint64_t s = at_load(&r->state, AT_RELAXED);
-    at_store(&r->state, state_to(s, PHASE_DRAINING, owner), AT_RELEASE);
+    uint64_t s = state_to(at_load(&r->state, AT_RELAXED), PHASE_DRAINING, owner);
+    at_store(&r->state, s, AT_RELEASE);
+    /* The owner may have died, and its sweep may have passed this record while it was DEAD: then
+     * the segment has a new owner. Pairs with the fence in sweep_process(). */
+    at_fence();
+    uint32_t now = segment_owner(at_load(&l->board->segments[segment], AT_ACQUIRE));
+    if (now != owner && now < PROCS_MAX &&
+        at_cas(&r->state, &s, state_to(s, PHASE_DRAINING, now), AT_SEQ_CST)) {
+        owner = now;
+    }
     struct queue_view ring = board_ring(l->board, owner);
     if (queue_push(&ring, board_index(l->board, r)) > QUEUE_OK_POLLED) {
         board_notice(l->board, NOTICE_RESCAN);

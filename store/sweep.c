@@ -38,9 +38,9 @@ static void clear_marks(struct board *b, uint32_t dead)
         struct ledger *g = &b->ledgers[i];
         if (at_load(&g->owner, AT_ACQUIRE) == dead + 1) {
             for (uint32_t k = 0; k < BOARD_PINS; k++) {
-                at_store(&g->pin[k], LINK_NONE, AT_RELAXED);
+                at_store(&g->pin[k], LINK_NONE, AT_RELEASE);
             }
-            at_store(&g->finishing, LINK_NONE, AT_RELAXED);
+            at_store(&g->finishing, LINK_NONE, AT_RELEASE);
             at_store(&g->owner, 0, AT_RELEASE);
         }
     }
@@ -144,14 +144,13 @@ static void finish_creating(struct sweep *w, struct record *r, uint64_t s)
     task_wait_for_args(w->d, r);
 }
 
-/* A task of which some argument is there, but whose maker may have died before it said so. */
+/* A task of which some argument is there, but whose maker may have died before it said so, or
+ * after it said so and before it made the task ready: so arguments that have arrived count too. */
 static void check_arrivals(struct sweep *w, struct record *r)
 {
     struct call call = record_call(r);
-    uint32_t arrived = at_load(&r->arrived, AT_ACQUIRE);
     for (uint32_t i = 0; i < call_nargs(&call) && i < MOB_ARGS_MAX; i++) {
-        struct arg_ref *ref =
-            arrived & 1u << i ? NULL : record_arg_ref(r, call_nrets(&call), i);
+        struct arg_ref *ref = record_arg_ref(r, call_nrets(&call), i);
         uint64_t xs;
         if (ref && lane_find(w->d, at_load(&ref->link, AT_RELAXED), &xs) &&
             state_sealed(xs)) {
@@ -188,6 +187,17 @@ static void drop_orphan(struct sweep *w, struct record *r, uint64_t s)
     for (uint32_t i = 0; i < MOB_RETURNS_MAX; i++) {
         lane_drop(w->d, link | i);
     }
+}
+
+/* Tells the owner of an arena again of a place that it must free: whoever freed the record may
+ * have died before it did, or have found the ring full. False: it is full now. */
+static bool hint_draining(struct board *b, const struct record *r, uint64_t s)
+{
+    if (state_holder(s) == DAEMON || state_holder(s) >= PROCS_MAX) {
+        return true;
+    }
+    struct queue_view ring = board_ring(b, state_holder(s));
+    return queue_push(&ring, board_index(b, r)) <= QUEUE_OK_POLLED;
 }
 
 static void sweep_record(struct sweep *w, struct record *r)
@@ -236,6 +246,8 @@ static void sweep_record(struct sweep *w, struct record *r)
             at_cas(&r->state, &s, state_to(s, PHASE_DRAINING, DAEMON), AT_SEQ_CST)) {
             lane_drain_own(w->d, r);
             w->result.freed++;
+        } else if (!held && !hint_draining(w->b, r, s)) {
+            board_notice(w->b, NOTICE_RESCAN);
         }
         return;
     }
@@ -291,6 +303,9 @@ void sweep_process(struct lane *d, uint32_t process, sweep_reason reason, void *
                    struct sweep_result *ret)
 {
     struct sweep w = {.d = d, .b = d->board, .dead = process};
+    /* Its segments are the daemon's now, then the looks at records; pairs with the fence in
+     * lane.c's drain(), which hands a record to a segment's owner and then looks again. */
+    at_fence();
     clear_marks(w.b, process);
     do { /* more than a batch only if the board was scribbled on; each round ends some */
         w.attempts_count = 0;
@@ -331,6 +346,8 @@ bool sweep_rescan(struct lane *d)
             again = true;
         } else if (state_phase(s) == PHASE_DRAINING && state_holder(s) == DAEMON) {
             lane_drain_own(d, r);
+        } else if (state_phase(s) == PHASE_DRAINING) {
+            again |= !hint_draining(b, r, s);
         }
     }
     lane_reclaim(d);

@@ -251,8 +251,12 @@ enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret
         bool mine = false;
         if (r) {
             uint64_t s = at_load(&r->state, AT_ACQUIRE);
-            mine = state_phase(s) == PHASE_QUEUED &&
-                   at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self), AT_SEQ_CST);
+            /* Again while it is QUEUED: a waiter's or canceller's flag must not cost the task
+             * its only hint. */
+            while (!mine && state_phase(s) == PHASE_QUEUED) {
+                mine =
+                    at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self), AT_SEQ_CST);
+            }
         }
         /* The claim came first: dying here leaves a stale hint, never a lost task. */
         queue_take(&ready, ret_item);

@@ -1,0 +1,631 @@
+/* memory.c - the C11 memory model as a machine.
+ *
+ * Each word has a history: the values it ever had, in modification order. Each process has a
+ * view: how far along each history it must be (coherence), and how much of each other process
+ * happened before (a vector clock). A load may see any value that its view does not forbid; a
+ * release store carries its process's view along and an acquire load takes that over. So a store
+ * that sits in a store buffer, a store that overtakes another and a load that is served early are
+ * all the same thing: somebody reads a value that is not the newest.
+ *
+ * The vector clocks also find data races: code under test is compiled with the compiler's
+ * -fsanitize=thread, whose hooks (at the end) are ours. */
+#include <stdio.h>
+#include <string.h>
+
+#include "model_int.h"
+
+enum {
+    ARENA_BYTES = 1 << 20,
+    GRANULE = 4, /* bytes that one race-detector cell is for */
+    WORDS_MAX = 240,
+    VALUES_MAX = 250,   /* of one word in one execution */
+    HISTORY_MAX = 8192, /* of all words in one execution */
+    REGIONS_MAX = 32,
+};
+
+struct view {
+    uint16_t clock[8];
+    uint8_t at[WORDS_MAX]; /* index into the word's history */
+};
+
+struct value { /* one that a word had */
+    uint64_t bits, hash;
+    struct view carries; /* what an acquire load of it learns */
+    bool locked; /* written by a read-modify-write: nothing comes between it and before */
+};
+
+struct word {
+    char *address;
+    unsigned size, count;
+    bool plain; /* somebody may have written it plainly */
+    unsigned plain_by;
+    uint64_t hash;
+    struct value *values[VALUES_MAX];
+};
+
+struct cell { /* who accessed these bytes last, at which time of its clock; 0: never */
+    uint16_t plain_read[8], atomic_read[8], atomic_write[8];
+    uint16_t plain_write, plain_writer;
+};
+
+struct process {
+    struct view view;
+    struct view loaded;   /* by relaxed loads: a fence makes it part of view */
+    struct view released; /* by the last fence: relaxed stores carry it */
+    uint64_t seen[WORDS_MAX];
+};
+
+static char arena[ARENA_BYTES] __attribute__((aligned(4096)));
+static size_t arena_used;
+static struct region {
+    const char *name;
+    size_t begin, size;
+} regions[REGIONS_MAX];
+static unsigned regions_count;
+static struct {
+    const char *begin, *end;
+} quiet[REGIONS_MAX];
+static unsigned quiet_count;
+
+static uint8_t
+    word_of[ARENA_BYTES / GRANULE]; /* number + 1: stays for all executions, so that
+                                                * numbers do not depend on the schedule */
+static struct word words[WORDS_MAX];
+static unsigned words_count;
+static struct value pool[HISTORY_MAX];
+static unsigned pool_used;
+static uint64_t words_hash;
+static struct process processes[FIBERS_MAX];
+static struct view
+    strong; /* what sequentially consistent fences and stores have made known */
+
+static bool races;
+static struct cell cells[ARENA_BYTES / GRANULE];
+static uint32_t touched[ARENA_BYTES / GRANULE];
+static unsigned touched_count;
+static bool is_touched[ARENA_BYTES / GRANULE];
+
+void *model_alloc(const char *name, size_t size)
+{
+    size_t begin = (arena_used + 63) & ~(size_t)63;
+    MODEL_CHECK(begin + size <= ARENA_BYTES && regions_count < REGIONS_MAX,
+                "no room for %s of %zu bytes", name, size);
+    regions[regions_count++] = (struct region){name, begin, size};
+    arena_used = begin + size;
+    return arena + begin;
+}
+
+void model_quiet(const void *memory, size_t size)
+{
+    MODEL_CHECK(quiet_count < REGIONS_MAX, "too many quiet regions");
+    quiet[quiet_count].begin = memory;
+    quiet[quiet_count++].end = (const char *)memory + size;
+}
+
+bool memory_quiet(const struct model_op *op)
+{
+    const char *word = op->word;
+    for (unsigned i = 0; i < quiet_count; i++) {
+        if (word >= quiet[i].begin && word < quiet[i].end) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void memory_name(const void *word, char *buf, size_t size)
+{
+    size_t at = (size_t)((const char *)word - arena);
+    for (unsigned i = 0; i < regions_count; i++) {
+        const struct region *r = &regions[i];
+        if (at >= r->begin && at < r->begin + r->size) {
+            snprintf(buf, size, "%s+%zu", r->name, at - r->begin);
+            return;
+        }
+    }
+    snprintf(buf, size, "?");
+}
+
+void memory_forget(bool find_races)
+{
+    memset(word_of, 0, sizeof word_of);
+    words_count = 0;
+    races = find_races;
+}
+
+void memory_begin(void)
+{
+    memset(arena, 0, arena_used);
+    arena_used = regions_count = quiet_count = 0;
+    for (unsigned i = 0; i < words_count; i++) {
+        words[i].count = 0;
+        words[i].hash = 0;
+        words[i].plain = false;
+    }
+    pool_used = 0;
+    words_hash = 0;
+    memset(processes, 0, sizeof processes);
+    for (unsigned i = 0; i < FIBERS_MAX; i++) {
+        processes[i].view.clock[i] = 1;
+    }
+    memset(&strong, 0, sizeof strong);
+    for (unsigned i = 0; i < touched_count; i++) {
+        is_touched[touched[i]] = false;
+        cells[touched[i]] = (struct cell){0};
+    }
+    touched_count = 0;
+}
+
+/* ---- Views ----------------------------------------------------------------------------- */
+
+static void join(struct view *into, const struct view *from)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        into->clock[i] =
+            into->clock[i] > from->clock[i] ? into->clock[i] : from->clock[i];
+    }
+    for (unsigned i = 0; i < WORDS_MAX; i++) {
+        into->at[i] = into->at[i] > from->at[i] ? into->at[i] : from->at[i];
+    }
+}
+
+/* Zero entries add nothing, so words that are found later change no hash. */
+static uint64_t view_hash(const struct view *v)
+{
+    uint64_t hash = 0, part;
+    const char *at = (const char *)v;
+    size_t used = sizeof v->clock + words_count;
+    for (size_t i = 0; i < used; i += sizeof part) {
+        memcpy(&part, at + i, sizeof part);
+        hash += part ? mix(i + 1, part) * (2 * i + 3) : 0;
+    }
+    return hash;
+}
+
+uint64_t memory_hash(void)
+{
+    uint64_t hash = words_hash + view_hash(&strong);
+    for (unsigned i = 0; i < fibers_count; i++) {
+        const struct process *p = &processes[i];
+        hash = mix(hash, view_hash(&p->view));
+        hash = mix(hash, view_hash(&p->loaded) + 3 * view_hash(&p->released));
+    }
+    return hash;
+}
+
+void memory_tick(unsigned self)
+{
+    processes[self].view.clock[self]++;
+}
+
+void memory_join(unsigned self, unsigned from)
+{
+    join(&processes[self].view, &processes[from].view);
+}
+
+void memory_fence(unsigned self)
+{
+    struct process *p = &processes[self];
+    uint16_t clock[8];
+    join(&p->view, &p->loaded);
+    memcpy(clock, p->view.clock, sizeof clock);
+    join(&p->view, &strong);
+    memcpy(p->view.clock, clock, sizeof clock); /* fences alone order no plain accesses */
+    join(&strong, &p->view);
+    memset(strong.clock, 0, sizeof strong.clock);
+    p->released = p->view;
+}
+
+void memory_catch_up(unsigned self)
+{
+    for (unsigned i = 0; i < words_count; i++) {
+        if (words[i].count) {
+            processes[self].view.at[i] = (uint8_t)(words[i].count - 1);
+        }
+    }
+}
+
+/* ---- Words ----------------------------------------------------------------------------- */
+
+/* By hand, as memcpy() is hooked. */
+static uint64_t raw_load(const void *at, unsigned size)
+{
+    return size == 4 ? *(const uint32_t *)at : *(const uint64_t *)at;
+}
+
+static void raw_store(void *at, unsigned size, uint64_t bits)
+{
+    if (size == 4) {
+        *(uint32_t *)at = (uint32_t)bits;
+    } else {
+        *(uint64_t *)at = bits;
+    }
+}
+
+static void word_hash(unsigned id)
+{
+    struct word *w = &words[id];
+    words_hash -= w->hash;
+    w->hash = id + 1;
+    for (unsigned i = 0; i < w->count; i++) {
+        w->hash = mix(w->hash, w->values[i]->hash);
+    }
+    words_hash += w->hash;
+}
+
+static void value_hash(struct value *v)
+{
+    v->hash = mix(mix(v->bits, v->locked), view_hash(&v->carries));
+}
+
+static void shift(struct view *v, unsigned id, unsigned index)
+{
+    v->at[id] = (uint8_t)(v->at[id] + (v->at[id] >= index));
+}
+
+/* Puts a value at @index of the history. */
+static struct value *insert(unsigned id, unsigned index, uint64_t bits)
+{
+    struct word *w = &words[id];
+    MODEL_CHECK(w->count < VALUES_MAX && pool_used < HISTORY_MAX, "too many stores");
+    if (index < w->count) { /* not at the end: what is behind moves up, in all views */
+        for (unsigned i = 0; i < pool_used; i++) {
+            shift(&pool[i].carries, id, index);
+        }
+        for (unsigned i = 0; i < FIBERS_MAX; i++) {
+            shift(&processes[i].view, id, index);
+            shift(&processes[i].loaded, id, index);
+            shift(&processes[i].released, id, index);
+        }
+        shift(&strong, id, index);
+        memmove(&w->values[index + 1], &w->values[index],
+                (w->count - index) * sizeof w->values[0]);
+    }
+    struct value *v = &pool[pool_used++];
+    v->bits = bits;
+    v->locked = false;
+    memset(&v->carries, 0, sizeof v->carries);
+    v->hash = bits;
+    w->values[index] = v;
+    w->count++;
+    return v;
+}
+
+/* The word that @op is on, with a history that is up to date with plain writes. */
+static unsigned word_find(const struct model_op *op)
+{
+    size_t at = (size_t)((char *)op->word - arena);
+    MODEL_CHECK(at + op->size <= arena_used, "%s in %s() is not in shared memory",
+                op->expr, op->function);
+    uint8_t *number = &word_of[at / GRANULE];
+    if (!*number) {
+        MODEL_CHECK(words_count < WORDS_MAX, "more than %d words", WORDS_MAX);
+        words[words_count] = (struct word){.address = op->word, .size = op->size};
+        *number = (uint8_t)++words_count;
+        word_of[(at + op->size - 1) / GRANULE] = *number;
+    }
+    unsigned id = *number - 1u;
+    struct word *w = &words[id];
+    MODEL_CHECK(w->address == (char *)op->word && w->size == op->size,
+                "%s in %s(): accesses of different sizes", op->expr, op->function);
+    uint64_t now = raw_load(w->address, w->size);
+    if (!w->count) {
+        insert(id, 0, now);
+        word_hash(id);
+    } else if (w->plain && w->values[w->count - 1]->bits != now) {
+        insert(id, w->count, now);
+        processes[w->plain_by].view.at[id] = (uint8_t)(w->count - 1);
+        word_hash(id);
+    }
+    w->plain = false;
+    return id;
+}
+
+static uint64_t outcome(const struct model_op *op, uint64_t was)
+{
+    switch (op->kind) {
+    case OP_ADD:
+        return was + op->value;
+    case OP_SUB:
+        return was - op->value;
+    case OP_OR:
+        return was | op->value;
+    case OP_AND:
+        return was & op->value;
+    default:
+        return op->value;
+    }
+}
+
+static bool stores_after(const struct model_op *op, uint64_t was)
+{
+    return op->kind != OP_LOAD &&
+           (op->kind != OP_CAS || was == op->expected || (op->order & ORDER_FORCED));
+}
+
+/* Where in the history of word @id can @op be? The @variant'th place from the newest on; the
+ * count of places if there are not so many. */
+static unsigned place(unsigned self, const struct model_op *op, unsigned id,
+                      unsigned variant, bool *ret_there)
+{
+    const struct word *w = &words[id];
+    unsigned low = processes[self].view.at[id], count = 0;
+    if ((op->order & AT_SEQ_CST) == AT_SEQ_CST && strong.at[id] > low) {
+        low = strong.at[id];
+    }
+    for (unsigned i = w->count; i-- > low;) {
+        bool closed = i + 1 < w->count && w->values[i + 1]->locked;
+        if (closed && stores_after(op, w->values[i]->bits)) {
+            continue;
+        }
+        if (count++ == variant) {
+            *ret_there = true;
+            return i;
+        }
+    }
+    *ret_there = false;
+    return count;
+}
+
+unsigned memory_variants(unsigned self, const struct model_op *op, bool stale)
+{
+    if (op->kind < OP_LOAD || op->kind > OP_CAS || !stale) {
+        return 1;
+    }
+    bool there;
+    return place(self, op, word_find(op), ~0u, &there);
+}
+
+/* ---- Data races ------------------------------------------------------------------------ */
+
+static struct cell *cell_of(size_t granule)
+{
+    if (!is_touched[granule]) {
+        is_touched[granule] = true;
+        touched[touched_count++] = (uint32_t)granule;
+    }
+    return &cells[granule];
+}
+
+static bool before(const struct view *v, const uint16_t *clock)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        if (clock[i] > v->clock[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void race_check(unsigned self, size_t granule, bool plain, bool write,
+                       const char *what)
+{
+    if (!races) {
+        return;
+    }
+    struct cell *c = cell_of(granule);
+    struct view *v = &processes[self].view;
+    bool clean = c->plain_write <= v->clock[c->plain_writer];
+    clean = clean && (!write || before(v, c->plain_read));
+    clean = clean && (!plain || before(v, c->atomic_write));
+    clean = clean && (!plain || !write || before(v, c->atomic_read));
+    if (!clean) {
+        char name[64];
+        memory_name(arena + granule * GRANULE, name, sizeof name);
+        model_fail("data race: process %u %s%s %s (%s)", self, plain ? "plainly " : "",
+                   write ? "writes" : "reads", name, what);
+    }
+    uint16_t now = v->clock[self];
+    if (plain && write) {
+        c->plain_write = now;
+        c->plain_writer = (uint16_t)self;
+    } else if (plain) {
+        c->plain_read[self] = now;
+    } else if (write) {
+        c->atomic_write[self] = now;
+    } else {
+        c->atomic_read[self] = now;
+    }
+}
+
+/* ---- Accesses -------------------------------------------------------------------------- */
+
+static void learn(unsigned self, unsigned id, unsigned index, int order)
+{
+    struct process *p = &processes[self];
+    const struct value *v = words[id].values[index];
+    if (p->view.at[id] < index) {
+        p->view.at[id] = (uint8_t)index;
+    }
+    join(order & AT_ACQUIRE ? &p->view : &p->loaded, &v->carries);
+}
+
+/* Writes @bits behind @index; @locked as part of a read-modify-write. */
+static void write_at(unsigned self, unsigned id, unsigned index, uint64_t bits, int order,
+                     bool locked)
+{
+    struct word *w = &words[id];
+    struct process *p = &processes[self];
+    struct value *v = insert(id, index + 1, bits);
+    p->view.at[id] = (uint8_t)(index + 1);
+    v->carries = order & AT_RELEASE ? p->view : p->released;
+    v->carries.at[id] = (uint8_t)(index + 1);
+    v->locked = locked;
+    if (locked) { /* a release sequence goes on through it */
+        join(&v->carries, &w->values[index]->carries);
+    }
+    if (order == AT_SEQ_CST && strong.at[id] < index + 1) {
+        strong.at[id] = (uint8_t)(index + 1);
+    }
+    value_hash(v);
+    if (index + 2 == w->count) {
+        raw_store(w->address, w->size, bits);
+        word_hash(id);
+        return;
+    }
+    for (unsigned i = 0; i < pool_used; i++) { /* the indices in all views have changed */
+        value_hash(&pool[i]);
+    }
+    for (unsigned i = 0; i < words_count; i++) {
+        word_hash(i);
+    }
+}
+
+uint64_t memory_access(unsigned self, struct model_op *op, unsigned variant)
+{
+    unsigned id = word_find(op);
+    bool there;
+    unsigned index = place(self, op, id, variant, &there);
+    MODEL_CHECK(there, "no such variant");
+    uint64_t was = words[id].values[index]->bits;
+    bool writes = stores_after(op, was);
+    MODEL_CHECK(!writes || !memory_quiet(op), "%s in %s() was said to be quiet", op->expr,
+                op->function);
+    bool reads = op->kind != OP_STORE;
+    int order = op->order & AT_SEQ_CST;
+    race_check(self, (size_t)((char *)op->word - arena) / GRANULE, false, writes,
+               op->expr);
+    if (op->kind == OP_CAS) {
+        op->done = writes;
+        op->expected = op->order & ORDER_FORCED ? op->expected : was;
+        order |= writes ? 0 : AT_ACQUIRE;
+    }
+    if (reads) {
+        learn(self, id, index, order);
+        processes[self].seen[id] = was;
+    }
+    if (writes) {
+        uint64_t bits = outcome(op, was);
+        bits = op->size == 4 ? (uint32_t)bits : bits;
+        write_at(self, id, index, bits, order, reads);
+        processes[self].seen[id] = bits;
+    }
+    return reads ? was : op->value;
+}
+
+uint64_t memory_direct(struct model_op *op)
+{
+    if (op->kind < OP_LOAD || op->kind > OP_CAS) {
+        return 0;
+    }
+    uint64_t was = raw_load(op->word, op->size), bits = outcome(op, was);
+    op->done = stores_after(op, was);
+    op->expected = was;
+    if (op->done) {
+        raw_store(op->word, op->size, bits);
+    }
+    return was;
+}
+
+uint32_t memory_newest(unsigned self, const at_u32 *word)
+{
+    memory_fence(self);
+    size_t granule = (size_t)((const char *)word - arena) / GRANULE;
+    MODEL_CHECK(granule < arena_used / GRANULE, "waiting on a word that is not shared");
+    if (word_of[granule] && words[word_of[granule] - 1].count) {
+        unsigned id = word_of[granule] - 1u;
+        processes[self].view.at[id] = (uint8_t)(words[id].count - 1);
+    }
+    return word->v;
+}
+
+bool memory_recall(unsigned self, struct model_op *op)
+{
+    unsigned id = word_find(op);
+    op->value = processes[self].seen[id];
+    return true;
+}
+
+/* ---- Hooks of -fsanitize=thread -------------------------------------------------------- */
+
+static void plain_access(const void *at, size_t size, bool write)
+{
+    size_t offset = (size_t)((const char *)at - arena);
+    if (offset >= arena_used || !model_running() || !size) {
+        return;
+    }
+    unsigned self = model_self();
+    for (size_t g = offset / GRANULE; g <= (offset + size - 1) / GRANULE; g++) {
+        race_check(self, g, true, write, "not an atomic");
+        if (write && word_of[g]) {
+            words[word_of[g] - 1].plain = true;
+            words[word_of[g] - 1].plain_by = self;
+        }
+    }
+    if (write) {
+        model_wrote();
+    }
+}
+
+#define HOOK(name, size, write)                                                          \
+    void name(void *at);                                                                 \
+    void name(void *at)                                                                  \
+    {                                                                                    \
+        plain_access(at, size, write);                                                   \
+    }
+#define HOOKS(size)                                                                      \
+    HOOK(__tsan_read##size, size, false)                                                 \
+    HOOK(__tsan_write##size, size, true)                                                 \
+    HOOK(__tsan_unaligned_read##size, size, false)                                       \
+    HOOK(__tsan_unaligned_write##size, size, true)                                       \
+    HOOK(__tsan_volatile_read##size, size, false)                                        \
+    HOOK(__tsan_volatile_write##size, size, true)
+HOOKS(1)
+HOOKS(2) HOOKS(4) HOOKS(8) HOOKS(16)
+
+    void __tsan_read_range(void *at, size_t size);
+void __tsan_write_range(void *at, size_t size);
+void __tsan_func_entry(void *pc);
+void __tsan_func_exit(void);
+void __tsan_init(void);
+
+void __tsan_read_range(void *at, size_t size)
+{
+    plain_access(at, size, false);
+}
+
+void __tsan_write_range(void *at, size_t size)
+{
+    plain_access(at, size, true);
+}
+
+void __tsan_func_entry(void *pc)
+{
+    (void)pc;
+}
+
+void __tsan_func_exit(void)
+{
+}
+
+void __tsan_init(void)
+{
+}
+
+/* Linked with --wrap, as calls of these are not instrumented. */
+void *__real_memcpy(void *to, const void *from, size_t size);
+void *__real_memset(void *to, int byte, size_t size);
+void *__real_memmove(void *to, const void *from, size_t size);
+void *__wrap_memcpy(void *to, const void *from, size_t size);
+void *__wrap_memset(void *to, int byte, size_t size);
+void *__wrap_memmove(void *to, const void *from, size_t size);
+
+void *__wrap_memcpy(void *to, const void *from, size_t size)
+{
+    plain_access(from, size, false);
+    plain_access(to, size, true);
+    return __real_memcpy(to, from, size);
+}
+
+void *__wrap_memmove(void *to, const void *from, size_t size)
+{
+    plain_access(from, size, false);
+    plain_access(to, size, true);
+    return __real_memmove(to, from, size);
+}
+
+void *__wrap_memset(void *to, int byte, size_t size)
+{
+    plain_access(to, size, true);
+    return __real_memset(to, byte, size);
+}
