@@ -54,8 +54,10 @@ struct board_header {
     at_u32 notice __attribute__((aligned(CACHE_LINE))); /* anyone sets; daemon clears */
     at_u32
         revoked; /* daemon: counts segments taken back; a client that sees it change unmaps */
-    at_u32 event __attribute__((
-        aligned(CACHE_LINE))); /* sealers bump; multi-waiters sleep on it */
+    /* Each its own bit: a process that runs or spins. A hint for who considers spinning. */
+    at_u64 awake[PROCS_MAX / 64] __attribute__((aligned(CACHE_LINE)));
+    /* Sealers bump it; who waits for several records sleeps on it. */
+    at_u32 event __attribute__((aligned(CACHE_LINE)));
 };
 
 enum proc_state {

@@ -1,0 +1,166 @@
+/* client.h - a process's part in a job, as the library keeps it. Private to the client. */
+#ifndef CLIENT_H
+#define CLIENT_H
+
+#include <mobula.h>
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "core/limits.h"
+#include "store/arena.h"
+#include "store/board.h"
+#include "store/lane.h"
+
+#define GET_NESTED_MAX 32 /* tasks that a waiting get runs one inside another on one stack */
+
+struct segment_map { /* a segment as this process sees it; ro is NULL until it is needed */
+    const void *ro;
+    void *rw; /* its own ones only */
+    size_t size;
+};
+
+/* One thread of the process. Private to the thread, but for `waits_on` and `next`. */
+struct thread {
+    struct lane lane;
+    struct mob *mob;
+    struct mob_task *task; /* the innermost task that it runs, or NULL */
+    pthread_t owner;
+    at_u64 waits_on;       /* address of the word it sleeps on, for the watcher */
+    struct thread *next;
+};
+
+struct mob {
+    struct board board;
+    uint64_t node;
+    uint32_t job, self, cpus;
+    bool worker, embedded, inline_tasks;
+    at_u32 lost;   /* the watcher sets it: the daemon is gone */
+    at_u32 closed;
+    pid_t pid, daemon_pid;
+    uint64_t serial; /* tells handles apart in threads' caches */
+
+    int sock; /* requests to the daemon, under `sock_lock` */
+    pthread_mutex_t sock_lock;
+    int watch; /* closes when the daemon dies */
+    pthread_t watcher;
+    bool watching;
+    char failed_text[2048]; /* why the job failed; set before board.header.failed */
+
+    struct arena *arena; /* under `memory_lock`, like the maps' making */
+    pthread_mutex_t memory_lock;
+    struct segment_map maps[BOARD_SEGMENTS_MAX];
+    uint32_t revoked_seen;
+
+    pthread_mutex_t threads_lock;
+    struct thread *threads;
+    uint32_t class_demand[CLASSES_MAX]; /* + 1; 0: not asked for yet */
+    pthread_mutex_t class_lock;
+    unsigned cpus_here; /* that this process may run on */
+};
+
+struct mob_task {
+    struct mob *mob;
+    struct thread *thread;
+    struct record *r;
+    uint64_t link;
+    struct call call;
+    uint32_t attempt;
+    uint32_t depth;
+    uint32_t given; /* bit i: result i was given */
+    uint32_t fill_before; /* of the payload, before the attempt */
+    struct mob_task *outer;
+    uint64_t *children; /* links of ids that it submitted or put and still holds, about */
+    uint32_t children_count, children_room;
+    char message[1024]; /* of mob_fail() */
+};
+
+/* ---- thread.c ---- */
+/* Makes a handle known, so that ending threads find it; the other way round. */
+mob_status client_opened(struct mob *mob);
+void client_closed(struct mob *mob);
+/* True in a fork()ed child. */
+bool client_forked(void);
+mob_status client_thread_slow(struct mob *mob, struct thread **ret);
+void client_threads_end(struct mob *mob);
+extern _Thread_local struct thread *client_current
+    __attribute__((tls_model("initial-exec")));
+/* The calling thread's part, made at its first call. MOB_ERR_FORKED, MOB_ERR_CLOSED, ... */
+static inline mob_status client_thread(struct mob *mob, struct thread **ret)
+{
+    /* In a child the cache is cleared, and mob_shutdown() clears it too. */
+    if (__builtin_expect(client_current && client_current->mob == mob, 1)) {
+        *ret = client_current;
+        return MOB_OK;
+    }
+    return client_thread_slow(mob, ret);
+}
+
+/* ---- rpc.c ---- */
+struct local_msg;
+/* Sends a request and waits for its answer. @fds: sent if @send_fds, else received into. */
+mob_status client_ask(struct mob *mob, struct local_msg *m, const int *send_fds,
+                      unsigned send_count, int *recv_fds, unsigned *recv_count);
+mob_status client_tell(struct mob *mob, const struct local_msg *m);
+/* Connects, or starts an embedded node. */
+mob_status client_join(struct mob *mob, const struct mob_config *config);
+mob_status client_join_worker(struct mob *mob, int sock);
+void client_leave(struct mob *mob);
+
+/* ---- memory.c ---- */
+/* Room for @size bytes in this process's arena. MOB_ERR_NOMEM after @deadline_ns. */
+mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, uint64_t deadline_ns,
+                        struct arena_place *ret, void **ret_data);
+void client_free_place(void *mob, uint32_t segment, uint64_t offset);
+/* Where the bytes of a place of @r are, read-only. MOB_ERR_CORRUPT, MOB_ERR_NODE_LOST. */
+mob_status client_bytes(struct mob *mob, const struct record *r, const struct place *p,
+                        const void **ret);
+/* Lets go of segments that the daemon took back. */
+void client_let_go(struct mob *mob);
+void client_memory_end(struct mob *mob);
+
+/* ---- registry.c ---- */
+mob_status registry_error(void); /* what mob_register_early() could not do */
+const char *registry_name(mob_fn fn);
+mob_fn registry_fn(const char *name);
+/* The board's number of a function's name; cached. */
+mob_status registry_fn_id(struct mob *mob, mob_fn fn, uint16_t *ret);
+/* The function of a board's number, or NULL; cached. */
+mob_fn registry_by_id(struct mob *mob, uint16_t id);
+
+/* ---- wait.c ---- */
+/* Waits until a record is sealed. In a task runs it, or lends the CPU. */
+mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref, uint64_t timeout_ns,
+                        struct record **ret, uint64_t *ret_state);
+/* MOB_OK while job and node are well. */
+mob_status client_health(const struct mob *mob);
+/* 1 if another process may spin now. */
+bool client_may_spin(const struct mob *mob);
+/* The link of an id of this job on this node, or of its local stand-in. */
+mob_status client_link(struct mob *mob, mob_ref ref, uint64_t *ret);
+mob_ref client_ref(const struct mob *mob, uint64_t link, uint32_t ret);
+/* As park_wait(), noting the word for the watcher. */
+mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word, uint32_t seen,
+                       uint64_t deadline_ns);
+
+/* ---- result.c ---- */
+/* The status and text with which a sealed record failed. */
+mob_status result_error(struct mob *mob, struct record *r, char *text, size_t size);
+/* The place that holds result @ret of a sealed record, through references to other records.
+ * @io_link becomes the record that holds the bytes. */
+mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
+                        struct record **io_record, struct place *ret);
+
+/* ---- task.c, worker.c ---- */
+/* Runs a TAKEN task of this process to its seal. */
+void task_run(struct mob *mob, struct thread *t, struct record *r);
+/* Remembers an id that the running task holds. */
+mob_status task_hold(struct mob_task *task, uint64_t link);
+void worker_run(struct mob *mob) __attribute__((noreturn));
+/* MOBULA_INLINE: runs what is ready, here and now. */
+void worker_run_inline(struct mob *mob, struct thread *t);
+
+/* ---- submit.c ---- */
+/* A record to fill, waiting for one if the caller may wait. */
+mob_status client_record(struct mob *mob, struct thread *t, bool no_wait, struct record **ret);
+
+#endif

@@ -1,0 +1,155 @@
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "core/machine.h"
+#include "core/status.h"
+#include "local.h"
+
+static int worker_fd(void)
+{
+    const char *text = getenv(LOCAL_WORKER_ENV);
+    return text ? atoi(text) : -1;
+}
+
+int mob_is_worker(void)
+{
+    return worker_fd() >= 0;
+}
+
+static void mob_free(struct mob *mob)
+{
+    if (mob->board.base) {
+        if (mob->board.bell >= 0) {
+            close(mob->board.bell);
+        }
+        board_unmap(&mob->board);
+    }
+    client_memory_end(mob);
+    free(mob);
+}
+
+static mob_status mob_new(struct mob **ret)
+{
+    struct mob *mob = calloc(1, sizeof *mob);
+    if (!mob) {
+        return status_fail(MOB_ERR_NOMEM, "no memory for a handle");
+    }
+    mob->sock = mob->watch = -1;
+    mob->pid = getpid();
+    pthread_mutex_init(&mob->sock_lock, NULL);
+    pthread_mutex_init(&mob->memory_lock, NULL);
+    pthread_mutex_init(&mob->threads_lock, NULL);
+    pthread_mutex_init(&mob->class_lock, NULL);
+    mob_status st = arena_create(&mob->arena);
+    if (st) {
+        free(mob);
+        return st;
+    }
+    cpu_set_t set;
+    mob->cpus_here = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    *ret = mob;
+    return MOB_OK;
+}
+
+static void announce(struct mob *mob)
+{
+    struct board *b = &mob->board;
+    at_or(&b->header->awake[mob->self / 64], 1ull << mob->self % 64, AT_RELAXED);
+    at_store(&b->procs[mob->self].revoked_seen, at_load(&b->header->revoked, AT_ACQUIRE),
+             AT_RELEASE);
+    mob->revoked_seen = at_load(&b->header->revoked, AT_RELAXED);
+}
+
+static void be_worker(struct mob *mob, int fd) __attribute__((noreturn));
+static void be_worker(struct mob *mob, int fd)
+{
+    mob->worker = true;
+    mob_status st = client_join_worker(mob, fd);
+    if (!st) {
+        st = client_opened(mob);
+    }
+    if (st) {
+        fprintf(stderr, "mobula: a worker could not join its node: %s\n", mob_last_error());
+        _exit(4);
+    }
+    announce(mob);
+    worker_run(mob);
+}
+
+mob_status mob_init(const struct mob_config *config, struct mob **ret)
+{
+    struct mob *mob;
+    if (!ret || (config && config->struct_size != sizeof *config)) {
+        return status_fail(MOB_ERR_INVALID, "mob_init: set config.struct_size to "
+                                            "sizeof(struct mob_config), and give a place for the "
+                                            "handle");
+    }
+    if (client_forked()) {
+        return status_fail(MOB_ERR_FORKED, "this process was made by fork() from one that uses "
+                                           "mobula; exec() first");
+    }
+    MOB_TRY(registry_error());
+    MOB_TRY(mob_new(&mob));
+    if (worker_fd() >= 0) {
+        be_worker(mob, worker_fd());
+    }
+    const char *inline_tasks = getenv("MOBULA_INLINE");
+    mob->inline_tasks = inline_tasks && strcmp(inline_tasks, "0") != 0 && inline_tasks[0];
+    mob_status st = client_join(mob, config);
+    if (!st) {
+        st = client_opened(mob);
+    }
+    if (st) {
+        client_leave(mob);
+        mob_free(mob);
+        return st;
+    }
+    announce(mob);
+    *ret = mob;
+    return MOB_OK;
+}
+
+void mob_shutdown(struct mob *mob)
+{
+    if (!mob || client_forked() || mob->worker) {
+        return;
+    }
+    client_closed(mob);
+    client_leave(mob);
+    client_threads_end(mob);
+    mob_free(mob);
+}
+
+mob_status mob_get_info(struct mob *mob, struct mob_info *info)
+{
+    struct thread *t;
+    MOB_TRY(client_thread(mob, &t));
+    if (!info || info->struct_size < sizeof(size_t) || info->struct_size > sizeof *info) {
+        return status_fail(MOB_ERR_INVALID, "mob_get_info: set info.struct_size");
+    }
+    struct local_msg *m = malloc(sizeof *m);
+    if (!m) {
+        return status_fail(MOB_ERR_NOMEM, "no memory for a message");
+    }
+    local_msg_init(m, LOCAL_INFO);
+    mob_status st = client_ask(mob, m, NULL, 0, NULL, NULL);
+    if (!st) {
+        struct mob_info got = {.struct_size = info->struct_size,
+                               .node_id = m->arg[0],
+                               .job = (uint32_t)m->arg[1],
+                               .num_cpus = (uint32_t)m->arg[2],
+                               .store_bytes = m->arg[3],
+                               .store_used_bytes = m->arg[4],
+                               .nodes = (uint32_t)(m->arg[5] >> 32),
+                               .workers = (uint32_t)m->arg[5],
+                               .embedded = mob->embedded};
+        memcpy(info, &got, info->struct_size);
+    }
+    free(m);
+    return st;
+}

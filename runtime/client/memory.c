@@ -1,0 +1,277 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "core/clock.h"
+#include "core/park.h"
+#include "core/seg.h"
+#include "core/status.h"
+#include "local.h"
+
+/* While the store is full a creator looks again after this long, doubled up to the maximum. */
+enum { FULL_NAP_MIN_MS = 1, FULL_NAP_MAX_MS = 16 };
+
+static mob_status ask_fd(struct mob *mob, enum local_op op, uint64_t arg, uint64_t *ret_a,
+                         uint64_t *ret_b, int *ret_fd)
+{
+    int fds[LOCAL_FDS_MAX];
+    unsigned count = 0;
+    struct local_msg *m = malloc(sizeof *m);
+    if (!m) {
+        return status_fail(MOB_ERR_NOMEM, "no memory for a message");
+    }
+    local_msg_init(m, op);
+    m->arg[0] = arg;
+    mob_status st = client_ask(mob, m, NULL, 0, fds, &count);
+    *ret_a = m->arg[0];
+    *ret_b = m->arg[1];
+    free(m);
+    if (!st && count != 1) {
+        while (count) {
+            close(fds[--count]);
+        }
+        st = status_fail(MOB_ERR_PROTOCOL, "the node's daemon sent no segment");
+    }
+    if (!st) {
+        *ret_fd = fds[0];
+    }
+    return st;
+}
+
+static void tell(struct mob *mob, enum local_op op, uint64_t a, uint64_t b)
+{
+    struct local_msg *m = malloc(sizeof *m);
+    if (m) {
+        local_msg_init(m, op);
+        m->arg[0] = a;
+        m->arg[1] = b;
+        (void)client_tell(mob, m);
+        free(m);
+    }
+}
+
+/* ---- own segments ------------------------------------------------------------------------------------- */
+
+/* Makes the pages exist, and this process's way to them, in one pass: the daemon has found the
+ * memory and promised it, and must not be kept busy with it. */
+static mob_status commit(int fd, void *base, size_t size)
+{
+    if (madvise(base, size, MADV_POPULATE_WRITE) == 0) {
+        return MOB_OK;
+    }
+    return errno == EINVAL ? seg_commit(fd, 0, size) /* before Linux 5.14 */
+                           : status_fail(MOB_ERR_NOMEM, "committing %zu bytes: %m", size);
+}
+
+/* Asks for a segment in which @size bytes fit. Under memory_lock. */
+static mob_status grow(struct mob *mob, size_t size)
+{
+    uint64_t segment, bytes;
+    int fd;
+    void *rw, *ro;
+    size_t want = arena_grant_size(mob->arena, size);
+    mob_status st = ask_fd(mob, LOCAL_GRANT, want, &segment, &bytes, &fd);
+    if (st == MOB_ERR_NOMEM && arena_grant_least(size) < want) {
+        st = ask_fd(mob, LOCAL_GRANT, arena_grant_least(size), &segment, &bytes, &fd);
+    }
+    if (st) {
+        return st;
+    }
+    if (segment >= BOARD_SEGMENTS_MAX || mob->maps[segment].size) {
+        close(fd);
+        return status_fail(MOB_ERR_PROTOCOL, "the node's daemon granted a segment twice");
+    }
+    st = seg_map(fd, bytes, SEG_WRITE, &rw);
+    if (st) {
+        goto err_fd;
+    }
+    st = seg_map(fd, bytes, SEG_READ, &ro);
+    if (st) {
+        goto err_rw;
+    }
+    st = commit(fd, rw, bytes);
+    if (st) {
+        goto err_ro;
+    }
+    st = arena_add(mob->arena, (uint32_t)segment, rw, bytes);
+    if (st) {
+        goto err_ro;
+    }
+    close(fd);
+    mob->maps[segment] = (struct segment_map){ro, rw, bytes};
+    tell(mob, LOCAL_COMMITTED, segment, 0);
+    return MOB_OK;
+
+err_ro:
+    seg_unmap(ro, bytes);
+err_rw:
+    seg_unmap(rw, bytes);
+err_fd:
+    close(fd);
+    tell(mob, LOCAL_COMMITTED, segment, 1);
+    return st;
+}
+
+/* Gives wholly free segments back. Under memory_lock. */
+static void give_back(struct mob *mob, bool all)
+{
+    uint32_t segment;
+    void *base;
+    size_t size;
+    while (arena_take_empty(mob->arena, all, &segment, &base, &size) == MOB_OK) {
+        struct segment_map *map = &mob->maps[segment];
+        seg_unmap(map->rw, map->size);
+        seg_unmap((void *)map->ro, map->size);
+        *map = (struct segment_map){0};
+        tell(mob, LOCAL_GIVE, segment, 0);
+    }
+}
+
+/* memory_lock is held by this thread while it frees in bulk. */
+static _Thread_local bool draining;
+
+void client_free_place(void *arg, uint32_t segment, uint64_t offset)
+{
+    struct mob *mob = arg;
+    if (!draining) {
+        pthread_mutex_lock(&mob->memory_lock);
+    }
+    /* A place that is not allocated comes from a board that somebody scribbled on: the arena,
+     * whose state is private, refuses it. */
+    (void)arena_free(mob->arena, (struct arena_place){segment, offset});
+    if (!draining) {
+        give_back(mob, false);
+        pthread_mutex_unlock(&mob->memory_lock);
+    }
+}
+
+mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, uint64_t deadline_ns,
+                        struct arena_place *ret, void **ret_data)
+{
+    unsigned nap_ms = FULL_NAP_MIN_MS;
+    for (;;) {
+        pthread_mutex_lock(&mob->memory_lock);
+        draining = true;
+        lane_drain_ring(&t->lane); /* places that others freed */
+        draining = false;
+        mob_status st = arena_alloc(mob->arena, size, 64, ret, ret_data);
+        if (st == MOB_ERR_NOMEM) {
+            draining = true;
+            lane_reclaim(&t->lane);
+            draining = false;
+            st = arena_alloc(mob->arena, size, 64, ret, ret_data);
+        }
+        if (st == MOB_ERR_NOMEM) {
+            st = grow(mob, size);
+            if (st == MOB_ERR_NOMEM) {
+                give_back(mob, true); /* what is free in pieces may do for it as a whole */
+                st = grow(mob, size);
+            }
+            if (!st) {
+                st = arena_alloc(mob->arena, size, 64, ret, ret_data);
+            }
+        }
+        pthread_mutex_unlock(&mob->memory_lock);
+        if (st != MOB_ERR_NOMEM) {
+            return st;
+        }
+        uint64_t now = clock_now_ns();
+        if (now >= deadline_ns) {
+            return st;
+        }
+        MOB_TRY(client_health(mob));
+        uint64_t until = now + nap_ms * NS_PER_MS;
+        at_u32 nobody = {0};
+        (void)park_client(mob, t, &nobody, 0, until < deadline_ns ? until : deadline_ns);
+        nap_ms = nap_ms * 2 < FULL_NAP_MAX_MS ? nap_ms * 2 : FULL_NAP_MAX_MS;
+    }
+}
+
+/* ---- others' segments ------------------------------------------------------------------------------------ */
+
+static mob_status map_other(struct mob *mob, uint32_t segment)
+{
+    uint64_t bytes, unused;
+    int fd;
+    void *ro;
+    MOB_TRY(ask_fd(mob, LOCAL_MAP, segment, &bytes, &unused, &fd));
+    mob_status st = seg_map(fd, bytes, SEG_READ, &ro);
+    close(fd);
+    if (!st) {
+        mob->maps[segment].size = bytes;
+        /* Release: pairs with the load in client_bytes(). */
+        __atomic_store_n(&mob->maps[segment].ro, ro, __ATOMIC_RELEASE);
+    }
+    return st;
+}
+
+mob_status client_bytes(struct mob *mob, const struct record *r, const struct place *p,
+                        const void **ret)
+{
+    const struct board *b = &mob->board;
+    if (p->kind == PLACE_EMPTY) {
+        *ret = "";
+        return MOB_OK;
+    }
+    if (p->kind == PLACE_INLINE) {
+        if (p->offset > RECORD_PAYLOAD || p->size > RECORD_PAYLOAD - p->offset) {
+            return status_fail(MOB_ERR_CORRUPT, "a record's result is outside of it");
+        }
+        *ret = b->records_ro[board_index(b, r)].payload + p->offset;
+        return MOB_OK;
+    }
+    if (p->kind != PLACE_ARENA || p->segment >= BOARD_SEGMENTS_MAX) {
+        return status_fail(MOB_ERR_CORRUPT, "a record's result is at no place that there is");
+    }
+    struct segment_map *map = &mob->maps[p->segment];
+    const void *ro = __atomic_load_n(&map->ro, __ATOMIC_ACQUIRE);
+    if (!ro) {
+        mob_status st = MOB_OK;
+        pthread_mutex_lock(&mob->memory_lock);
+        if (!map->ro) {
+            st = map_other(mob, p->segment);
+        }
+        ro = map->ro;
+        pthread_mutex_unlock(&mob->memory_lock);
+        MOB_TRY(st);
+    }
+    if (p->offset > map->size || p->size > map->size - p->offset) {
+        return status_fail(MOB_ERR_CORRUPT, "a record's result is outside of its segment");
+    }
+    *ret = (const char *)ro + p->offset;
+    return MOB_OK;
+}
+
+void client_let_go(struct mob *mob)
+{
+    struct board *b = &mob->board;
+    uint32_t revoked = at_load(&b->header->revoked, AT_ACQUIRE);
+    if (revoked == __atomic_load_n(&mob->revoked_seen, __ATOMIC_RELAXED)) {
+        return;
+    }
+    pthread_mutex_lock(&mob->memory_lock);
+    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
+        struct segment_map *map = &mob->maps[i];
+        if (map->ro && !map->rw && at_load(&b->segments[i], AT_ACQUIRE) & SEGMENT_REVOKED) {
+            void *ro = (void *)map->ro;
+            __atomic_store_n(&map->ro, NULL, __ATOMIC_RELEASE);
+            seg_unmap(ro, map->size);
+            map->size = 0;
+        }
+    }
+    __atomic_store_n(&mob->revoked_seen, revoked, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&mob->memory_lock);
+    /* Release: the unmapping before the word that lets the daemon use the memory again. */
+    at_store(&b->procs[mob->self].revoked_seen, revoked, AT_RELEASE);
+}
+
+void client_memory_end(struct mob *mob)
+{
+    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
+        seg_unmap((void *)mob->maps[i].ro, mob->maps[i].size);
+        seg_unmap(mob->maps[i].rw, mob->maps[i].size);
+    }
+    arena_destroy(mob->arena);
+}

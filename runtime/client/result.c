@@ -1,0 +1,198 @@
+/* result.c - the bytes, or the error, of sealed records. */
+#include <string.h>
+
+#include "client.h"
+#include "core/status.h"
+#include "store/task.h"
+
+enum { REFS_DEEP_MAX = 64 }; /* results that are results that are results ... */
+
+mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
+                        struct record **io_record, struct place *ret)
+{
+    (void)mob;
+    for (int deep = 0; deep < REFS_DEEP_MAX; deep++) {
+        struct call call = record_call(*io_record);
+        if (link_ret(*io_link) >= call_nrets(&call)) {
+            return status_fail(MOB_ERR_INVALID, "the task has %u results, and the id names %u",
+                               call_nrets(&call), link_ret(*io_link));
+        }
+        struct place p = record_get_place(*io_record, link_ret(*io_link));
+        if (p.kind != PLACE_REF) {
+            *ret = p;
+            return MOB_OK;
+        }
+        uint64_t s;
+        struct record *r = lane_find(&t->lane, p.size, &s);
+        if (!r || !state_sealed(s)) {
+            return status_fail(MOB_ERR_CORRUPT, "a result refers to an object that is gone");
+        }
+        *io_link = p.size;
+        *io_record = r;
+    }
+    return status_fail(MOB_ERR_CORRUPT, "results refer to results without end");
+}
+
+mob_status result_error(struct mob *mob, struct record *r, char *text, size_t size)
+{
+    mob_status st = (mob_status)(int32_t)at_load(&r->error, AT_RELAXED);
+    struct place p = record_get_place(r, 0);
+    const void *bytes;
+    if (size == 0) {
+        return st;
+    }
+    text[0] = '\0';
+    if ((p.kind == PLACE_INLINE || p.kind == PLACE_ARENA) &&
+        client_bytes(mob, r, &p, &bytes) == MOB_OK) {
+        size_t n = p.size < size - 1 ? p.size : size - 1;
+        memcpy(text, bytes, n);
+        text[n] = '\0';
+    }
+    return st < 0 ? st : MOB_ERR_CORRUPT;
+}
+
+/* Waits and fails as the task did. */
+static mob_status await_value(struct mob *mob, struct thread *t, mob_ref ref, uint64_t timeout_ns,
+                              uint64_t *ret_link, struct record **ret, struct place *ret_place)
+{
+    uint64_t s;
+    MOB_TRY(client_await(mob, t, ref, timeout_ns, ret, &s));
+    *ret_link = ref.lo;
+    for (;;) {
+        if (s & STATE_ERROR) {
+            char text[1800];
+            mob_status st = result_error(mob, *ret, text, sizeof text);
+            return status_fail(st, "%s", text[0] ? text : mob_status_text(st));
+        }
+        MOB_TRY(result_place(mob, t, ret_link, ret, ret_place));
+        s = at_load(&(*ret)->state, AT_ACQUIRE);
+        if (!(s & STATE_ERROR)) {
+            return MOB_OK;
+        }
+    }
+}
+
+mob_status mob_get(struct mob *mob, mob_ref ref, uint64_t timeout_ns, struct mob_view *ret)
+{
+    struct thread *t;
+    struct record *r;
+    struct place p;
+    uint64_t link, pin, outer;
+    const void *bytes;
+    MOB_TRY(client_thread(mob, &t));
+    if (!ret) {
+        return status_fail(MOB_ERR_INVALID, "mob_get: no place for the view");
+    }
+    MOB_TRY(await_value(mob, t, ref, timeout_ns, &link, &r, &p));
+    MOB_TRY(lane_pin(&t->lane, link, &pin));
+    if (link != ref.lo) {
+        /* The bytes are another record's. It is pinned; was it still meant? */
+        mob_status st = lane_pin(&t->lane, ref.lo, &outer);
+        if (st) {
+            lane_unpin(&t->lane, pin);
+            return st;
+        }
+        lane_unpin(&t->lane, outer);
+    }
+    mob_status st = client_bytes(mob, r, &p, &bytes);
+    if (st) {
+        lane_unpin(&t->lane, pin);
+        return st;
+    }
+    *ret = (struct mob_view){bytes, p.size, pin + 1};
+    return MOB_OK;
+}
+
+void mob_view_release(struct mob *mob, struct mob_view *view)
+{
+    struct thread *t;
+    if (view && view->pin && client_thread(mob, &t) == MOB_OK) {
+        lane_unpin(&t->lane, view->pin - 1);
+        *view = (struct mob_view){NULL, 0, 0};
+    }
+}
+
+mob_status mob_get_copy(struct mob *mob, mob_ref ref, void *dst, size_t size, uint64_t timeout_ns)
+{
+    struct thread *t;
+    struct record *r;
+    struct place p;
+    uint64_t link;
+    MOB_TRY(client_thread(mob, &t));
+    MOB_TRY(await_value(mob, t, ref, timeout_ns, &link, &r, &p));
+    if (p.size != size) {
+        return status_fail(MOB_ERR_SIZE, "the object has %llu bytes, and %zu were asked for",
+                           (unsigned long long)p.size, size);
+    }
+    if (p.kind == PLACE_INLINE && p.offset <= RECORD_PAYLOAD && size <= RECORD_PAYLOAD - p.offset) {
+        /* Inside the record, and small: copied, and then looked whether it was still the one. */
+        memcpy(dst, r->payload + p.offset, size);
+        at_fence();
+        uint64_t s;
+        return lane_find(&t->lane, ref.lo, &s)
+                   ? MOB_OK
+                   : status_fail(MOB_ERR_RELEASED, "the id was released while it was read");
+    }
+    struct mob_view view;
+    MOB_TRY(mob_get(mob, ref, 0, &view));
+    memcpy(dst, view.data, size);
+    mob_view_release(mob, &view);
+    return MOB_OK;
+}
+
+mob_status mob_get_size(struct mob *mob, mob_ref ref, uint64_t timeout_ns, size_t *ret)
+{
+    struct thread *t;
+    struct record *r;
+    struct place p;
+    uint64_t link;
+    MOB_TRY(client_thread(mob, &t));
+    MOB_TRY(await_value(mob, t, ref, timeout_ns, &link, &r, &p));
+    *ret = p.size;
+    return MOB_OK;
+}
+
+void mob_release(struct mob *mob, mob_ref ref)
+{
+    struct thread *t;
+    uint64_t link;
+    if (client_thread(mob, &t) == MOB_OK && client_link(mob, ref, &link) == MOB_OK) {
+        lane_drop(&t->lane, link);
+    }
+}
+
+mob_status mob_failure(struct mob *mob, mob_ref ref, char *text, size_t size)
+{
+    struct thread *t;
+    struct record *r;
+    uint64_t s, link = ref.lo;
+    MOB_TRY(client_thread(mob, &t));
+    if (!text || size == 0) {
+        return status_fail(MOB_ERR_INVALID, "mob_failure: no place for the text");
+    }
+    MOB_TRY(client_await(mob, t, ref, 0, &r, &s));
+    if (!(s & STATE_ERROR)) {
+        struct place p;
+        MOB_TRY(result_place(mob, t, &link, &r, &p));
+        s = at_load(&r->state, AT_ACQUIRE);
+    }
+    text[0] = '\0';
+    if (s & STATE_ERROR) {
+        (void)result_error(mob, r, text, size);
+    }
+    return MOB_OK;
+}
+
+mob_status mob_cancel(struct mob *mob, mob_ref ref)
+{
+    struct thread *t;
+    uint64_t link, s;
+    MOB_TRY(client_thread(mob, &t));
+    MOB_TRY(client_link(mob, ref, &link));
+    struct record *r = lane_find(&t->lane, link, &s);
+    if (!r || state_phase(s) == PHASE_FREE) {
+        return status_fail(MOB_ERR_RELEASED, "the id was released before, or never existed");
+    }
+    task_cancel(&t->lane, r, link_gen(link));
+    return MOB_OK;
+}

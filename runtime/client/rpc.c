@@ -1,0 +1,389 @@
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "core/clock.h"
+#include "core/park.h"
+#include "core/seg.h"
+#include "core/status.h"
+#include "local.h"
+#include "store/sweep.h"
+
+/* ---- asking --------------------------------------------------------------------------------------- */
+
+static mob_status node_lost(void)
+{
+    return status_fail(MOB_ERR_NODE_LOST, "the node's daemon is gone; its tasks and objects are lost");
+}
+
+mob_status client_ask(struct mob *mob, struct local_msg *m, const int *send_fds,
+                      unsigned send_count, int *recv_fds, unsigned *recv_count)
+{
+    int fds[LOCAL_FDS_MAX];
+    unsigned count = 0;
+    uint32_t op = m->op;
+    pthread_mutex_lock(&mob->sock_lock);
+    mob_status st = local_send(mob->sock, m, send_fds, send_count);
+    if (!st) {
+        st = local_recv(mob->sock, m, fds, &count);
+    }
+    pthread_mutex_unlock(&mob->sock_lock);
+    if (st == MOB_ERR_PEER_LOST) {
+        return node_lost();
+    }
+    if (!st && m->op != op) {
+        st = status_fail(MOB_ERR_PROTOCOL, "the node's daemon answered %u to %u", m->op, op);
+    }
+    if (!st && m->status) {
+        st = status_fail((mob_status)m->status, "%s", m->text);
+    }
+    for (unsigned i = 0; i < count && (st || !recv_fds); i++) {
+        close(fds[i]);
+    }
+    if (!st && recv_fds) {
+        memcpy(recv_fds, fds, count * sizeof *fds);
+        *recv_count = count;
+    }
+    return st;
+}
+
+mob_status client_tell(struct mob *mob, const struct local_msg *m)
+{
+    pthread_mutex_lock(&mob->sock_lock);
+    mob_status st = local_send(mob->sock, m, NULL, 0);
+    pthread_mutex_unlock(&mob->sock_lock);
+    return st == MOB_ERR_PEER_LOST ? node_lost() : st;
+}
+
+/* ---- the watcher: one thread that sleeps until the node dies or says that the job failed ------------ */
+
+static void wake_own_waiters(struct mob *mob)
+{
+    pthread_mutex_lock(&mob->threads_lock);
+    for (struct thread *t = mob->threads; t; t = t->next) {
+        const at_u32 *word = (const at_u32 *)(uintptr_t)at_load(&t->waits_on, AT_SEQ_CST);
+        if (word) {
+            park_wake(word, PARK_ALL);
+        }
+    }
+    pthread_mutex_unlock(&mob->threads_lock);
+}
+
+static void *watch(void *arg)
+{
+    struct mob *mob = arg;
+    char text[sizeof mob->failed_text];
+    for (;;) {
+        ssize_t n = read(mob->watch, text, sizeof text - 1);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            break;
+        }
+        text[n] = '\0'; /* the job failed; the daemon has set board.header.failed already */
+        memcpy(mob->failed_text, text, (size_t)n + 1);
+        wake_own_waiters(mob);
+    }
+    at_store(&mob->lost, 1, AT_SEQ_CST);
+    /* A waiter looks at `lost` after it noted its word and before it sleeps: waking until all have
+     * seen it closes the gap between its look and its sleep. Ends when mob_shutdown() comes. */
+    struct pollfd never = {.fd = -1};
+    while (!at_load(&mob->closed, AT_SEQ_CST)) {
+        wake_own_waiters(mob);
+        poll(&never, 1, 20);
+    }
+    return NULL;
+}
+
+static mob_status start_watcher(struct mob *mob)
+{
+    sigset_t all, old;
+    sigfillset(&all); /* the program's signals are for the program's threads */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int err = pthread_create(&mob->watcher, NULL, watch, mob);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (err) {
+        errno = err;
+        return status_fail(MOB_ERR_SYSTEM, "starting a thread: %m");
+    }
+    mob->watching = true;
+    return MOB_OK;
+}
+
+/* ---- joining ------------------------------------------------------------------------------------------ */
+
+static void close_all(int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+}
+
+static mob_status accept_hello(struct mob *mob, struct local_msg *m, int *fds, unsigned count,
+                               unsigned want)
+{
+    if (count != want || m->arg[2] == 0 || m->arg[2] >= PROCS_MAX) {
+        close_all(fds, count);
+        return status_fail(MOB_ERR_PROTOCOL, "the node's daemon sent a malformed welcome");
+    }
+    mob->node = m->arg[0];
+    mob->job = (uint32_t)m->arg[1];
+    mob->self = (uint32_t)m->arg[2];
+    mob->cpus = (uint32_t)m->arg[3];
+    mob->embedded = m->arg[4] & 1;
+    mob_status st = board_map(fds[0], &mob->board);
+    if (st) {
+        close_all(fds, count);
+        return st;
+    }
+    close(fds[0]);
+    mob->board.bell = fds[1];
+    mob->watch = want == 3 ? fds[2] : -1;
+    return MOB_OK;
+}
+
+static void hello(struct local_msg *m, enum local_role role)
+{
+    local_msg_init(m, LOCAL_HELLO);
+    m->arg[0] = LOCAL_MAGIC;
+    m->arg[1] = LOCAL_VERSION;
+    m->arg[2] = (uint64_t)getpid();
+    m->arg[3] = role;
+}
+
+static mob_status say_hello(struct mob *mob, const struct mob_config *config)
+{
+    void *spawn = NULL, *base = NULL;
+    size_t size;
+    int fds[4] = {-1, -1, -1, -1}, got[LOCAL_FDS_MAX];
+    unsigned count = 0;
+    struct local_msg *m = malloc(sizeof *m);
+    mob_status st = m ? local_spawn_pack(&spawn, &size) : MOB_ERR_NOMEM;
+    if (st) {
+        goto out;
+    }
+    hello(m, LOCAL_DRIVER);
+    m->arg[4] = size;
+    m->arg[5] = (config && config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u);
+    const char *name = config && config->job_name ? config->job_name : program_invocation_short_name;
+    local_msg_text(m, name);
+    st = seg_create("mobula-start", size, &fds[1]);
+    if (st) {
+        goto out;
+    }
+    st = seg_map(fds[1], size, SEG_WRITE, &base);
+    if (st) {
+        goto out;
+    }
+    memcpy(base, spawn, size);
+    seg_unmap(base, size);
+    fds[0] = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    fds[2] = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+    fds[3] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    for (int i = 2; i < 4; i++) {
+        if (fds[i] < 0) { /* closed in this program: its workers' output goes nowhere */
+            fds[i] = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        }
+    }
+    if (fds[0] < 0) {
+        st = status_fail(MOB_ERR_SYSTEM, "opening this program's own executable: %m");
+        goto out;
+    }
+    st = client_ask(mob, m, fds, 4, got, &count);
+    if (!st) {
+        st = accept_hello(mob, m, got, count, 3);
+    }
+out:
+    close_all(fds, 4);
+    free(spawn);
+    free(m);
+    return st;
+}
+
+/* ---- an embedded node ------------------------------------------------------------------------------------- */
+
+static bool is_program(const char *path)
+{
+    return access(path, X_OK) == 0;
+}
+
+/* $MOBULA_DAEMON, else beside this library as it was built or installed, else in PATH. */
+static mob_status find_daemon(char *path, size_t size)
+{
+    const char *set = getenv("MOBULA_DAEMON");
+    if (set) {
+        snprintf(path, size, "%s", set);
+        return is_program(path) ? MOB_OK
+                                : status_fail(MOB_ERR_NOT_FOUND,
+                                              "MOBULA_DAEMON names '%s': %m", set);
+    }
+    Dl_info info;
+    static const char *const beside[] = {"../bin/mobulad", "../../bin/mobulad", "mobulad"};
+    if (dladdr((void *)find_daemon, &info) && info.dli_fname) {
+        const char *slash = strrchr(info.dli_fname, '/');
+        int dir = slash ? (int)(slash - info.dli_fname) : 1;
+        const char *base = slash ? info.dli_fname : ".";
+        for (size_t i = 0; i < sizeof beside / sizeof beside[0]; i++) {
+            snprintf(path, size, "%.*s/%s", dir, base, beside[i]);
+            if (is_program(path)) {
+                return MOB_OK;
+            }
+        }
+    }
+    const char *at = getenv("PATH");
+    while (at && *at) {
+        size_t len = strcspn(at, ":");
+        snprintf(path, size, "%.*s/mobulad", (int)len, at);
+        if (is_program(path)) {
+            return MOB_OK;
+        }
+        at += len + (at[len] == ':');
+    }
+    return status_fail(MOB_ERR_NOT_FOUND,
+                       "the program mobulad was found neither beside libmobula nor in PATH; "
+                       "install it or set MOBULA_DAEMON");
+}
+
+static mob_status start_embedded(struct mob *mob, const struct mob_config *config)
+{
+    char path[PATH_MAX], fd_arg[32], cpus_arg[32], store_arg[32];
+    int pair[2];
+    MOB_TRY(find_daemon(path, sizeof path));
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        return status_fail(MOB_ERR_SYSTEM, "socketpair: %m");
+    }
+    snprintf(fd_arg, sizeof fd_arg, "--embedded=%d", pair[1]);
+    snprintf(cpus_arg, sizeof cpus_arg, "--num-cpus=%u", config ? config->num_cpus : 0);
+    snprintf(store_arg, sizeof store_arg, "--object-store-memory=%llu",
+             (unsigned long long)(config ? config->store_bytes : 0));
+    char *argv[] = {(char *)"mobulad", fd_arg, cpus_arg, store_arg, NULL};
+    pid_t pid = fork();
+    if (pid == 0) {
+        /* A terminal's Ctrl-C is for the program; the daemon ends when its socket closes. */
+        setsid();
+        fcntl(pair[1], F_SETFD, 0);
+        execv(path, argv);
+        _exit(127);
+    }
+    close(pair[1]);
+    if (pid < 0) {
+        close(pair[0]);
+        return status_fail(MOB_ERR_SYSTEM, "starting mobulad: %m");
+    }
+    mob->sock = pair[0];
+    mob->daemon_pid = pid;
+    return MOB_OK;
+}
+
+/* Why the embedded daemon ended: it printed the reason itself. */
+static mob_status embedded_failed(struct mob *mob, mob_status st)
+{
+    int status;
+    if (st == MOB_ERR_NODE_LOST && waitpid(mob->daemon_pid, &status, 0) == mob->daemon_pid) {
+        mob->daemon_pid = 0;
+        return status_fail(MOB_ERR_NO_NODE, "the embedded node could not start; what mobulad wrote "
+                                            "above says why");
+    }
+    return st;
+}
+
+/* ---- which node --------------------------------------------------------------------------------------------- */
+
+static mob_status connect_default(int *ret)
+{
+    char state[PATH_MAX], dir[PATH_MAX + 16];
+    MOB_TRY(local_state_dir(state, sizeof state, 0));
+    snprintf(dir, sizeof dir, "%s/node", state);
+    return local_connect(dir, ret);
+}
+
+static mob_status connect_node(struct mob *mob, const struct mob_config *config, bool *ret_embedded)
+{
+    const char *address = config && config->address ? config->address : getenv("MOBULA_ADDRESS");
+    *ret_embedded = false;
+    if (address && strchr(address, '/')) {
+        return local_connect(address, &mob->sock);
+    }
+    if (address) {
+        mob_status st = connect_default(&mob->sock);
+        return st == MOB_ERR_NO_NODE
+                   ? status_fail(MOB_ERR_NO_NODE,
+                                 "no node of the cluster at %s runs on this machine; start one "
+                                 "with `mobula start --address=%s`",
+                                 address, address)
+                   : st;
+    }
+    mob_status st = connect_default(&mob->sock);
+    if (st != MOB_ERR_NO_NODE) {
+        return st;
+    }
+    *ret_embedded = true;
+    return start_embedded(mob, config);
+}
+
+mob_status client_join(struct mob *mob, const struct mob_config *config)
+{
+    bool embedded;
+    MOB_TRY(connect_node(mob, config, &embedded));
+    mob_status st = say_hello(mob, config);
+    if (st) {
+        return embedded ? embedded_failed(mob, st) : st;
+    }
+    return start_watcher(mob);
+}
+
+mob_status client_join_worker(struct mob *mob, int sock)
+{
+    int fds[LOCAL_FDS_MAX];
+    unsigned count = 0;
+    struct local_msg *m = malloc(sizeof *m);
+    if (!m) {
+        return status_fail(MOB_ERR_NOMEM, "no memory for a message");
+    }
+    mob->sock = sock;
+    hello(m, LOCAL_WORKER);
+    mob_status st = client_ask(mob, m, NULL, 0, fds, &count);
+    if (!st) {
+        st = accept_hello(mob, m, fds, count, 2);
+    }
+    free(m);
+    return st;
+}
+
+void client_leave(struct mob *mob)
+{
+    struct local_msg *m = malloc(sizeof *m);
+    if (m && mob->sock >= 0 && !at_load(&mob->lost, AT_ACQUIRE)) {
+        local_msg_init(m, LOCAL_LEAVE);
+        (void)client_ask(mob, m, NULL, 0, NULL, NULL);
+    }
+    free(m);
+    if (mob->sock >= 0) {
+        close(mob->sock); /* an embedded node ends at this, and the watcher with it */
+    }
+    if (mob->daemon_pid > 0) {
+        int status;
+        while (waitpid(mob->daemon_pid, &status, 0) < 0 && errno == EINTR) {
+        }
+    }
+    at_store(&mob->closed, 1, AT_SEQ_CST);
+    if (mob->watching) {
+        pthread_join(mob->watcher, NULL);
+    }
+    if (mob->watch >= 0) {
+        close(mob->watch);
+    }
+}

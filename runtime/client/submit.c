@@ -1,0 +1,310 @@
+/* submit.c - from a call of mob_submit() to a published record. */
+#include <math.h>
+#include <string.h>
+
+#include "client.h"
+#include "core/clock.h"
+#include "core/park.h"
+#include "core/status.h"
+#include "local.h"
+#include "store/task.h"
+
+#include <stdlib.h>
+
+enum { RETRIES_DEFAULT = 3, RETRIES_MAX = 250 };
+#define FULL_NAP_NS (5 * NS_PER_MS) /* between looks, while the largest table there is is full */
+
+/* ---- classes ------------------------------------------------------------------------------------------ */
+
+static mob_status ask_class(struct mob *mob, uint32_t units, uint32_t *ret)
+{
+    struct local_msg *m = malloc(sizeof *m);
+    if (!m) {
+        return status_fail(MOB_ERR_NOMEM, "no memory for a message");
+    }
+    local_msg_init(m, LOCAL_CLASS);
+    m->arg[0] = units;
+    mob_status st = client_ask(mob, m, NULL, 0, NULL, NULL);
+    if (!st && m->arg[0] >= CLASSES_MAX) {
+        st = status_fail(MOB_ERR_PROTOCOL, "the node's daemon sent a malformed class");
+    }
+    *ret = (uint32_t)m->arg[0];
+    free(m);
+    return st;
+}
+
+/* The class of a demand; the first task of each demand asks the daemon. */
+static mob_status class_of(struct mob *mob, double num_cpus, uint8_t *ret)
+{
+    uint32_t units = CPU_UNITS;
+    if (num_cpus == MOB_NO_CPU) {
+        units = 0;
+    } else if (num_cpus != 0) {
+        double u = num_cpus * CPU_UNITS;
+        if (!(u >= 1) || u > (double)NODE_CPUS_MAX * CPU_UNITS) {
+            return status_fail(MOB_ERR_INVALID, "num_cpus is %g; 0.0001 to %d, 0 for one, or "
+                                                "MOB_NO_CPU are allowed",
+                               num_cpus, NODE_CPUS_MAX);
+        }
+        units = (uint32_t)llround(u);
+    }
+    for (uint32_t i = 0; i < CLASSES_MAX; i++) {
+        if (__atomic_load_n(&mob->class_demand[i], __ATOMIC_ACQUIRE) == units + 1) {
+            *ret = (uint8_t)i;
+            return MOB_OK;
+        }
+    }
+    uint32_t class;
+    pthread_mutex_lock(&mob->class_lock);
+    mob_status st = ask_class(mob, units, &class);
+    if (!st) {
+        __atomic_store_n(&mob->class_demand[class], units + 1, __ATOMIC_RELEASE);
+        *ret = (uint8_t)class;
+    }
+    pthread_mutex_unlock(&mob->class_lock);
+    return st;
+}
+
+/* ---- options -------------------------------------------------------------------------------------------- */
+
+static mob_status plan_call(struct mob *mob, const struct mob_options *given, uint32_t nargs,
+                            struct call *call, bool *ret_no_wait)
+{
+    struct mob_options o = MOB_OPTIONS_INIT;
+    if (given) {
+        if (given->struct_size < sizeof(size_t) || given->struct_size > sizeof o) {
+            return status_fail(MOB_ERR_INVALID, "options of %zu bytes: set them up with "
+                                                "MOB_OPTIONS_INIT",
+                               given->struct_size);
+        }
+        memcpy(&o, given, given->struct_size);
+    }
+    uint32_t returns = o.returns ? o.returns : 1;
+    if (returns > MOB_RETURNS_MAX || nargs > MOB_ARGS_MAX || o.max_retries > RETRIES_MAX ||
+        o.max_retries < MOB_RETRIES_DEFAULT) {
+        return status_fail(MOB_ERR_INVALID,
+                           "%u arguments, %u results, %d retries; at most %d, %d and %d are allowed",
+                           nargs, returns, o.max_retries, MOB_ARGS_MAX, MOB_RETURNS_MAX,
+                           RETRIES_MAX);
+    }
+    uint8_t class;
+    MOB_TRY(class_of(mob, o.num_cpus, &class));
+    call->class_options = (uint8_t)(class | (o.retry_on_error ? CALL_RETRY_ON_ERROR << 4 : 0));
+    call->counts = call_counts(nargs, returns);
+    call->retries = (uint8_t)(o.max_retries < 0 ? RETRIES_DEFAULT : o.max_retries);
+    call->name = call->fn;
+    *ret_no_wait = o.no_wait;
+    return o.name ? board_name(&mob->board, mob->self, o.name, &call->name) : MOB_OK;
+}
+
+/* ---- arguments ------------------------------------------------------------------------------------------- */
+
+static bool is_ref(const struct mob_arg *a)
+{
+    return !a->data && a->ref.hi != 0;
+}
+
+/* A value that does not fit becomes an object whose only holder is the task. */
+static mob_status spill_value(struct mob *mob, struct record *r, const struct call *call,
+                              struct lane *l, uint32_t i, const struct mob_arg *a,
+                              uint64_t *spilled, uint32_t *count)
+{
+    mob_ref ref;
+    MOB_TRY(mob_put(mob, a->data, a->size, MOB_FOREVER, &ref));
+    spilled[(*count)++] = ref.lo;
+    (void)l;
+    return task_add_ref(r, call, i, ref.lo)
+               ? MOB_OK
+               : status_fail(MOB_ERR_INVALID, "the task has too many arguments for its number of "
+                                              "results; give it fewer of one of them");
+}
+
+static mob_status add_args(struct mob *mob, struct lane *l, struct record *r,
+                           const struct call *call, const struct mob_arg *args, uint64_t *spilled,
+                           uint32_t *spilled_count)
+{
+    /* What must stay free for arguments that come later: a link each. */
+    uint32_t later = call_nargs(call) * (uint32_t)sizeof(struct arg_ref);
+    for (uint32_t i = 0; i < call_nargs(call); i++) {
+        const struct mob_arg *a = &args[i];
+        later -= (uint32_t)sizeof(struct arg_ref);
+        if (is_ref(a)) {
+            uint64_t link;
+            MOB_TRY(client_link(mob, a->ref, &link));
+            if (!task_add_ref(r, call, i, link)) {
+                return status_fail(MOB_ERR_INVALID,
+                                   "%u arguments by id and %u results do not fit into one task; "
+                                   "with all %d arguments by id it may have 3 results",
+                                   call_nargs(call), call_nrets(call), MOB_ARGS_MAX);
+            }
+            continue;
+        }
+        uint32_t fill = at_load(&r->fill, AT_RELAXED);
+        bool fits = a->size <= RECORD_VALUE_MAX &&
+                    fill + ((a->size + 7) & ~7ull) + later + 16 <= RECORD_PAYLOAD;
+        void *room = fits ? task_add_value(r, call, i, a->size) : NULL;
+        if (room && a->size) {
+            memcpy(room, a->data, a->size);
+        } else if (!room) {
+            MOB_TRY(spill_value(mob, r, call, l, i, a, spilled, spilled_count));
+        }
+    }
+    return MOB_OK;
+}
+
+/* ---- room --------------------------------------------------------------------------------------------------- */
+
+/* Waits until a class's queue has room for more. */
+static mob_status wait_for_room(struct mob *mob, struct thread *t, uint32_t class, bool no_wait)
+{
+    struct klass *k = &mob->board.classes[class];
+    struct queue_view ready = board_ready(&mob->board, class);
+    const uint64_t enough = (1ull << BOARD_QUEUE_ORDER) - PROCS_MAX * 64;
+    mob_status st = MOB_OK;
+    while (!st && queue_count(&ready) >= enough) {
+        if (no_wait || t->task) {
+            return status_fail(MOB_ERR_FULL, "%llu tasks are queued, the most that a job may have",
+                               (unsigned long long)queue_count(&ready));
+        }
+        uint32_t seen = at_load(&k->room, AT_SEQ_CST);
+        at_add(&k->room_waiters, 1, AT_SEQ_CST);
+        if (queue_count(&ready) >= enough) {
+            st = client_health(mob);
+            if (!st) {
+                (void)park_client(mob, t, &k->room, seen, CLOCK_NEVER);
+            }
+        }
+        at_sub(&k->room_waiters, 1, AT_SEQ_CST);
+    }
+    return st;
+}
+
+/* More records from the daemon, or the reason why there are none. */
+static mob_status ask_records(struct mob *mob)
+{
+    struct local_msg *m = malloc(sizeof *m);
+    if (!m) {
+        return status_fail(MOB_ERR_NOMEM, "no memory for a message");
+    }
+    local_msg_init(m, LOCAL_RECORDS);
+    mob_status st = client_ask(mob, m, NULL, 0, NULL, NULL);
+    free(m);
+    return st;
+}
+
+mob_status client_record(struct mob *mob, struct thread *t, bool no_wait, struct record **ret)
+{
+    for (;;) {
+        mob_status st = lane_record(&t->lane, ret);
+        if (st != MOB_ERR_FULL) {
+            return st;
+        }
+        MOB_TRY(client_health(mob));
+        if (ask_records(mob) == MOB_OK) {
+            continue;
+        }
+        /* The table is at its maximum, or memory is. Records come back when ids are released, and
+         * when tasks end whose ids were released before: the latter is worth waiting for. */
+        if (no_wait || t->task) {
+            return status_fail(MOB_ERR_FULL, "%s", mob_last_error());
+        }
+        if (!lane_await_record(&t->lane)) {
+            return status_fail(MOB_ERR_FULL, "every record of the job is held by an id; release "
+                                             "ids that are no longer needed");
+        }
+        at_u32 nobody = {0};
+        (void)park_client(mob, t, &nobody, 0, clock_deadline_ns(FULL_NAP_NS));
+    }
+}
+
+/* ---- submit ------------------------------------------------------------------------------------------------- */
+
+static void enter_parent(struct mob *mob, struct thread *t, struct call *call, uint64_t *parent)
+{
+    *parent = LINK_NONE;
+    if (t->task) {
+        *parent = t->task->link;
+        call->parent_attempt = (uint8_t)t->task->attempt;
+    }
+    (void)mob;
+}
+
+static mob_status submit(struct mob *mob, struct thread *t, struct call *call,
+                         const struct mob_arg *args, bool no_wait, mob_ref *ret)
+{
+    struct record *r;
+    uint64_t parent, link, spilled[MOB_ARGS_MAX];
+    uint32_t nargs = call_nargs(call), spilled_count = 0;
+    for (uint32_t i = 0; i < nargs; i++) {
+        bool value = !is_ref(&args[i]);
+        if (value && !args[i].data && args[i].size) {
+            return status_fail(MOB_ERR_INVALID, "argument %u has %zu bytes at NULL", i,
+                               args[i].size);
+        }
+        if (!value || args[i].size > RECORD_VALUE_MAX || nargs > 8) {
+            call->class_options |= CALL_HAS_REFS << 4;
+        }
+    }
+    MOB_TRY(wait_for_room(mob, t, call_class(call), no_wait));
+    MOB_TRY(client_record(mob, t, no_wait, &r));
+    enter_parent(mob, t, call, &parent);
+    task_begin(&t->lane, r, call, parent);
+    mob_status st = add_args(mob, &t->lane, r, call, args, spilled, &spilled_count);
+    if (!st && t->task) {
+        st = task_hold(t->task, link_make(lane_gen(r), board_index(&mob->board, r), 0));
+    }
+    if (!st) {
+        if (parent != LINK_NONE) {
+            task_add_child(&mob->board, parent, t->task->attempt);
+        }
+        st = task_publish(&t->lane, r, &link);
+        if (st && parent != LINK_NONE) {
+            task_remove_child(&mob->board, parent, t->task->attempt);
+        }
+    }
+    for (uint32_t i = 0; i < spilled_count; i++) {
+        lane_drop(&t->lane, spilled[i]); /* the task's use keeps it now */
+    }
+    if (st) {
+        lane_unrecord(&t->lane, r);
+        return st;
+    }
+    for (uint32_t i = 0; i < call_nrets(call); i++) {
+        ret[i] = client_ref(mob, link, i);
+    }
+    if (mob->inline_tasks) {
+        worker_run_inline(mob, t);
+    }
+    return MOB_OK;
+}
+
+mob_status mob_submit(struct mob *mob, mob_fn fn, struct mob_args args,
+                      const struct mob_options *options, mob_ref *ret)
+{
+    struct thread *t;
+    struct call call = {0};
+    bool no_wait = false;
+    MOB_TRY(client_thread(mob, &t));
+    if (!ret || (args.count && !args.args)) {
+        return status_fail(MOB_ERR_INVALID, "mob_submit: no arguments or no place for the ids");
+    }
+    if (__builtin_expect(at_load(&mob->board.header->failed, AT_RELAXED) |
+                             at_load(&mob->lost, AT_RELAXED),
+                         0)) {
+        MOB_TRY(client_health(mob));
+    }
+    MOB_TRY(registry_fn_id(mob, fn, &call.fn));
+    MOB_TRY(plan_call(mob, options, (uint32_t)args.count, &call, &no_wait));
+    return submit(mob, t, &call, args.args, no_wait, ret);
+}
+
+mob_status mob_submit_name(struct mob *mob, const char *name, struct mob_args args,
+                           const struct mob_options *options, mob_ref *ret)
+{
+    mob_fn fn = name ? registry_fn(name) : NULL;
+    if (!fn) {
+        return status_fail(MOB_ERR_NO_FUNCTION, "no function is registered under the name '%s'",
+                           name ? name : "");
+    }
+    return mob_submit(mob, fn, args, options, ret);
+}

@@ -1,0 +1,364 @@
+/* task.c - a task as its function sees it, and the way from TAKEN to its seal. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "core/clock.h"
+#include "core/status.h"
+#include "store/task.h"
+
+/* ---- arguments ------------------------------------------------------------------------------------------ */
+
+struct mob *mob_task_mob(struct mob_task *task)
+{
+    return task->mob;
+}
+
+size_t mob_arg_count(const struct mob_task *task)
+{
+    return call_nargs(&task->call);
+}
+
+size_t mob_return_count(const struct mob_task *task)
+{
+    return call_nrets(&task->call);
+}
+
+/* Argument @i's link, LINK_NONE if it is a value. */
+static mob_status arg_link(struct mob_task *task, size_t i, uint64_t *ret)
+{
+    if (i >= call_nargs(&task->call) || i >= MOB_ARGS_MAX) {
+        return status_fail(MOB_ERR_INVALID, "there is no argument %zu: the task has %u", i,
+                           call_nargs(&task->call));
+    }
+    *ret = LINK_NONE;
+    if (task->r->arg_len[i] == ARG_REF) {
+        struct arg_ref *ref = record_arg_ref(task->r, call_nrets(&task->call), (uint32_t)i);
+        if (!ref) {
+            return status_fail(MOB_ERR_CORRUPT, "argument %zu is outside of its task", i);
+        }
+        *ret = at_load(&ref->link, AT_RELAXED);
+    }
+    return MOB_OK;
+}
+
+mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data, size_t *ret_size)
+{
+    uint64_t link;
+    struct record *r = task->r;
+    struct place p;
+    MOB_TRY(arg_link(task, i, &link));
+    if (link == LINK_NONE) {
+        uint32_t at = record_arg_offset(r, call_nrets(&task->call), (uint32_t)i);
+        p = (struct place){PLACE_INLINE, 0, at, r->arg_len[i]};
+    } else {
+        uint64_t s;
+        r = lane_find(&task->thread->lane, link, &s);
+        if (!r || !state_sealed(s) || s & STATE_ERROR) {
+            return status_fail(MOB_ERR_CORRUPT, "argument %zu is gone", i);
+        }
+        MOB_TRY(result_place(task->mob, task->thread, &link, &r, &p));
+    }
+    const void *data;
+    MOB_TRY(client_bytes(task->mob, r, &p, &data));
+    *ret_data = data;
+    *ret_size = p.size;
+    return MOB_OK;
+}
+
+mob_status mob_arg_copy(struct mob_task *task, size_t i, void *dst, size_t size)
+{
+    const void *data;
+    size_t have;
+    MOB_TRY(mob_arg(task, i, &data, &have));
+    if (have != size) {
+        return status_fail(MOB_ERR_SIZE, "argument %zu has %zu bytes, and %zu were asked for", i,
+                           have, size);
+    }
+    memcpy(dst, data, size);
+    return MOB_OK;
+}
+
+/* ---- results ----------------------------------------------------------------------------------------------- */
+
+static mob_status may_give(struct mob_task *task, size_t i)
+{
+    if (i >= call_nrets(&task->call)) {
+        return status_fail(MOB_ERR_INVALID, "there is no result %zu: the task has %u", i,
+                           call_nrets(&task->call));
+    }
+    if (task->given & 1u << i) {
+        return status_fail(MOB_ERR_STATE, "result %zu was given before", i);
+    }
+    return MOB_OK;
+}
+
+mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void **ret_data)
+{
+    struct record *r = task->r;
+    MOB_TRY(may_give(task, i));
+    uint32_t fill = at_load(&r->fill, AT_RELAXED), padded = ((uint32_t)size + 7u) & ~7u;
+    if (size == 0) {
+        *ret_data = r->payload;
+    } else if (size <= RECORD_INLINE_MAX && fill + padded <= RECORD_PAYLOAD) {
+        record_set_place(r, (uint32_t)i, PLACE_INLINE, 0, fill, size);
+        at_store(&r->fill, fill + padded, AT_RELAXED);
+        *ret_data = r->payload + fill;
+    } else {
+        struct arena_place p;
+        void *data;
+        MOB_TRY(client_alloc(task->mob, task->thread, size, CLOCK_NEVER, &p, &data));
+        record_set_place(r, (uint32_t)i, PLACE_ARENA, p.segment, p.offset, size);
+        *ret_data = data;
+    }
+    task->given |= 1u << i;
+    return MOB_OK;
+}
+
+mob_status mob_return_copy(struct mob_task *task, size_t i, const void *data, size_t size)
+{
+    void *to;
+    MOB_TRY(mob_return_place(task, i, size, &to));
+    if (size) {
+        memcpy(to, data, size);
+    }
+    return MOB_OK;
+}
+
+mob_status mob_return_ref(struct mob_task *task, size_t i, mob_ref ref)
+{
+    uint64_t link;
+    struct thread *t;
+    MOB_TRY(may_give(task, i));
+    MOB_TRY(client_thread(task->mob, &t));
+    MOB_TRY(client_link(task->mob, ref, &link));
+    if (link_index(link) == link_index(task->link)) {
+        return status_fail(MOB_ERR_INVALID, "a task cannot return its own result");
+    }
+    MOB_TRY(lane_use(&t->lane, link));
+    record_set_place(task->r, (uint32_t)i, PLACE_REF, 0, 0, link);
+    task->given |= 1u << i;
+    return MOB_OK;
+}
+
+/* Takes back what an attempt returned that is not to be seen. */
+static void drop_results(struct mob_task *task)
+{
+    for (uint32_t i = 0; i < call_nrets(&task->call); i++) {
+        struct place p = record_get_place(task->r, i);
+        record_set_place(task->r, i, PLACE_EMPTY, 0, 0, 0);
+        if (p.kind == PLACE_ARENA) {
+            client_free_place(task->mob, p.segment, p.offset);
+        } else if (p.kind == PLACE_REF) {
+            lane_unuse(&task->thread->lane, p.size);
+        }
+    }
+}
+
+/* ---- failing ------------------------------------------------------------------------------------------------ */
+
+mob_status mob_fail(struct mob_task *task, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(task->message, sizeof task->message, format, ap);
+    va_end(ap);
+    return MOB_ERR_TASK_FAILED;
+}
+
+int mob_task_cancelled(const struct mob_task *task)
+{
+    return (at_load(&task->r->state, AT_RELAXED) & STATE_CANCEL) != 0;
+}
+
+/* Error texts that do not fit into the record become bytes of its first result. */
+static void set_error(struct mob_task *task, mob_status error, const char *text)
+{
+    size_t size = strlen(text);
+    struct arena_place p;
+    void *data;
+    drop_results(task);
+    task_set_error(task->r, error, text);
+    if (record_get_place(task->r, 0).size < size &&
+        client_alloc(task->mob, task->thread, size, 0, &p, &data) == MOB_OK) {
+        memcpy(data, text, size);
+        record_set_place(task->r, 0, PLACE_ARENA, p.segment, p.offset, size);
+    }
+}
+
+static void describe(struct mob_task *task, char *buf, size_t size, const char *what)
+{
+    char name[MOB_NAME_MAX + 1];
+    board_name_text(&task->mob->board, task->call.name, name);
+    snprintf(buf, size, "task %s (attempt %u, node %010llx, pid %d): %s", name, task->attempt + 1,
+             (unsigned long long)task->mob->node, (int)getpid(), what);
+}
+
+static void seal_error(struct mob_task *task, mob_status error, const char *what)
+{
+    char text[sizeof task->message + 256];
+    describe(task, text, sizeof text, what);
+    set_error(task, error, text);
+    (void)task_seal(&task->thread->lane, task->r, true);
+}
+
+/* If an argument failed, so does the task, with its message. True if it did. */
+static bool fail_for_argument(struct mob_task *task)
+{
+    for (uint32_t i = 0; i < call_nargs(&task->call); i++) {
+        uint64_t link, s;
+        struct place p;
+        if (arg_link(task, i, &link) || link == LINK_NONE) {
+            continue;
+        }
+        struct record *r = lane_find(&task->thread->lane, link, &s);
+        if (r && !(s & STATE_ERROR) &&
+            result_place(task->mob, task->thread, &link, &r, &p) == MOB_OK) {
+            s = at_load(&r->state, AT_ACQUIRE); /* of the record that the bytes are in */
+        }
+        if (r && !(s & STATE_ERROR)) {
+            continue;
+        }
+        char why[900] = "it is gone", what[sizeof task->message];
+        if (r) {
+            (void)result_error(task->mob, r, why, sizeof why);
+        }
+        snprintf(what, sizeof what, "argument %u failed: %s", i, why);
+        seal_error(task, MOB_ERR_ARG_FAILED, what);
+        return true;
+    }
+    return false;
+}
+
+/* ---- ids that the task holds ------------------------------------------------------------------------------------ */
+
+static bool still_held(struct mob_task *task, uint64_t link)
+{
+    uint64_t s;
+    struct record *r = lane_find(&task->thread->lane, link, &s);
+    return r && at_load(&r->refs, AT_RELAXED) & (0xffull << REFS_HANDLE_SHIFT);
+}
+
+mob_status task_hold(struct mob_task *task, uint64_t link)
+{
+    if (task->children_count == task->children_room) {
+        uint32_t kept = 0; /* forget what was released, so that a long task stays small */
+        for (uint32_t i = 0; i < task->children_count; i++) {
+            if (still_held(task, task->children[i])) {
+                task->children[kept++] = task->children[i];
+            }
+        }
+        task->children_count = kept;
+        if (kept * 2 >= task->children_room) {
+            uint32_t room = task->children_room ? task->children_room * 2 : 64;
+            uint64_t *grown = realloc(task->children, room * sizeof *grown);
+            if (!grown) {
+                return status_fail(MOB_ERR_NOMEM, "no memory to remember a task's ids");
+            }
+            task->children = grown;
+            task->children_room = room;
+        }
+    }
+    task->children[task->children_count++] = link;
+    return MOB_OK;
+}
+
+static void drop_held(struct mob_task *task, bool cancel)
+{
+    struct lane *l = &task->thread->lane;
+    for (uint32_t i = 0; i < task->children_count; i++) {
+        uint64_t link = task->children[i], s;
+        struct record *r = lane_find(l, link, &s);
+        if (r && cancel) {
+            task_cancel(l, r, link_gen(link));
+        }
+        if (r && state_phase(s) == PHASE_CREATING) { /* made, and never sealed */
+            mob_abort(task->mob, client_ref(task->mob, link, 0));
+        }
+        for (uint32_t k = 0; r && k < MOB_RETURNS_MAX; k++) {
+            lane_drop(l, link | k);
+        }
+    }
+    free(task->children);
+    task->children = NULL;
+    task->children_count = task->children_room = 0;
+}
+
+/* ---- running ------------------------------------------------------------------------------------------------------ */
+
+static void finish(struct mob_task *task, mob_status st)
+{
+    bool retry = st && call_options(&task->call) & CALL_RETRY_ON_ERROR &&
+                 task->attempt < task->call.retries && !mob_task_cancelled(task);
+    if (task->children_count) {
+        drop_held(task, retry);
+    }
+    if (st == MOB_OK) {
+        (void)task_seal(&task->thread->lane, task->r, false);
+        return;
+    }
+    if (retry) {
+        drop_results(task);
+        at_store(&task->r->fill, task->fill_before, AT_RELAXED);
+        (void)task_requeue(&task->thread->lane, task->r);
+        return;
+    }
+    char what[sizeof task->message];
+    if (task->message[0]) {
+        snprintf(what, sizeof what, "%s", task->message);
+    } else {
+        const char *last = mob_last_error();
+        snprintf(what, sizeof what, "returned %s%s%s", mob_status_name(st), last[0] ? ": " : "",
+                 last);
+    }
+    seal_error(task, MOB_ERR_TASK_FAILED, what);
+}
+
+static void run_function(struct mob_task *task)
+{
+    mob_fn fn = registry_by_id(task->mob, task->call.fn);
+    if (!fn) {
+        char name[MOB_NAME_MAX + 1], what[256];
+        board_name_text(&task->mob->board, task->call.fn, name);
+        snprintf(what, sizeof what,
+                 "no function '%s' is registered in the worker; functions must be registered "
+                 "before mob_init() in every process (MOB_REGISTER does it)",
+                 name);
+        seal_error(task, MOB_ERR_NO_FUNCTION, what);
+        return;
+    }
+    finish(task, fn(task));
+}
+
+void task_run(struct mob *mob, struct thread *t, struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    struct mob_task task;
+    task.mob = mob;
+    task.thread = t;
+    task.r = r;
+    task.link = link_make(state_gen(s), board_index(&mob->board, r), 0);
+    task.call = record_call(r);
+    task.attempt = state_attempt(s);
+    task.given = 0;
+    task.fill_before = at_load(&r->fill, AT_RELAXED);
+    task.outer = t->task;
+    task.depth = t->task ? t->task->depth + 1 : 0;
+    task.children = NULL;
+    task.children_count = task.children_room = 0;
+    task.message[0] = '\0';
+    t->task = &task;
+    at_store(&mob->board.procs[mob->self].task, task.link, AT_RELAXED);
+    if (s & STATE_CANCEL) {
+        seal_error(&task, MOB_ERR_CANCELLED, "cancelled before it ran");
+    } else if (!(call_options(&task.call) & CALL_HAS_REFS) || !fail_for_argument(&task)) {
+        run_function(&task);
+    }
+    t->task = task.outer;
+    at_store(&mob->board.procs[mob->self].task, t->task ? t->task->link : LINK_NONE, AT_RELAXED);
+    at_u64 *done = &mob->board.procs[mob->self].done;
+    at_store(done, at_load(done, AT_RELAXED) + 1, AT_RELAXED);
+}

@@ -1,0 +1,292 @@
+/* wait.c - waiting for records: first by looking, then by spinning, then asleep. */
+#include <string.h>
+
+#include "client.h"
+#include "core/clock.h"
+#include "core/park.h"
+#include "core/status.h"
+#include "local.h"
+#include "store/task.h"
+
+/* About what a wake-up across CPUs costs: who spins longer than that would have done better to
+ * sleep, who sleeps earlier pays the wake-up where a moment would have done. */
+enum { SPIN_NS = 50000, SPIN_LOOKS = 64 };
+
+mob_ref client_ref(const struct mob *mob, uint64_t link, uint32_t ret)
+{
+    mob_ref ref = {mob->node << 24 | (uint64_t)(mob->job & 0xfffff) << 4 | 1, link | ret};
+    return ref;
+}
+
+mob_status client_link(struct mob *mob, mob_ref ref, uint64_t *ret)
+{
+    if (ref.hi == (mob->node << 24 | (uint64_t)(mob->job & 0xfffff) << 4 | 1)) {
+        *ret = ref.lo;
+        return MOB_OK;
+    }
+    if ((ref.hi & 0xf) != 1) {
+        return status_fail(MOB_ERR_RELEASED, "that is no id of an object");
+    }
+    return status_fail(MOB_ERR_RELEASED, "the id is of another job or node");
+}
+
+mob_status client_health(const struct mob *mob)
+{
+    if (at_load(&mob->lost, AT_ACQUIRE)) {
+        return status_fail(MOB_ERR_NODE_LOST,
+                           "the node's daemon is gone; its tasks and objects are lost");
+    }
+    uint32_t failed = at_load(&mob->board.header->failed, AT_ACQUIRE);
+    if (failed) {
+        mob_status st = (mob_status)failed;
+        return status_fail(st, "%s", mob->failed_text[0] ? mob->failed_text : mob_status_text(st));
+    }
+    return MOB_OK;
+}
+
+bool client_may_spin(const struct mob *mob)
+{
+    if (mob->cpus_here < 2) {
+        return false;
+    }
+    unsigned awake = 0;
+    for (unsigned i = 0; i < PROCS_MAX / 64; i++) {
+        awake += (unsigned)__builtin_popcountll(
+            at_load(&mob->board.header->awake[i], AT_RELAXED));
+    }
+    return awake <= mob->cpus_here;
+}
+
+static void set_awake(struct mob *mob, bool awake)
+{
+    at_u64 *word = &mob->board.header->awake[mob->self / 64];
+    uint64_t bit = 1ull << mob->self % 64;
+    if (awake) {
+        at_or(word, bit, AT_RELAXED);
+    } else {
+        at_and(word, ~bit, AT_RELAXED);
+    }
+}
+
+mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word, uint32_t seen,
+                       uint64_t deadline_ns)
+{
+    /* The word is noted before the look at `lost`; pairs with the watcher in rpc.c. */
+    at_store(&t->waits_on, (uint64_t)(uintptr_t)word, AT_SEQ_CST);
+    mob_status st = MOB_OK;
+    if (!at_load(&mob->lost, AT_SEQ_CST)) {
+        set_awake(mob, false);
+        st = park_wait(word, seen, deadline_ns);
+        set_awake(mob, true);
+    }
+    at_store(&t->waits_on, 0, AT_RELEASE);
+    return st;
+}
+
+/* True once the record is sealed or gone. */
+static bool spin_sealed(const struct record *r, uint32_t gen, uint64_t deadline_ns)
+{
+    uint64_t until = clock_now_ns() + SPIN_NS;
+    if (deadline_ns < until) {
+        until = deadline_ns;
+    }
+    do {
+        for (int i = 0; i < SPIN_LOOKS; i++) {
+            uint64_t s = at_load(&r->state, AT_ACQUIRE);
+            if (state_phase(s) >= PHASE_DONE || state_gen(s) != gen) {
+                return true;
+            }
+            at_pause();
+        }
+    } while (clock_now_ns() < until);
+    return false;
+}
+
+/* Sleeps until the record is sealed. The board may fail and the node may die meanwhile. */
+static mob_status park_sealed(struct mob *mob, struct thread *t, struct record *r, uint32_t gen,
+                              uint64_t deadline_ns)
+{
+    uint64_t s;
+    while (task_mark_waited(r, gen, STATE_WAITERS, &s)) {
+        MOB_TRY(client_health(mob));
+        client_let_go(mob);
+        if (park_client(mob, t, park_low(&r->state), (uint32_t)s, deadline_ns) ==
+            MOB_ERR_TIMEOUT) {
+            return status_fail(MOB_ERR_TIMEOUT, "the object was not there within the time limit");
+        }
+    }
+    return MOB_OK;
+}
+
+/* A worker that waits inside a task lends its CPU. */
+static void lend(struct mob *mob, bool lent)
+{
+    struct proc *p = &mob->board.procs[mob->self];
+    at_store(&p->state, lent ? PROC_LENT : PROC_BUSY, AT_SEQ_CST);
+    board_notice(&mob->board, NOTICE_LENT);
+}
+
+static mob_status await_slow(struct mob *mob, struct thread *t, struct record *r, uint32_t gen,
+                             uint64_t deadline_ns)
+{
+    if ((t->task || mob->inline_tasks) && (!t->task || t->task->depth < GET_NESTED_MAX) &&
+        task_claim_one(&t->lane, r, gen)) {
+        task_run(mob, t, r);
+        return MOB_OK;
+    }
+    MOB_TRY(client_health(mob));
+    if (client_may_spin(mob) && spin_sealed(r, gen, deadline_ns)) {
+        return MOB_OK;
+    }
+    if (clock_now_ns() >= deadline_ns) {
+        return status_fail(MOB_ERR_TIMEOUT, "the object was not there within the time limit");
+    }
+    if (t->task) {
+        lend(mob, true);
+    }
+    mob_status st = park_sealed(mob, t, r, gen, deadline_ns);
+    if (t->task) {
+        lend(mob, false);
+    }
+    return st;
+}
+
+static mob_status released(void)
+{
+    return status_fail(MOB_ERR_RELEASED, "the id was released before, or never existed");
+}
+
+mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref, uint64_t timeout_ns,
+                        struct record **ret, uint64_t *ret_state)
+{
+    uint64_t link, s;
+    MOB_TRY(client_link(mob, ref, &link));
+    struct record *r = lane_find(&t->lane, link, &s);
+    if (!r || state_phase(s) == PHASE_FREE) {
+        return released();
+    }
+    if (!state_sealed(s)) {
+        if (timeout_ns == 0) {
+            MOB_TRY(client_health(mob));
+            return status_fail(MOB_ERR_TIMEOUT, "the object is not there yet");
+        }
+        MOB_TRY(await_slow(mob, t, r, link_gen(link), clock_deadline_ns(timeout_ns)));
+        s = at_load(&r->state, AT_ACQUIRE);
+        if (state_gen(s) != link_gen(link) || !state_sealed(s)) {
+            return released();
+        }
+    }
+    *ret = r;
+    *ret_state = s;
+    return MOB_OK;
+}
+
+/* ---- any k of n ------------------------------------------------------------------------------------ */
+
+/* Counts what is ready; marks what is not, so that its seal is told, if @mark. */
+static mob_status look(struct mob *mob, struct thread *t, const mob_ref *refs, size_t count,
+                       bool mark, unsigned char *ready, size_t *ret)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t link, s;
+        if (!ready[i]) {
+            MOB_TRY(client_link(mob, refs[i], &link));
+            struct record *r = lane_find(&t->lane, link, &s);
+            if (!r || state_phase(s) == PHASE_FREE) {
+                return released();
+            }
+            ready[i] = mark ? !task_mark_waited(r, link_gen(link), STATE_NOTIFY, &s)
+                            : state_phase(s) >= PHASE_DONE;
+        }
+        found += ready[i];
+    }
+    *ret = found;
+    return MOB_OK;
+}
+
+/* Runs one of the awaited tasks in this task, if one has not started. */
+static bool run_one(struct mob *mob, struct thread *t, const mob_ref *refs, size_t count,
+                    const unsigned char *ready)
+{
+    if ((!t->task && !mob->inline_tasks) || (t->task && t->task->depth >= GET_NESTED_MAX)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint64_t link, s;
+        struct record *r = NULL;
+        if (!ready[i] && client_link(mob, refs[i], &link) == MOB_OK) {
+            r = lane_find(&t->lane, link, &s);
+        }
+        if (r && task_claim_one(&t->lane, r, link_gen(link))) {
+            task_run(mob, t, r);
+            return true;
+        }
+    }
+    return false;
+}
+
+static mob_status wait_some(struct mob *mob, struct thread *t, const mob_ref *refs, size_t count,
+                            size_t want, uint64_t deadline_ns, unsigned char *ready,
+                            size_t *found)
+{
+    const at_u32 *event = &mob->board.header->event;
+    bool lent = false;
+    mob_status st = MOB_OK;
+    while (!st && *found < want) {
+        if (run_one(mob, t, refs, count, ready)) {
+            st = look(mob, t, refs, count, false, ready, found);
+            continue;
+        }
+        /* The event first, then the marks and the look at the records; pairs with
+         * task_wake_waiters(), which seals and then bumps the event. */
+        uint32_t seen = at_load(event, AT_SEQ_CST);
+        st = look(mob, t, refs, count, true, ready, found);
+        if (st || *found >= want) {
+            break;
+        }
+        st = client_health(mob);
+        if (!st && t->task && !lent) {
+            lend(mob, true);
+            lent = true;
+        }
+        if (!st) {
+            client_let_go(mob);
+            st = park_client(mob, t, event, seen, deadline_ns);
+        }
+    }
+    if (lent) {
+        lend(mob, false);
+    }
+    return st;
+}
+
+mob_status mob_wait(struct mob *mob, const mob_ref *refs, size_t count, size_t want,
+                    uint64_t timeout_ns, unsigned char *ready, size_t *ret_ready)
+{
+    struct thread *t;
+    size_t found = 0;
+    MOB_TRY(client_thread(mob, &t));
+    if ((count && (!refs || !ready)) || want > count) {
+        return status_fail(MOB_ERR_INVALID, "mob_wait: %zu of %zu ids are wanted", want, count);
+    }
+    uint64_t deadline_ns = timeout_ns ? clock_deadline_ns(timeout_ns) : 0;
+    memset(ready, 0, count);
+    mob_status st = look(mob, t, refs, count, false, ready, &found);
+    if (!st && found < want) {
+        st = timeout_ns == 0 ? client_health(mob)
+                             : wait_some(mob, t, refs, count, want, deadline_ns, ready, &found);
+        if (!st && found < want) {
+            st = MOB_ERR_TIMEOUT;
+        }
+    }
+    if (st == MOB_ERR_TIMEOUT) {
+        status_fail(st, "%zu of %zu wanted ids were there within the time limit", found, want);
+    } else if (st) {
+        return st;
+    }
+    if (ret_ready) {
+        *ret_ready = found;
+    }
+    return st;
+}

@@ -1,0 +1,101 @@
+/* local.h - what a client and the daemon of its node say to each other, over a unix socket of
+ * type SEQPACKET. None of it is on the path of a task.
+ *
+ * A client asks, the daemon answers each request with one message of the same op, in order; ops
+ * marked "one way" have no answer. A message is the fixed part and `text_size` bytes of text.
+ * Both ends check what they get: a client may be broken, a socket file may be somebody else's. */
+#ifndef RUNTIME_LOCAL_H
+#define RUNTIME_LOCAL_H
+
+#include <mobula.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LOCAL_MAGIC 0x6d6f6231u /* "mob1" */
+#define LOCAL_VERSION 1u
+#define LOCAL_TEXT_MAX 16384u
+#define LOCAL_FDS_MAX 6
+
+/* Environment of a worker: the fd of its socket. */
+#define LOCAL_WORKER_ENV "MOBULA_WORKER_FD"
+
+enum local_op {
+    /* First on every connection. arg: LOCAL_MAGIC, LOCAL_VERSION, pid, enum local_role.
+     * A driver: text = job name; fds = its executable, a segment with `struct local_spawn` bytes,
+     * stdout, stderr; arg[4] = size of those bytes, arg[5] = 1: do not forward output.
+     * Answer: arg: node, job, process index, CPUs, 1 if embedded; fds = board, bell, and for a
+     * driver the pipe on which the node says that the job failed, and which closes at its death. */
+    LOCAL_HELLO,
+    /* Memory. arg[0] = bytes. Answer: arg: segment, bytes; fd. The client commits it and says so. */
+    LOCAL_GRANT,
+    LOCAL_COMMITTED, /* one way. arg: segment, 1 if that failed */
+    LOCAL_GIVE,      /* one way. arg: segment, which is empty and unmapped here */
+    /* Another process's segment, to read. arg: segment. Answer: arg: bytes; fd. */
+    LOCAL_MAP,
+    /* A class of demand. arg[0] = CPU units. Answer: arg[0] = class. */
+    LOCAL_CLASS,
+    /* Answer: arg: node, job, CPUs, store limit, store used, nodes << 32 | workers. */
+    LOCAL_INFO,
+    /* More records, at once. Answer when they are committed, or why not. */
+    LOCAL_RECORDS,
+    /* A foreign id is needed here: arg: hi, lo. Answer: arg[0] = link of a local stand-in. */
+    LOCAL_IMPORT,
+    /* The driver is done. Answer: when the workers are gone and their output was written. */
+    LOCAL_LEAVE,
+    /* For the command line. Answer: text = JSON, in parts: arg[0] = 1 if more follows. */
+    LOCAL_STATUS,
+    LOCAL_STORE,  /* text = JSON of what is asked */
+    LOCAL_STOP,   /* Answer: when everything is gone but the daemon itself */
+    LOCAL_OPS
+};
+
+enum local_role { LOCAL_DRIVER, LOCAL_WORKER, LOCAL_TOOL };
+
+struct local_msg {
+    uint32_t op;
+    int32_t status;
+    uint64_t arg[6];
+    uint32_t text_size;
+    uint32_t pad;
+    char text[LOCAL_TEXT_MAX]; /* not ended by NUL on the wire; local_recv() adds one */
+};
+
+#define LOCAL_HEAD_BYTES offsetof(struct local_msg, text)
+
+void local_msg_init(struct local_msg *m, enum local_op op);
+void local_msg_text(struct local_msg *m, const char *text);
+
+/* Sends a message with fds, which stay the caller's. Blocks on a blocking socket.
+ * MOB_ERR_PEER_LOST, MOB_ERR_SYSTEM. */
+mob_status local_send(int sock, const struct local_msg *m, const int *fds, unsigned count);
+
+/* Receives one message. @fds gets what came with it, the caller's to close, in the first @ret_count
+ * places. MOB_ERR_PEER_LOST: the other end is gone; MOB_ERR_PROTOCOL. */
+mob_status local_recv(int sock, struct local_msg *m, int *fds, unsigned *ret_count);
+
+/* ---- what a worker is started with ------------------------------------------------------------ */
+
+struct local_spawn { /* strings in one buffer */
+    char *cwd;
+    char **argv; /* ends with NULL */
+    char **envp; /* ends with NULL */
+    void *buf;
+};
+
+/* The calling process's, as bytes (malloc'd into @ret). */
+mob_status local_spawn_pack(void **ret, size_t *ret_size);
+/* From bytes that a client sent. local_spawn_free() when done. */
+mob_status local_spawn_unpack(const void *bytes, size_t size, struct local_spawn *ret);
+void local_spawn_free(struct local_spawn *s);
+
+/* ---- where a node's socket is ------------------------------------------------------------------- */
+
+/* The folder for sockets and state: $XDG_RUNTIME_DIR/mobula or /tmp/mobula-UID, made with mode 0700
+ * if @make; refused if it is a symlink, not ours, or open to others. */
+mob_status local_state_dir(char *buf, size_t size, int make);
+/* The socket in a node's folder. MOB_ERR_INVALID if the path is too long for a socket. */
+mob_status local_socket_path(const char *dir, char *buf, size_t size);
+/* Connects to a node's socket. MOB_ERR_NO_NODE if nobody listens there. */
+mob_status local_connect(const char *dir, int *ret_sock);
+
+#endif
