@@ -18,12 +18,13 @@ enum addr_use {
     ADDR_CONNECT /* no host: this machine; the port is not 0 */
 };
 
-/* @text: HOST:PORT where HOST is IPv4, IPv6 in brackets, or a name, which is looked up and may
- * block. MOB_ERR_INVALID: not of that form. MOB_ERR_NO_NODE: the name is not known. */
+/* @text: HOST:PORT where HOST is IPv4, IPv6 in brackets, or a name, which is looked up
+ * and may block. MOB_ERR_INVALID: not of that form. MOB_ERR_NO_NODE: the name is not
+ * known. */
 mob_status addr_parse(const char *text, enum addr_use use, struct addr *ret);
 
-/* What getsockname() and getpeername() gave, as text. An IPv4 address inside IPv6 is shown as
- * IPv4. Returns @text. */
+/* What getsockname() and getpeername() gave, as text. An IPv4 address inside IPv6 is
+ * shown as IPv4. Returns @text. */
 char *addr_text(const struct addr *addr, char text[ADDR_TEXT_SIZE]);
 
 uint16_t addr_port(const struct addr *addr);

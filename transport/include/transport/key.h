@@ -1,8 +1,9 @@
 /* key.h - the cluster key: 32 random bytes that every node of a cluster knows.
  *
- * In a file it is one line of text: 64 hexadecimal digits or 44 characters of base64, with white
- * space around it. A key file that group or others may read is refused, as a key that others
- * know protects nothing. Nothing here blocks but on the file itself; no function keeps state. */
+ * In a file it is one line of text: 64 hexadecimal digits or 44 characters of base64,
+ * with white space around it. A key file that group or others may read is refused, as a
+ * key that others know protects nothing. Nothing here blocks but on the file itself; no
+ * function keeps state. */
 #ifndef TRANSPORT_KEY_H
 #define TRANSPORT_KEY_H
 
@@ -20,13 +21,14 @@ struct key {
 
 /* Reads the key in the file @path.
  * @allow_shared: true takes a file that group or others may read or write.
- * MOB_ERR_KEY: no such file, not readable, not private, or no key in it. The message names the
- * path and the fix. */
+ * MOB_ERR_KEY: no such file, not readable, not private, or no key in it. The message
+ * names the path and the fix. */
 mob_status key_load(const char *path, bool allow_shared, struct key *ret);
 
-/* Makes a new key and its file, mode 0600, unless there is one: then loads that. Two processes
- * that do so at once get the same key, and a crash leaves no half-written file under @path. For
- * heads only: another node's new key would fit nobody's. @ret_created may be NULL. */
+/* Makes a new key and its file, mode 0600, unless there is one: then loads that. Two
+ * processes that do so at once get the same key, and a crash leaves no half-written file
+ * under @path. For heads only: another node's new key would fit nobody's. @ret_created
+ * may be NULL. */
 mob_status key_load_or_create(const char *path, struct key *ret, bool *ret_created);
 
 /* Reads a key as text from @fd (standard input, a pipe) up to a newline or the end. */
