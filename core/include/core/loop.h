@@ -1,0 +1,148 @@
+/* loop.h - one thread's events: I/O that completes, fds that become ready, timers.
+ *
+ * A loop belongs to the thread that created it: every function here is called by that
+ * thread alone (another thread or process wakes it through an eventfd that it watches).
+ * It sleeps in the kernel and wakes for nothing but a completion or the earliest timer.
+ *
+ * Requests (struct loop_op) and timers live in their owner's memory; the loop allocates
+ * nothing after it was created, so that starting a request cannot fail: every error comes
+ * as the request's result. No callback is ever called from inside a function that starts,
+ * cancels or stops something. When a callback comes, its request or timer is idle again
+ * and may be started anew or freed from within the callback.
+ *
+ * A request in flight owns its op, its buffers and the msghdr or address that it points
+ * to.
+ *
+ * The kernel interface is io_uring; nothing here shows it, so that another one can stand
+ * behind the same functions. fds of sockets given to loop_recv() and its like are in
+ * blocking mode (no O_NONBLOCK): the loop does the waiting. */
+#ifndef CORE_LOOP_H
+#define CORE_LOOP_H
+
+#include <mobula.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct loop;
+struct loop_op;
+struct loop_timer;
+
+/* @result: what the system call would give, or a negative errno. -ECANCELED: cancelled.
+ */
+typedef void (*loop_done)(struct loop_op *op, int result);
+typedef void (*loop_fired)(struct loop_timer *timer);
+
+/* One request. Zero it before its first use; all fields are the loop's. */
+struct loop_op {
+    struct loop *loop; /* NULL: idle */
+    loop_done done;
+    struct loop_op
+        *next; /* in the loop's list of requests that the ring had no room for */
+    void *addr;
+    uint64_t offset;
+    uint32_t size;
+    int fd;
+    int flags;
+    uint8_t kind;
+    bool given;     /* the kernel has it */
+    bool queued;    /* it, or its cancellation, waits in that list */
+    bool cancelled; /* loop_cancel() was called */
+};
+
+/* One timer. Zero it before its first use; all fields are the loop's. */
+struct loop_timer {
+    loop_fired fired;
+    uint64_t deadline_ns;
+    struct loop_timer *child, *sibling,
+        *prev; /* in a pairing heap; prev: sibling or parent */
+    bool active;
+};
+
+/* The struct of @type whose @member @ptr points to. */
+#define LOOP_OWNER(ptr, type, member)                                                    \
+    ((type *)(void *)((char *)(ptr) - __builtin_offsetof(type, member)))
+
+/* Makes a loop for the calling thread. @entries: requests that one turn hands to the
+ * kernel at once, a power of two (0: 256); more may be in flight. MOB_ERR_UNSUPPORTED:
+ * the kernel or a container profile refuses io_uring, or lacks a part of it;
+ * mob_last_error() says which, and what to do. MOB_ERR_NOMEM, MOB_ERR_SYSTEM. */
+mob_status loop_create(unsigned entries, struct loop **ret);
+
+/* No request may be in flight and no watch open (asserted). NULL is allowed. */
+void loop_destroy(struct loop *loop);
+
+/* One turn: hands over what was started, waits until something happens or @timeout_ns is
+ * over (0: looks only; CLOCK_NEVER), and calls the callbacks that are due. A signal ends
+ * the wait. MOB_ERR_SYSTEM only if the ring itself is broken. */
+mob_status loop_turn(struct loop *loop, uint64_t timeout_ns);
+
+/* Turns until loop_stop(), which callbacks may call. */
+mob_status loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+
+/* Monotonic time, read once a turn, before the callbacks. */
+uint64_t loop_now_ns(const struct loop *loop);
+
+/* "io_uring" and how it was set up, for people: "io_uring (single issuer, deferred
+ * work)". */
+const char *loop_backend(const struct loop *loop);
+
+/* Requests and watches in flight. */
+unsigned loop_in_flight(const struct loop *loop);
+
+/* ---- timers
+ * ------------------------------------------------------------------------------ */
+
+/* Calls @fired once, in the first turn at or after @deadline_ns (a time of loop_now_ns();
+ * the past means the next turn). A timer that is active is moved. CLOCK_NEVER stops it.
+ */
+void loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t deadline_ns,
+                      loop_fired fired);
+/* At once; an idle timer may be stopped too. */
+void loop_timer_stop(struct loop *loop, struct loop_timer *timer);
+
+/* ---- requests
+ * ---------------------------------------------------------------------------- */
+
+static inline bool loop_op_busy(const struct loop_op *op)
+{
+    return op->loop != NULL;
+}
+
+/* Asks that @op end. Its callback still comes, once, with -ECANCELED or with what it had
+ * reached; until then its buffers are in use. An idle op is left alone. */
+void loop_cancel(struct loop *loop, struct loop_op *op);
+
+/* Calls @done with the ready events (POLLIN, ...) again and again until cancelled. It is
+ * told of changes, not of states: read, or accept, until EAGAIN. The op stays busy
+ * between calls; the last call has a negative result, after which it is idle. */
+void loop_watch(struct loop *loop, struct loop_op *op, int fd, short events,
+                loop_done done);
+
+/* One connection of the listening socket @fd; the result is its fd, close-on-exec. */
+void loop_accept(struct loop *loop, struct loop_op *op, int fd, loop_done done);
+void loop_connect(struct loop *loop, struct loop_op *op, int fd,
+                  const struct sockaddr *addr, socklen_t addr_size, loop_done done);
+
+/* @flags as recv(2) and send(2); MSG_NOSIGNAL is added. With MSG_WAITALL the result is
+ * short only if the connection ended, failed or was cancelled meanwhile, or on kernels
+ * before 5.19: look at it. @size at most 1 GiB. */
+void loop_recv(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t size,
+               int flags, loop_done done);
+void loop_send(struct loop *loop, struct loop_op *op, int fd, const void *buf,
+               size_t size, int flags, loop_done done);
+void loop_recvmsg(struct loop *loop, struct loop_op *op, int fd, struct msghdr *msg,
+                  int flags, loop_done done);
+void loop_sendmsg(struct loop *loop, struct loop_op *op, int fd, const struct msghdr *msg,
+                  int flags, loop_done done);
+
+/* @offset in a file; UINT64_MAX: the file's position, or a pipe. @size at most 1 GiB; the
+ * result may be short. */
+void loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t size,
+               uint64_t offset, loop_done done);
+void loop_write(struct loop *loop, struct loop_op *op, int fd, const void *buf,
+                size_t size, uint64_t offset, loop_done done);
+
+#endif
