@@ -19,8 +19,8 @@
  * get fewer (the node cut it), so messages may be doubled or late and the smaller number holds.
  *
  * Invariants, which plan_head_check() walks: the sums in nodes, jobs and demands are those of their
- * leases; the slots told to an owner are at most those that the node agreed to; the head leases out
- * no units beyond what the node offered last, unless it is shrinking the node's leases already. */
+ * leases; no node has more units leased than it has; an owner is told of no more slots than its
+ * node agreed to; a demand has at most one lease on a node. */
 #ifndef SCHEDULER_HEAD_PLAN_H
 #define SCHEDULER_HEAD_PLAN_H
 
@@ -35,8 +35,6 @@ enum plan_head_action_kind {
     PLAN_NODE_DEAD,  /* to all: @node is dead, once */
     PLAN_DEMAND_INFEASIBLE, /* to @to, the owner: no node is that large; once, until one is */
 };
-
-struct plan_lease;
 
 struct plan_head_action {
     enum plan_head_action_kind kind;
@@ -104,7 +102,7 @@ mob_status plan_head_lease_held(struct plan_head *h, uint64_t node, uint64_t lea
 
 /* ---- to look at -----------------------------------------------------------------------------
  * Copy up to @max into @ret and return how many there are in all. */
-struct plan_node_view {
+struct plan_member_view {
     uint64_t node, units, offer, leased_units, silent_ns;
     bool draining;
 };
@@ -120,7 +118,7 @@ struct plan_demand_view {
     uint32_t cls, units, want, granted;
     bool infeasible;
 };
-size_t plan_head_nodes(const struct plan_head *h, struct plan_node_view *ret, size_t max,
+size_t plan_head_nodes(const struct plan_head *h, struct plan_member_view *ret, size_t max,
                        uint64_t now);
 size_t plan_head_leases(const struct plan_head *h, struct plan_lease_view *ret, size_t max);
 size_t plan_head_demands(const struct plan_head *h, struct plan_demand_view *ret, size_t max);
