@@ -296,9 +296,15 @@ static void take_turns(struct plan_head *h, struct head_demand *d, uint64_t now)
             from = v;
         }
     }
-    if (from) {
-        uint64_t lacks = (uint64_t)(demand_want(h, d) - d->granted) * d->units;
-        most = most < lacks ? most : lacks;
+    uint64_t lacks = (uint64_t)(demand_want(h, d) - d->granted) * d->units;
+    most = most < lacks ? most : lacks;
+    for (uint32_t i = 0; from && i < h->leases_top; i++) { /* what is coming back already */
+        const struct head_lease *l = &h->leases[i];
+        uint64_t units = l->used ? (uint64_t)h->demands[l->demand].units : 0;
+        units *= l->counted - l->slots;
+        most = most > units ? most - units : 0;
+    }
+    if (from && most > 0) {
         uint64_t slots = (most + from->units - 1) / from->units;
         head_shrink(h, from, slots < from->granted ? (uint32_t)slots : from->granted);
         h->moved_at = now;
