@@ -4,24 +4,26 @@
 /* The head looks at all demands at most this often: many reports, one look. */
 #define PLACE_NS (1 * NS_PER_MS)
 
-/* ---- leases ------------------------------------------------------------------------------- */
+/* ---- leases
+ * ------------------------------------------------------------------------------- */
 
-static void say(struct plan_head *h, const struct head_lease *l, enum plan_head_action_kind kind,
-                uint64_t to, uint32_t slots)
+static void say(struct plan_head *h, const struct head_lease *l,
+                enum plan_head_action_kind kind, uint64_t to, uint32_t slots)
 {
     const struct head_demand *d = &h->demands[l->demand];
     const struct head_job *j = &h->jobs[d->job];
-    h->config.act(h->config.arg, &(struct plan_head_action){.kind = kind,
-                                                            .to = to,
-                                                            .node = h->nodes[l->node].node,
-                                                            .lease = l->lease,
-                                                            .epoch = l->epoch,
-                                                            .job = j->key,
-                                                            .owner = h->nodes[d->owner].node,
-                                                            .cls = d->cls,
-                                                            .units = d->units,
-                                                            .weight = j->share.weight,
-                                                            .slots = slots});
+    h->config.act(h->config.arg,
+                  &(struct plan_head_action){.kind = kind,
+                                             .to = to,
+                                             .node = h->nodes[l->node].node,
+                                             .lease = l->lease,
+                                             .epoch = l->epoch,
+                                             .job = j->key,
+                                             .owner = h->nodes[d->owner].node,
+                                             .cls = d->cls,
+                                             .units = d->units,
+                                             .weight = j->share.weight,
+                                             .slots = slots});
 }
 
 void head_say_lease(struct plan_head *h, const struct head_lease *l)
@@ -84,7 +86,8 @@ void head_free_demand(struct plan_head *h, struct head_demand *d)
     struct head_job *j = &h->jobs[d->job];
     index_remove(&h->demand_index, demand_key(d->job, d->cls, d->owner));
     if (--j->demands == 0) {
-        index_remove(&h->job_index, index_mix(j->key.node) + index_mix(j->key.number + 1ull));
+        index_remove(&h->job_index,
+                     index_mix(j->key.node) + index_mix(j->key.number + 1ull));
     }
     d->used = false;
 }
@@ -104,12 +107,14 @@ void head_free_lease(struct plan_head *h, struct head_lease *l)
 }
 
 /* More slots for a demand on a node. False: no room for another lease. */
-static bool give(struct plan_head *h, struct head_demand *d, uint32_t node, uint32_t slots)
+static bool give(struct plan_head *h, struct head_demand *d, uint32_t node,
+                 uint32_t slots)
 {
     uint32_t demand = (uint32_t)(d - h->demands);
     uint32_t at = index_find(&h->pair_index, pair_key(demand, node));
     if (at == INDEX_NONE) {
-        for (at = 0; at < h->leases_top && (h->leases[at].used || h->leases[at].dirty); at++) {
+        for (at = 0; at < h->leases_top && (h->leases[at].used || h->leases[at].dirty);
+             at++) {
         }
         if (at == h->config.leases_max) {
             return false;
@@ -117,8 +122,8 @@ static bool give(struct plan_head *h, struct head_demand *d, uint32_t node, uint
         h->leases_top = at < h->leases_top ? h->leases_top : at + 1;
         /* The head's incarnation in it, so that no two heads ever name a lease alike. */
         uint64_t id = h->config.head << 32 | (uint32_t)++h->serial;
-        h->leases[at] =
-            (struct head_lease){.used = true, .lease = id, .demand = demand, .node = node};
+        h->leases[at] = (struct head_lease){
+            .used = true, .lease = id, .demand = demand, .node = node};
         index_put(&h->lease_index, id, at);
         index_put(&h->pair_index, pair_key(demand, node), at);
         d->leases++;
@@ -140,12 +145,15 @@ void head_shrink(struct plan_head *h, struct head_demand *d, uint32_t slots)
     }
 }
 
-/* ---- where -------------------------------------------------------------------------------- */
+/* ---- where
+ * -------------------------------------------------------------------------------- */
 
-static uint32_t slots_on(const struct plan_head *h, const struct head_demand *d, uint32_t at)
+static uint32_t slots_on(const struct plan_head *h, const struct head_demand *d,
+                         uint32_t at)
 {
     const struct head_node *n = &h->nodes[at];
-    /* A native needs no lease on its own node; who refused last is not asked first again. */
+    /* A native needs no lease on its own node; who refused last is not asked first again.
+     */
     bool native = at == d->owner && h->jobs[d->job].key.node == n->node;
     if (!n->used || n->node == 0 || n->draining || n->quiet || native ||
         at == d->refused_by) {
@@ -164,7 +172,8 @@ static uint32_t draw(struct plan_head *h, uint32_t below)
     return (uint32_t)((h->random >> 32) * below >> 32);
 }
 
-/* Less loaded of two by chance: near the best, without herding on it or looking at all. */
+/* Less loaded of two by chance: near the best, without herding on it or looking at all.
+ */
 static uint32_t choose_by_load(struct plan_head *h, const struct head_demand *d)
 {
     if (h->roomy_count == 0) {
@@ -207,15 +216,19 @@ static uint32_t choose_node(struct plan_head *h, const struct head_demand *d)
     return best != INDEX_NONE ? best : choose_by_load(h, d);
 }
 
-/* ---- who ---------------------------------------------------------------------------------- */
+/* ---- who
+ * ---------------------------------------------------------------------------------- */
 
 static bool unmet(const struct plan_head *h, const struct head_demand *d, uint64_t now)
 {
-    return d->used && !d->infeasible && demand_want(h, d) > d->granted && now >= d->retry_at;
+    return d->used && !d->infeasible && demand_want(h, d) > d->granted &&
+           now >= d->retry_at;
 }
 
-/* The demand of the job that is owed most and holds least; and the weight of all that wait. */
-static struct head_demand *next_demand(struct plan_head *h, uint64_t now, uint64_t *ret_weight)
+/* The demand of the job that is owed most and holds least; and the weight of all that
+ * wait. */
+static struct head_demand *next_demand(struct plan_head *h, uint64_t now,
+                                       uint64_t *ret_weight)
 {
     struct head_demand *best = NULL;
     *ret_weight = 0;
@@ -246,13 +259,15 @@ static void give_all(struct plan_head *h, uint64_t now)
         uint32_t at = choose_node(h, d);
         d->tried = true;
         if (at == INDEX_NONE) {
-            d->refused_by = INDEX_NONE; /* nobody else has room: the next look may ask it again */
+            d->refused_by =
+                INDEX_NONE; /* nobody else has room: the next look may ask it again */
             continue;
         }
-        /* A node's room is shared by weight among all that wait, so that the first does not take
-         * what the next would have to claw back. */
-        uint64_t part = ((uint64_t)slots_on(h, d, at) * h->jobs[d->job].share.weight + weight - 1) /
-                        weight;
+        /* A node's room is shared by weight among all that wait, so that the first does
+         * not take what the next would have to claw back. */
+        uint64_t part =
+            ((uint64_t)slots_on(h, d, at) * h->jobs[d->job].share.weight + weight - 1) /
+            weight;
         uint32_t missing = demand_want(h, d) - d->granted;
         d->tried = !give(h, d, at, part < missing ? (uint32_t)part : missing);
     }
@@ -279,8 +294,8 @@ static void take_unused(struct plan_head *h, bool waiting, uint64_t now)
     }
 }
 
-/* Moves leases from the job that is furthest ahead to one that waits; one move a quantum, which is
- * longer than words take to go round. */
+/* Moves leases from the job that is furthest ahead to one that waits; one move a quantum,
+ * which is longer than words take to go round. */
 static void take_turns(struct plan_head *h, struct head_demand *d, uint64_t now)
 {
     struct head_demand *from = NULL;
@@ -298,7 +313,8 @@ static void take_turns(struct plan_head *h, struct head_demand *d, uint64_t now)
     }
     uint64_t lacks = (uint64_t)(demand_want(h, d) - d->granted) * d->units;
     most = most < lacks ? most : lacks;
-    for (uint32_t i = 0; from && i < h->leases_top; i++) { /* what is coming back already */
+    for (uint32_t i = 0; from && i < h->leases_top;
+         i++) { /* what is coming back already */
         const struct head_lease *l = &h->leases[i];
         uint64_t units = l->used ? (uint64_t)h->demands[l->demand].units : 0;
         units *= l->counted - l->slots;
@@ -318,14 +334,15 @@ static void mark_infeasible(struct plan_head *h, struct head_demand *d)
     d->infeasible = d->want > 0 && d->units > h->units_max;
     if (d->infeasible && !before && h->nodes[d->owner].node) {
         const struct head_job *j = &h->jobs[d->job];
-        h->config.act(h->config.arg, &(struct plan_head_action){.kind = PLAN_DEMAND_INFEASIBLE,
-                                                                .to = h->nodes[d->owner].node,
-                                                                .job = j->key,
-                                                                .owner = h->nodes[d->owner].node,
-                                                                .cls = d->cls,
-                                                                .units = d->units,
-                                                                .weight = j->share.weight,
-                                                                .slots = d->want});
+        h->config.act(h->config.arg,
+                      &(struct plan_head_action){.kind = PLAN_DEMAND_INFEASIBLE,
+                                                 .to = h->nodes[d->owner].node,
+                                                 .job = j->key,
+                                                 .owner = h->nodes[d->owner].node,
+                                                 .cls = d->cls,
+                                                 .units = d->units,
+                                                 .weight = j->share.weight,
+                                                 .slots = d->want});
     }
 }
 

@@ -18,8 +18,8 @@ struct plan_head *plan_head_create(const struct plan_head_config *config, uint64
     h->last = now;
     h->random = c->seed;
     h->scan_at = h->place_at = CLOCK_NEVER;
-    if (!c->act || !c->head || c->nodes_max > NODES_MAX || c->demands_max > 16 * NODES_MAX ||
-        c->leases_max > 64 * NODES_MAX) {
+    if (!c->act || !c->head || c->nodes_max > NODES_MAX ||
+        c->demands_max > 16 * NODES_MAX || c->leases_max > 64 * NODES_MAX) {
         status_fail(MOB_ERR_INVALID, "a head planner with numbers out of range");
         plan_head_destroy(h);
         return NULL;
@@ -108,10 +108,11 @@ static struct head_node *heard(struct plan_head *h, uint64_t node, uint64_t now)
     return n;
 }
 
-/* ---- membership -------------------------------------------------------------------------- */
+/* ---- membership
+ * -------------------------------------------------------------------------- */
 
-/* A node that came back says all that it wants again; what was lost with the old connection ends.
- * What it holds and was granted is repeated to it. */
+/* A node that came back says all that it wants again; what was lost with the old
+ * connection ends. What it holds and was granted is repeated to it. */
 static void repeat(struct plan_head *h, uint32_t at, uint64_t now)
 {
     for (uint32_t i = 0; i < h->demands_top; i++) {
@@ -139,7 +140,8 @@ static void repeat(struct plan_head *h, uint32_t at, uint64_t now)
 
 mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uint64_t now)
 {
-    if (!join->node || !join->session || join->units > (uint64_t)NODE_CPUS_MAX * CPU_UNITS) {
+    if (!join->node || !join->session ||
+        join->units > (uint64_t)NODE_CPUS_MAX * CPU_UNITS) {
         return MOB_ERR_INVALID;
     }
     uint32_t at = index_find(&h->node_index, join->node);
@@ -214,7 +216,7 @@ static void remove_node(struct plan_head *h, uint32_t at, uint64_t now)
             }
             head_free_lease(h, l);
         } else if (d->owner == at) {
-            l->told = 0; /* nobody is there to be told */
+            l->told = 0;             /* nobody is there to be told */
             head_set_slots(h, l, 0); /* counts until its node has the slots back */
         }
     }
@@ -235,7 +237,8 @@ static void remove_node(struct plan_head *h, uint32_t at, uint64_t now)
     h->nodes[at].node = 0;
     h->nodes[at].units = 0;
     for (uint32_t i = 0; i < h->demands_top; i++) {
-        if (h->demands[i].used && h->demands[i].owner == at && h->demands[i].leases == 0) {
+        if (h->demands[i].used && h->demands[i].owner == at &&
+            h->demands[i].leases == 0) {
             head_free_demand(h, &h->demands[i]);
         }
     }
@@ -295,9 +298,11 @@ uint64_t plan_head_deadline(const struct plan_head *h)
     return h->scan_at < h->place_at ? h->scan_at : h->place_at;
 }
 
-/* ---- what nodes say ----------------------------------------------------------------------- */
+/* ---- what nodes say
+ * ----------------------------------------------------------------------- */
 
-mob_status plan_head_report(struct plan_head *h, uint64_t node, uint64_t offer, uint64_t now)
+mob_status plan_head_report(struct plan_head *h, uint64_t node, uint64_t offer,
+                            uint64_t now)
 {
     struct head_node *n = heard(h, node, now);
     if (!n) {
@@ -311,17 +316,19 @@ mob_status plan_head_report(struct plan_head *h, uint64_t node, uint64_t offer, 
     return MOB_OK;
 }
 
-/* The place of a job, taken if it has none. INDEX_NONE: two jobs with one hash; the later one
- * is not served, which takes 2^32 jobs or malice. */
+/* The place of a job, taken if it has none. INDEX_NONE: two jobs with one hash; the later
+ * one is not served, which takes 2^32 jobs or malice. */
 static uint32_t job_place(struct plan_head *h, struct plan_job key)
 {
     uint64_t mixed = index_mix(key.node) + index_mix(key.number + 1ull);
     uint32_t at = index_find(&h->job_index, mixed);
     if (at != INDEX_NONE) {
-        bool same = h->jobs[at].key.node == key.node && h->jobs[at].key.number == key.number;
+        bool same =
+            h->jobs[at].key.node == key.node && h->jobs[at].key.number == key.number;
         return same ? at : INDEX_NONE;
     }
-    for (at = 0; h->jobs[at].demands > 0; at++) { /* fewer jobs than demands: one is free */
+    for (at = 0; h->jobs[at].demands > 0;
+         at++) { /* fewer jobs than demands: one is free */
     }
     h->jobs_top = at < h->jobs_top ? h->jobs_top : at + 1;
     h->jobs[at] = (struct head_job){.key = key};
@@ -331,13 +338,14 @@ static uint32_t job_place(struct plan_head *h, struct plan_job key)
 
 static bool demand_ok(const struct plan_demand *in)
 {
-    return in->job.node && in->cls < CLASSES_MAX && in->units <= NODE_CPUS_MAX * CPU_UNITS &&
-           in->weight >= 1 && in->weight <= PLAN_WEIGHT_MAX && in->want <= PLAN_SLOTS_MAX &&
+    return in->job.node && in->cls < CLASSES_MAX &&
+           in->units <= NODE_CPUS_MAX * CPU_UNITS && in->weight >= 1 &&
+           in->weight <= PLAN_WEIGHT_MAX && in->want <= PLAN_SLOTS_MAX &&
            in->hints_count <= PLAN_HINTS_MAX;
 }
 
-static mob_status demand_new(struct plan_head *h, uint32_t owner, const struct plan_demand *in,
-                             struct head_demand **ret)
+static mob_status demand_new(struct plan_head *h, uint32_t owner,
+                             const struct plan_demand *in, struct head_demand **ret)
 {
     uint32_t at = 0;
     while (at < h->demands_top && h->demands[at].used) {
@@ -378,8 +386,8 @@ static struct head_demand *demand_find(struct plan_head *h, uint32_t owner,
     return at == INDEX_NONE ? NULL : &h->demands[at];
 }
 
-mob_status plan_head_demand(struct plan_head *h, uint64_t owner, const struct plan_demand *in,
-                            uint64_t now)
+mob_status plan_head_demand(struct plan_head *h, uint64_t owner,
+                            const struct plan_demand *in, uint64_t now)
 {
     struct head_node *n = heard(h, owner, now);
     if (!n) {
@@ -411,7 +419,8 @@ mob_status plan_head_demand(struct plan_head *h, uint64_t owner, const struct pl
 }
 
 mob_status plan_head_lease_held(struct plan_head *h, uint64_t node, uint64_t lease,
-                                uint32_t epoch, uint32_t slots, uint64_t offer, uint64_t now)
+                                uint32_t epoch, uint32_t slots, uint64_t offer,
+                                uint64_t now)
 {
     struct head_node *n = heard(h, node, now);
     uint32_t at = n ? index_find(&h->lease_index, lease) : INDEX_NONE;

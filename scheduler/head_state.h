@@ -1,7 +1,8 @@
-/* head_state.h - what the head planner is made of; its files share this and nobody else sees it.
+/* head_state.h - what the head planner is made of; its files share this and nobody else
+ * sees it.
  *
- *   head_plan.c   membership and what nodes say    head_place.c  who gets and gives leases
- *   head_view.c   lists for people, and the check */
+ *   head_plan.c   membership and what nodes say    head_place.c  who gets and gives
+ * leases head_view.c   lists for people, and the check */
 #ifndef SCHEDULER_HEAD_STATE_H
 #define SCHEDULER_HEAD_STATE_H
 
@@ -27,9 +28,9 @@ struct head_demand {
     uint32_t owner; /* place of its node */
     uint32_t job;
     uint32_t cls, units, want;
-    uint32_t granted; /* slots of its leases */
-    uint32_t leases;  /* how many, ended ones that still count among them */
-    uint64_t excess_since; /* since when it has more than it wants */
+    uint32_t granted;              /* slots of its leases */
+    uint32_t leases;               /* how many, ended ones that still count among them */
+    uint64_t excess_since;         /* since when it has more than it wants */
     uint32_t refusals, refused_by; /* in a row; the last node that did */
     uint64_t retry_at;
     struct plan_hint hints[PLAN_HINTS_MAX];

@@ -1,7 +1,7 @@
 #include "head_state.h"
 
-size_t plan_head_nodes(const struct plan_head *h, struct plan_member_view *ret, size_t max,
-                       uint64_t now)
+size_t plan_head_nodes(const struct plan_head *h, struct plan_member_view *ret,
+                       size_t max, uint64_t now)
 {
     size_t count = 0;
     for (uint32_t i = 0; i < h->nodes_top; i++) {
@@ -22,7 +22,8 @@ size_t plan_head_nodes(const struct plan_head *h, struct plan_member_view *ret, 
     return count;
 }
 
-size_t plan_head_leases(const struct plan_head *h, struct plan_lease_view *ret, size_t max)
+size_t plan_head_leases(const struct plan_head *h, struct plan_lease_view *ret,
+                        size_t max)
 {
     size_t count = 0;
     for (uint32_t i = 0; i < h->leases_top; i++) {
@@ -32,7 +33,9 @@ size_t plan_head_leases(const struct plan_head *h, struct plan_lease_view *ret, 
         }
         if (count < max) {
             const struct head_demand *d = &h->demands[l->demand];
-            const char *state = l->slots == 0 ? "ending" : l->told == 0 ? "offered" : "active";
+            const char *state = l->slots == 0  ? "ending"
+                                : l->told == 0 ? "offered"
+                                               : "active";
             ret[count] = (struct plan_lease_view){.lease = l->lease,
                                                   .owner = h->nodes[d->owner].node,
                                                   .node = h->nodes[l->node].node,
@@ -48,7 +51,8 @@ size_t plan_head_leases(const struct plan_head *h, struct plan_lease_view *ret, 
     return count;
 }
 
-size_t plan_head_demands(const struct plan_head *h, struct plan_demand_view *ret, size_t max)
+size_t plan_head_demands(const struct plan_head *h, struct plan_demand_view *ret,
+                         size_t max)
 {
     size_t count = 0;
     for (uint32_t i = 0; i < h->demands_top; i++) {
@@ -71,7 +75,8 @@ size_t plan_head_demands(const struct plan_head *h, struct plan_demand_view *ret
 }
 
 /* Adds the leases up as the incremental sums should have. */
-static const char *check_leases(const struct plan_head *h, uint64_t node, uint64_t *ret_leased)
+static const char *check_leases(const struct plan_head *h, uint64_t node,
+                                uint64_t *ret_leased)
 {
     *ret_leased = 0;
     for (uint32_t i = 0; i < h->leases_top; i++) {
@@ -84,7 +89,8 @@ static const char *check_leases(const struct plan_head *h, uint64_t node, uint64
             return "a lease has no demand, node or owner";
         }
         if (l->dirty || l->told > l->slots || l->slots > l->counted) {
-            return "an owner was told of more than its node agreed to, or a word is unsent";
+            return "an owner was told of more than its node agreed to, or a word is "
+                   "unsent";
         }
         if (index_find(&h->pair_index, pair_key(l->demand, l->node)) != i ||
             index_find(&h->lease_index, l->lease) != i) {

@@ -56,7 +56,8 @@ void index_remove(struct index_map *m, uint64_t key)
     if (m->cells[hole].value == INDEX_NONE) {
         return;
     }
-    /* What a probe reached across the hole moves back into it, so that no tombstones gather. */
+    /* What a probe reached across the hole moves back into it, so that no tombstones
+     * gather. */
     for (uint32_t i = (hole + 1) & m->mask; m->cells[i].value != INDEX_NONE;
          i = (i + 1) & m->mask) {
         uint32_t home = (uint32_t)index_mix(m->cells[i].key) & m->mask;

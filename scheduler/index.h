@@ -1,4 +1,5 @@
-/* index.h - a bounded map from 64-bit ids to places in a table. No allocation after creation. */
+/* index.h - a bounded map from 64-bit ids to places in a table. No allocation after
+ * creation. */
 #ifndef SCHEDULER_INDEX_H
 #define SCHEDULER_INDEX_H
 
@@ -21,7 +22,8 @@ struct index_map {
 bool index_create(struct index_map *m, uint32_t max);
 void index_destroy(struct index_map *m);
 uint32_t index_find(const struct index_map *m, uint64_t key); /* INDEX_NONE: not there */
-/* The key is not there and the map not full: the caller's table is bounded by the same @max. */
+/* The key is not there and the map not full: the caller's table is bounded by the same
+ * @max. */
 void index_put(struct index_map *m, uint64_t key, uint32_t value);
 void index_remove(struct index_map *m, uint64_t key);
 

@@ -1,18 +1,19 @@
-/* One pass after every event: slots are given out in the order resuming workers, natives by
- * deficit, guests in turn; then what is short of units asks others for theirs. */
+/* One pass after every event: slots are given out in the order resuming workers, natives
+ * by deficit, guests in turn; then what is short of units asks others for theirs. */
 #include "node_state.h"
 
-void node_act(struct plan_node *p, enum plan_node_action_kind kind, const struct node_job *j,
-              const struct node_class *c, uint32_t count)
+void node_act(struct plan_node *p, enum plan_node_action_kind kind,
+              const struct node_job *j, const struct node_class *c, uint32_t count)
 {
-    p->config.act(p->config.arg, &(struct plan_node_action){.kind = kind,
-                                                            .job = j->key,
-                                                            .cls = (uint32_t)(c - j->cls),
-                                                            .count = count,
-                                                            .units = c->units,
-                                                            .weight = j->share.weight,
-                                                            .hints = c->hints,
-                                                            .hints_count = c->hints_count});
+    p->config.act(p->config.arg,
+                  &(struct plan_node_action){.kind = kind,
+                                             .job = j->key,
+                                             .cls = (uint32_t)(c - j->cls),
+                                             .count = count,
+                                             .units = c->units,
+                                             .weight = j->share.weight,
+                                             .hints = c->hints,
+                                             .hints_count = c->hints_count});
 }
 
 uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
@@ -36,8 +37,8 @@ static uint64_t units_free(const struct plan_node *p)
     return p->config.units - p->used;
 }
 
-static void take(struct plan_node *p, struct node_job *j, struct node_class *c, uint32_t count,
-                 uint64_t now)
+static void take(struct plan_node *p, struct node_job *j, struct node_class *c,
+                 uint32_t count, uint64_t now)
 {
     if (count > 0) {
         c->taking += count;
@@ -54,7 +55,8 @@ static uint32_t spare_idle(const struct node_class *c)
 }
 
 /* One slot for @c; false if there are no units or no process for it now. */
-static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c, uint64_t now)
+static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c,
+                  uint64_t now)
 {
     if (c->units > units_free(p)) {
         return false;
@@ -82,8 +84,8 @@ static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c,
     return true;
 }
 
-/* Workers whose get is over come first: their tasks hold arguments, and others wait for them.
- * Returns the units that one of them lacks, or 0. */
+/* Workers whose get is over come first: their tasks hold arguments, and others wait for
+ * them. Returns the units that one of them lacks, or 0. */
 static uint64_t resume(struct plan_node *p)
 {
     uint64_t lacks = 0;
@@ -112,7 +114,8 @@ static struct node_class *next_class(const struct plan_node *p, struct node_job 
     return NULL;
 }
 
-/* The native that is owed most, or the guest whose turn it is, with something to serve. */
+/* The native that is owed most, or the guest whose turn it is, with something to serve.
+ */
 static struct node_job *next_job(struct plan_node *p, bool native)
 {
     struct node_job *best = NULL;
@@ -125,15 +128,16 @@ static struct node_job *next_job(struct plan_node *p, bool native)
             return j;
         }
         if (!best || j->share.deficit > best->share.deficit ||
-            (j->share.deficit == best->share.deficit && share_below(&j->share, &best->share))) {
+            (j->share.deficit == best->share.deficit &&
+             share_below(&j->share, &best->share))) {
             best = j;
         }
     }
     return best;
 }
 
-/* Gives slots out until nobody can be served. If a class has waited too long, what it needs is
- * returned, and the CPUs are kept for it; else 0. */
+/* Gives slots out until nobody can be served. If a class has waited too long, what it
+ * needs is returned, and the CPUs are kept for it; else 0. */
 static uint64_t serve_all(struct plan_node *p, bool native, uint64_t now)
 {
     struct node_job *j;
@@ -209,7 +213,8 @@ static void cut_leases(struct plan_node *p)
 
 /* A slot of @v for a class @c of @j that waits; 0 units if it need not give any. */
 static uint64_t to_move(const struct node_job *v, const struct node_class *vc,
-                        const struct node_job *j, const struct node_class *c, uint64_t now)
+                        const struct node_job *j, const struct node_class *c,
+                        uint64_t now)
 {
     if (vc->units == 0 || vc->busy + vc->idle <= vc->taking) {
         return 0;
@@ -219,7 +224,8 @@ static uint64_t to_move(const struct node_job *v, const struct node_class *vc,
     }
     /* Within a job its classes take turns by the quantum. */
     bool turn = now >= c->short_since + PLAN_QUANTUM_NS;
-    return turn && (uint64_t)class_held(vc) * vc->units > (uint64_t)class_held(c) * c->units;
+    return turn &&
+           (uint64_t)class_held(vc) * vc->units > (uint64_t)class_held(c) * c->units;
 }
 
 /* Time-slicing among natives: the one who is owed gets slots of the one who is ahead. */
@@ -233,7 +239,8 @@ static void take_turns(struct plan_node *p, struct node_job *j, struct node_clas
     {
         if (job_is_native(p, v) && vc != c) {
             uint64_t units = to_move(v, vc, j, c, now);
-            if (units > most || (units > 0 && units == most && vc->busy > from_class->busy)) {
+            if (units > most ||
+                (units > 0 && units == most && vc->busy > from_class->busy)) {
                 from = v;
                 from_class = vc;
                 most = units;
@@ -263,7 +270,9 @@ static void take_busy(struct plan_node *p, uint64_t units, uint64_t now)
         FOR_EACH_CLASS(p, j, c)
         {
             uint64_t left = (uint64_t)(c->busy + c->idle - c->taking) * c->units;
-            if (left > (most ? (uint64_t)(most->busy + most->idle - most->taking) * most->units : 0)) {
+            if (left >
+                (most ? (uint64_t)(most->busy + most->idle - most->taking) * most->units
+                      : 0)) {
                 from = j;
                 most = c;
             }
@@ -305,7 +314,8 @@ static void make_room(struct plan_node *p, uint64_t urgent, uint64_t now)
     }
 }
 
-/* Guests give back what their leases no longer cover, and the head hears when it is done. */
+/* Guests give back what their leases no longer cover, and the head hears when it is done.
+ */
 static void settle(struct plan_node *p, uint64_t now)
 {
     FOR_EACH_CLASS(p, j, c)

@@ -110,7 +110,8 @@ struct node_class *node_find_class(const struct plan_node *p, struct plan_job ke
     return &j->cls[cls];
 }
 
-/* ---- jobs -------------------------------------------------------------------------------- */
+/* ---- jobs
+ * -------------------------------------------------------------------------------- */
 
 mob_status node_add_job(struct plan_node *p, struct plan_job key, uint32_t weight,
                         struct node_job **ret)
@@ -171,7 +172,8 @@ mob_status plan_node_job_remove(struct plan_node *p, struct plan_job job, uint64
             node_act(p, PLAN_DEMAND, j, c, 0);
         }
     }
-    /* The units are free before the leases end, so that the head hears the offer as it is now. */
+    /* The units are free before the leases end, so that the head hears the offer as it is
+     * now. */
     for (uint32_t i = p->leases_count; i-- > 0;) {
         if (p->leases[i].job == at) {
             node_set_lease(p, &p->leases[i], 0);
@@ -189,7 +191,8 @@ mob_status plan_node_job_remove(struct plan_node *p, struct plan_job job, uint64
 
 mob_status node_check_class(uint32_t cls, uint32_t units)
 {
-    return cls < CLASSES_MAX && units <= NODE_CPUS_MAX * CPU_UNITS ? MOB_OK : MOB_ERR_INVALID;
+    return cls < CLASSES_MAX && units <= NODE_CPUS_MAX * CPU_UNITS ? MOB_OK
+                                                                   : MOB_ERR_INVALID;
 }
 
 void node_add_class(struct node_job *j, uint32_t cls, uint32_t units)
@@ -237,7 +240,8 @@ mob_status plan_node_backlog(struct plan_node *p, struct plan_job job, uint32_t 
     return MOB_OK;
 }
 
-/* ---- slots and workers ------------------------------------------------------------------- */
+/* ---- slots and workers
+ * ------------------------------------------------------------------- */
 
 static uint32_t *count_of(struct node_job *j, struct node_class *c, enum plan_slot slot)
 {
@@ -296,8 +300,8 @@ static mob_status move(struct plan_node *p, struct plan_job job, uint32_t cls,
     return MOB_OK;
 }
 
-mob_status plan_node_worker_started(struct plan_node *p, struct plan_job job, uint32_t cls,
-                                    uint64_t now)
+mob_status plan_node_worker_started(struct plan_node *p, struct plan_job job,
+                                    uint32_t cls, uint64_t now)
 {
     mob_status s = move(p, job, cls, PLAN_SLOT_STARTING, PLAN_SLOT_BUSY, false, now);
     if (s == MOB_OK) {

@@ -1,6 +1,7 @@
 #include "node_state.h"
 
-/* ---- leases: this node works for others --------------------------------------------------- */
+/* ---- leases: this node works for others
+ * --------------------------------------------------- */
 
 static struct node_class *lease_class(struct plan_node *p, const struct node_lease *l)
 {
@@ -130,7 +131,8 @@ mob_status plan_node_lease(struct plan_node *p, const struct plan_lease *in, uin
     } else if (in->slots < l->slots) {
         node_set_lease(p, l, in->slots);
     }
-    l->settling = true; /* node_decide() answers at once if nothing has to come back first */
+    l->settling =
+        true; /* node_decide() answers at once if nothing has to come back first */
     node_decide(p, now);
     return MOB_OK;
 }
@@ -143,8 +145,8 @@ mob_status plan_node_received(struct plan_node *p, uint64_t lease, uint32_t epoc
         return MOB_ERR_NOT_FOUND;
     }
     struct node_lease *l = &p->leases[at];
-    /* The owner hears of more slots after us and of fewer at the same time: what it sent under an
-     * older epoch is welcome, unless the lease is being ended. */
+    /* The owner hears of more slots after us and of fewer at the same time: what it sent
+     * under an older epoch is welcome, unless the lease is being ended. */
     if (epoch == 0 || epoch > l->epoch || l->slots == 0) {
         return MOB_ERR_STATE;
     }
@@ -176,7 +178,8 @@ mob_status plan_node_finished(struct plan_node *p, struct plan_job job, uint32_t
     return MOB_OK;
 }
 
-/* ---- grants: others work for us ----------------------------------------------------------- */
+/* ---- grants: others work for us
+ * ----------------------------------------------------------- */
 
 void node_drop_grant(struct plan_node *p, uint32_t at)
 {
@@ -190,8 +193,8 @@ void node_drop_grant(struct plan_node *p, uint32_t at)
 }
 
 mob_status plan_node_grant(struct plan_node *p, uint64_t lease, uint32_t epoch,
-                           struct plan_job job, uint32_t cls, uint64_t node, uint32_t slots,
-                           uint64_t now)
+                           struct plan_job job, uint32_t cls, uint64_t node,
+                           uint32_t slots, uint64_t now)
 {
     if (!lease || !epoch || !node || slots > PLAN_SLOTS_MAX) {
         return MOB_ERR_INVALID;
@@ -234,7 +237,8 @@ mob_status plan_node_grant(struct plan_node *p, uint64_t lease, uint32_t epoch,
     return MOB_OK;
 }
 
-mob_status plan_node_sent(struct plan_node *p, uint64_t lease, uint32_t count, uint64_t now)
+mob_status plan_node_sent(struct plan_node *p, uint64_t lease, uint32_t count,
+                          uint64_t now)
 {
     uint32_t at = index_find(&p->grant_index, lease);
     if (at == INDEX_NONE) {
@@ -262,7 +266,8 @@ static void pace(struct node_grant *g, uint32_t count, uint64_t now)
 {
     uint64_t past = now - g->window;
     g->done += count;
-    if (g->slots == 0 || (past < PLAN_AHEAD_NS && g->done < (uint64_t)g->slots * g->depth)) {
+    if (g->slots == 0 ||
+        (past < PLAN_AHEAD_NS && g->done < (uint64_t)g->slots * g->depth)) {
         return;
     }
     past = past ? past : 1;
@@ -273,8 +278,8 @@ static void pace(struct node_grant *g, uint32_t count, uint64_t now)
     g->window = now;
 }
 
-static mob_status come_back(struct plan_node *p, uint64_t lease, uint32_t count, bool refused,
-                            uint64_t now)
+static mob_status come_back(struct plan_node *p, uint64_t lease, uint32_t count,
+                            bool refused, uint64_t now)
 {
     uint32_t at = index_find(&p->grant_index, lease);
     if (at == INDEX_NONE) {
@@ -290,7 +295,8 @@ static mob_status come_back(struct plan_node *p, uint64_t lease, uint32_t count,
     c->away -= count;
     if (refused) {
         g->slots = 0;
-        c->queued = c->queued + count < PLAN_TASKS_MAX ? c->queued + count : PLAN_TASKS_MAX;
+        c->queued =
+            c->queued + count < PLAN_TASKS_MAX ? c->queued + count : PLAN_TASKS_MAX;
     } else {
         pace(g, count, now);
     }
@@ -301,17 +307,20 @@ static mob_status come_back(struct plan_node *p, uint64_t lease, uint32_t count,
     return MOB_OK;
 }
 
-mob_status plan_node_back(struct plan_node *p, uint64_t lease, uint32_t count, uint64_t now)
+mob_status plan_node_back(struct plan_node *p, uint64_t lease, uint32_t count,
+                          uint64_t now)
 {
     return come_back(p, lease, count, false, now);
 }
 
-mob_status plan_node_refused(struct plan_node *p, uint64_t lease, uint32_t count, uint64_t now)
+mob_status plan_node_refused(struct plan_node *p, uint64_t lease, uint32_t count,
+                             uint64_t now)
 {
     return come_back(p, lease, count, true, now);
 }
 
-/* ---- the cluster -------------------------------------------------------------------------- */
+/* ---- the cluster
+ * -------------------------------------------------------------------------- */
 
 /* Ends what the head has not spoken of in this connection. */
 static void sweep(struct plan_node *p)
@@ -343,7 +352,8 @@ void plan_node_head_up(struct plan_node *p, uint64_t head, uint64_t now)
     p->offer_sent = UINT64_MAX;
     FOR_EACH_CLASS(p, j, c)
     {
-        c->want_sent = 0; /* a head takes a node that comes to want nothing until it speaks */
+        c->want_sent =
+            0; /* a head takes a node that comes to want nothing until it speaks */
         c->reported = false;
     }
     node_decide(p, now);

@@ -13,7 +13,8 @@ uint64_t plan_node_offer(const struct plan_node *p)
         if (job_is_native(p, j)) {
             uint32_t idle = c->idle < c->queued ? c->idle : c->queued;
             needed += (uint64_t)c->units * (c->starting + c->busy + c->resuming + idle);
-            needed += c->units <= p->config.units ? (uint64_t)c->units * node_lack(p, j, c) : 0;
+            needed +=
+                c->units <= p->config.units ? (uint64_t)c->units * node_lack(p, j, c) : 0;
         }
     }
     return needed < p->config.units ? p->config.units - needed : 0;
@@ -32,8 +33,8 @@ uint64_t node_promised(const struct plan_node *p)
     return promised;
 }
 
-/* Tasks of this node's own making that are not done: all of a native's, and of a guest's those
- * that its tasks submitted here. */
+/* Tasks of this node's own making that are not done: all of a native's, and of a guest's
+ * those that its tasks submitted here. */
 static uint32_t own_tasks(const struct plan_node *p, const struct node_job *j,
                           const struct node_class *c)
 {
@@ -42,8 +43,8 @@ static uint32_t own_tasks(const struct plan_node *p, const struct node_job *j,
     return all > c->foreign ? all - c->foreign : 0;
 }
 
-/* Queued tasks that may go elsewhere: not those that came from there, nor those that the idle and
- * starting workers here are about to take. */
+/* Queued tasks that may go elsewhere: not those that came from there, nor those that the
+ * idle and starting workers here are about to take. */
 static uint32_t excess(const struct plan_node *p, const struct node_job *j,
                        const struct node_class *c)
 {
@@ -53,8 +54,8 @@ static uint32_t excess(const struct plan_node *p, const struct node_job *j,
 }
 
 /* Offers each grant of a class so many tasks that it has @per_slot times its slots. */
-static void send_up_to(struct plan_node *p, const struct node_job *j, struct node_class *c,
-                       bool deep, uint32_t keep)
+static void send_up_to(struct plan_node *p, const struct node_job *j,
+                       struct node_class *c, bool deep, uint32_t keep)
 {
     uint32_t job = (uint32_t)(j - p->jobs), cls = (uint32_t)(c - j->cls);
     for (uint32_t i = 0; i < p->grants_count; i++) {
@@ -64,9 +65,12 @@ static void send_up_to(struct plan_node *p, const struct node_job *j, struct nod
             g->away + g->asked >= limit) {
             continue;
         }
-        uint32_t asked = 0; /* what others of this class were asked for is as good as gone */
+        uint32_t asked =
+            0; /* what others of this class were asked for is as good as gone */
         for (uint32_t k = 0; k < p->grants_count; k++) {
-            asked += p->grants[k].job == job && p->grants[k].cls == cls ? p->grants[k].asked : 0;
+            asked += p->grants[k].job == job && p->grants[k].cls == cls
+                         ? p->grants[k].asked
+                         : 0;
         }
         uint32_t left = excess(p, j, c);
         if (left <= asked + keep) {
@@ -196,7 +200,8 @@ mob_status plan_node_view(const struct plan_node *p, struct plan_job job, uint32
     return MOB_OK;
 }
 
-static const char *check_job(const struct plan_node *p, const struct node_job *j, uint64_t *used)
+static const char *check_job(const struct plan_node *p, const struct node_job *j,
+                             uint64_t *used)
 {
     uint32_t workers = j->bare, waiting = 0, job = (uint32_t)(j - p->jobs);
     for (uint32_t i = 0; i < j->classes; i++) {
@@ -211,7 +216,8 @@ static const char *check_job(const struct plan_node *p, const struct node_job *j
             away += g->job == job && g->cls == i ? g->away : 0;
         }
         if (quota != c->quota || away != c->away) {
-            return "a class's quota or tasks away are not the sum of its leases or grants";
+            return "a class's quota or tasks away are not the sum of its leases or "
+                   "grants";
         }
         if (c->taking > c->busy + c->idle) {
             return "more slots are asked back than there are";
@@ -223,7 +229,8 @@ static const char *check_job(const struct plan_node *p, const struct node_job *j
     if (workers != j->workers || workers > p->config.workers_max) {
         return "a job's workers do not add up, or are too many";
     }
-    return waiting > PLAN_LENT_MAX ? "too many workers of a job wait without a slot" : NULL;
+    return waiting > PLAN_LENT_MAX ? "too many workers of a job wait without a slot"
+                                   : NULL;
 }
 
 const char *plan_node_check(const struct plan_node *p)

@@ -1,9 +1,11 @@
-/* node_state.h - what the node planner is made of; its files share this and nobody else sees it.
+/* node_state.h - what the node planner is made of; its files share this and nobody else
+ * sees it.
  *
  *   node_events.c  jobs, workers and slots: checks each event and books it
  *   node_peers.c   leases, grants, head, peers: likewise
  *   node_decide.c  who gets, gives and keeps slots, after every event
- *   node_report.c  what the head and other nodes get: reports, sends, the view, the check */
+ *   node_report.c  what the head and other nodes get: reports, sends, the view, the check
+ */
 #ifndef SCHEDULER_NODE_STATE_H
 #define SCHEDULER_NODE_STATE_H
 
@@ -20,9 +22,9 @@ struct node_class {
     uint32_t starting, busy, idle, lent, resuming;
     uint32_t taking; /* slots asked back, at most busy + idle */
     uint64_t taking_since;
-    uint32_t quota;      /* slots of all leases for it here */
-    uint32_t foreign;    /* tasks that came under leases and are not finished */
-    uint32_t away;       /* tasks sent elsewhere */
+    uint32_t quota;   /* slots of all leases for it here */
+    uint32_t foreign; /* tasks that came under leases and are not finished */
+    uint32_t away;    /* tasks sent elsewhere */
     uint32_t want_sent;
     uint64_t short_since; /* since when it waits for units; CLOCK_NEVER: it does not */
     bool tried;           /* scratch of one pass: it cannot be served now */
@@ -47,8 +49,8 @@ struct node_job {
 struct node_lease {
     uint64_t lease, owner;
     uint32_t epoch, job, cls, slots;
-    uint32_t sync;  /* the connection in which the head last spoke of it */
-    bool settling;  /* shrunk by the head, which waits for the slots to come back */
+    uint32_t sync; /* the connection in which the head last spoke of it */
+    bool settling; /* shrunk by the head, which waits for the slots to come back */
 };
 
 /* A lease that others execute for us. Without slots it stays until its tasks are back. */
@@ -69,11 +71,11 @@ struct plan_node {
     uint64_t head;
     bool head_up;
     uint32_t sync;
-    uint64_t offer_sent;  /* UINT64_MAX: unknown to the head */
-    uint64_t report_at;   /* CLOCK_NEVER: nothing to say */
+    uint64_t offer_sent; /* UINT64_MAX: unknown to the head */
+    uint64_t report_at;  /* CLOCK_NEVER: nothing to say */
     uint64_t deadline;
-    uint32_t jobs_top;    /* places of jobs in use or once used */
-    uint32_t next_guest;  /* where the round among guests goes on */
+    uint32_t jobs_top;   /* places of jobs in use or once used */
+    uint32_t next_guest; /* where the round among guests goes on */
     struct node_job *jobs;
     struct share **active; /* scratch: jobs_max */
     uint32_t leases_count, grants_count;
@@ -93,9 +95,9 @@ static inline bool job_is_native(const struct plan_node *p, const struct node_jo
     return j->key.node == p->config.node;
 }
 
-#define FOR_EACH_CLASS(p, j, c)                                                            \
-    for (struct node_job *j = (p)->jobs; j < (p)->jobs + (p)->jobs_top; j++)               \
-        for (struct node_class *c = j->cls; j->used && c < j->cls + j->classes; c++)       \
+#define FOR_EACH_CLASS(p, j, c)                                                          \
+    for (struct node_job *j = (p)->jobs; j < (p)->jobs + (p)->jobs_top; j++)             \
+        for (struct node_class *c = j->cls; j->used && c < j->cls + j->classes; c++)     \
             if (c->known)
 
 /* node_events.c. Every event is: find and check, node_begin(), book, node_decide(). */
@@ -117,8 +119,8 @@ void node_drop_grant(struct plan_node *p, uint32_t at);
 
 /* node_decide.c */
 void node_decide(struct plan_node *p, uint64_t now);
-void node_act(struct plan_node *p, enum plan_node_action_kind kind, const struct node_job *j,
-              const struct node_class *c, uint32_t count);
+void node_act(struct plan_node *p, enum plan_node_action_kind kind,
+              const struct node_job *j, const struct node_class *c, uint32_t count);
 /* Tasks queued beyond the slots that are there or coming for them. */
 uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
                    const struct node_class *c);

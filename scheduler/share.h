@@ -1,12 +1,13 @@
 /* share.h - fairness among jobs, by deficit over slot-time.
  *
- * While somebody waits for units, every job that is active has a right to a share by weight, except
- * that a job which wants less than its share leaves the rest to the others (max-min). What a job
- * got less than its right, in units times microseconds divided by its weight, is its deficit; what
- * it got more makes the deficit negative. A job gives a slot up to another only if their deficits
- * are a quantum apart and it holds more for its weight: the first condition lets long tasks
- * and short ones have the same time, the second stops slots from swinging to and fro. A job that
- * wants nothing has no deficit: nobody saves shares up. */
+ * While somebody waits for units, every job that is active has a right to a share by
+ * weight, except that a job which wants less than its share leaves the rest to the others
+ * (max-min). What a job got less than its right, in units times microseconds divided by
+ * its weight, is its deficit; what it got more makes the deficit negative. A job gives a
+ * slot up to another only if their deficits are a quantum apart and it holds more for its
+ * weight: the first condition lets long tasks and short ones have the same time, the
+ * second stops slots from swinging to and fro. A job that wants nothing has no deficit:
+ * nobody saves shares up. */
 #ifndef SCHEDULER_SHARE_H
 #define SCHEDULER_SHARE_H
 

@@ -1,13 +1,14 @@
 /* sim.c - the real planners, one head and N nodes, in simulated time.
  *
- *   sim_scheduler [SEED [SEEDS [NODES]]]   a seed is a whole history: the same again, bit by bit
- *   sim_scheduler --full                   many seeds, and one history with 1000 nodes
+ *   sim_scheduler [SEED [SEEDS [NODES]]]   a seed is a whole history: the same again, bit
+ * by bit sim_scheduler --full                   many seeds, and one history with 1000
+ * nodes
  *
- * Messages take random time (in order on one connection, in any order across them), connections to
- * the head break and lose what is on the way, nodes are slow or die, workers die, jobs come and go,
- * tasks block in a get. After every event the planner concerned is checked; at the end every task
- * has run, every slot, lease and demand is gone, and idle CPUs never stood beside ready tasks for
- * longer than IDLE_MS. */
+ * Messages take random time (in order on one connection, in any order across them),
+ * connections to the head break and lose what is on the way, nodes are slow or die,
+ * workers die, jobs come and go, tasks block in a get. After every event the planner
+ * concerned is checked; at the end every task has run, every slot, lease and demand is
+ * gone, and idle CPUs never stood beside ready tasks for longer than IDLE_MS. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,22 +17,43 @@
 #include "scheduler/head_plan.h"
 #include "scheduler/node_plan.h"
 
-#define JOBS 12       /* in a history; each has one class */
+#define JOBS 12 /* in a history; each has one class */
 #define HEAP_MAX (1u << 20)
-#define IDLE_MS 1500  /* a reservation (1 s), a few round trips and reports */
-#define BUDGET 20     /* head messages a hundred tasks, at most, in these short histories */
+#define IDLE_MS 1500 /* a reservation (1 s), a few round trips and reports */
+#define BUDGET 20 /* head messages a hundred tasks, at most, in these short histories */
 #define SETTLE_NS (8 * NS_PER_S)
 
 enum kind {
-    EV_TO_HEAD, EV_TO_NODE, EV_TICK, EV_HEAD_TICK, EV_HEARTBEAT, EV_ARRIVE, EV_STARTED,
-    EV_LOOK, EV_DONE, EV_LEND, EV_RESUME, EV_GIVE_BACK, EV_SEND, EV_TASKS, EV_BACK, EV_REFUSED,
-    EV_BREAK, EV_CONNECT, EV_CRASH, EV_DEAD_WORD, EV_JOB_OVER, EV_LOOK_AROUND, EV_WORKER_DIES,
+    EV_TO_HEAD,
+    EV_TO_NODE,
+    EV_TICK,
+    EV_HEAD_TICK,
+    EV_HEARTBEAT,
+    EV_ARRIVE,
+    EV_STARTED,
+    EV_LOOK,
+    EV_DONE,
+    EV_LEND,
+    EV_RESUME,
+    EV_GIVE_BACK,
+    EV_SEND,
+    EV_TASKS,
+    EV_BACK,
+    EV_REFUSED,
+    EV_BREAK,
+    EV_CONNECT,
+    EV_CRASH,
+    EV_DEAD_WORD,
+    EV_JOB_OVER,
+    EV_LOOK_AROUND,
+    EV_WORKER_DIES,
 };
 
 struct event {
     uint64_t at, seq;
     enum kind kind;
-    uint32_t node, job, from, count, line; /* line: the connection's number when it was sent */
+    uint32_t node, job, from, count,
+        line; /* line: the connection's number when it was sent */
     uint32_t epoch;
     uint64_t incarnation, id;
     union {
@@ -75,8 +97,8 @@ static struct {
 
 static void fail(const char *what, uint32_t node)
 {
-    fprintf(stderr, "FAILED: %s (seed %" PRIu64 ", nodes %u, node %u, %.6f s)\n", what, w.seed,
-            w.count, node, (double)w.now / 1e9);
+    fprintf(stderr, "FAILED: %s (seed %" PRIu64 ", nodes %u, node %u, %.6f s)\n", what,
+            w.seed, w.count, node, (double)w.now / 1e9);
     exit(1);
 }
 
@@ -160,7 +182,8 @@ static void post_node(enum kind kind, uint32_t node, uint32_t job, uint64_t in)
     post(e);
 }
 
-/* Actions of a node that change its own planner wait in the heap: an act may not call back. */
+/* Actions of a node that change its own planner wait in the heap: an act may not call
+ * back. */
 static void node_act(void *arg, const struct plan_node_action *a)
 {
     uint32_t i = (uint32_t)(uintptr_t)arg;
@@ -174,7 +197,8 @@ static void node_act(void *arg, const struct plan_node_action *a)
     case PLAN_GIVE:
     case PLAN_RESUME: /* the rest of the task follows */
         n->board[job].busy++;
-        post_node(a->kind == PLAN_GIVE ? EV_LOOK : EV_DONE, i, job, a->kind == PLAN_GIVE ? 10 * NS_PER_US : w.job[job].task_ns / 2);
+        post_node(a->kind == PLAN_GIVE ? EV_LOOK : EV_DONE, i, job,
+                  a->kind == PLAN_GIVE ? 10 * NS_PER_US : w.job[job].task_ns / 2);
         break;
     case PLAN_TAKE:
         n->board[job].take += a->count;
@@ -213,7 +237,8 @@ static void head_act(void *arg, const struct plan_head_action *a)
         bool to = a->kind == PLAN_NODE_DEAD || (a->to && n->incarnation == a->to);
         if (to && n->alive && n->up) {
             struct event e;
-            n->last_down = n->last_down > w.now + delay() ? n->last_down + 1 : w.now + delay();
+            n->last_down =
+                n->last_down > w.now + delay() ? n->last_down + 1 : w.now + delay();
             about(&e, EV_TO_NODE, i, 0)->at = n->last_down;
             e.line = n->line, e.down = *a;
             w.messages += a->kind != PLAN_NODE_DEAD && a->kind != PLAN_SYNCED;
@@ -229,7 +254,8 @@ static void head_act(void *arg, const struct plan_head_action *a)
     }
 }
 
-/* ---- a node's workers ---------------------------------------------------------------------- */
+/* ---- a node's workers
+ * ---------------------------------------------------------------------- */
 
 static void must(mob_status s, const char *what, uint32_t node)
 {
@@ -242,8 +268,15 @@ static void must(mob_status s, const char *what, uint32_t node)
 static void hint(uint32_t i, uint32_t job)
 {
     struct node *n = &w.nodes[i];
+    struct plan_class_view v;
+    if (i != w.job[job].home &&
+        plan_node_view(n->plan, w.job[job].key, 0, &v) != MOB_OK) {
+        n->board[job] =
+            (struct board){0}; /* a guest that never had workers went with its lease */
+    }
     if (n->board[job].known) {
-        must(plan_node_backlog(n->plan, w.job[job].key, 0, n->board[job].queued, NULL, 0, w.now),
+        must(plan_node_backlog(n->plan, w.job[job].key, 0, n->board[job].queued, NULL, 0,
+                               w.now),
              "backlog", i);
     }
 }
@@ -256,14 +289,17 @@ static void look(uint32_t i, uint32_t job)
     struct job *j = &w.job[job];
     if (b->take > 0) {
         b->take--, b->busy--;
-        must(plan_node_slot_returned(n->plan, j->key, 0, PLAN_SLOT_BUSY, w.now), "returned", i);
+        must(plan_node_slot_returned(n->plan, j->key, 0, PLAN_SLOT_BUSY, w.now),
+             "returned", i);
     } else if (b->queued > 0) {
         b->queued--;
         uint64_t time = j->task_ns * n->slow;
         bool lends = j->lends && draw(4) == 0;
         bool dies = w.faults && draw(2000) == 0;
-        post_node(dies ? EV_WORKER_DIES : lends ? EV_LEND : EV_DONE, i, job,
-                  lends ? time / 2 : time);
+        post_node(dies    ? EV_WORKER_DIES
+                  : lends ? EV_LEND
+                          : EV_DONE,
+                  i, job, lends ? time / 2 : time);
     } else {
         b->busy--, b->idle++;
         must(plan_node_slot_idle(n->plan, j->key, 0, w.now), "idle", i);
@@ -325,7 +361,8 @@ static void worker_event(struct event *e)
     case EV_WORKER_DIES: /* the task runs again */
         b->busy--;
         b->take -= b->take > 0;
-        must(plan_node_worker_died(n->plan, j->key, 0, PLAN_SLOT_BUSY, w.now), "died", e->node);
+        must(plan_node_worker_died(n->plan, j->key, 0, PLAN_SLOT_BUSY, w.now), "died",
+             e->node);
         add_tasks(e->node, e->job, 1);
         return;
     case EV_LEND:
@@ -359,13 +396,15 @@ static void worker_event(struct event *e)
     look(e->node, e->job);
 }
 
-/* ---- between nodes ------------------------------------------------------------------------- */
+/* ---- between nodes
+ * ------------------------------------------------------------------------- */
 
 static void send_tasks(struct event *e)
 {
     struct node *n = &w.nodes[e->node];
     struct board *b = &n->board[e->job];
-    uint32_t to = node_of(e->incarnation), count = e->count < b->queued ? e->count : b->queued;
+    uint32_t to = node_of(e->incarnation),
+             count = e->count < b->queued ? e->count : b->queued;
     count = to == UINT32_MAX || !b->known ? 0 : count;
     mob_status s = plan_node_sent(n->plan, e->id, count, w.now);
     if (s == MOB_OK && count > 0) {
@@ -373,7 +412,8 @@ static void send_tasks(struct event *e)
         n->away[e->job * w.count + to] += count;
         struct event tasks;
         about(&tasks, EV_TASKS, to, e->job)->at += delay();
-        tasks.id = e->id, tasks.epoch = e->epoch, tasks.count = count, tasks.from = e->node;
+        tasks.id = e->id, tasks.epoch = e->epoch, tasks.count = count,
+        tasks.from = e->node;
         post(tasks);
     }
 }
@@ -421,14 +461,18 @@ static void to_head(struct event *e)
         return; /* lost with its connection */
     }
     if (a->kind == PLAN_REPORT) {
-        must(plan_head_report(w.head, n->incarnation, a->offer, w.now), "report", e->node);
+        must(plan_head_report(w.head, n->incarnation, a->offer, w.now), "report",
+             e->node);
     } else if (a->kind == PLAN_DEMAND) {
-        struct plan_demand d = {.job = a->job, .cls = a->cls, .units = a->units,
-                                .weight = a->weight, .want = a->count};
+        struct plan_demand d = {.job = a->job,
+                                .cls = a->cls,
+                                .units = a->units,
+                                .weight = a->weight,
+                                .want = a->count};
         must(plan_head_demand(w.head, n->incarnation, &d, w.now), "demand", e->node);
     } else {
-        mob_status s = plan_head_lease_held(w.head, n->incarnation, a->lease, a->epoch, a->count,
-                                            a->offer, w.now);
+        mob_status s = plan_head_lease_held(w.head, n->incarnation, a->lease, a->epoch,
+                                            a->count, a->offer, w.now);
         if (s != MOB_ERR_STATE && s != MOB_ERR_NOT_FOUND) {
             must(s, "held", e->node);
         }
@@ -450,7 +494,8 @@ static void dead_word(struct event *e)
     struct node *n = &w.nodes[e->node];
     plan_node_peer_lost(n->plan, e->incarnation, w.now);
     for (uint32_t i = 0; i < w.count; i++) {
-        for (uint32_t job = 0; w.nodes[i].incarnation == e->incarnation && job < JOBS; job++) {
+        for (uint32_t job = 0; w.nodes[i].incarnation == e->incarnation && job < JOBS;
+             job++) {
             uint32_t lost = n->away[job * w.count + i];
             n->away[job * w.count + i] = 0;
             if (lost > 0 && n->board[job].known) {
@@ -472,16 +517,21 @@ static void to_node(struct event *e)
     }
     if (a->kind == PLAN_LEASE) {
         uint32_t job = job_of(a->job);
-        struct plan_lease l = {.lease = a->lease, .epoch = a->epoch, .job = a->job,
-                               .cls = a->cls, .units = a->units, .weight = a->weight,
-                               .slots = a->slots, .owner = a->owner ? a->owner : 1};
+        struct plan_lease l = {.lease = a->lease,
+                               .epoch = a->epoch,
+                               .job = a->job,
+                               .cls = a->cls,
+                               .units = a->units,
+                               .weight = a->weight,
+                               .slots = a->slots,
+                               .owner = a->owner ? a->owner : 1};
         n->board[job].known = n->board[job].known || a->slots > 0;
         must(plan_node_lease(n->plan, &l, w.now), "lease", e->node);
         struct plan_class_view view;
         n->board[job].known = plan_node_view(n->plan, a->job, 0, &view) == MOB_OK;
     } else if (a->kind == PLAN_GRANT) {
-        mob_status s = plan_node_grant(n->plan, a->lease, a->epoch, a->job, a->cls, a->node,
-                                       a->slots, w.now);
+        mob_status s = plan_node_grant(n->plan, a->lease, a->epoch, a->job, a->cls,
+                                       a->node, a->slots, w.now);
         if (s != MOB_ERR_NOT_FOUND && s != MOB_ERR_STATE) { /* its job may be over */
             must(s, "grant", e->node);
         }
@@ -499,7 +549,8 @@ static void connect_head(uint32_t i)
     must(plan_head_join(w.head, &join, w.now), "join", i);
 }
 
-/* ---- always and finally -------------------------------------------------------------------- */
+/* ---- always and finally
+ * -------------------------------------------------------------------- */
 
 /* CPUs that no slot with work holds. */
 static uint64_t idle_units(const struct node *n)
@@ -515,24 +566,28 @@ static uint64_t idle_units(const struct node *n)
 static void print_state(uint32_t k)
 {
     const struct job *j = &w.job[k];
-    fprintf(stderr, "job %u of node %u: %u units, %u left\n", k, j->home, j->units, j->left);
+    fprintf(stderr, "job %u of node %u: %u units, %u left\n", k, j->home, j->units,
+            j->left);
     for (uint32_t i = 0; i < w.count; i++) {
         const struct node *n = &w.nodes[i];
         struct plan_class_view v;
         if (plan_node_view(n->plan, j->key, 0, &v) == MOB_OK) {
-            fprintf(stderr,
-                    "node %u: %u units, used %" PRIu64 ", offer %" PRIu64 "; queued %u (%u), "
-                    "busy %u (%u), idle %u (%u), starting %u, lent %u, asked back %u (%u), "
-                    "leased %u, away %u, want %u\n",
-                    i, n->units, plan_node_used(n->plan), plan_node_offer(n->plan), v.queued,
-                    n->board[k].queued, v.busy, n->board[k].busy, v.idle, n->board[k].idle,
-                    v.starting, v.lent, v.asked_back, n->board[k].take, v.leased, v.away, v.want);
+            fprintf(
+                stderr,
+                "node %u: %u units, used %" PRIu64 ", offer %" PRIu64 "; queued %u (%u), "
+                "busy %u (%u), idle %u (%u), starting %u, lent %u, asked back %u (%u), "
+                "leased %u, away %u, want %u\n",
+                i, n->units, plan_node_used(n->plan), plan_node_offer(n->plan), v.queued,
+                n->board[k].queued, v.busy, n->board[k].busy, v.idle, n->board[k].idle,
+                v.starting, v.lent, v.asked_back, n->board[k].take, v.leased, v.away,
+                v.want);
         }
     }
     struct plan_lease_view leases[64];
     size_t count = plan_head_leases(w.head, leases, 64);
     for (size_t i = 0; i < count && i < 64; i++) {
-        fprintf(stderr, "lease %" PRIx64 ": owner %" PRIu64 " node %" PRIu64 ", %u slots, %s\n",
+        fprintf(stderr,
+                "lease %" PRIx64 ": owner %" PRIu64 " node %" PRIu64 ", %u slots, %s\n",
                 leases[i].lease, leases[i].owner, leases[i].node, leases[i].slots,
                 leases[i].state);
     }
@@ -560,9 +615,9 @@ static void look_around(void)
             }
         }
         bool starved = n->alive && idle_units(n) >= needed;
-        n->starved_since = !starved                              ? CLOCK_NEVER
+        n->starved_since = !starved                          ? CLOCK_NEVER
                            : n->starved_since == CLOCK_NEVER ? w.now
-                                                               : n->starved_since;
+                                                             : n->starved_since;
         if (starved && w.now - n->starved_since > IDLE_MS * NS_PER_MS) {
             print_state(job);
             fail("CPUs idle beside a ready task", i);
@@ -590,7 +645,8 @@ static void handle(struct event *e)
         break;
     case EV_HEARTBEAT:
         if (n->up) {
-            must(plan_head_heartbeat(w.head, n->incarnation, w.now), "heartbeat", e->node);
+            must(plan_head_heartbeat(w.head, n->incarnation, w.now), "heartbeat",
+                 e->node);
         }
         post_node(EV_HEARTBEAT, e->node, 0, HEARTBEAT_NS);
         break;
@@ -611,7 +667,8 @@ static void handle(struct event *e)
     case EV_GIVE_BACK:
         while (n->board[e->job].take > 0 && n->board[e->job].idle > 0) {
             n->board[e->job].take--, n->board[e->job].idle--;
-            must(plan_node_slot_returned(n->plan, j->key, 0, PLAN_SLOT_IDLE, w.now), "give", 0);
+            must(plan_node_slot_returned(n->plan, j->key, 0, PLAN_SLOT_IDLE, w.now),
+                 "give", 0);
         }
         break;
     case EV_SEND:
@@ -687,7 +744,8 @@ static void send_back(uint32_t i)
         back.id = b->lease, back.count = b->queued, back.from = i;
         back.incarnation = n->incarnation;
         post(back);
-        must(plan_node_finished(n->plan, w.job[job].key, 0, b->queued, w.now), "sent back", i);
+        must(plan_node_finished(n->plan, w.job[job].key, 0, b->queued, w.now),
+             "sent back", i);
         b->queued = 0;
         hint(i, job);
     }
@@ -705,8 +763,10 @@ static void step(void)
             send_back(e.node);
         }
         const char *wrong = plan_node_check(w.nodes[e.node].plan);
-        /* The head's walk is quadratic in leases: at every event only where they are few. */
-        if (!wrong && (e.kind == EV_TO_HEAD || always) && w.events % (1 + w.count / 20) == 0) {
+        /* The head's walk is quadratic in leases: at every event only where they are few.
+         */
+        if (!wrong && (e.kind == EV_TO_HEAD || always) &&
+            w.events % (1 + w.count / 20) == 0) {
             wrong = plan_head_check(w.head);
         }
         if (wrong) {
@@ -724,18 +784,25 @@ static void set_up(uint32_t nodes)
     w.faults = w.seed % 3 != 0;
     w.random = w.seed * 0x9e3779b97f4a7c15ull | 1;
     w.head_tick_at = CLOCK_NEVER;
-    w.head = plan_head_create(&(struct plan_head_config){.head = 5, .seed = w.seed,
-                                                         .act = head_act}, 0);
+    w.head = plan_head_create(
+        &(struct plan_head_config){.head = 5, .seed = w.seed, .act = head_act}, 0);
     for (uint32_t i = 0; i < nodes; i++) {
         struct node *n = &w.nodes[i];
-        *n = (struct node){.incarnation = 1000 + i, .units = CPU_UNITS * (1 + (uint32_t)draw(4)),
-                           .slow = draw(10) == 0 ? 5 : 1, .alive = true,
-                           .tick_at = CLOCK_NEVER, .starved_since = CLOCK_NEVER};
+        *n = (struct node){.incarnation = 1000 + i,
+                           .units = CPU_UNITS * (1 + (uint32_t)draw(4)),
+                           .slow = draw(10) == 0 ? 5 : 1,
+                           .alive = true,
+                           .tick_at = CLOCK_NEVER,
+                           .starved_since = CLOCK_NEVER};
         n->away = calloc((size_t)JOBS * nodes, sizeof *n->away);
-        n->plan = plan_node_create(
-            &(struct plan_node_config){.node = n->incarnation, .units = n->units,
-                                       .jobs_max = JOBS, .leases_max = 4096, .act = node_act,
-                                       .arg = (void *)(uintptr_t)i}, 0);
+        n->plan =
+            plan_node_create(&(struct plan_node_config){.node = n->incarnation,
+                                                        .units = n->units,
+                                                        .jobs_max = JOBS,
+                                                        .leases_max = 4096,
+                                                        .act = node_act,
+                                                        .arg = (void *)(uintptr_t)i},
+                             0);
         post_node(EV_CONNECT, i, 0, draw(100 * NS_PER_MS));
         post_node(EV_HEARTBEAT, i, 0, 100 * NS_PER_MS + draw(HEARTBEAT_NS));
         if (w.faults && draw(10) == 0) {
@@ -746,12 +813,14 @@ static void set_up(uint32_t nodes)
     }
     for (uint32_t k = 0; k < JOBS; k++) {
         uint32_t home = (uint32_t)draw(nodes);
-        w.job[k] = (struct job){.key = {w.nodes[home].incarnation, k}, .home = home,
-                                .units = draw(4) ? CPU_UNITS : CPU_UNITS / 2,
-                                .left = 1 + (uint32_t)draw(3000),
-                                .weight = 1 + (uint32_t)draw(3),
-                                .task_ns = (1 + draw(40)) * (draw(2) ? 100 : 1000) * NS_PER_US,
-                                .lends = draw(3) == 0};
+        w.job[k] =
+            (struct job){.key = {w.nodes[home].incarnation, k},
+                         .home = home,
+                         .units = draw(4) ? CPU_UNITS : CPU_UNITS / 2,
+                         .left = 1 + (uint32_t)draw(3000),
+                         .weight = 1 + (uint32_t)draw(3),
+                         .task_ns = (1 + draw(40)) * (draw(2) ? 100 : 1000) * NS_PER_US,
+                         .lends = draw(3) == 0};
         post_node(EV_ARRIVE, home, k, 150 * NS_PER_MS + draw(NS_PER_S));
     }
     post_node(EV_LOOK_AROUND, 0, 0, 0);
@@ -789,10 +858,12 @@ static void run(uint64_t seed, uint32_t nodes)
     if (plan_head_leases(w.head, NULL, 0) || plan_head_demands(w.head, NULL, 0)) {
         fail("leases or demands are left when all is over", 0);
     }
-    printf("seed %" PRIu64 ": %u nodes, %s, %" PRIu64 " tasks (%" PRIu64 " elsewhere), %.2f s, "
+    printf("seed %" PRIu64 ": %u nodes, %s, %" PRIu64 " tasks (%" PRIu64
+           " elsewhere), %.2f s, "
            "%" PRIu64 " events, %.5f head messages a task\n",
            seed, nodes, w.faults ? "faults" : "no faults", w.tasks, w.remote,
-           (double)(w.now - SETTLE_NS) / 1e9, w.events, (double)w.messages / (double)w.tasks);
+           (double)(w.now - SETTLE_NS) / 1e9, w.events,
+           (double)w.messages / (double)w.tasks);
     if (w.messages * 100 > w.tasks * BUDGET) {
         fail("the head hears too much", 0);
     }

@@ -34,11 +34,11 @@ static uint32_t count(enum plan_head_action_kind kind)
     return n;
 }
 
-#define OK(call)                                                                           \
-    do {                                                                                   \
-        cr_assert_eq((call), MOB_OK);                                                      \
-        const char *wrong_ = plan_head_check(h);                                           \
-        cr_assert_null(wrong_, "%s", wrong_);                                              \
+#define OK(call)                                                                         \
+    do {                                                                                 \
+        cr_assert_eq((call), MOB_OK);                                                    \
+        const char *wrong_ = plan_head_check(h);                                         \
+        cr_assert_null(wrong_, "%s", wrong_);                                            \
     } while (0)
 
 /* Nodes 1 to @nodes of @cpus each; node 1 offers nothing. */
@@ -57,7 +57,8 @@ static struct plan_head *cluster(uint32_t nodes, uint32_t cpus)
 
 static struct plan_demand demand(uint32_t number, uint32_t units, uint32_t want)
 {
-    return (struct plan_demand){.job = {1, number}, .units = units, .weight = 1, .want = want};
+    return (struct plan_demand){
+        .job = {1, number}, .units = units, .weight = 1, .want = want};
 }
 
 Test(head_plan, a_demand_gets_a_lease_and_the_owner_hears_after_the_node)
@@ -78,11 +79,13 @@ Test(head_plan, a_refusal_is_tried_elsewhere)
     struct plan_head *h = cluster(3, 1);
     struct plan_demand d = demand(1, CPU, 1);
     OK(plan_head_demand(h, 1, &d, 10 * MS));
-    const struct plan_head_action *l = last(PLAN_LEASE, 2) ? last(PLAN_LEASE, 2) : last(PLAN_LEASE, 3);
+    const struct plan_head_action *l =
+        last(PLAN_LEASE, 2) ? last(PLAN_LEASE, 2) : last(PLAN_LEASE, 3);
     uint64_t first = l->to;
     OK(plan_head_lease_held(h, first, l->lease, l->epoch, 0, CPU, 20 * MS));
     cr_assert_not_null(last(PLAN_LEASE, 5 - first));
-    cr_assert_eq(plan_head_lease_held(h, first, 12345, 1, 0, CPU, 20 * MS), MOB_ERR_NOT_FOUND);
+    cr_assert_eq(plan_head_lease_held(h, first, 12345, 1, 0, CPU, 20 * MS),
+                 MOB_ERR_NOT_FOUND);
     plan_head_destroy(h);
 }
 
@@ -109,10 +112,10 @@ Test(head_plan, a_lost_node_is_declared_once_and_its_leases_end_once)
     for (uint64_t now = 100 * MS; now < 12000 * MS; now += 100 * MS) {
         OK(plan_head_heartbeat(h, 1, now));
         plan_head_tick(h, now);
-        cr_assert_eq(count(PLAN_NODE_DEAD), now >= 11 * MS + NODE_DEAD_NS + HEARTBEAT_NS ||
-                                                    count(PLAN_NODE_DEAD)
-                                                ? 1u
-                                                : 0u);
+        cr_assert_eq(count(PLAN_NODE_DEAD),
+                     now >= 11 * MS + NODE_DEAD_NS + HEARTBEAT_NS || count(PLAN_NODE_DEAD)
+                         ? 1u
+                         : 0u);
     }
     cr_assert_eq(count(PLAN_GRANT), 1);
     cr_assert_eq(last(PLAN_GRANT, 1)->slots, 0);

@@ -37,7 +37,8 @@ static struct plan_node *node(uint32_t cpus)
                             0);
 }
 
-static struct plan_job job(struct plan_node *p, uint32_t number, uint32_t weight, uint32_t units)
+static struct plan_job job(struct plan_node *p, uint32_t number, uint32_t weight,
+                           uint32_t units)
 {
     struct plan_job key = {7, number};
     cr_assert_eq(plan_node_job_add(p, key, weight, 0), MOB_OK);
@@ -45,11 +46,11 @@ static struct plan_job job(struct plan_node *p, uint32_t number, uint32_t weight
     return key;
 }
 
-#define OK(call)                                                                           \
-    do {                                                                                   \
-        cr_assert_eq((call), MOB_OK);                                                      \
-        const char *wrong_ = plan_node_check(p);                                           \
-        cr_assert_null(wrong_, "%s", wrong_);                                              \
+#define OK(call)                                                                         \
+    do {                                                                                 \
+        cr_assert_eq((call), MOB_OK);                                                    \
+        const char *wrong_ = plan_node_check(p);                                         \
+        cr_assert_null(wrong_, "%s", wrong_);                                            \
     } while (0)
 
 Test(node_plan, a_backlog_starts_as_many_workers_as_cpus)
@@ -111,7 +112,8 @@ Test(node_plan, lent_slots_are_capped)
     plan_node_destroy(p);
 }
 
-/* One CPU, two jobs with an endless backlog: slot-time goes by weight, whatever a task takes. */
+/* One CPU, two jobs with an endless backlog: slot-time goes by weight, whatever a task
+ * takes. */
 static void share(uint64_t task_a_ms, uint64_t task_b_ms, uint32_t weight_b, double *ret)
 {
     struct plan_node *p = node(1);
@@ -161,8 +163,13 @@ Test(node_plan, a_lease_is_held_to_what_natives_leave_and_cut_for_them)
     struct plan_node *p = node(4);
     struct plan_job a = job(p, 1, 1, CPU);
     plan_node_head_up(p, 5, 0);
-    struct plan_lease l = {.lease = 99, .epoch = 2, .job = {8, 3}, .units = CPU, .weight = 1,
-                           .slots = 9, .owner = 8};
+    struct plan_lease l = {.lease = 99,
+                           .epoch = 2,
+                           .job = {8, 3},
+                           .units = CPU,
+                           .weight = 1,
+                           .slots = 9,
+                           .owner = 8};
     OK(plan_node_lease(p, &l, 0));
     cr_assert_eq(seen[seen_count - 1].kind, PLAN_LEASE_HELD);
     cr_assert_eq(seen[seen_count - 1].count, 4);
@@ -179,7 +186,8 @@ Test(node_plan, a_lease_is_held_to_what_natives_leave_and_cut_for_them)
     plan_node_view(p, l.job, 0, &v);
     cr_assert_eq(v.leased, 1);
     l.epoch = 1;
-    cr_assert_eq(plan_node_lease(p, &l, 20 * MS), MOB_ERR_STATE, "a stale epoch is refused");
+    cr_assert_eq(plan_node_lease(p, &l, 20 * MS), MOB_ERR_STATE,
+                 "a stale epoch is refused");
     cr_assert_eq(plan_node_received(p, 99, 3, 1, 20 * MS), MOB_ERR_STATE);
     cr_assert_eq(plan_node_received(p, 98, 1, 1, 20 * MS), MOB_ERR_NOT_FOUND);
     plan_node_destroy(p);
