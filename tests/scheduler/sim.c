@@ -73,7 +73,8 @@ struct job {
 struct board {
     bool known;
     uint32_t queued, take, idle, busy;
-    uint64_t lease; /* under which its tasks came, on a node that is not home */
+    uint64_t lease;   /* under which its tasks came, on a node that is not home */
+    uint32_t foreign; /* of those, not done: one lease at a time, to keep the books short */
 };
 
 struct node {
@@ -382,6 +383,7 @@ static void worker_event(struct event *e)
             task_done(e->job, 1);
         } else {
             must(plan_node_finished(n->plan, j->key, 0, 1, w.now), "finished", e->node);
+            b->foreign--;
             struct event back;
             about(&back, EV_BACK, j->home, e->job)->at += delay();
             back.from = e->node, back.id = b->lease, back.count = 1;
@@ -421,9 +423,12 @@ static void send_tasks(struct event *e)
 static void tasks_came(struct event *e)
 {
     struct node *n = &w.nodes[e->node];
-    if (plan_node_received(n->plan, e->id, e->epoch, e->count, w.now) == MOB_OK) {
+    const struct board *b = &n->board[e->job];
+    bool other = b->foreign > 0 && b->lease != e->id;
+    if (!other && plan_node_received(n->plan, e->id, e->epoch, e->count, w.now) == MOB_OK) {
         n->board[e->job].known = true;
         n->board[e->job].lease = e->id;
+        n->board[e->job].foreign += e->count;
         add_tasks(e->node, e->job, e->count);
         return;
     }
@@ -746,6 +751,7 @@ static void send_back(uint32_t i)
         post(back);
         must(plan_node_finished(n->plan, w.job[job].key, 0, b->queued, w.now),
              "sent back", i);
+        b->foreign -= b->queued;
         b->queued = 0;
         hint(i, job);
     }
