@@ -1,0 +1,462 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/status.h"
+#include "head_state.h"
+
+struct plan_head *plan_head_create(const struct plan_head_config *config, uint64_t now)
+{
+    struct plan_head *h = calloc(1, sizeof *h);
+    if (!h) {
+        return NULL;
+    }
+    struct plan_head_config *c = &h->config;
+    *c = *config;
+    c->nodes_max = c->nodes_max ? c->nodes_max : NODES_MAX;
+    c->demands_max = c->demands_max ? c->demands_max : 4 * NODES_MAX;
+    c->leases_max = c->leases_max ? c->leases_max : 16 * NODES_MAX;
+    h->last = now;
+    h->random = c->seed;
+    h->scan_at = h->place_at = CLOCK_NEVER;
+    if (!c->act || !c->head || c->nodes_max > NODES_MAX ||
+        c->demands_max > 16 * NODES_MAX || c->leases_max > 64 * NODES_MAX) {
+        status_fail(MOB_ERR_INVALID, "a head planner with numbers out of range");
+        plan_head_destroy(h);
+        return NULL;
+    }
+    h->nodes = calloc(c->nodes_max, sizeof *h->nodes);
+    h->roomy = calloc(c->nodes_max, sizeof *h->roomy);
+    h->jobs = calloc(c->demands_max, sizeof *h->jobs);
+    h->demands = calloc(c->demands_max, sizeof *h->demands);
+    h->active = calloc(c->demands_max, sizeof(struct share *));
+    h->leases = calloc(c->leases_max, sizeof *h->leases);
+    h->dirty = calloc(c->leases_max, sizeof *h->dirty);
+    if (!h->nodes || !h->roomy || !h->jobs || !h->demands || !h->active || !h->leases ||
+        !h->dirty || !index_create(&h->node_index, c->nodes_max) ||
+        !index_create(&h->job_index, c->demands_max) ||
+        !index_create(&h->demand_index, c->demands_max) ||
+        !index_create(&h->lease_index, c->leases_max) ||
+        !index_create(&h->pair_index, c->leases_max)) {
+        status_fail(MOB_ERR_NOMEM, "no memory for the head planner");
+        plan_head_destroy(h);
+        return NULL;
+    }
+    return h;
+}
+
+void plan_head_destroy(struct plan_head *h)
+{
+    if (!h) {
+        return;
+    }
+    struct index_map *maps[] = {&h->node_index, &h->lease_index, &h->job_index,
+                                &h->demand_index, &h->pair_index};
+    for (size_t i = 0; i < sizeof maps / sizeof *maps; i++) {
+        index_destroy(maps[i]);
+    }
+    free(h->nodes);
+    free(h->roomy);
+    free(h->jobs);
+    free(h->demands);
+    free(h->active);
+    free(h->leases);
+    free(h->dirty);
+    free(h);
+}
+
+/* The time since the last event counts for fairness as things were. */
+static void begin(struct plan_head *h, uint64_t now)
+{
+    if (now < h->last + NS_PER_MS) {
+        return;
+    }
+    uint64_t dt_us = (now - h->last) / NS_PER_US;
+    h->last += dt_us * NS_PER_US;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < h->jobs_top; i++) {
+        if (h->jobs[i].demands > 0) {
+            h->active[count++] = &h->jobs[i].share;
+        }
+    }
+    share_account(h->active, count, dt_us);
+}
+
+static void find_units_max(struct plan_head *h)
+{
+    h->units_max = 0;
+    for (uint32_t i = 0; i < h->nodes_top; i++) {
+        if (h->nodes[i].used && h->nodes[i].units > h->units_max) {
+            h->units_max = h->nodes[i].units;
+        }
+    }
+}
+
+/* A word of @node came. NULL: it is no member. */
+static struct head_node *heard(struct plan_head *h, uint64_t node, uint64_t now)
+{
+    uint32_t at = index_find(&h->node_index, node);
+    if (at == INDEX_NONE) {
+        return NULL;
+    }
+    begin(h, now);
+    struct head_node *n = &h->nodes[at];
+    n->heard = now;
+    if (n->quiet) {
+        n->quiet = false;
+        head_place(h, now);
+    }
+    return n;
+}
+
+/* ---- membership
+ * -------------------------------------------------------------------------- */
+
+/* A node that came back says all that it wants again; what was lost with the old
+ * connection ends. What it holds and was granted is repeated to it. */
+static void repeat(struct plan_head *h, uint32_t at, uint64_t now)
+{
+    for (uint32_t i = 0; i < h->demands_top; i++) {
+        struct head_demand *d = &h->demands[i];
+        if (d->used && d->owner == at) {
+            d->want = 0;
+            d->excess_since = now;
+        }
+    }
+    for (uint32_t i = 0; i < h->leases_top; i++) {
+        const struct head_lease *l = &h->leases[i];
+        if (!l->used) {
+            continue;
+        }
+        if (l->node == at) {
+            head_say_lease(h, l);
+        }
+        if (h->demands[l->demand].owner == at && l->told > 0) {
+            head_say_grant(h, l);
+        }
+    }
+    h->config.act(h->config.arg, &(struct plan_head_action){.kind = PLAN_SYNCED,
+                                                            .to = h->nodes[at].node});
+}
+
+mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uint64_t now)
+{
+    if (!join->node || !join->session ||
+        join->units > (uint64_t)NODE_CPUS_MAX * CPU_UNITS) {
+        return MOB_ERR_INVALID;
+    }
+    uint32_t at = index_find(&h->node_index, join->node);
+    if (at != INDEX_NONE) {
+        if (h->nodes[at].session != join->session || h->nodes[at].units != join->units) {
+            return MOB_ERR_EXISTS;
+        }
+        heard(h, join->node, now);
+        repeat(h, at, now);
+        return MOB_OK;
+    }
+    if (join->member_of == h->config.head) {
+        return MOB_ERR_NODE_LOST; /* it was a member, and is one no more */
+    }
+    if (h->nodes_count == h->config.nodes_max) {
+        return MOB_ERR_FULL;
+    }
+    begin(h, now);
+    for (at = 0; h->nodes[at].used; at++) {
+    }
+    h->nodes_top = at < h->nodes_top ? h->nodes_top : at + 1;
+    h->nodes_count++;
+    h->nodes[at] = (struct head_node){.used = true,
+                                      .node = join->node,
+                                      .session = join->session,
+                                      .units = join->units,
+                                      .heard = now};
+    index_put(&h->node_index, join->node, at);
+    find_units_max(h);
+    h->scan_at = h->scan_at < now + HEARTBEAT_NS ? h->scan_at : now + HEARTBEAT_NS;
+    repeat(h, at, now);
+    head_place(h, now);
+    return MOB_OK;
+}
+
+mob_status plan_head_heartbeat(struct plan_head *h, uint64_t node, uint64_t now)
+{
+    return heard(h, node, now) ? MOB_OK : MOB_ERR_NOT_FOUND;
+}
+
+mob_status plan_head_drain(struct plan_head *h, uint64_t node, uint64_t now)
+{
+    struct head_node *n = heard(h, node, now);
+    if (!n) {
+        return MOB_ERR_NOT_FOUND;
+    }
+    n->draining = true;
+    for (uint32_t i = 0; i < h->leases_top; i++) {
+        if (h->leases[i].used && &h->nodes[h->leases[i].node] == n) {
+            head_set_slots(h, &h->leases[i], 0);
+        }
+    }
+    head_place(h, now);
+    return MOB_OK;
+}
+
+/* Ends a node's part in everything, once: its place is free afterwards. */
+static void remove_node(struct plan_head *h, uint32_t at, uint64_t now)
+{
+    uint64_t node = h->nodes[at].node;
+    for (uint32_t i = 0; i < h->leases_top; i++) {
+        struct head_lease *l = &h->leases[i];
+        if (!l->used) {
+            continue;
+        }
+        struct head_demand *d = &h->demands[l->demand];
+        if (l->node == at) {
+            l->epoch++;
+            if (l->told > 0 && d->owner != at) {
+                l->told = 0;
+                head_say_grant(h, l);
+            }
+            head_free_lease(h, l);
+        } else if (d->owner == at) {
+            l->told = 0;             /* nobody is there to be told */
+            head_set_slots(h, l, 0); /* counts until its node has the slots back */
+        }
+    }
+    head_flush(h); /* while the owner's place still has its name */
+    for (uint32_t i = 0; i < h->demands_top; i++) {
+        struct head_demand *d = &h->demands[i];
+        if (d->used && d->owner == at) {
+            d->want = 0;
+            d->refused_by = INDEX_NONE;
+        }
+    }
+    h->config.act(h->config.arg,
+                  &(struct plan_head_action){.kind = PLAN_NODE_DEAD, .node = node});
+    index_remove(&h->node_index, node);
+    h->nodes[at].quiet = true; /* nobody is the owner of its demands now */
+    h->nodes[at].offer = 0;
+    /* The place stays taken until the last lease of the dead owner is back. */
+    h->nodes[at].node = 0;
+    h->nodes[at].units = 0;
+    for (uint32_t i = 0; i < h->demands_top; i++) {
+        if (h->demands[i].used && h->demands[i].owner == at &&
+            h->demands[i].leases == 0) {
+            head_free_demand(h, &h->demands[i]);
+        }
+    }
+    find_units_max(h);
+    head_place(h, now);
+}
+
+mob_status plan_head_leave(struct plan_head *h, uint64_t node, uint64_t now)
+{
+    uint32_t at = index_find(&h->node_index, node);
+    if (at == INDEX_NONE) {
+        return MOB_ERR_NOT_FOUND;
+    }
+    begin(h, now);
+    remove_node(h, at, now);
+    return MOB_OK;
+}
+
+/* A dead node's place is free when no demand names it any more. */
+static void free_places(struct plan_head *h)
+{
+    for (uint32_t i = 0; i < h->nodes_top; i++) {
+        struct head_node *n = &h->nodes[i];
+        bool named = !n->used || n->node != 0;
+        for (uint32_t k = 0; !named && k < h->demands_top; k++) {
+            named = h->demands[k].used && h->demands[k].owner == i;
+        }
+        if (!named) {
+            n->used = false;
+            h->nodes_count--;
+        }
+    }
+}
+
+void plan_head_tick(struct plan_head *h, uint64_t now)
+{
+    begin(h, now);
+    if (now >= h->scan_at) {
+        bool any = false;
+        for (uint32_t i = 0; i < h->nodes_top; i++) {
+            struct head_node *n = &h->nodes[i];
+            if (n->used && n->node && now >= n->heard + NODE_DEAD_NS) {
+                remove_node(h, i, now);
+            } else if (n->used && now >= n->heard + PLAN_LEASE_NS) {
+                n->quiet = true;
+            }
+            any = any || n->used;
+        }
+        free_places(h);
+        h->scan_at = any ? now + HEARTBEAT_NS : CLOCK_NEVER;
+    }
+    head_place(h, now);
+}
+
+uint64_t plan_head_deadline(const struct plan_head *h)
+{
+    return h->scan_at < h->place_at ? h->scan_at : h->place_at;
+}
+
+/* ---- what nodes say
+ * ----------------------------------------------------------------------- */
+
+mob_status plan_head_report(struct plan_head *h, uint64_t node, uint64_t offer,
+                            uint64_t now)
+{
+    struct head_node *n = heard(h, node, now);
+    if (!n) {
+        return MOB_ERR_NOT_FOUND;
+    }
+    if (offer > n->units) {
+        return MOB_ERR_INVALID;
+    }
+    n->offer = offer;
+    head_place(h, now);
+    return MOB_OK;
+}
+
+/* The place of a job, taken if it has none. INDEX_NONE: two jobs with one hash; the later
+ * one is not served, which takes 2^32 jobs or malice. */
+static uint32_t job_place(struct plan_head *h, struct plan_job key)
+{
+    uint64_t mixed = index_mix(key.node) + index_mix(key.number + 1ull);
+    uint32_t at = index_find(&h->job_index, mixed);
+    if (at != INDEX_NONE) {
+        bool same =
+            h->jobs[at].key.node == key.node && h->jobs[at].key.number == key.number;
+        return same ? at : INDEX_NONE;
+    }
+    for (at = 0; h->jobs[at].demands > 0;
+         at++) { /* fewer jobs than demands: one is free */
+    }
+    h->jobs_top = at < h->jobs_top ? h->jobs_top : at + 1;
+    h->jobs[at] = (struct head_job){.key = key};
+    index_put(&h->job_index, mixed, at);
+    return at;
+}
+
+static bool demand_ok(const struct plan_demand *in)
+{
+    return in->job.node && in->cls < CLASSES_MAX &&
+           in->units <= NODE_CPUS_MAX * CPU_UNITS && in->weight >= 1 &&
+           in->weight <= PLAN_WEIGHT_MAX && in->want <= PLAN_SLOTS_MAX &&
+           in->hints_count <= PLAN_HINTS_MAX;
+}
+
+static mob_status demand_new(struct plan_head *h, uint32_t owner,
+                             const struct plan_demand *in, struct head_demand **ret)
+{
+    uint32_t at = 0;
+    while (at < h->demands_top && h->demands[at].used) {
+        at++;
+    }
+    if (at == h->config.demands_max) {
+        return MOB_ERR_FULL;
+    }
+    uint32_t job = job_place(h, in->job);
+    if (job == INDEX_NONE) {
+        return MOB_ERR_FULL;
+    }
+    h->demands_top = at < h->demands_top ? h->demands_top : at + 1;
+    h->jobs[job].demands++;
+    struct head_demand *d = &h->demands[at];
+    *d = (struct head_demand){.used = true,
+                              .owner = owner,
+                              .job = job,
+                              .cls = in->cls,
+                              .units = in->units,
+                              .refused_by = INDEX_NONE,
+                              .excess_since = CLOCK_NEVER};
+    index_put(&h->demand_index, demand_key(job, in->cls, owner), at);
+    *ret = d;
+    return MOB_OK;
+}
+
+static struct head_demand *demand_find(struct plan_head *h, uint32_t owner,
+                                       const struct plan_demand *in)
+{
+    uint64_t mixed = index_mix(in->job.node) + index_mix(in->job.number + 1ull);
+    uint32_t job = index_find(&h->job_index, mixed);
+    if (job == INDEX_NONE || h->jobs[job].key.node != in->job.node ||
+        h->jobs[job].key.number != in->job.number) {
+        return NULL;
+    }
+    uint32_t at = index_find(&h->demand_index, demand_key(job, in->cls, owner));
+    return at == INDEX_NONE ? NULL : &h->demands[at];
+}
+
+mob_status plan_head_demand(struct plan_head *h, uint64_t owner,
+                            const struct plan_demand *in, uint64_t now)
+{
+    struct head_node *n = heard(h, owner, now);
+    if (!n) {
+        return MOB_ERR_NOT_FOUND;
+    }
+    if (!demand_ok(in)) {
+        return MOB_ERR_INVALID;
+    }
+    uint32_t at = (uint32_t)(n - h->nodes);
+    struct head_demand *d = demand_find(h, at, in);
+    if (d && d->units != in->units) {
+        return MOB_ERR_EXISTS;
+    }
+    if (!d && in->want == 0) {
+        return MOB_OK;
+    }
+    if (!d) {
+        MOB_TRY(demand_new(h, at, in, &d));
+    }
+    d->want = in->want;
+    memcpy(d->hints, in->hints, sizeof d->hints);
+    d->hints_count = in->hints_count;
+    h->jobs[d->job].share.weight = in->weight;
+    if (d->want == 0 && d->leases == 0) {
+        head_free_demand(h, d);
+    }
+    head_place(h, now);
+    return MOB_OK;
+}
+
+mob_status plan_head_lease_held(struct plan_head *h, uint64_t node, uint64_t lease,
+                                uint32_t epoch, uint32_t slots, uint64_t offer,
+                                uint64_t now)
+{
+    struct head_node *n = heard(h, node, now);
+    uint32_t at = n ? index_find(&h->lease_index, lease) : INDEX_NONE;
+    if (at == INDEX_NONE) {
+        return MOB_ERR_NOT_FOUND;
+    }
+    struct head_lease *l = &h->leases[at];
+    if (&h->nodes[l->node] != n || offer > n->units) {
+        return MOB_ERR_INVALID;
+    }
+    n->offer = offer;
+    if (epoch != l->epoch || slots > l->slots) {
+        head_place(h, now);
+        return MOB_ERR_STATE;
+    }
+    struct head_demand *d = &h->demands[l->demand];
+    if (slots < l->slots) { /* refused or cut: the offer said more than there was */
+        d->refused_by = l->node;
+        if (++d->refusals >= 2) {
+            d->refusals = 0;
+            d->retry_at = now + PLAN_RETRY_NS;
+        }
+        d->granted -= l->slots - slots;
+        l->slots = slots;
+    } else if (slots > 0) {
+        d->refusals = 0;
+        d->refused_by = INDEX_NONE;
+    }
+    if (l->told != slots) {
+        l->told = slots;
+        head_say_grant(h, l);
+    }
+    head_set_counted(h, l, slots);
+    if (slots == 0) {
+        head_free_lease(h, l);
+    }
+    head_place(h, now);
+    return MOB_OK;
+}

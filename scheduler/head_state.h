@@ -1,0 +1,103 @@
+/* head_state.h - what the head planner is made of; its files share this and nobody else
+ * sees it.
+ *
+ *   head_plan.c   membership and what nodes say    head_place.c  who gets and gives
+ * leases head_view.c   lists for people, and the check */
+#ifndef SCHEDULER_HEAD_STATE_H
+#define SCHEDULER_HEAD_STATE_H
+
+#include "index.h"
+#include "scheduler/head_plan.h"
+#include "share.h"
+
+struct head_node {
+    bool used, draining, quiet;
+    uint64_t node, session, units, offer, heard;
+    uint64_t leased; /* units of the leases that it executes */
+};
+
+struct head_job {
+    struct plan_job key;
+    struct share share; /* used: units of its leases */
+    uint32_t demands;   /* 0: the place is free */
+};
+
+struct head_demand {
+    bool used, infeasible;
+    bool tried;     /* scratch of one pass: nothing fits it now */
+    uint32_t owner; /* place of its node */
+    uint32_t job;
+    uint32_t cls, units, want;
+    uint32_t granted;              /* slots of its leases */
+    uint32_t leases;               /* how many, ended ones that still count among them */
+    uint64_t excess_since;         /* since when it has more than it wants */
+    uint32_t refusals, refused_by; /* in a row; the last node that did */
+    uint64_t retry_at;
+    struct plan_hint hints[PLAN_HINTS_MAX];
+    uint32_t hints_count;
+};
+
+struct head_lease {
+    bool used;
+    bool dirty; /* slots changed in this event; the word is still to be sent */
+    uint64_t lease;
+    uint32_t epoch, demand, node;
+    uint32_t slots;   /* what the head wants it to have */
+    uint32_t told;    /* what the owner was told */
+    uint32_t counted; /* what the node may be holding: counts against it */
+};
+
+struct plan_head {
+    struct plan_head_config config;
+    uint64_t last, random, serial;
+    uint64_t scan_at, place_at, placed_at, moved_at;
+    uint64_t units_max; /* of one node: the largest demand that can be met */
+    uint32_t nodes_count, nodes_top, jobs_top, demands_top, leases_top;
+    struct head_node *nodes;
+    struct head_job *jobs; /* demands_max: each demand may be of a job of its own */
+    struct head_demand *demands;
+    struct head_lease *leases;
+    struct share **active; /* scratch: demands_max */
+    uint32_t *roomy;       /* scratch: nodes with spare units */
+    uint32_t *dirty;       /* leases to speak of */
+    uint32_t roomy_count, dirty_count;
+    struct index_map node_index, lease_index, job_index; /* by node, lease, mixed job */
+    struct index_map demand_index, pair_index;           /* by the keys below */
+};
+
+static inline uint64_t demand_key(uint32_t job, uint32_t cls, uint32_t owner)
+{
+    return (uint64_t)job << 32 | (uint64_t)cls << 16 | owner; /* owner < NODES_MAX */
+}
+
+static inline uint64_t pair_key(uint32_t demand, uint32_t node)
+{
+    return (uint64_t)demand << 32 | node;
+}
+
+static inline uint64_t node_spare(const struct head_node *n)
+{
+    bool open = n->used && !n->draining && !n->quiet && n->offer > n->leased;
+    return open ? n->offer - n->leased : 0;
+}
+
+/* What the demand may have: a silent owner's word does not count. */
+static inline uint32_t demand_want(const struct plan_head *h, const struct head_demand *d)
+{
+    return h->nodes[d->owner].quiet ? 0 : d->want;
+}
+
+/* head_place.c */
+void head_set_slots(struct plan_head *h, struct head_lease *l, uint32_t slots);
+void head_set_counted(struct plan_head *h, struct head_lease *l, uint32_t counted);
+void head_free_lease(struct plan_head *h, struct head_lease *l);
+void head_free_demand(struct plan_head *h, struct head_demand *d);
+void head_place(struct plan_head *h, uint64_t now);
+/* Sends what head_set_slots() changed. */
+void head_flush(struct plan_head *h);
+void head_say_lease(struct plan_head *h, const struct head_lease *l);
+void head_say_grant(struct plan_head *h, const struct head_lease *l);
+/* Takes @slots back from the demand's leases. */
+void head_shrink(struct plan_head *h, struct head_demand *d, uint32_t slots);
+
+#endif

@@ -1,0 +1,212 @@
+/* node_plan.h - the planner of one node, which alone rules the node's CPUs.
+ *
+ * It knows the node's CPUs in units, the jobs with workers here, and for each class of a
+ * job its demand, a hint of how many tasks are queued on this node's board, and its
+ * slots:
+ *
+ *   starting  a worker is being started to hold it     } these hold units
+ *   busy      its worker runs tasks                    } (and a slot that was asked back
+ * holds idle      its worker waits for a task              }  them until it is returned)
+ *   lent      its worker waits inside a get and holds no units
+ *   resuming  its worker's get is over and it waits for units
+ *
+ * A worker of a job with no slot is bare. The planner counts; which worker it is is the
+ * daemon's to say. A job is native if its driver is on this node, else a guest. A guest
+ * runs under leases from the head, natives as they like; natives go first.
+ *
+ * Invariants, which plan_node_check() walks:
+ *   - the units held by slots are at most the node's units, whatever the head or a peer
+ * says
+ *   - a job's workers are its slots and its bare workers, at most workers_max
+ *   - lent and resuming workers of a job are at most PLAN_LENT_MAX
+ *   - a lease has one epoch at a time; within an epoch its slots only get fewer
+ *   - a guest class starts no slot beyond the sum of its leases */
+#ifndef SCHEDULER_NODE_PLAN_H
+#define SCHEDULER_NODE_PLAN_H
+
+#include "scheduler/plan.h"
+
+struct plan_node;
+
+enum plan_node_action_kind {
+    /* For the workers here. @count slots or workers of @job, @cls. */
+    PLAN_START,      /* start a worker that holds a slot; answer worker_started or
+                        worker_failed */
+    PLAN_GIVE,       /* give a slot to a bare worker of the job; it counts as busy */
+    PLAN_TAKE,       /* ask slots back, idle ones first, else when a task ends; answer
+                        slot_returned */
+    PLAN_RESUME,     /* a resuming worker has its slot again; it counts as busy */
+    PLAN_JOB_FAILED, /* workers of the job do not start; the planner starts no more */
+    PLAN_INFEASIBLE, /* the class fits on no node; said once (only where there is no head)
+                      */
+    /* For other nodes. */
+    PLAN_SEND, /* claim up to @count queued tasks for @node under @lease, @epoch */
+    /* For the head; all that one event causes may share one message. */
+    PLAN_REPORT, /* @offer: units that natives do not need */
+    PLAN_DEMAND, /* @job, @cls of @units, @weight: wants @count slots elsewhere; @hints */
+    PLAN_LEASE_HELD, /* @lease at @epoch has @count slots here from now on (0: it is
+                        over), @offer */
+};
+
+struct plan_node_action {
+    enum plan_node_action_kind kind;
+    struct plan_job job;
+    uint32_t cls;
+    uint32_t count;
+    uint32_t units;
+    uint32_t weight;
+    uint64_t node;
+    uint64_t lease;
+    uint32_t epoch;
+    uint64_t offer;
+    const struct plan_hint *hints; /* valid during the call */
+    uint32_t hints_count;
+};
+
+/* Called for every action, inside the event that causes it. It must not call the planner.
+ */
+typedef void (*plan_node_act)(void *arg, const struct plan_node_action *action);
+
+struct plan_node_config {
+    uint64_t node;     /* incarnation */
+    uint64_t units;    /* CPUs * CPU_UNITS */
+    bool alone;        /* no head will ever be: what does not fit here is infeasible */
+    uint32_t jobs_max; /* 0: JOBS_MAX */
+    uint32_t
+        workers_max; /* processes of one job; 0: PROCS_MAX - 1 (the driver is one too) */
+    uint32_t
+        leases_max; /* held here, and likewise granted to us elsewhere; 0: NODES_MAX */
+    plan_node_act act;
+    void *arg;
+};
+
+/* The planner's memory, the caller's to destroy. NULL: out of memory, or a bad config. */
+struct plan_node *plan_node_create(const struct plan_node_config *config, uint64_t now);
+void plan_node_destroy(struct plan_node *p);
+
+/* Time passes. Before it the daemon refreshes the backlog of classes that it last gave
+ * one > 0. Due at plan_node_deadline() (CLOCK_NEVER: only events matter); early or late
+ * does no harm. */
+void plan_node_tick(struct plan_node *p, uint64_t now);
+uint64_t plan_node_deadline(const struct plan_node *p);
+
+/* ---- jobs
+ * --------------------------------------------------------------------------------- A
+ * guest job is added by its first lease, or before it by this. MOB_ERR_EXISTS, _FULL,
+ * _INVALID. */
+mob_status plan_node_job_add(struct plan_node *p, struct plan_job job, uint32_t weight,
+                             uint64_t now);
+/* The job is over and its workers here are gone: slots, leases and grants of it end,
+ * silently for the workers, with PLAN_LEASE_HELD 0 and PLAN_DEMAND 0 for the head. */
+mob_status plan_node_job_remove(struct plan_node *p, struct plan_job job, uint64_t now);
+/* @units: the demand of one task; 0 takes no CPU. Adding a class again with the same
+ * demand is MOB_OK, with another MOB_ERR_EXISTS. */
+mob_status plan_node_class_add(struct plan_node *p, struct plan_job job, uint32_t cls,
+                               uint32_t units, uint64_t now);
+/* Tasks QUEUED on this node's board, roughly, and which nodes have their argument bytes.
+ * Absolute. */
+mob_status plan_node_backlog(struct plan_node *p, struct plan_job job, uint32_t cls,
+                             uint32_t queued, const struct plan_hint *hints,
+                             uint32_t hints_count, uint64_t now);
+
+/* ---- slots and workers
+ * -------------------------------------------------------------------- Each moves one
+ * slot; MOB_ERR_STATE if there is none in the state that it leaves. */
+enum plan_slot {
+    PLAN_SLOT_STARTING,
+    PLAN_SLOT_BUSY,
+    PLAN_SLOT_IDLE,
+    PLAN_SLOT_LENT,
+    PLAN_SLOT_RESUMING,
+    PLAN_SLOT_NONE, /* a bare worker; its class does not matter */
+};
+mob_status plan_node_worker_started(struct plan_node *p, struct plan_job job,
+                                    uint32_t cls, uint64_t now); /* STARTING -> BUSY */
+mob_status plan_node_worker_failed(struct plan_node *p, struct plan_job job, uint32_t cls,
+                                   uint64_t now); /* STARTING -> gone */
+mob_status plan_node_slot_idle(struct plan_node *p, struct plan_job job, uint32_t cls,
+                               uint64_t now); /* BUSY -> IDLE */
+mob_status plan_node_slot_busy(struct plan_node *p, struct plan_job job, uint32_t cls,
+                               uint64_t now); /* IDLE -> BUSY */
+/* BUSY -> LENT. MOB_ERR_FULL if PLAN_LENT_MAX workers of the job are: its get fails. */
+mob_status plan_node_slot_lent(struct plan_node *p, struct plan_job job, uint32_t cls,
+                               uint64_t now);
+mob_status
+plan_node_slot_resume(struct plan_node *p, struct plan_job job, uint32_t cls,
+                      uint64_t now); /* LENT -> RESUMING; PLAN_RESUME follows */
+/* @from (BUSY or IDLE) -> the worker is bare. Also for a slot that nobody asked back. */
+mob_status plan_node_slot_returned(struct plan_node *p, struct plan_job job, uint32_t cls,
+                                   enum plan_slot from, uint64_t now);
+/* A worker that had its slot in state @from is dead. STARTING is worker_failed. */
+mob_status plan_node_worker_died(struct plan_node *p, struct plan_job job, uint32_t cls,
+                                 enum plan_slot from, uint64_t now);
+
+/* ---- as a node that works for others
+ * ------------------------------------------------------ The head says: @owner's tasks of
+ * @job, @cls may hold @slots here; 0 ends the lease. It is answered with PLAN_LEASE_HELD:
+ * with the slots that fit, or, if fewer than now are granted, when so many have come
+ * back. MOB_ERR_STATE: the epoch is stale. */
+struct plan_lease {
+    uint64_t lease;
+    uint32_t epoch;
+    struct plan_job job;
+    uint32_t cls, units, weight, slots;
+    uint64_t owner;
+};
+mob_status plan_node_lease(struct plan_node *p, const struct plan_lease *lease,
+                           uint64_t now);
+/* @count tasks came under a lease. MOB_ERR_STATE: stale epoch, or MOB_ERR_NOT_FOUND: no
+ * such lease; they go back to their owner, who knows better by now or soon will. */
+mob_status plan_node_received(struct plan_node *p, uint64_t lease, uint32_t epoch,
+                              uint32_t count, uint64_t now);
+/* @count tasks that others own are done or went back. */
+mob_status plan_node_finished(struct plan_node *p, struct plan_job job, uint32_t cls,
+                              uint32_t count, uint64_t now);
+
+/* ---- as an owner that has tasks run elsewhere
+ * --------------------------------------------- The head says: @slots of @job, @cls are
+ * ours at @node; 0 ends it. MOB_ERR_STATE: stale. */
+mob_status plan_node_grant(struct plan_node *p, uint64_t lease, uint32_t epoch,
+                           struct plan_job job, uint32_t cls, uint64_t node,
+                           uint32_t slots, uint64_t now);
+/* After PLAN_SEND: @count tasks were claimed and sent; fewer than asked if there were no
+ * more. */
+mob_status plan_node_sent(struct plan_node *p, uint64_t lease, uint32_t count,
+                          uint64_t now);
+/* @count tasks came back, done. */
+mob_status plan_node_back(struct plan_node *p, uint64_t lease, uint32_t count,
+                          uint64_t now);
+/* @count tasks came back undone; nothing more is sent until the next word on the lease.
+ */
+mob_status plan_node_refused(struct plan_node *p, uint64_t lease, uint32_t count,
+                             uint64_t now);
+
+/* ---- the cluster
+ * -------------------------------------------------------------------------- A connection
+ * to a head (incarnation @head) stands: all reports are sent again. What another head
+ * granted is over; what this head does not repeat until plan_node_head_synced() is over
+ * too. */
+void plan_node_head_up(struct plan_node *p, uint64_t head, uint64_t now);
+void plan_node_head_synced(struct plan_node *p, uint64_t now);
+/* Reports wait; leases and grants go on. */
+void plan_node_head_down(struct plan_node *p, uint64_t now);
+/* Another incarnation was declared dead: grants there end, and so do leases for it. Its
+ * jobs are the daemon's to remove. */
+void plan_node_peer_lost(struct plan_node *p, uint64_t node, uint64_t now);
+
+/* ---- to look at
+ * --------------------------------------------------------------------------- */
+struct plan_class_view {
+    uint32_t units, queued, starting, busy, idle, lent, resuming, asked_back;
+    uint32_t leased; /* slots that leases allow here */
+    uint32_t away;   /* tasks at other nodes */
+    uint32_t want;   /* slots wanted elsewhere, as last reported */
+};
+mob_status plan_node_view(const struct plan_node *p, struct plan_job job, uint32_t cls,
+                          struct plan_class_view *ret);
+uint64_t plan_node_used(const struct plan_node *p);  /* units held by slots */
+uint64_t plan_node_offer(const struct plan_node *p); /* units that natives do not need */
+/* NULL, or the invariant that does not hold. */
+const char *plan_node_check(const struct plan_node *p);
+
+#endif

@@ -1,0 +1,68 @@
+/* plan.h - what both planners speak of: jobs, hints, and the constants of the policy.
+ *
+ * A planner decides and does nothing else. It is fed events with the time, and calls back
+ * with actions. It reads no clock, does no I/O, and allocates only when it is created, so
+ * the same object code runs in the daemon and in the simulator (tests/scheduler/sim.c).
+ *
+ * Threads: a planner belongs to one thread.
+ * Errors: an event that names something unknown, or a number out of range, or that does
+ * not fit the state returns a status and changes nothing. Events carry what peers and
+ * clients said. */
+#ifndef SCHEDULER_PLAN_H
+#define SCHEDULER_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <mobula.h>
+
+#include "core/clock.h"
+#include "core/limits.h"
+
+/* A job: the incarnation of the node where its driver runs, and a number there. */
+struct plan_job {
+    uint64_t node;
+    uint32_t number;
+};
+
+/* How many bytes of a backlog's arguments a node has already. */
+struct plan_hint {
+    uint64_t node;
+    uint64_t bytes;
+};
+
+#define PLAN_HINTS_MAX 4          /* nodes hinted per class: the best few decide */
+#define PLAN_WEIGHT_MAX 1000      /* of a job; 1 is usual */
+#define PLAN_SLOTS_MAX 65536      /* slots that one class may want, one lease may grant */
+#define PLAN_TASKS_MAX (1u << 30) /* tasks in one counter: what a hint is cut off at */
+
+/* A job that is this far ahead of another in slot-time gives a slot up. Long enough that
+ * moving a slot (microseconds) costs nothing, short enough that nobody notices the wait.
+ */
+#define PLAN_QUANTUM_NS (100 * NS_PER_MS)
+/* Changes gather this long before the head hears of them: a burst that the node's own
+ * workers drain meanwhile is never reported, and a node sends at most 100 reports a
+ * second. */
+#define PLAN_REPORT_NS (10 * NS_PER_MS)
+/* A demand too large for the CPUs that come free one by one waits this long, then the
+ * CPUs are kept for it. */
+#define PLAN_RESERVE_NS (1 * NS_PER_S)
+/* Tasks queued at another node are worth this much work: it hides a round trip, and is
+ * little to wait behind. */
+#define PLAN_AHEAD_NS (5 * NS_PER_MS)
+#define PLAN_DEPTH_MAX 256 /* tasks at another node for each slot there */
+#define PLAN_LENT_MAX                                                                    \
+    64 /* workers of a job on a node that wait inside a get without a slot */
+#define PLAN_START_FAILS_MAX                                                             \
+    3 /* worker starts that fail in a row until the job is given up */
+/* An owner that is silent this long has its leases called back, and a silent node gets
+ * none. */
+#define PLAN_LEASE_NS (2 * NS_PER_S)
+/* A lease that nobody uses goes back after this; a job's next phase often comes sooner.
+ */
+#define PLAN_UNUSED_NS (200 * NS_PER_MS)
+/* After two nodes have refused a demand it waits this long. */
+#define PLAN_RETRY_NS (50 * NS_PER_MS)
+
+#endif

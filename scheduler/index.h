@@ -1,0 +1,33 @@
+/* index.h - a bounded map from 64-bit ids to places in a table. No allocation after
+ * creation. */
+#ifndef SCHEDULER_INDEX_H
+#define SCHEDULER_INDEX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define INDEX_NONE UINT32_MAX
+
+struct index_cell {
+    uint64_t key;
+    uint32_t value; /* INDEX_NONE: empty */
+};
+
+struct index_map {
+    struct index_cell *cells;
+    uint32_t mask;
+};
+
+/* Room for @max keys. False: out of memory. */
+bool index_create(struct index_map *m, uint32_t max);
+void index_destroy(struct index_map *m);
+uint32_t index_find(const struct index_map *m, uint64_t key); /* INDEX_NONE: not there */
+/* The key is not there and the map not full: the caller's table is bounded by the same
+ * @max. */
+void index_put(struct index_map *m, uint64_t key, uint32_t value);
+void index_remove(struct index_map *m, uint64_t key);
+
+/* A bijection that spreads its bits; also the step of the planners' random numbers. */
+uint64_t index_mix(uint64_t x);
+
+#endif

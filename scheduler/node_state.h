@@ -1,0 +1,134 @@
+/* node_state.h - what the node planner is made of; its files share this and nobody else
+ * sees it.
+ *
+ *   node_events.c  jobs, workers and slots: checks each event and books it
+ *   node_peers.c   leases, grants, head, peers: likewise
+ *   node_decide.c  who gets, gives and keeps slots, after every event
+ *   node_report.c  what the head and other nodes get: reports, sends, the view, the check
+ */
+#ifndef SCHEDULER_NODE_STATE_H
+#define SCHEDULER_NODE_STATE_H
+
+#include "index.h"
+#include "scheduler/node_plan.h"
+#include "share.h"
+
+struct node_class {
+    bool known;
+    bool infeasible_said;
+    bool reported; /* the head may have a demand of it */
+    uint32_t units;
+    uint32_t queued;
+    uint32_t starting, busy, idle, lent, resuming;
+    uint32_t taking; /* slots asked back, at most busy + idle */
+    uint64_t taking_since;
+    uint32_t quota;   /* slots of all leases for it here */
+    uint32_t foreign; /* tasks that came under leases and are not finished */
+    uint32_t away;    /* tasks sent elsewhere */
+    uint32_t want_sent;
+    uint64_t short_since; /* since when it waits for units; CLOCK_NEVER: it does not */
+    bool tried;           /* scratch of one pass: it cannot be served now */
+    struct plan_hint hints[PLAN_HINTS_MAX];
+    uint32_t hints_count;
+};
+
+struct node_job {
+    bool used;
+    bool implied; /* a lease added it; it goes with the last lease if no worker came */
+    bool failed;
+    struct plan_job key;
+    struct share share; /* used: units of busy and starting slots */
+    uint32_t bare, workers;
+    uint32_t start_fails; /* in a row */
+    uint32_t classes;     /* highest known class, plus one */
+    uint32_t next_cls;    /* where the round among its classes goes on */
+    struct node_class cls[CLASSES_MAX];
+};
+
+/* A lease that this node executes. */
+struct node_lease {
+    uint64_t lease, owner;
+    uint32_t epoch, job, cls, slots;
+    uint32_t sync; /* the connection in which the head last spoke of it */
+    bool settling; /* shrunk by the head, which waits for the slots to come back */
+};
+
+/* A lease that others execute for us. Without slots it stays until its tasks are back. */
+struct node_grant {
+    uint64_t lease, node;
+    uint32_t epoch, job, cls, slots;
+    uint32_t sync;
+    uint32_t away, asked; /* tasks sent; tasks that PLAN_SEND asked for */
+    uint32_t depth;       /* tasks for each slot */
+    uint32_t done;        /* tasks back since window */
+    uint64_t window;
+};
+
+struct plan_node {
+    struct plan_node_config config;
+    uint64_t last; /* time that is accounted for */
+    uint64_t used; /* units held by slots */
+    uint64_t head;
+    bool head_up;
+    uint32_t sync;
+    uint64_t offer_sent; /* UINT64_MAX: unknown to the head */
+    uint64_t report_at;  /* CLOCK_NEVER: nothing to say */
+    uint64_t deadline;
+    uint32_t jobs_top;   /* places of jobs in use or once used */
+    uint32_t next_guest; /* where the round among guests goes on */
+    struct node_job *jobs;
+    struct share **active; /* scratch: jobs_max */
+    uint32_t leases_count, grants_count;
+    struct node_lease *leases;
+    struct node_grant *grants;
+    struct index_map lease_index, grant_index;
+};
+
+/* The slots of a class that hold units. */
+static inline uint32_t class_held(const struct node_class *c)
+{
+    return c->starting + c->busy + c->idle;
+}
+
+static inline bool job_is_native(const struct plan_node *p, const struct node_job *j)
+{
+    return j->key.node == p->config.node;
+}
+
+#define FOR_EACH_CLASS(p, j, c)                                                          \
+    for (struct node_job *j = (p)->jobs; j < (p)->jobs + (p)->jobs_top; j++)             \
+        for (struct node_class *c = j->cls; j->used && c < j->cls + j->classes; c++)     \
+            if (c->known)
+
+/* node_events.c. Every event is: find and check, node_begin(), book, node_decide(). */
+struct node_job *node_find(const struct plan_node *p, struct plan_job key);
+struct node_class *node_find_class(const struct plan_node *p, struct plan_job key,
+                                   uint32_t cls, struct node_job **ret_job);
+/* Accounts for the time since the last event. */
+void node_begin(struct plan_node *p, uint64_t now);
+mob_status node_check_class(uint32_t cls, uint32_t units);
+mob_status node_add_job(struct plan_node *p, struct plan_job key, uint32_t weight,
+                        struct node_job **ret);
+void node_add_class(struct node_job *j, uint32_t cls, uint32_t units);
+
+/* node_peers.c */
+void node_set_lease(struct plan_node *p, struct node_lease *l, uint32_t slots);
+void node_say_held(struct plan_node *p, const struct node_lease *l);
+void node_drop_lease(struct plan_node *p, uint32_t at);
+void node_drop_grant(struct plan_node *p, uint32_t at);
+
+/* node_decide.c */
+void node_decide(struct plan_node *p, uint64_t now);
+void node_act(struct plan_node *p, enum plan_node_action_kind kind,
+              const struct node_job *j, const struct node_class *c, uint32_t count);
+/* Tasks queued beyond the slots that are there or coming for them. */
+uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
+                   const struct node_class *c);
+
+/* node_report.c */
+void node_send(struct plan_node *p, uint64_t now);
+void node_report(struct plan_node *p, uint64_t now);
+/* Units that guest slots hold or leases promise, whichever is more. */
+uint64_t node_promised(const struct plan_node *p);
+
+#endif

@@ -1,0 +1,59 @@
+#include "share.h"
+
+/* Longer gaps between two events count as this: the products below stay within 64 bits
+ * (4096 nodes of 4096 CPUs are 1.7e11 units). */
+#define DT_US_MAX 1000000
+
+void share_account(struct share *const *list, uint32_t count, uint64_t dt_us)
+{
+    int64_t used = 0, weight = 0;
+    bool needy = false;
+    for (uint32_t i = 0; i < count; i++) {
+        list[i]->settled = false;
+        needy = needy || list[i]->needy;
+        used += (int64_t)list[i]->used;
+        weight += list[i]->weight;
+    }
+    for (bool again = needy; again;) {
+        again = false;
+        for (uint32_t i = 0; i < count; i++) {
+            struct share *s = list[i];
+            if (!s->settled && !s->needy &&
+                (int64_t)s->used * weight <= used * (int64_t)s->weight) {
+                s->settled = true;
+                used -= (int64_t)s->used;
+                weight -= s->weight;
+                again = true;
+            }
+        }
+    }
+    int64_t dt = (int64_t)(dt_us < DT_US_MAX ? dt_us : DT_US_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        struct share *s = list[i];
+        if (!needy || s->settled) {
+            s->deficit = 0;
+            continue;
+        }
+        s->deficit += (used / weight - (int64_t)s->used / s->weight) * dt;
+        if (s->deficit > SHARE_DEFICIT_MAX) {
+            s->deficit = SHARE_DEFICIT_MAX;
+        } else if (s->deficit < -SHARE_DEFICIT_MAX) {
+            s->deficit = -SHARE_DEFICIT_MAX;
+        }
+    }
+}
+
+bool share_below(const struct share *a, const struct share *b)
+{
+    return a->used * b->weight < b->used * a->weight;
+}
+
+uint64_t share_to_move(const struct share *from, const struct share *to)
+{
+    if (to->deficit - from->deficit < SHARE_QUANTUM || !share_below(to, from)) {
+        return 0;
+    }
+    uint64_t level = (from->used * to->weight - to->used * from->weight) /
+                     ((uint64_t)from->weight + to->weight);
+    return level ? level : 1;
+}

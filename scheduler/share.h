@@ -1,0 +1,40 @@
+/* share.h - fairness among jobs, by deficit over slot-time.
+ *
+ * While somebody waits for units, every job that is active has a right to a share by
+ * weight, except that a job which wants less than its share leaves the rest to the others
+ * (max-min). What a job got less than its right, in units times microseconds divided by
+ * its weight, is its deficit; what it got more makes the deficit negative. A job gives a
+ * slot up to another only if their deficits are a quantum apart and it holds more for its
+ * weight: the first condition lets long tasks and short ones have the same time, the
+ * second stops slots from swinging to and fro. A job that wants nothing has no deficit:
+ * nobody saves shares up. */
+#ifndef SCHEDULER_SHARE_H
+#define SCHEDULER_SHARE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "scheduler/plan.h"
+
+struct share {
+    uint64_t used;   /* units that it holds now */
+    int64_t deficit; /* unit * us / weight; positive: it is owed */
+    uint32_t weight; /* 1 to PLAN_WEIGHT_MAX */
+    bool needy;      /* it waits for units */
+    bool settled;    /* scratch: it has all that it wants */
+};
+
+/* One CPU for a quantum. */
+#define SHARE_QUANTUM ((int64_t)CPU_UNITS * (int64_t)(PLAN_QUANTUM_NS / NS_PER_US))
+#define SHARE_DEFICIT_MAX (10 * SHARE_QUANTUM) /* older injustice is forgotten */
+
+/* @dt_us passed with things as they are in @list. */
+void share_account(struct share *const *list, uint32_t count, uint64_t dt_us);
+
+/* True if a unit is worth more to @a than to @b: it holds less for its weight. */
+bool share_below(const struct share *a, const struct share *b);
+
+/* Units that @from should give up to @to, 0 if it need not. */
+uint64_t share_to_move(const struct share *from, const struct share *to);
+
+#endif

@@ -1,0 +1,195 @@
+/* The head planner's rules, one by one. */
+#include <criterion/criterion.h>
+
+#include "scheduler/head_plan.h"
+
+#define CPU CPU_UNITS
+#define MS NS_PER_MS
+
+static struct plan_head_action seen[4096];
+static uint32_t seen_count;
+
+static void act(void *arg, const struct plan_head_action *a)
+{
+    (void)arg;
+    seen[seen_count++ % 4096] = *a;
+}
+
+static const struct plan_head_action *last(enum plan_head_action_kind kind, uint64_t to)
+{
+    for (uint32_t i = seen_count; i-- > 0;) {
+        if (seen[i].kind == kind && seen[i].to == to) {
+            return &seen[i];
+        }
+    }
+    return NULL;
+}
+
+static uint32_t count(enum plan_head_action_kind kind)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < seen_count; i++) {
+        n += seen[i].kind == kind;
+    }
+    return n;
+}
+
+#define OK(call)                                                                         \
+    do {                                                                                 \
+        cr_assert_eq((call), MOB_OK);                                                    \
+        const char *wrong_ = plan_head_check(h);                                         \
+        cr_assert_null(wrong_, "%s", wrong_);                                            \
+    } while (0)
+
+/* Nodes 1 to @nodes of @cpus each; node 1 offers nothing. */
+static struct plan_head *cluster(uint32_t nodes, uint32_t cpus)
+{
+    seen_count = 0;
+    struct plan_head *h =
+        plan_head_create(&(struct plan_head_config){.head = 5, .seed = 1, .act = act}, 0);
+    for (uint32_t i = 1; i <= nodes; i++) {
+        struct plan_join join = {i, 100 + i, 0, (uint64_t)cpus * CPU};
+        OK(plan_head_join(h, &join, 0));
+        OK(plan_head_report(h, i, i > 1 ? (uint64_t)cpus * CPU : 0, 0));
+    }
+    return h;
+}
+
+static struct plan_demand demand(uint32_t number, uint32_t units, uint32_t want)
+{
+    return (struct plan_demand){
+        .job = {1, number}, .units = units, .weight = 1, .want = want};
+}
+
+Test(head_plan, a_demand_gets_a_lease_and_the_owner_hears_after_the_node)
+{
+    struct plan_head *h = cluster(2, 2);
+    struct plan_demand d = demand(1, CPU, 3);
+    OK(plan_head_demand(h, 1, &d, 10 * MS));
+    const struct plan_head_action *l = last(PLAN_LEASE, 2);
+    cr_assert(l && l->slots == 2);
+    cr_assert_null(last(PLAN_GRANT, 1));
+    OK(plan_head_lease_held(h, 2, l->lease, l->epoch, 2, 2 * CPU, 11 * MS));
+    cr_assert(last(PLAN_GRANT, 1) && last(PLAN_GRANT, 1)->slots == 2);
+    plan_head_destroy(h);
+}
+
+Test(head_plan, a_refusal_is_tried_elsewhere)
+{
+    struct plan_head *h = cluster(3, 1);
+    struct plan_demand d = demand(1, CPU, 1);
+    OK(plan_head_demand(h, 1, &d, 10 * MS));
+    const struct plan_head_action *l =
+        last(PLAN_LEASE, 2) ? last(PLAN_LEASE, 2) : last(PLAN_LEASE, 3);
+    uint64_t first = l->to;
+    OK(plan_head_lease_held(h, first, l->lease, l->epoch, 0, CPU, 20 * MS));
+    cr_assert_not_null(last(PLAN_LEASE, 5 - first));
+    cr_assert_eq(plan_head_lease_held(h, first, 12345, 1, 0, CPU, 20 * MS),
+                 MOB_ERR_NOT_FOUND);
+    plan_head_destroy(h);
+}
+
+Test(head_plan, argument_bytes_attract)
+{
+    struct plan_head *h = cluster(30, 2);
+    struct plan_demand d = demand(1, CPU, 1);
+    d.hints[0] = (struct plan_hint){17, 10};
+    d.hints[1] = (struct plan_hint){23, 1 << 20};
+    d.hints_count = 2;
+    OK(plan_head_demand(h, 1, &d, 10 * MS));
+    cr_assert_not_null(last(PLAN_LEASE, 23));
+    plan_head_destroy(h);
+}
+
+Test(head_plan, a_lost_node_is_declared_once_and_its_leases_end_once)
+{
+    struct plan_head *h = cluster(2, 2);
+    struct plan_demand d = demand(1, CPU, 2);
+    OK(plan_head_demand(h, 1, &d, 10 * MS));
+    const struct plan_head_action *l = last(PLAN_LEASE, 2);
+    OK(plan_head_lease_held(h, 2, l->lease, l->epoch, 2, 2 * CPU, 11 * MS));
+    seen_count = 0;
+    for (uint64_t now = 100 * MS; now < 12000 * MS; now += 100 * MS) {
+        OK(plan_head_heartbeat(h, 1, now));
+        plan_head_tick(h, now);
+        cr_assert_eq(count(PLAN_NODE_DEAD),
+                     now >= 11 * MS + NODE_DEAD_NS + HEARTBEAT_NS || count(PLAN_NODE_DEAD)
+                         ? 1u
+                         : 0u);
+    }
+    cr_assert_eq(count(PLAN_GRANT), 1);
+    cr_assert_eq(last(PLAN_GRANT, 1)->slots, 0);
+    cr_assert_eq(plan_head_leases(h, NULL, 0), 0);
+    struct plan_join back = {2, 102, 5, 2 * CPU};
+    cr_assert_eq(plan_head_join(h, &back, 12000 * MS), MOB_ERR_NODE_LOST);
+    plan_head_destroy(h);
+}
+
+Test(head_plan, unused_leases_come_back)
+{
+    struct plan_head *h = cluster(2, 2);
+    struct plan_demand d = demand(1, CPU, 2);
+    OK(plan_head_demand(h, 1, &d, 10 * MS));
+    const struct plan_head_action l = *last(PLAN_LEASE, 2);
+    OK(plan_head_lease_held(h, 2, l.lease, l.epoch, 2, 2 * CPU, 11 * MS));
+    d.want = 0;
+    OK(plan_head_demand(h, 1, &d, 20 * MS));
+    plan_head_tick(h, 30 * MS);
+    cr_assert_eq(last(PLAN_LEASE, 2)->slots, 2, "not at once");
+    plan_head_tick(h, 31 * MS + PLAN_UNUSED_NS);
+    cr_assert_eq(last(PLAN_LEASE, 2)->slots, 0);
+    cr_assert_eq(last(PLAN_GRANT, 1)->slots, 0);
+    cr_assert_eq(plan_head_lease_held(h, 2, l.lease, l.epoch, 2, 2 * CPU, 300 * MS),
+                 MOB_ERR_STATE, "an old epoch says nothing");
+    OK(plan_head_lease_held(h, 2, l.lease, l.epoch + 1, 0, 2 * CPU, 300 * MS));
+    cr_assert_eq(plan_head_leases(h, NULL, 0) + plan_head_demands(h, NULL, 0), 0);
+    plan_head_destroy(h);
+}
+
+Test(head_plan, infeasible_is_said_once_and_met_when_a_node_comes)
+{
+    struct plan_head *h = cluster(2, 2);
+    struct plan_demand d = demand(1, 8 * CPU, 1);
+    OK(plan_head_demand(h, 1, &d, 10 * MS));
+    plan_head_tick(h, 100 * MS);
+    cr_assert_eq(count(PLAN_DEMAND_INFEASIBLE), 1);
+    struct plan_demand_view v;
+    cr_assert_eq(plan_head_demands(h, &v, 1), 1);
+    cr_assert(v.infeasible);
+    struct plan_join big = {9, 109, 0, 8 * CPU};
+    OK(plan_head_join(h, &big, 200 * MS));
+    OK(plan_head_report(h, 9, 8 * CPU, 210 * MS));
+    cr_assert_not_null(last(PLAN_LEASE, 9));
+    plan_head_destroy(h);
+}
+
+Test(head_plan, a_job_that_waits_gets_its_share_back)
+{
+    struct plan_head *h = cluster(2, 8);
+    struct plan_demand a = demand(1, CPU, 20), b = demand(2, CPU, 20);
+    OK(plan_head_demand(h, 1, &a, 10 * MS));
+    struct plan_head_action l = *last(PLAN_LEASE, 2);
+    OK(plan_head_lease_held(h, 2, l.lease, l.epoch, 8, 8 * CPU, 11 * MS));
+    OK(plan_head_demand(h, 1, &b, 20 * MS));
+    for (uint64_t now = 50 * MS; now < 1000 * MS; now += 50 * MS) {
+        OK(plan_head_heartbeat(h, 1, now));
+        OK(plan_head_heartbeat(h, 2, now));
+        plan_head_tick(h, now);
+    }
+    cr_assert_eq(last(PLAN_LEASE, 2)->lease, l.lease);
+    cr_assert_eq(last(PLAN_LEASE, 2)->slots, 4);
+    plan_head_destroy(h);
+}
+
+Test(head_plan, twins_and_nonsense_are_refused)
+{
+    struct plan_head *h = cluster(2, 2);
+    struct plan_join twin = {2, 999, 0, 2 * CPU}, same = {2, 102, 5, 2 * CPU};
+    cr_assert_eq(plan_head_join(h, &twin, 0), MOB_ERR_EXISTS);
+    OK(plan_head_join(h, &same, 0));
+    cr_assert_eq(plan_head_report(h, 2, 3 * CPU, 0), MOB_ERR_INVALID);
+    cr_assert_eq(plan_head_report(h, 77, 0, 0), MOB_ERR_NOT_FOUND);
+    struct plan_demand d = demand(1, CPU, PLAN_SLOTS_MAX + 1);
+    cr_assert_eq(plan_head_demand(h, 1, &d, 0), MOB_ERR_INVALID);
+    plan_head_destroy(h);
+}

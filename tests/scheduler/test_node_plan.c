@@ -1,0 +1,240 @@
+/* The node planner's rules, one by one. */
+#include <criterion/criterion.h>
+
+#include "scheduler/node_plan.h"
+
+#define CPU CPU_UNITS
+#define MS NS_PER_MS
+
+static struct plan_node_action seen[4096];
+static uint32_t seen_count;
+
+static void act(void *arg, const struct plan_node_action *a)
+{
+    (void)arg;
+    seen[seen_count++ % 4096] = *a;
+}
+
+static uint32_t count(enum plan_node_action_kind kind, uint32_t number)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < seen_count; i++) {
+        n += seen[i].kind == kind && (number == 0 || seen[i].job.number == number)
+                 ? (kind == PLAN_TAKE || kind == PLAN_SEND ? seen[i].count : 1)
+                 : 0;
+    }
+    return n;
+}
+
+static struct plan_node *node(uint32_t cpus)
+{
+    seen_count = 0;
+    return plan_node_create(&(struct plan_node_config){.node = 7,
+                                                       .units = (uint64_t)cpus * CPU,
+                                                       .jobs_max = 8,
+                                                       .leases_max = 8,
+                                                       .act = act},
+                            0);
+}
+
+static struct plan_job job(struct plan_node *p, uint32_t number, uint32_t weight,
+                           uint32_t units)
+{
+    struct plan_job key = {7, number};
+    cr_assert_eq(plan_node_job_add(p, key, weight, 0), MOB_OK);
+    cr_assert_eq(plan_node_class_add(p, key, 0, units, 0), MOB_OK);
+    return key;
+}
+
+#define OK(call)                                                                         \
+    do {                                                                                 \
+        cr_assert_eq((call), MOB_OK);                                                    \
+        const char *wrong_ = plan_node_check(p);                                         \
+        cr_assert_null(wrong_, "%s", wrong_);                                            \
+    } while (0)
+
+Test(node_plan, a_backlog_starts_as_many_workers_as_cpus)
+{
+    struct plan_node *p = node(2);
+    struct plan_job a = job(p, 1, 1, CPU);
+    OK(plan_node_backlog(p, a, 0, 4, NULL, 0, 0));
+    cr_assert_eq(count(PLAN_START, 1), 2);
+    cr_assert_eq(plan_node_used(p), 2 * CPU);
+    plan_node_destroy(p);
+}
+
+Test(node_plan, idle_slots_stay_warm_until_another_job_needs_them)
+{
+    struct plan_node *p = node(1);
+    struct plan_job a = job(p, 1, 1, CPU), b = job(p, 2, 1, CPU);
+    OK(plan_node_backlog(p, a, 0, 1, NULL, 0, 0));
+    OK(plan_node_worker_started(p, a, 0, MS));
+    OK(plan_node_backlog(p, a, 0, 0, NULL, 0, MS));
+    OK(plan_node_slot_idle(p, a, 0, 2 * MS));
+    cr_assert_eq(count(PLAN_TAKE, 0), 0);
+    OK(plan_node_backlog(p, b, 0, 1, NULL, 0, 3 * MS));
+    cr_assert_eq(count(PLAN_TAKE, 1), 1);
+    OK(plan_node_slot_returned(p, a, 0, PLAN_SLOT_IDLE, 4 * MS));
+    cr_assert_eq(count(PLAN_START, 2), 1);
+    plan_node_destroy(p);
+}
+
+Test(node_plan, a_lent_slot_lets_another_run_and_is_resumed_first)
+{
+    struct plan_node *p = node(1);
+    struct plan_job a = job(p, 1, 1, CPU);
+    OK(plan_node_backlog(p, a, 0, 1, NULL, 0, 0));
+    OK(plan_node_worker_started(p, a, 0, MS));
+    OK(plan_node_backlog(p, a, 0, 1, NULL, 0, MS));
+    OK(plan_node_slot_lent(p, a, 0, MS));
+    cr_assert_eq(count(PLAN_START, 1), 2);
+    OK(plan_node_worker_started(p, a, 0, MS));
+    OK(plan_node_slot_resume(p, a, 0, MS));
+    cr_assert_eq(count(PLAN_RESUME, 1), 0, "the CPU is not free yet");
+    cr_assert_eq(count(PLAN_TAKE, 1), 1);
+    OK(plan_node_slot_returned(p, a, 0, PLAN_SLOT_BUSY, MS));
+    cr_assert_eq(count(PLAN_RESUME, 1), 1);
+    plan_node_destroy(p);
+}
+
+Test(node_plan, lent_slots_are_capped)
+{
+    struct plan_node *p = node(1);
+    struct plan_job a = job(p, 1, 1, CPU);
+    OK(plan_node_backlog(p, a, 0, 1000, NULL, 0, 0));
+    for (int i = 0; i < PLAN_LENT_MAX; i++) {
+        OK(plan_node_worker_started(p, a, 0, MS));
+        OK(plan_node_slot_lent(p, a, 0, MS));
+    }
+    OK(plan_node_worker_started(p, a, 0, MS));
+    cr_assert_eq(plan_node_slot_lent(p, a, 0, MS), MOB_ERR_FULL);
+    cr_assert_null(plan_node_check(p));
+    plan_node_destroy(p);
+}
+
+/* One CPU, two jobs with an endless backlog: slot-time goes by weight, whatever a task
+ * takes. */
+static void share(uint64_t task_a_ms, uint64_t task_b_ms, uint32_t weight_b, double *ret)
+{
+    struct plan_node *p = node(1);
+    struct plan_job key[2] = {job(p, 1, 1, CPU), job(p, 2, weight_b, CPU)};
+    uint64_t task[2] = {task_a_ms, task_b_ms}, ran[2] = {0, 0}, now = 0;
+    OK(plan_node_backlog(p, key[0], 0, 1u << 20, NULL, 0, 0));
+    OK(plan_node_worker_started(p, key[0], 0, 0));
+    OK(plan_node_backlog(p, key[1], 0, 1u << 20, NULL, 0, 0));
+    for (int turn = 0; turn < 20000; turn++) {
+        struct plan_class_view v[2];
+        plan_node_view(p, key[0], 0, &v[0]);
+        plan_node_view(p, key[1], 0, &v[1]);
+        int at = v[1].busy + v[1].starting > 0;
+        if (v[at].starting) {
+            OK(plan_node_worker_started(p, key[at], 0, now));
+        }
+        for (uint64_t ms = 0; ms < task[at]; ms++) {
+            now += MS;
+            plan_node_tick(p, now);
+        }
+        ran[at] += task[at];
+        plan_node_view(p, key[at], 0, &v[at]);
+        if (v[at].asked_back) {
+            OK(plan_node_slot_returned(p, key[at], 0, PLAN_SLOT_BUSY, now));
+        }
+    }
+    *ret = (double)ran[1] / (double)(ran[0] + ran[1]);
+    plan_node_destroy(p);
+}
+
+Test(node_plan, long_tasks_do_not_starve_short_ones)
+{
+    double part;
+    share(300, 1, 1, &part);
+    cr_assert(part > 0.4 && part < 0.6, "the short tasks had %.2f of the time", part);
+}
+
+Test(node_plan, weights_share_slot_time)
+{
+    double part;
+    share(5, 5, 3, &part);
+    cr_assert(part > 0.68 && part < 0.82, "weight 3 of 4 had %.2f of the time", part);
+}
+
+Test(node_plan, a_lease_is_held_to_what_natives_leave_and_cut_for_them)
+{
+    struct plan_node *p = node(4);
+    struct plan_job a = job(p, 1, 1, CPU);
+    plan_node_head_up(p, 5, 0);
+    struct plan_lease l = {.lease = 99,
+                           .epoch = 2,
+                           .job = {8, 3},
+                           .units = CPU,
+                           .weight = 1,
+                           .slots = 9,
+                           .owner = 8};
+    OK(plan_node_lease(p, &l, 0));
+    cr_assert_eq(seen[seen_count - 1].kind, PLAN_LEASE_HELD);
+    cr_assert_eq(seen[seen_count - 1].count, 4);
+    OK(plan_node_received(p, 99, 2, 4, 0));
+    cr_assert_eq(count(PLAN_START, 3), 4);
+    for (int i = 0; i < 4; i++) {
+        OK(plan_node_worker_started(p, l.job, 0, MS));
+    }
+    OK(plan_node_backlog(p, a, 0, 3, NULL, 0, 2 * MS));
+    cr_assert_eq(count(PLAN_TAKE, 3), 0, "a short burst cuts nothing");
+    plan_node_tick(p, 2 * MS + PLAN_REPORT_NS);
+    cr_assert_eq(count(PLAN_TAKE, 3), 3, "natives go first");
+    struct plan_class_view v;
+    plan_node_view(p, l.job, 0, &v);
+    cr_assert_eq(v.leased, 1);
+    l.epoch = 1;
+    cr_assert_eq(plan_node_lease(p, &l, 20 * MS), MOB_ERR_STATE,
+                 "a stale epoch is refused");
+    cr_assert_eq(plan_node_received(p, 99, 3, 1, 20 * MS), MOB_ERR_STATE);
+    cr_assert_eq(plan_node_received(p, 98, 1, 1, 20 * MS), MOB_ERR_NOT_FOUND);
+    plan_node_destroy(p);
+}
+
+Test(node_plan, an_owner_sends_what_its_own_slots_cannot_serve)
+{
+    struct plan_node *p = node(1);
+    struct plan_job a = job(p, 1, 1, CPU);
+    plan_node_head_up(p, 5, 0);
+    OK(plan_node_backlog(p, a, 0, 4, NULL, 0, MS));
+    plan_node_tick(p, MS + PLAN_REPORT_NS);
+    cr_assert_eq(count(PLAN_DEMAND, 1), 1);
+    cr_assert_eq(seen[seen_count - 1].count, 3);
+    OK(plan_node_grant(p, 50, 1, a, 0, 8, 2, 20 * MS));
+    cr_assert_eq(count(PLAN_SEND, 1), 2);
+    OK(plan_node_sent(p, 50, 2, 20 * MS));
+    cr_assert_eq(plan_node_back(p, 50, 3, 20 * MS), MOB_ERR_STATE);
+    plan_node_peer_lost(p, 8, 30 * MS);
+    cr_assert_eq(plan_node_back(p, 50, 1, 30 * MS), MOB_ERR_NOT_FOUND);
+    cr_assert_null(plan_node_check(p));
+    plan_node_destroy(p);
+}
+
+Test(node_plan, a_job_whose_workers_do_not_start_is_given_up_once)
+{
+    struct plan_node *p = node(1);
+    struct plan_job a = job(p, 1, 1, CPU);
+    OK(plan_node_backlog(p, a, 0, 5, NULL, 0, 0));
+    for (int i = 0; i < PLAN_START_FAILS_MAX; i++) {
+        OK(plan_node_worker_failed(p, a, 0, MS));
+    }
+    cr_assert_eq(count(PLAN_JOB_FAILED, 1), 1);
+    cr_assert_eq(count(PLAN_START, 1), PLAN_START_FAILS_MAX);
+    plan_node_destroy(p);
+}
+
+Test(node_plan, events_that_do_not_fit_change_nothing)
+{
+    struct plan_node *p = node(1);
+    struct plan_job a = job(p, 1, 1, CPU), none = {7, 2};
+    cr_assert_eq(plan_node_slot_idle(p, a, 0, 0), MOB_ERR_STATE);
+    cr_assert_eq(plan_node_slot_idle(p, a, CLASSES_MAX, 0), MOB_ERR_NOT_FOUND);
+    cr_assert_eq(plan_node_backlog(p, none, 0, 1, NULL, 0, 0), MOB_ERR_NOT_FOUND);
+    cr_assert_eq(plan_node_class_add(p, a, CLASSES_MAX, 1, 0), MOB_ERR_INVALID);
+    cr_assert_eq(plan_node_class_add(p, a, 0, 1, 0), MOB_ERR_EXISTS);
+    cr_assert_eq(plan_node_job_add(p, none, 0, 0), MOB_ERR_INVALID);
+    cr_assert_eq(seen_count, 0);
+    plan_node_destroy(p);
+}
