@@ -1,0 +1,156 @@
+/* square_bench - what a task costs, next to what the machine makes impossible to
+ * undercut.
+ *
+ * The program is driver and worker at once, as every Mobula program is.
+ * docs/BENCHMARKS.md says what is measured and how to read it. */
+#include "square_bench.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECONDS_MAX 3600.0
+#define PAYLOAD_MAX ((uint64_t)1 << 30)
+#define WORK_NS_MAX ((uint64_t)10 * 1000000000u)
+#define TASKS_MAX ((uint64_t)1000000000)
+#define CPUS_MAX 4096
+
+static const char usage[] =
+    "usage: square_bench [options]\n"
+    "Measures tasks that square numbers, in turn with the machine's own floors.\n"
+    "  --mode sync|async|all  one task at a time, many in flight, or both (all)\n"
+    "  --tasks N              tasks in one round (as many as give a steady figure)\n"
+    "  --window N             tasks in flight with async (256)\n"
+    "  --cpus N               CPUs of an embedded node: its workers (1)\n"
+    "  --payload BYTES        bytes into and out of each task, a multiple of 8 (8)\n"
+    "  --work NS              each task spins so long (0)\n"
+    "  --address A            join the node or cluster there\n"
+    "  --seconds S            about what the run takes (5)\n"
+    "  --json                 all numbers as one JSON object\n"
+    "  --help                 this text\n"
+    "Exit status: 0 measured, 1 a failure or a wrong result, 2 wrong usage.\n";
+
+static void usage_fail(const char *option, const char *value)
+{
+    fprintf(stderr, "square_bench: %s does not take '%s'\n%s", option, value, usage);
+    exit(2);
+}
+
+static uint64_t parse_u64(const char *option, const char *text, uint64_t min,
+                          uint64_t max)
+{
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < min ||
+        value > max) {
+        usage_fail(option, text);
+    }
+    return value;
+}
+
+static double parse_seconds(const char *text)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end != '\0' || !(value > 0 && value <= SECONDS_MAX)) {
+        usage_fail("--seconds", text);
+    }
+    return value;
+}
+
+static int parse_mode(const char *text)
+{
+    static const char *const names[] = {
+        [MODE_SYNC] = "sync", [MODE_ASYNC] = "async", [MODE_ALL] = "all"};
+    for (int mode = MODE_SYNC; mode <= MODE_ALL; mode++) {
+        if (strcmp(text, names[mode]) == 0) {
+            return mode;
+        }
+    }
+    usage_fail("--mode", text);
+    return 0;
+}
+
+static void parse_options(int argc, char **argv, struct options *options)
+{
+    static const struct option longs[] = {
+        {"mode", required_argument, NULL, 'm'},
+        {"tasks", required_argument, NULL, 't'},
+        {"window", required_argument, NULL, 'w'},
+        {"cpus", required_argument, NULL, 'c'},
+        {"payload", required_argument, NULL, 'p'},
+        {"work", required_argument, NULL, 'k'},
+        {"address", required_argument, NULL, 'a'},
+        {"seconds", required_argument, NULL, 's'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int letter;
+    while ((letter = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+        switch (letter) {
+        case 'm':
+            options->mode = parse_mode(optarg);
+            break;
+        case 't':
+            options->tasks = parse_u64("--tasks", optarg, 1, TASKS_MAX);
+            break;
+        case 'w':
+            options->window = parse_u64("--window", optarg, 1, WINDOW_MAX);
+            break;
+        case 'c':
+            options->cpus = (unsigned)parse_u64("--cpus", optarg, 1, CPUS_MAX);
+            break;
+        case 'p':
+            options->payload = parse_u64("--payload", optarg, 8, PAYLOAD_MAX);
+            if (options->payload % 8 != 0) {
+                usage_fail("--payload", optarg);
+            }
+            break;
+        case 'k':
+            options->work_ns = parse_u64("--work", optarg, 0, WORK_NS_MAX);
+            break;
+        case 'a':
+            options->address = optarg;
+            break;
+        case 's':
+            options->seconds = parse_seconds(optarg);
+            break;
+        case 'j':
+            options->json = 1;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        default: /* getopt_long() has said what is wrong */
+            fputs(usage, stderr);
+            exit(2);
+        }
+    }
+    if (optind < argc) {
+        usage_fail("this program", argv[optind]);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct results results;
+    struct options options = {
+        .mode = MODE_ALL, .window = 256, .cpus = 1, .payload = 8, .seconds = 5};
+    if (mob_is_worker()) { /* a worker measures nothing: it runs tasks and does not come
+                              back */
+        struct mob *mob;
+        MOB_CHECK(mob_init(NULL, &mob));
+    }
+    parse_options(argc, argv, &options);
+    square_run(&options, &results);
+    if (options.json) {
+        square_report_json(&options, &results);
+    } else {
+        square_report_text(&options, &results);
+    }
+    return 0;
+}

@@ -1,0 +1,179 @@
+/* What came out, as a table for people and as JSON for programs. */
+#include "square_bench.h"
+
+#include <stdio.h>
+
+int square_budgets_apply(const struct options *options, const struct results *results)
+{
+    return options->payload == sizeof(double) && options->work_ns == 0 &&
+           results->cpus_usable > 1;
+}
+
+/* Text of a time, with three digits that say something. */
+struct text {
+    char text[16];
+};
+
+static struct text time_text(double ns)
+{
+    struct text t;
+    const char *unit = ns < 1e3 ? "ns" : ns < 1e6 ? "us" : ns < 1e9 ? "ms" : "s";
+    double value = ns < 1e3 ? ns : ns < 1e6 ? ns / 1e3 : ns < 1e9 ? ns / 1e6 : ns / 1e9;
+    int digits = value < 10 ? 2 : value < 100 ? 1 : 0;
+    snprintf(t.text, sizeof t.text, "%.*f %s", digits, value, unit);
+    return t;
+}
+
+static struct text rate_text(double per_s)
+{
+    struct text t;
+    if (per_s >= 1e6) {
+        snprintf(t.text, sizeof t.text, "%.2f M/s", per_s / 1e6);
+    } else {
+        snprintf(t.text, sizeof t.text, "%.1f k/s", per_s / 1e3);
+    }
+    return t;
+}
+
+static const char *verdict(int applies, int within)
+{
+    return !applies ? "-" : within ? "ok" : "over";
+}
+
+static void latency_row(const char *what, const char *floor, const struct latency *l,
+                        double budget, int applies)
+{
+    if (!l->measured) {
+        return;
+    }
+    printf("%-19s %9s %9s %9s %9s   %-10s %9s %7.2f  <= %-4.2f %s\n", what,
+           time_text(l->best_ns).text,
+           time_text((double)hist_percentile(&l->trips, 50)).text,
+           time_text((double)hist_percentile(&l->trips, 99)).text,
+           time_text((double)l->trips.max).text, floor, time_text(l->floor_best_ns).text,
+           l->ratio, budget, verdict(applies, l->ratio <= budget));
+}
+
+static void rate_rows(const struct options *options, const struct rate *r, int applies)
+{
+    if (!r->measured) {
+        return;
+    }
+    printf("\n%-19s %11s %11s %11s   %-10s %11s %7s  %-7s\n", "", "median", "least",
+           "best", "floor", "median", "ratio", "budget");
+    printf("%-19s %11s %11s %11s   %-10s %11s %7.2f  >= %-4.2f %s\n", "tasks in flight",
+           rate_text(r->per_s.median).text, rate_text(r->per_s.min).text,
+           rate_text(r->per_s.max).text, "CAS queue",
+           rate_text(r->floor_per_s.median).text, r->ratio.median, BUDGET_RATE,
+           verdict(applies, r->ratio.median >= BUDGET_RATE));
+    printf("  window %llu, ratio of %llu pairs: least %.2f, quarter %.2f, median %.2f, "
+           "three quarters %.2f, most %.2f\n",
+           (unsigned long long)options->window, (unsigned long long)r->rounds,
+           r->ratio.min, r->ratio.low, r->ratio.median, r->ratio.high, r->ratio.max);
+}
+
+void square_report_text(const struct options *options, const struct results *results)
+{
+    int applies = square_budgets_apply(options, results);
+    printf("square_bench: closed loop, one driver. Node: CPUs %u, workers %u. Payload "
+           "%zu B, "
+           "work %llu ns.\n",
+           results->info.num_cpus, results->info.workers, options->payload,
+           (unsigned long long)options->work_ns);
+    printf("CPUs for this process: %d. Warm-up is not counted; every result was "
+           "checked.\n\n",
+           results->cpus_usable);
+    if (results->awake.measured) {
+        printf("%-19s %9s %9s %9s %9s   %-10s %9s %7s  %-7s\n", "", "best", "p50", "p99",
+               "max", "floor", "best", "ratio", "budget");
+    }
+    latency_row("round trip, awake", "bounce", &results->awake, BUDGET_AWAKE, applies);
+    latency_row("round trip, parked", "futex pair", &results->parked, BUDGET_PARKED,
+                applies);
+    if (results->awake.measured) {
+        printf("  best: mean of a task in the best of %llu and %llu rounds; ratio: best "
+               "over "
+               "best\n",
+               (unsigned long long)results->awake.rounds,
+               (unsigned long long)results->parked.rounds);
+    }
+    rate_rows(options, &results->rate, applies);
+    if (results->cpus_usable < 2) {
+        printf(
+            "\nOnly one CPU: driver and worker cannot both be awake, so the figures for "
+            "awake and\nin flight mean nothing here; the kernel's scheduler is what they "
+            "measure.\n");
+    } else if (!applies) {
+        printf(
+            "\nThe budgets are for an empty task of 8 bytes, so there is no verdict.\n");
+    }
+}
+
+static void json_spread(const char *name, const struct spread *s)
+{
+    printf("\"%s\": {\"count\": %zu, \"min\": %.6g, \"low\": %.6g, \"median\": %.6g, "
+           "\"high\": %.6g, \"max\": %.6g}",
+           name, s->count, s->min, s->low, s->median, s->high, s->max);
+}
+
+static void json_bool(const char *name, int value)
+{
+    printf("\"%s\": %s", name, value ? "true" : "false");
+}
+
+static void json_latency(const char *name, const char *floor, const struct latency *l,
+                         double budget)
+{
+    if (!l->measured) {
+        return;
+    }
+    printf(",\n \"%s\": {\"rounds\": %llu, \"tasks\": %llu, \"best_ns\": %.6g", name,
+           (unsigned long long)l->rounds, (unsigned long long)l->tasks, l->best_ns);
+    static const double percents[] = {50, 90, 99, 99.9};
+    for (size_t i = 0; i < sizeof percents / sizeof percents[0]; i++) {
+        printf(", \"p%g_ns\": %llu", percents[i],
+               (unsigned long long)hist_percentile(&l->trips, percents[i]));
+    }
+    printf(
+        ", \"min_ns\": %llu, \"max_ns\": %llu,\n  \"floor\": \"%s\", \"floor_best_ns\": "
+        "%.6g, ",
+        (unsigned long long)l->trips.min, (unsigned long long)l->trips.max, floor,
+        l->floor_best_ns);
+    json_spread("floor_ns", &l->floor_ns);
+    printf(",\n  \"ratio\": %.6g, \"budget_max\": %g, ", l->ratio, budget);
+    json_bool("within", l->ratio <= budget);
+    printf("}");
+}
+
+static void json_rate(const struct rate *r)
+{
+    if (!r->measured) {
+        return;
+    }
+    printf(",\n \"in_flight\": {\"rounds\": %llu, \"tasks\": %llu,\n  ",
+           (unsigned long long)r->rounds, (unsigned long long)r->tasks);
+    json_spread("per_s", &r->per_s);
+    printf(",\n  \"floor\": \"CAS queue\", ");
+    json_spread("floor_per_s", &r->floor_per_s);
+    printf(",\n  ");
+    json_spread("ratio", &r->ratio);
+    printf(", \"budget_min\": %g, ", BUDGET_RATE);
+    json_bool("within", r->ratio.median >= BUDGET_RATE);
+    printf("}");
+}
+
+void square_report_json(const struct options *options, const struct results *results)
+{
+    printf(
+        "{\"benchmark\": \"square\", \"loop\": \"closed\", \"cpus_usable\": %d, "
+        "\"node_cpus\": %u, \"workers\": %u, \"payload_bytes\": %zu, \"work_ns\": %llu, "
+        "\"window\": %llu, ",
+        results->cpus_usable, results->info.num_cpus, results->info.workers,
+        options->payload, (unsigned long long)options->work_ns,
+        (unsigned long long)options->window);
+    json_bool("budgets_apply", square_budgets_apply(options, results));
+    json_latency("awake", "bounce", &results->awake, BUDGET_AWAKE);
+    json_latency("parked", "futex pair", &results->parked, BUDGET_PARKED);
+    json_rate(&results->rate);
+    printf("}\n");
+}

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Counts the instructions of a task: submit, claim to return, get, release.
+
+Runs count_tasks under callgrind, driver and workers both, with two numbers of tasks; the
+difference, divided by the difference of the numbers, is the cost of one. What waits (see
+callgrind.WAITING) and the program's own loop are left out. The daemon is not counted: no task
+goes through it.
+
+The count is taken --repeat times for each mode. It passes if the median is within the limit and
+the counts are within --scatter of one another.
+"""
+import argparse
+import glob
+import statistics
+import sys
+
+import callgrind
+import gate
+
+TIMEOUT_S = 120
+
+
+def profile_run(options, mode, tasks):
+    """One run. Returns the profiles of the driver and of the workers."""
+    with gate.Place() as place:
+        valgrind = ["valgrind", "--quiet", "--tool=callgrind", "--compress-pos=no"]
+        worker_out = f"--callgrind-out-file={place.path('worker.%p')}"
+        driver_out = f"--callgrind-out-file={place.path('driver')}"
+        place.run([*valgrind, driver_out, options.program, mode, str(tasks)], TIMEOUT_S,
+                  {"MOBULA_WORKER_WRAP": " ".join([*valgrind, worker_out])})
+        workers = callgrind.Profile()
+        files = glob.glob(place.path("worker.*"))
+        if len(files) < options.workers:
+            gate.fail(f"{len(files)} workers left a profile, {options.workers} were expected: "
+                      "a worker must end by exit, and MOBULA_WORKER_WRAP must be obeyed")
+        try:
+            for file in files:
+                workers.add(callgrind.read(file))
+            return callgrind.read(place.path("driver")), workers
+        except (OSError, ValueError) as error:
+            return gate.fail(error)
+
+
+def count(options, mode):
+    """Returns the cost of all extra tasks: two profiles, driver and workers."""
+    few = profile_run(options, mode, options.few)
+    many = profile_run(options, mode, options.many)
+    return [more.minus(less) for more, less in zip(many, few)]
+
+
+def print_functions(name, profile, tasks):
+    print(f"  {name}: {profile.total() / tasks:.1f} a task in all, "
+          f"{profile.waiting() / tasks:.1f} waiting, {profile.own() / tasks:.1f} the program's "
+          f"own loop, {profile.work() / tasks:.1f} work; by function:")
+    for function, cost in profile.self_cost.most_common():
+        if cost / tasks >= 0.5:
+            note = ("  (waiting)" if callgrind.starts_with(function, callgrind.WAITING) else
+                    "  (own)" if callgrind.starts_with(function, callgrind.OWN) else "")
+            print(f"    {cost / tasks:9.1f}  {function}{note}")
+
+
+def check(options, mode):
+    tasks = options.many - options.few
+    counts = []
+    for turn in range(options.repeat):
+        driver, workers = count(options, mode)
+        counts.append((driver.work() + workers.work()) / tasks)
+        if turn == 0:
+            print(f"{mode}:")
+            print_functions("driver", driver, tasks)
+            if options.workers > 0:
+                print_functions("workers", workers, tasks)
+    median = statistics.median(counts)
+    scatter = (max(counts) - min(counts)) / median if median > 0 else 0.0
+    print(f"{mode}: {median:.1f} instructions a task, limit {options.limit}; counts "
+          f"{' '.join(f'{c:.1f}' for c in counts)}, scatter {scatter:.3f}, "
+          f"limit {options.scatter}", flush=True)
+    problems = []
+    if median <= 0:
+        problems.append(f"{mode}: a task cannot cost {median:.1f} instructions")
+    if median > options.limit:
+        problems.append(f"{mode}: {median:.1f} instructions a task, more than {options.limit}")
+    if scatter > options.scatter:
+        problems.append(f"{mode}: scatter {scatter:.3f}, more than {options.scatter}")
+    return problems
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("program", help="count_tasks")
+    parser.add_argument("--limit", type=float, default=600, help="instructions a task")
+    parser.add_argument("--scatter", type=float, default=0.1, help="(most - least) / median")
+    parser.add_argument("--few", type=int, default=1000, help="tasks of the shorter run")
+    parser.add_argument("--many", type=int, default=11000, help="tasks of the longer run")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1, help="profiles expected, at least")
+    parser.add_argument("--mode", choices=("sync", "async"), action="append")
+    options = parser.parse_args()
+    gate.need("valgrind")
+    gate.need_valgrind_reads(options.program)
+    problems = []
+    for mode in options.mode or ("sync", "async"):
+        problems += check(options, mode)
+    if problems:
+        gate.fail("; ".join(problems))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
