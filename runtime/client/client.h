@@ -44,7 +44,6 @@ struct mob {
     int watch; /* closes when the daemon dies */
     pthread_t watcher;
     bool watching;
-    char failed_text[2048]; /* why the job failed; set before board.header.failed */
 
     struct arena *arena; /* under `memory_lock`, like the maps' making */
     pthread_mutex_t memory_lock;

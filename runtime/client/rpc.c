@@ -82,17 +82,16 @@ static void wake_own_waiters(struct mob *mob)
 static void *watch(void *arg)
 {
     struct mob *mob = arg;
-    char text[sizeof mob->failed_text];
+    char what;
     for (;;) {
-        ssize_t n = read(mob->watch, text, sizeof text - 1);
+        ssize_t n = read(mob->watch, &what, 1);
         if (n < 0 && errno == EINTR) {
             continue;
         }
         if (n <= 0) {
             break;
         }
-        text[n] = '\0'; /* the job failed; the daemon has set board.header.failed already */
-        memcpy(mob->failed_text, text, (size_t)n + 1);
+        /* The job failed; the board says why. */
         wake_own_waiters(mob);
     }
     at_store(&mob->lost, 1, AT_SEQ_CST);

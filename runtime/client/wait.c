@@ -38,8 +38,10 @@ mob_status client_health(const struct mob *mob)
     }
     uint32_t failed = at_load(&mob->board.header->failed, AT_ACQUIRE);
     if (failed) {
-        mob_status st = (mob_status)failed;
-        return status_fail(st, "%s", mob->failed_text[0] ? mob->failed_text : mob_status_text(st));
+        char text[BOARD_FAILURE_MAX];
+        memcpy(text, mob->board.header->failure, sizeof text);
+        text[sizeof text - 1] = '\0';
+        return status_fail((mob_status)failed, "%s", text);
     }
     return MOB_OK;
 }
@@ -84,7 +86,7 @@ mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word, ui
 }
 
 /* True once the record is sealed or gone. */
-static bool spin_sealed(const struct record *r, uint32_t gen, uint64_t deadline_ns)
+static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32_t gen, uint64_t deadline_ns)
 {
     uint64_t until = clock_now_ns() + SPIN_NS;
     if (deadline_ns < until) {
@@ -103,7 +105,7 @@ static bool spin_sealed(const struct record *r, uint32_t gen, uint64_t deadline_
 }
 
 /* Sleeps until the record is sealed. The board may fail and the node may die meanwhile. */
-static mob_status park_sealed(struct mob *mob, struct thread *t, struct record *r, uint32_t gen,
+static __attribute__((noinline)) mob_status park_sealed(struct mob *mob, struct thread *t, struct record *r, uint32_t gen,
                               uint64_t deadline_ns)
 {
     uint64_t s;

@@ -12,7 +12,7 @@
 enum { SPIN_NS = 50000, SPIN_LOOKS = 64 };
 
 /* Spins while the cell that comes next is empty and marked. True: something was pushed. */
-static bool spin_ready(struct mob *mob, const struct queue_view *ready,
+static __attribute__((noinline)) bool spin_ready(struct mob *mob, const struct queue_view *ready,
                        const struct queue_item *item, const struct proc *self, uint32_t run)
 {
     if (!client_may_spin(mob)) {
@@ -35,7 +35,7 @@ static bool spin_ready(struct mob *mob, const struct queue_view *ready,
 }
 
 /* Sleeps until a submitter or the daemon wakes this process. */
-static void park_worker(struct mob *mob, struct thread *t, uint32_t class, uint32_t run)
+static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread *t, uint32_t class, uint32_t run)
 {
     struct board *b = &mob->board;
     struct proc *self = &b->procs[mob->self];

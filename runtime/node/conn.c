@@ -1,0 +1,273 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/status.h"
+#include "node.h"
+
+enum { MESSAGES_A_TURN = 64 }; /* of one connection, so that none can starve the others */
+
+static void unlink_conn(struct conn *c)
+{
+    if (c->prev) {
+        c->prev->next = c->next;
+    } else {
+        c->node->conns = c->next;
+    }
+    if (c->next) {
+        c->next->prev = c->prev;
+    }
+}
+
+static void gone(struct conn *c)
+{
+    struct node *n = c->node;
+    struct job *j = c->job;
+    close(c->sock);
+    unlink_conn(c);
+    if (n->stopper == c) {
+        n->stopper = NULL;
+    }
+    if (j && j->driver == c) {
+        j->driver = NULL;
+        job_end(j);
+    } else if (j && c->role == LOCAL_WORKER && j->members[c->proc].conn == c) {
+        j->members[c->proc].conn = NULL;
+        job_step(j);
+    }
+    free(c);
+    node_step(n);
+}
+
+void conn_reply(struct conn *c, struct local_msg *m, const int *fds, unsigned count)
+{
+    if (!c->closing && local_send(c->sock, m, fds, count) != MOB_OK) {
+        conn_close(c);
+    }
+}
+
+void conn_fail(struct conn *c, uint32_t op, mob_status st)
+{
+    struct local_msg *m = c->node->scratch;
+    local_msg_init(m, (enum local_op)op);
+    m->status = st;
+    local_msg_text(m, mob_last_error()[0] ? mob_last_error() : mob_status_text(st));
+    conn_reply(c, m, NULL, 0);
+}
+
+static void close_fds(int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+}
+
+/* Who is at the other end: the kernel says, whatever the message claims. */
+static mob_status check_peer(struct conn *c)
+{
+    struct ucred cred;
+    socklen_t size = sizeof cred;
+    if (getsockopt(c->sock, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0) {
+        return status_fail(MOB_ERR_SYSTEM, "who is at the other end: %m");
+    }
+    if (cred.uid != getuid()) {
+        return status_fail(MOB_ERR_KEY, "this node is of user %u, and you are user %u",
+                           (unsigned)getuid(), (unsigned)cred.uid);
+    }
+    return MOB_OK;
+}
+
+static void worker_hello(struct conn *c, struct local_msg *m)
+{
+    struct job *j = c->job; /* set when its socket was made */
+    if (!j || j->ended || c->proc == 0) {
+        conn_fail(c, m->op, status_fail(MOB_ERR_STATE, "no worker is expected on this connection"));
+        return;
+    }
+    struct node *n = c->node;
+    local_msg_init(m, LOCAL_HELLO);
+    m->arg[0] = n->id;
+    m->arg[1] = j->number;
+    m->arg[2] = c->proc;
+    m->arg[3] = n->cpus;
+    m->arg[4] = n->config.embedded >= 0;
+    int fds[2] = {j->board.fd, j->bell};
+    conn_reply(c, m, fds, 2);
+    proc_joined(&j->members[c->proc]);
+}
+
+static void hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
+{
+    mob_status st = check_peer(c);
+    if (!st && (m->arg[0] != LOCAL_MAGIC || m->arg[1] != LOCAL_VERSION)) {
+        st = status_fail(MOB_ERR_VERSION,
+                         "the node speaks version %u of the local protocol, the program %llu; use "
+                         "the same version of mobula for both",
+                         LOCAL_VERSION, (unsigned long long)m->arg[1]);
+    }
+    if (!st && (c->greeted || m->arg[3] > LOCAL_TOOL)) {
+        st = status_fail(MOB_ERR_PROTOCOL, "a second or malformed hello");
+    }
+    if (st) {
+        close_fds(fds, count);
+        conn_fail(c, m->op, st);
+        return;
+    }
+    c->greeted = true;
+    if (c->job) {
+        c->role = LOCAL_WORKER;
+        close_fds(fds, count);
+        worker_hello(c, m);
+    } else if (m->arg[3] == LOCAL_DRIVER) {
+        c->role = LOCAL_DRIVER;
+        c->pid = (pid_t)m->arg[2];
+        job_hello(c, m, fds, count);
+    } else {
+        c->role = LOCAL_TOOL;
+        close_fds(fds, count);
+        local_msg_init(m, LOCAL_HELLO);
+        m->arg[0] = c->node->id;
+        conn_reply(c, m, NULL, 0);
+    }
+}
+
+static void records(struct conn *c, uint32_t op)
+{
+    mob_status st = grant_records(c->job);
+    if (st) {
+        conn_fail(c, op, st);
+        return;
+    }
+    local_msg_init(c->node->scratch, LOCAL_RECORDS);
+    conn_reply(c, c->node->scratch, NULL, 0);
+}
+
+static void of_job(struct conn *c, struct local_msg *m)
+{
+    switch (m->op) {
+    case LOCAL_GRANT:
+        grant_request(c, m);
+        break;
+    case LOCAL_COMMITTED:
+        grant_committed(c, m);
+        break;
+    case LOCAL_GIVE:
+        grant_give(c, m);
+        break;
+    case LOCAL_MAP:
+        grant_map(c, m);
+        break;
+    case LOCAL_CLASS:
+        job_class(c, m);
+        break;
+    case LOCAL_RECORDS:
+        records(c, m->op);
+        break;
+    case LOCAL_INFO:
+        status_info(c, m);
+        break;
+    case LOCAL_LEAVE:
+        job_leave(c);
+        break;
+    default:
+        conn_fail(c, m->op, status_fail(MOB_ERR_PROTOCOL, "request %u is not for a program", m->op));
+    }
+}
+
+static void dispatch(struct conn *c, struct local_msg *m, int *fds, unsigned count)
+{
+    if (m->op == LOCAL_HELLO) {
+        hello(c, m, fds, count);
+        return;
+    }
+    close_fds(fds, count);
+    if (!c->greeted) {
+        conn_close(c);
+    } else if (c->job && !c->job->ended) {
+        of_job(c, m);
+    } else if (c->role == LOCAL_TOOL && (m->op == LOCAL_STATUS || m->op == LOCAL_STORE)) {
+        status_reply(c, m);
+    } else if (c->role == LOCAL_TOOL && m->op == LOCAL_STOP) {
+        c->node->stopper = c;
+        node_stop(c->node);
+    } else {
+        conn_fail(c, m->op, status_fail(MOB_ERR_CLOSED, "the job is over"));
+    }
+}
+
+static void readable(struct loop_op *op, int result)
+{
+    struct conn *c = LOOP_OWNER(op, struct conn, op);
+    if (result < 0) {
+        gone(c);
+        return;
+    }
+    struct local_msg *m = malloc(sizeof *m);
+    for (int i = 0; m && i < MESSAGES_A_TURN && !c->closing; i++) {
+        int fds[LOCAL_FDS_MAX];
+        unsigned count = 0;
+        mob_status st = local_recv(c->sock, m, fds, &count);
+        if (st == MOB_ERR_TIMEOUT) {
+            free(m);
+            return;
+        }
+        if (st) {
+            conn_close(c);
+            break;
+        }
+        dispatch(c, m, fds, count);
+    }
+    free(m);
+    if (!c->closing) { /* more may wait: the watch tells of changes only, so start it anew */
+        c->again = true;
+        loop_cancel(c->node->loop, &c->op);
+    }
+}
+
+static void watch_ended(struct loop_op *op, int result)
+{
+    struct conn *c = LOOP_OWNER(op, struct conn, op);
+    if (result < 0 && c->again && !c->closing) {
+        c->again = false;
+        loop_watch(c->node->loop, &c->op, c->sock, POLLIN, watch_ended);
+        return;
+    }
+    readable(op, result);
+}
+
+mob_status conn_open(struct node *node, int sock, struct conn **ret)
+{
+    struct conn *c = calloc(1, sizeof *c);
+    if (!c || fcntl(sock, F_SETFL, O_NONBLOCK) < 0) {
+        free(c);
+        close(sock);
+        return status_fail(MOB_ERR_NOMEM, "no memory for a connection");
+    }
+    c->node = node;
+    c->sock = sock;
+    c->next = node->conns;
+    if (c->next) {
+        c->next->prev = c;
+    }
+    node->conns = c;
+    loop_watch(node->loop, &c->op, sock, POLLIN, watch_ended);
+    if (ret) {
+        *ret = c;
+    }
+    return MOB_OK;
+}
+
+void conn_close(struct conn *c)
+{
+    if (!c->closing) {
+        c->closing = true;
+        loop_cancel(c->node->loop, &c->op);
+    }
+}

@@ -1,0 +1,276 @@
+/* grant.c - segments: granted to a process, drained after its death, and given back to the machine.
+ *
+ *   NONE --request--> GRANTED --committed--> HELD --give--> LEAVING --all have unmapped--> NONE
+ *                        |                    |                ^
+ *                        +----- its process dies: ORPHAN ------+ when nothing lives in it
+ *
+ * The client commits the pages, not the daemon, which has others to serve. Memory counts as used
+ * until the last process has unmapped it. */
+#include <string.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/seg.h"
+#include "core/status.h"
+#include "node.h"
+#include "store/task.h"
+
+enum { PAGE = 4096 };
+#define GRANT_MAX (1ull << 40)
+
+static struct budget_owner owner_of(const struct job *j, const struct segment *s)
+{
+    return (struct budget_owner){j->index, s->owner == DAEMON ? BUDGET_DAEMON : s->owner};
+}
+
+static void publish(struct job *j, uint32_t i, uint64_t flags)
+{
+    const struct segment *s = &j->segments[i];
+    at_store(&j->board.segments[i],
+             flags | (uint64_t)s->owner << 40 | (s->bytes / PAGE & 0xffffffffffull), AT_RELEASE);
+}
+
+void grant_request(struct conn *c, struct local_msg *m)
+{
+    struct job *j = c->job;
+    uint64_t bytes = (m->arg[0] + PAGE - 1) / PAGE * PAGE;
+    uint32_t i = 0;
+    while (i < BOARD_SEGMENTS_MAX && j->segments[i].state != SEGMENT_NONE) {
+        i++;
+    }
+    if (i == BOARD_SEGMENTS_MAX || m->arg[0] == 0 || m->arg[0] > GRANT_MAX) {
+        conn_fail(c, m->op, status_fail(MOB_ERR_NOMEM, "%llu bytes in a segment of their own are "
+                                                       "not to be had: the job has up to %u "
+                                                       "segments",
+                                        (unsigned long long)m->arg[0], BOARD_SEGMENTS_MAX));
+        return;
+    }
+    struct segment s = {.state = SEGMENT_GRANTED, .owner = c->proc, .bytes = bytes};
+    grant_collect(j);
+    mob_status st = budget_take(&c->node->budget, owner_of(j, &s), bytes);
+    if (!st) {
+        st = seg_create("mobula-objects", bytes, &s.fd);
+        if (st) {
+            budget_cancel(&c->node->budget, owner_of(j, &s), bytes);
+        }
+    }
+    if (st) {
+        conn_fail(c, m->op, st);
+        return;
+    }
+    j->segments[i] = s;
+    publish(j, i, SEGMENT_USED);
+    local_msg_init(m, LOCAL_GRANT);
+    m->arg[0] = i;
+    m->arg[1] = bytes;
+    conn_reply(c, m, &s.fd, 1);
+}
+
+static struct segment *own_segment(struct conn *c, const struct local_msg *m)
+{
+    struct job *j = c->job;
+    if (m->arg[0] >= BOARD_SEGMENTS_MAX || j->segments[m->arg[0]].owner != c->proc ||
+        j->segments[m->arg[0]].state == SEGMENT_NONE) {
+        log_warn("a process named a segment that is not its own job %u proc %u", j->number,
+                 c->proc);
+        return NULL;
+    }
+    return &j->segments[m->arg[0]];
+}
+
+static void drop(struct job *j, uint32_t i)
+{
+    struct segment *s = &j->segments[i];
+    struct budget *b = &j->node->budget;
+    if (s->state == SEGMENT_GRANTED) {
+        budget_cancel(b, owner_of(j, s), s->bytes);
+    } else {
+        budget_give(b, owner_of(j, s), s->bytes);
+    }
+    close(s->fd);
+    *s = (struct segment){0};
+    at_store(&j->board.segments[i], 0, AT_RELEASE);
+}
+
+/* From now on nobody maps it anew, and everybody is asked to unmap it. */
+static void leave(struct job *j, uint32_t i)
+{
+    struct segment *s = &j->segments[i];
+    if (s->state == SEGMENT_GRANTED) {
+        budget_committed(&j->node->budget, s->bytes);
+    }
+    s->state = SEGMENT_LEAVING;
+    publish(j, i, SEGMENT_USED | SEGMENT_REVOKED);
+    s->epoch = at_add(&j->board.header->revoked, 1, AT_SEQ_CST) + 1;
+    grant_collect(j);
+}
+
+void grant_committed(struct conn *c, struct local_msg *m)
+{
+    struct segment *s = own_segment(c, m);
+    if (!s || s->state != SEGMENT_GRANTED) {
+        return;
+    }
+    if (m->arg[1]) { /* it could not; nobody else has seen the segment */
+        drop(c->job, (uint32_t)m->arg[0]);
+        return;
+    }
+    s->state = SEGMENT_HELD;
+    budget_committed(&c->node->budget, s->bytes);
+}
+
+void grant_give(struct conn *c, struct local_msg *m)
+{
+    struct segment *s = own_segment(c, m);
+    if (s && s->state == SEGMENT_HELD) {
+        leave(c->job, (uint32_t)m->arg[0]);
+    }
+}
+
+void grant_map(struct conn *c, struct local_msg *m)
+{
+    struct job *j = c->job;
+    uint64_t i = m->arg[0];
+    int fd;
+    if (i >= BOARD_SEGMENTS_MAX ||
+        (j->segments[i].state != SEGMENT_HELD && j->segments[i].state != SEGMENT_ORPHAN &&
+         j->segments[i].state != SEGMENT_GRANTED)) {
+        conn_fail(c, m->op, status_fail(MOB_ERR_CORRUPT, "segment %llu does not exist",
+                                        (unsigned long long)i));
+        return;
+    }
+    mob_status st = seg_read_only(j->segments[i].fd, &fd);
+    if (st) {
+        conn_fail(c, m->op, st);
+        return;
+    }
+    local_msg_init(m, LOCAL_MAP);
+    m->arg[0] = j->segments[i].bytes;
+    conn_reply(c, m, &fd, 1);
+    close(fd);
+}
+
+/* ---- after a death ----------------------------------------------------------------------------------------- */
+
+void grant_orphan(struct job *j, uint32_t proc)
+{
+    struct budget *b = &j->node->budget;
+    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
+        struct segment *s = &j->segments[i];
+        if (s->state == SEGMENT_NONE || s->owner != proc) {
+            continue;
+        }
+        if (s->state == SEGMENT_GRANTED) {
+            budget_committed(b, s->bytes); /* how far it came does not matter any more */
+        }
+        struct budget_owner from = owner_of(j, s);
+        bool leaving = s->state == SEGMENT_LEAVING;
+        s->owner = DAEMON;
+        if (budget_move(b, from, owner_of(j, s), s->bytes) != MOB_OK) {
+            log_error("no memory to account for a dead process's segment");
+        }
+        s->state = leaving ? SEGMENT_LEAVING : SEGMENT_ORPHAN;
+        publish(j, i, SEGMENT_USED | (leaving ? SEGMENT_REVOKED : 0));
+    }
+}
+
+void grant_count_orphans(struct job *j)
+{
+    struct board *b = &j->board;
+    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
+        j->segments[i].live = 0;
+    }
+    uint32_t count = at_load(&b->header->committed, AT_ACQUIRE);
+    for (uint32_t i = 0; i < count; i++) {
+        struct record *r = &b->records[i];
+        uint64_t s = at_load(&r->state, AT_ACQUIRE);
+        struct call call = record_call(r);
+        if (state_phase(s) == PHASE_FREE || state_phase(s) == PHASE_RETIRED) {
+            continue;
+        }
+        for (uint32_t k = 0; k < call_nrets(&call); k++) {
+            struct place p = record_get_place(r, k);
+            if (p.kind == PLACE_ARENA && p.segment < BOARD_SEGMENTS_MAX) {
+                j->segments[p.segment].live++;
+            }
+        }
+    }
+    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
+        if (j->segments[i].state == SEGMENT_ORPHAN && j->segments[i].live == 0) {
+            leave(j, i);
+        }
+    }
+}
+
+void grant_free_place(void *arg, uint32_t segment, uint64_t offset)
+{
+    struct job *j = arg;
+    (void)offset; /* nothing is allocated there again: only the number of survivors counts */
+    struct segment *s = &j->segments[segment];
+    if (s->state == SEGMENT_ORPHAN && s->live > 0 && --s->live == 0) {
+        leave(j, segment);
+    }
+}
+
+/* ---- back to the machine ------------------------------------------------------------------------------------- */
+
+static bool seen_by_all(const struct job *j, uint32_t epoch)
+{
+    const struct board *b = &j->board;
+    for (uint32_t p = 1; p < PROCS_MAX; p++) {
+        bool there = p == 1 ? j->driver != NULL : j->members[p].used && !j->members[p].dead;
+        bool joined = at_load(&b->procs[p].state, AT_RELAXED) != PROC_STARTING;
+        if (there && joined &&
+            (int32_t)(at_load(&b->procs[p].revoked_seen, AT_ACQUIRE) - epoch) < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void grant_collect(struct job *j)
+{
+    bool wait = false;
+    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
+        if (j->segments[i].state == SEGMENT_LEAVING) {
+            if (seen_by_all(j, j->segments[i].epoch)) {
+                drop(j, i);
+            } else {
+                wait = true;
+            }
+        }
+    }
+    if (!wait) {
+        return;
+    }
+    for (uint32_t p = 1; p < PROCS_MAX; p++) { /* sleepers look on their way back to sleep */
+        if (at_load(&j->board.procs[p].state, AT_RELAXED) == PROC_IDLE) {
+            task_wake_process(&j->board, p);
+        }
+    }
+}
+
+void grant_end(struct job *j)
+{
+    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
+        if (j->segments[i].state != SEGMENT_NONE) {
+            drop(j, i);
+        }
+    }
+}
+
+mob_status grant_records(struct job *j)
+{
+    struct budget *b = &j->node->budget;
+    struct budget_owner owner = {j->index, BUDGET_DAEMON};
+    const uint64_t bytes = BOARD_COMMIT_STEP * sizeof(struct record);
+    MOB_TRY(budget_take(b, owner, bytes));
+    mob_status st = board_commit_more(&j->board);
+    if (st) {
+        budget_cancel(b, owner, bytes);
+        return st;
+    }
+    budget_committed(b, bytes);
+    j->board_bytes += bytes;
+    return MOB_OK;
+}

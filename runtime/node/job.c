@@ -1,0 +1,418 @@
+/* job.c - a job on this node: from its driver's hello to the last trace of it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/seg.h"
+#include "core/status.h"
+#include "node.h"
+#include "store/sweep.h"
+#include "store/task.h"
+
+/* What a board costs beside its records: the fixed part, and the ready queue of the first class. */
+static uint64_t board_extra_bytes(void)
+{
+    return sizeof(at_u64) << BOARD_QUEUE_ORDER;
+}
+
+struct plan_job job_plan_id(const struct job *j)
+{
+    return (struct plan_job){j->node->id, j->number};
+}
+
+/* ---- the bell ---------------------------------------------------------------------------------------------- */
+
+static void rescan_late(struct loop_timer *timer)
+{
+    struct job *j = LOOP_OWNER(timer, struct job, timer);
+    if (j->ended) {
+        job_step(j);
+        return;
+    }
+    if (j->leaving) {
+        proc_end_all(j, true); /* the grace is over */
+        return;
+    }
+    if (sweep_rescan(&j->lane)) {
+        loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop) + RESCAN_NS,
+                         rescan_late);
+    }
+}
+
+static void serve_notices(struct job *j)
+{
+    uint32_t bits = at_swap(&j->board.header->notice, 0, AT_SEQ_CST);
+    if (bits & NOTICE_RECORDS) {
+        (void)grant_records(j); /* whoever really has none asks, and is told */
+    }
+    if (bits & NOTICE_PLACES) {
+        lane_drain_ring(&j->lane);
+    }
+    if (bits & NOTICE_RESCAN && !j->timer.active) {
+        loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop), rescan_late);
+    }
+    if (bits & (NOTICE_ALERT | NOTICE_LENT)) {
+        job_refresh(j);
+    }
+}
+
+static void rung(struct loop_op *op, int result)
+{
+    struct job *j = LOOP_OWNER(op, struct job, bell_op);
+    uint64_t count;
+    if (result < 0) {
+        job_step(j);
+        return;
+    }
+    while (read(j->bell, &count, sizeof count) > 0) {
+    }
+    if (!j->ended) {
+        serve_notices(j);
+    }
+}
+
+/* ---- workers and queues, for the planner ------------------------------------------------------------------------ */
+
+static void slot_changed(struct job *j, struct member *m)
+{
+    struct plan_node *plan = j->node->plan;
+    struct plan_job id = job_plan_id(j);
+    uint64_t now = loop_now_ns(j->node->loop);
+    struct proc *p = &j->board.procs[m->proc];
+    uint32_t state = at_load(&p->state, AT_SEQ_CST), run = at_load(&p->run, AT_RELAXED);
+    if (m->slot == SLOT_STARTING || m->slot == SLOT_BARE) {
+        return;
+    }
+    if (m->slot == SLOT_LENT && state != PROC_LENT) {
+        m->slot = SLOT_RESUMING;
+        (void)plan_node_slot_resume(plan, id, m->class, now); /* calls back when there is room */
+    } else if (m->slot == SLOT_BUSY && state == PROC_LENT) {
+        if (plan_node_slot_lent(plan, id, m->class, now) == MOB_OK) {
+            m->slot = SLOT_LENT;
+        }
+    } else if (run == RUN_NONE && state == PROC_IDLE &&
+               (m->slot == SLOT_BUSY || m->slot == SLOT_IDLE)) {
+        enum plan_slot from = m->slot == SLOT_BUSY ? PLAN_SLOT_BUSY : PLAN_SLOT_IDLE;
+        m->slot = SLOT_BARE;
+        m->asked_back = false;
+        (void)plan_node_slot_returned(plan, id, m->class, from, now);
+    } else if (m->slot == SLOT_BUSY && state == PROC_IDLE) {
+        m->slot = SLOT_IDLE;
+        (void)plan_node_slot_idle(plan, id, m->class, now);
+    } else if (m->slot == SLOT_IDLE && state != PROC_IDLE) {
+        m->slot = SLOT_BUSY;
+        (void)plan_node_slot_busy(plan, id, m->class, now);
+    }
+}
+
+/* A class whose last known backlog is 0 has its alert armed: the next task that finds no idle
+ * worker rings. While there is a backlog the planner looks now and then, and nobody rings. */
+static void backlog_changed(struct job *j, uint32_t c)
+{
+    struct queue_view ready = board_ready(&j->board, c);
+    struct klass *k = &j->board.classes[c];
+    for (int look = 0; look < 2; look++) {
+        uint64_t queued = queue_count(&ready);
+        uint32_t hint = queued < PLAN_TASKS_MAX ? (uint32_t)queued : PLAN_TASKS_MAX;
+        j->backlog[c] = hint;
+        (void)plan_node_backlog(j->node->plan, job_plan_id(j), c, hint, NULL, 0,
+                                loop_now_ns(j->node->loop));
+        if (hint > 0) {
+            at_store(&k->alert, 0, AT_SEQ_CST);
+            return;
+        }
+        /* Armed, then looked once more; pairs with task_wake_worker(). */
+        at_store(&k->alert, 1, AT_SEQ_CST);
+        if (queue_count(&ready) == 0) {
+            return;
+        }
+    }
+}
+
+void job_refresh(struct job *j)
+{
+    if (j->ended || j->failed || j->inline_tasks) {
+        return;
+    }
+    for (uint32_t i = 2; i < PROCS_MAX; i++) {
+        if (j->members[i].used && !j->members[i].dead) {
+            slot_changed(j, &j->members[i]);
+        }
+    }
+    for (uint32_t c = 0; c < j->classes && !j->leaving; c++) {
+        backlog_changed(j, c);
+    }
+    plan_arm(j->node);
+}
+
+/* ---- beginning ---------------------------------------------------------------------------------------------------- */
+
+static mob_status add_class(struct job *j, uint32_t units, uint32_t *ret)
+{
+    for (uint32_t c = 0; c < j->classes; c++) {
+        if (j->class_units[c] == units) {
+            *ret = c;
+            return MOB_OK;
+        }
+    }
+    if (j->classes == CLASSES_MAX) {
+        return status_fail(MOB_ERR_FULL, "the job uses %d different demands of CPUs, the most that "
+                                         "it may have",
+                           CLASSES_MAX);
+    }
+    uint32_t c = j->classes;
+    MOB_TRY(plan_node_class_add(j->node->plan, job_plan_id(j), c, units,
+                                loop_now_ns(j->node->loop)));
+    j->class_units[c] = units;
+    at_store(&j->board.classes[c].demand, units, AT_RELAXED);
+    at_store(&j->board.classes[c].alert, j->inline_tasks ? 0 : 1, AT_RELAXED);
+    at_store(&j->board.classes[c].used, 1, AT_RELEASE);
+    j->classes++;
+    *ret = c;
+    return MOB_OK;
+}
+
+void job_class(struct conn *c, struct local_msg *m)
+{
+    uint32_t class;
+    mob_status st = m->arg[0] <= (uint64_t)NODE_CPUS_MAX * CPU_UNITS
+                        ? add_class(c->job, (uint32_t)m->arg[0], &class)
+                        : status_fail(MOB_ERR_INVALID, "a demand of %llu CPU units",
+                                      (unsigned long long)m->arg[0]);
+    if (st) {
+        conn_fail(c, m->op, st);
+        return;
+    }
+    local_msg_init(m, LOCAL_CLASS);
+    m->arg[0] = class;
+    conn_reply(c, m, NULL, 0);
+}
+
+static mob_status read_spawn(int fd, uint64_t size, struct local_spawn *ret)
+{
+    void *base;
+    MOB_TRY(seg_map(fd, size, SEG_READ, &base));
+    mob_status st = local_spawn_unpack(base, size, ret);
+    seg_unmap(base, size);
+    return st;
+}
+
+static mob_status make_board(struct job *j)
+{
+    struct budget *b = &j->node->budget;
+    struct budget_owner owner = {j->index, BUDGET_DAEMON};
+    uint64_t bytes = board_fixed_bytes() + board_extra_bytes() +
+                     BOARD_COMMIT_STEP * sizeof(struct record), made;
+    MOB_TRY(budget_take(b, owner, bytes));
+    mob_status st = board_create(j->node->id, j->number, &j->board, &made);
+    if (st) {
+        budget_cancel(b, owner, bytes);
+        return st;
+    }
+    budget_committed(b, bytes);
+    j->board_bytes = bytes;
+    st = lane_init(&j->lane, &j->board, DAEMON, grant_free_place, j);
+    if (st) {
+        budget_give(b, owner, bytes);
+        board_unmap(&j->board);
+    }
+    return st;
+}
+
+static void job_free(struct job *j)
+{
+    struct node *n = j->node;
+    if (j->board.base) {
+        grant_end(j);
+        lane_fini(&j->lane);
+        board_unmap(&j->board);
+        budget_give(&n->budget, (struct budget_owner){j->index, BUDGET_DAEMON}, j->board_bytes);
+    }
+    output_fini(&j->out);
+    output_fini(&j->err);
+    local_spawn_free(&j->spawn);
+    for (int *fd = (int[]){j->bell, j->watch, j->exe, -2}; *fd != -2; fd++) {
+        if (*fd >= 0) {
+            close(*fd);
+        }
+    }
+    n->jobs[j->index] = NULL;
+    free(j);
+}
+
+static mob_status job_new(struct node *n, struct job **ret)
+{
+    uint32_t i = 0;
+    while (i < JOBS_MAX && n->jobs[i]) {
+        i++;
+    }
+    struct job *j = i < JOBS_MAX ? calloc(1, sizeof *j) : NULL;
+    if (!j) {
+        return status_fail(i < JOBS_MAX ? MOB_ERR_NOMEM : MOB_ERR_FULL,
+                           "the node has %u jobs, and no room for one more", i);
+    }
+    j->node = n;
+    j->index = i;
+    j->number = ++n->last_job;
+    j->bell = j->watch = j->exe = j->out.fd = j->err.fd = -1;
+    n->jobs[i] = j;
+    *ret = j;
+    return MOB_OK;
+}
+
+/* @fds are the job's from here on, whether it begins or not. */
+static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int *fds,
+                        int *ret_watch)
+{
+    struct node *n = j->node;
+    int pipe_fds[2];
+    uint32_t class;
+    bool forward = !(m->arg[5] & 1);
+    j->inline_tasks = m->arg[5] & 2;
+    j->exe = fds[0];
+    output_init(&j->out, n->loop, forward ? fds[2] : -1);
+    output_init(&j->err, n->loop, forward ? fds[3] : -1);
+    for (int i = 2; i < 4 && !forward; i++) {
+        close(fds[i]);
+    }
+    snprintf(j->name, sizeof j->name, "%.*s", (int)sizeof j->name - 1, m->text);
+    mob_status st = read_spawn(fds[1], m->arg[4], &j->spawn);
+    close(fds[1]);
+    MOB_TRY(st);
+    MOB_TRY(make_board(j));
+    j->bell = eventfd_new();
+    if (j->bell < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0) {
+        return status_fail(MOB_ERR_SYSTEM, "eventfd or pipe: %m");
+    }
+    j->watch = pipe_fds[1];
+    *ret_watch = pipe_fds[0];
+    MOB_TRY(plan_node_job_add(n->plan, job_plan_id(j), 1, loop_now_ns(n->loop)));
+    MOB_TRY(add_class(j, CPU_UNITS, &class));
+    at_store(&j->board.procs[1].pid, (uint32_t)c->pid, AT_RELAXED);
+    at_store(&j->board.procs[1].state, PROC_DRIVER, AT_RELEASE);
+    return MOB_OK;
+}
+
+void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
+{
+    struct job *j;
+    int watch = -1;
+    mob_status st = count == 4 && !c->node->stopping
+                        ? job_new(c->node, &j)
+                        : status_fail(MOB_ERR_PROTOCOL, "the node takes no job now, or the hello is "
+                                                        "malformed");
+    if (st) {
+        for (unsigned i = 0; i < count; i++) {
+            close(fds[i]);
+        }
+        conn_fail(c, m->op, st);
+        return;
+    }
+    st = begin(j, c, m, fds, &watch);
+    if (st) {
+        (void)plan_node_job_remove(c->node->plan, job_plan_id(j), loop_now_ns(c->node->loop));
+        conn_fail(c, LOCAL_HELLO, st);
+        job_free(j);
+        if (watch >= 0) {
+            close(watch);
+        }
+        return;
+    }
+    j->driver = c;
+    c->job = j;
+    c->proc = 1;
+    loop_watch(c->node->loop, &j->bell_op, j->bell, POLLIN, rung);
+    local_msg_init(m, LOCAL_HELLO);
+    m->arg[0] = c->node->id;
+    m->arg[1] = j->number;
+    m->arg[2] = 1;
+    m->arg[3] = c->node->cpus;
+    m->arg[4] = c->node->config.embedded >= 0;
+    conn_reply(c, m, (int[]){j->board.fd, j->bell, watch}, 3);
+    close(watch);
+    log_info("job began job %u pid %d name %s", j->number, (int)c->pid, j->name);
+}
+
+/* ---- ending --------------------------------------------------------------------------------------------------------- */
+
+void job_fail(struct job *j, mob_status st, const char *text)
+{
+    if (j->failed || j->ended) {
+        return;
+    }
+    j->failed = true;
+    log_warn("job failed job %u: %s", j->number, text);
+    /* Filled only once, and before the status: who sees the status sees the text. */
+    snprintf(j->board.header->failure, BOARD_FAILURE_MAX, "%s", text);
+    at_store(&j->board.header->failed, (uint32_t)st, AT_SEQ_CST);
+    (void)!write(j->watch, "f", 1);
+    sweep_wake_all(&j->board);
+    proc_end_all(j, true);
+}
+
+void job_leave(struct conn *c)
+{
+    struct job *j = c->job;
+    if (c->role != LOCAL_DRIVER || j->leaving) {
+        conn_fail(c, LOCAL_LEAVE, status_fail(MOB_ERR_PROTOCOL, "only a driver leaves, and once"));
+        return;
+    }
+    j->leaving = true;
+    for (uint32_t i = 0; i < at_load(&j->board.header->committed, AT_ACQUIRE); i++) {
+        struct record *r = &j->board.records[i];
+        task_cancel(&j->lane, r, state_gen(at_load(&r->state, AT_RELAXED)));
+    }
+    proc_end_all(j, false);
+    loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop) + LEAVE_GRACE_NS,
+                     rescan_late);
+    job_step(j);
+}
+
+void job_end(struct job *j)
+{
+    if (j->ended) {
+        return;
+    }
+    j->ended = true;
+    log_info("job ended job %u", j->number);
+    proc_end_all(j, true);
+    loop_cancel(j->node->loop, &j->bell_op);
+    loop_timer_stop(j->node->loop, &j->timer);
+    job_step(j);
+}
+
+static bool output_done(const struct job *j)
+{
+    return output_empty(&j->out) && output_empty(&j->err);
+}
+
+void job_step(struct job *j)
+{
+    struct node *n = j->node;
+    proc_settle_all(j);
+    if (!proc_all_gone(j)) {
+        return;
+    }
+    if (j->leaving && !j->replied && j->driver && output_done(j)) {
+        j->replied = true;
+        local_msg_init(n->scratch, LOCAL_LEAVE);
+        conn_reply(j->driver, n->scratch, NULL, 0);
+    }
+    if (!j->ended || loop_op_busy(&j->bell_op)) {
+        return;
+    }
+    if (!output_done(j)) { /* nobody waits for it any more */
+        loop_cancel(n->loop, &j->out.op);
+        loop_cancel(n->loop, &j->err.op);
+        return;
+    }
+    (void)plan_node_job_remove(n->plan, job_plan_id(j), loop_now_ns(n->loop));
+    job_free(j);
+    plan_arm(n);
+    node_step(n);
+}

@@ -1,0 +1,213 @@
+/* node.c - the daemon's life: set up, serve, and end without a trace. */
+#include "node.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/machine.h"
+#include "core/status.h"
+
+int eventfd_new(void)
+{
+    return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+/* A random incarnation of 40 bits, never 0. */
+static mob_status new_id(uint64_t *ret)
+{
+    uint64_t id = 0;
+    while (id == 0) {
+        if (getrandom(&id, 5, 0) != 5) {
+            return status_fail(MOB_ERR_SYSTEM, "getrandom: %m");
+        }
+    }
+    *ret = id;
+    return MOB_OK;
+}
+
+/* ---- the local socket ------------------------------------------------------------------------------------- */
+
+static void accept_all(struct loop_op *op, int result)
+{
+    struct node *n = LOOP_OWNER(op, struct node, listener_op);
+    if (result < 0) {
+        node_step(n);
+        return;
+    }
+    int sock;
+    while ((sock = accept4(n->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+        (void)conn_open(n, sock, NULL);
+    }
+}
+
+static mob_status listen_local(struct node *n)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    MOB_TRY(local_socket_path(n->config.dir, un.sun_path, sizeof un.sun_path));
+    int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (sock < 0) {
+        return status_fail(MOB_ERR_SYSTEM, "socket: %m");
+    }
+    if (bind(sock, (struct sockaddr *)&un, sizeof un) < 0 || listen(sock, 128) < 0) {
+        mob_status st = status_fail(MOB_ERR_SYSTEM, "listening at %s: %m", un.sun_path);
+        close(sock);
+        return st;
+    }
+    n->listener = sock;
+    loop_watch(n->loop, &n->listener_op, sock, POLLIN, accept_all);
+    return MOB_OK;
+}
+
+/* ---- signals -------------------------------------------------------------------------------------------------- */
+
+static void signalled(struct loop_op *op, int result)
+{
+    struct node *n = LOOP_OWNER(op, struct node, signal_op);
+    struct signalfd_siginfo info;
+    if (result < 0) {
+        node_step(n);
+        return;
+    }
+    while (read(n->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        log_info("signal %u: stopping", info.ssi_signo);
+        node_stop(n);
+    }
+}
+
+static mob_status watch_signals(struct node *n)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    n->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (n->signal_fd < 0) {
+        return status_fail(MOB_ERR_SYSTEM, "signalfd: %m");
+    }
+    loop_watch(n->loop, &n->signal_op, n->signal_fd, POLLIN, signalled);
+    return MOB_OK;
+}
+
+/* ---- beginning and end ---------------------------------------------------------------------------------------- */
+
+static mob_status set_up(struct node *n)
+{
+    struct budget_config budget = {.limit_bytes = n->config.store_bytes};
+    n->listener = n->signal_fd = -1;
+    n->scratch = malloc(sizeof *n->scratch);
+    if (!n->scratch) {
+        return status_fail(MOB_ERR_NOMEM, "no memory to start with");
+    }
+    MOB_TRY(new_id(&n->id));
+    n->cpus = n->config.num_cpus ? n->config.num_cpus : machine_cpus();
+    machine_hostname(n->host, sizeof n->host);
+    n->started_ns = clock_now_ns();
+    MOB_TRY(budget_init(&n->budget, &budget));
+    MOB_TRY(loop_create(0, &n->loop));
+    struct plan_node_config plan = {.node = n->id,
+                                    .units = (uint64_t)n->cpus * CPU_UNITS,
+                                    .alone = true,
+                                    .act = plan_act,
+                                    .arg = n};
+    n->plan = plan_node_create(&plan, clock_now_ns());
+    if (!n->plan) {
+        return status_fail(MOB_ERR_NOMEM, "no memory for the scheduler");
+    }
+    MOB_TRY(watch_signals(n));
+    if (n->config.dir) {
+        MOB_TRY(listen_local(n));
+    }
+    return n->config.embedded >= 0 ? conn_open(n, n->config.embedded, NULL) : MOB_OK;
+}
+
+static void tear_down(struct node *n)
+{
+    if (n->listener >= 0) {
+        char path[sizeof(struct sockaddr_un)];
+        close(n->listener);
+        if (local_socket_path(n->config.dir, path, sizeof path) == MOB_OK) {
+            unlink(path);
+        }
+    }
+    if (n->signal_fd >= 0) {
+        close(n->signal_fd);
+    }
+    plan_node_destroy(n->plan);
+    budget_fini(&n->budget);
+    loop_destroy(n->loop);
+    free(n->scratch);
+}
+
+void node_stop(struct node *n)
+{
+    if (n->stopping) {
+        return;
+    }
+    n->stopping = true;
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        if (n->jobs[i]) {
+            job_end(n->jobs[i]);
+        }
+    }
+    node_step(n);
+}
+
+void node_step(struct node *n)
+{
+    if (n->config.embedded >= 0 && !n->conns && !n->stopping) {
+        node_stop(n); /* the program that we are a part of is gone */
+        return;
+    }
+    if (!n->stopping) {
+        return;
+    }
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        if (n->jobs[i]) {
+            return;
+        }
+    }
+    if (n->stopper) {
+        local_msg_init(n->scratch, LOCAL_STOP);
+        conn_reply(n->stopper, n->scratch, NULL, 0);
+        n->stopper = NULL;
+    }
+    for (struct conn *c = n->conns; c; c = c->next) {
+        conn_close(c);
+    }
+    loop_timer_stop(n->loop, &n->plan_timer);
+    loop_cancel(n->loop, &n->listener_op);
+    loop_cancel(n->loop, &n->signal_op);
+    if (!n->conns && !loop_op_busy(&n->listener_op) && !loop_op_busy(&n->signal_op)) {
+        loop_stop(n->loop);
+    }
+}
+
+mob_status node_run(const struct node_config *config)
+{
+    static struct node node; /* one to a process; large */
+    node.config = *config;
+    mob_status st = set_up(&node);
+    if (!st) {
+        log_info("node started id %010llx cpus %u store %llu events %s",
+                 (unsigned long long)node.id, node.cpus,
+                 (unsigned long long)node.budget.limit_bytes, loop_backend(node.loop));
+        st = loop_run(node.loop);
+        log_info("node stopped");
+        tear_down(&node);
+    }
+    return st;
+}

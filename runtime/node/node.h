@@ -1,0 +1,233 @@
+/* node.h - the daemon of one node: its connections, jobs, processes and memory.
+ *
+ * One thread, one loop. A client is input: what it sends, and what it writes on its board, is
+ * checked against the tables here, which no client can write. */
+#ifndef NODE_H
+#define NODE_H
+
+#include <mobula.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "core/limits.h"
+#include "core/loop.h"
+#include "local.h"
+#include "scheduler/node_plan.h"
+#include "store/board.h"
+#include "store/budget.h"
+#include "store/lane.h"
+
+#define OUTPUT_LINE_MAX 4096         /* a longer line is cut into several */
+#define OUTPUT_QUEUE_MAX (4u << 20)  /* bytes waiting for a driver's terminal; more is dropped */
+#define LEAVE_GRACE_NS (1000000000ull) /* for running tasks when their driver shuts down */
+#define PIPES_GRACE_NS (200000000ull) /* for what a dead worker wrote last */
+#define RESCAN_NS (20000000ull)      /* between looks at records that views still pin */
+
+struct node;
+struct job;
+
+/* ---- conn.c: a local connection ----------------------------------------------------------------- */
+
+struct conn {
+    struct node *node;
+    struct loop_op op;
+    int sock;
+    enum local_role role;
+    bool greeted, closing, again;
+    pid_t pid;
+    struct job *job;      /* once greeted as driver or worker */
+    uint32_t proc;        /* likewise */
+    struct conn *next, *prev;
+};
+
+/* Takes over a connected socket. */
+mob_status conn_open(struct node *node, int sock, struct conn **ret);
+/* Closes it as soon as its watch has ended; `c` is gone some time after. */
+void conn_close(struct conn *c);
+void conn_reply(struct conn *c, struct local_msg *m, const int *fds, unsigned count);
+/* Answers @op with what status_fail() said. */
+void conn_fail(struct conn *c, uint32_t op, mob_status st);
+
+/* ---- output.c: what workers print, on its way to the driver's terminal ----------------------------- */
+
+struct output { /* one of a driver's two streams */
+    struct loop *loop;
+    struct loop_op op;
+    int fd;
+    char *queue;
+    size_t size, sent, writing, room;
+    uint64_t dropped;
+    bool dead; /* nobody reads any more */
+};
+
+struct stream { /* one of a worker's two pipes */
+    struct member *member;
+    struct output *to;
+    struct loop_op op;
+    int fd;
+    bool open;
+    size_t size; /* of an unfinished line in buf */
+    char buf[OUTPUT_LINE_MAX];
+};
+
+void output_init(struct output *o, struct loop *loop, int fd);
+void output_fini(struct output *o);
+void output_add(struct output *o, const char *text, size_t size);
+bool output_empty(const struct output *o);
+void stream_open(struct stream *s, struct member *m, int fd, struct output *to);
+void stream_close(struct stream *s);
+
+/* ---- proc.c: processes of a job ------------------------------------------------------------------------ */
+
+enum slot_state { SLOT_STARTING, SLOT_BUSY, SLOT_IDLE, SLOT_LENT, SLOT_RESUMING, SLOT_BARE };
+
+struct member { /* a worker */
+    struct job *job;
+    uint32_t proc; /* index on the board */
+    bool used;     /* from its start until it is dead, its pipes are read to the end, and swept */
+    bool dead, swept;
+    bool late; /* it was killed because it did not reach mob_init() in time */
+    pid_t pid;
+    int pidfd;
+    struct loop_op op; /* on the pidfd */
+    struct loop_timer timer;
+    struct conn *conn;
+    uint32_t class;
+    enum slot_state slot;
+    bool asked_back;
+    struct stream out, err;
+    char tail[STDERR_TAIL_BYTES]; /* the last of what it wrote to stderr */
+    size_t tail_size;
+    int exit_status; /* as waitid() gives it */
+    bool signalled;
+};
+
+/* Starts a worker that will serve @class. */
+mob_status proc_start(struct job *j, uint32_t class);
+/* The worker said hello. */
+void proc_joined(struct member *m);
+/* Ends all workers of a job: politely or not. */
+void proc_end_all(struct job *j, bool kill_now);
+/* Sweeps dead workers whose output was read to its end. */
+void proc_settle_all(struct job *j);
+bool proc_all_gone(const struct job *j);
+/* Sets what a worker may claim, and wakes it to see it. */
+void proc_run(struct member *m, uint32_t run);
+
+/* ---- grant.c: segments of a job --------------------------------------------------------------------------- */
+
+enum segment_state { SEGMENT_NONE, SEGMENT_GRANTED, SEGMENT_HELD, SEGMENT_ORPHAN, SEGMENT_LEAVING };
+
+struct segment { /* the daemon's own account; the word on the board is a copy for clients */
+    enum segment_state state;
+    uint32_t owner;    /* process; DAEMON once that one is dead */
+    uint64_t bytes;
+    uint64_t live;     /* of an orphan: places in use */
+    uint32_t epoch;    /* of a leaving one: gone when every process has seen this revocation */
+    int fd;
+};
+
+void grant_request(struct conn *c, struct local_msg *m);
+void grant_committed(struct conn *c, struct local_msg *m);
+void grant_give(struct conn *c, struct local_msg *m);
+void grant_map(struct conn *c, struct local_msg *m);
+/* The segments of a dead process pass to the daemon; called before the sweep. */
+void grant_orphan(struct job *j, uint32_t proc);
+/* After the sweep: counts what still lives in orphans, and drops those that are empty. */
+void grant_count_orphans(struct job *j);
+void grant_free_place(void *job, uint32_t segment, uint64_t offset);
+/* Drops leaving segments that nobody maps any more. */
+void grant_collect(struct job *j);
+void grant_end(struct job *j);
+mob_status grant_records(struct job *j);
+
+/* ---- job.c ------------------------------------------------------------------------------------------------------ */
+
+struct job {
+    struct node *node;
+    uint32_t index;  /* in node.jobs */
+    uint32_t number; /* on this node, never used again */
+    char name[64];
+    struct board board;
+    struct lane lane; /* the daemon's own on it */
+    uint64_t board_bytes;
+    int bell;
+    struct loop_op bell_op;
+    struct loop_timer timer;
+    struct conn *driver;
+    int driver_pidfd;
+    int watch; /* the driver's pipe */
+    bool leaving, ended, failed, inline_tasks, replied;
+    struct local_spawn spawn;
+    int exe;
+    struct output out, err;
+    uint32_t classes;
+    uint32_t class_units[CLASSES_MAX];
+    uint32_t backlog[CLASSES_MAX]; /* as last told to the planner */
+    uint32_t start_failures[CLASSES_MAX]; /* to be told to it */
+    bool give_up; /* it wants no more workers started */
+    struct segment segments[BOARD_SEGMENTS_MAX];
+    struct member members[PROCS_MAX];
+    uint64_t requeued, failed_tasks; /* for status */
+};
+
+void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count);
+void job_class(struct conn *c, struct local_msg *m);
+void job_leave(struct conn *c);
+/* The driver is gone, or the job is over for another reason. */
+void job_end(struct job *j);
+/* Goes on with the end of a job if nothing is in the way any more. */
+void job_step(struct job *j);
+/* Nothing of the job can run: says so to the driver, once. */
+void job_fail(struct job *j, mob_status st, const char *text);
+/* Looks at workers and queues, and tells the planner what changed. */
+void job_refresh(struct job *j);
+struct plan_job job_plan_id(const struct job *j);
+
+/* ---- plan.c: the node's planner ---- */
+void plan_act(void *node, const struct plan_node_action *a);
+void plan_arm(struct node *node);
+
+/* ---- status.c ---- */
+void status_reply(struct conn *c, struct local_msg *m);
+void status_info(struct conn *c, struct local_msg *m);
+
+/* ---- node.c ------------------------------------------------------------------------------------------------------- */
+
+struct node_config {
+    int embedded;    /* fd of the driver's connection, or -1 */
+    unsigned num_cpus;
+    uint64_t store_bytes;
+    const char *dir; /* its folder; NULL if embedded */
+};
+
+struct node {
+    struct node_config config;
+    struct loop *loop;
+    uint64_t id;
+    uint64_t started_ns;
+    unsigned cpus;
+    struct budget budget;
+    struct plan_node *plan;
+    struct loop_timer plan_timer;
+    struct conn *conns;
+    struct job *jobs[JOBS_MAX];
+    uint32_t last_job;
+    int listener;
+    struct loop_op listener_op;
+    int signal_fd;
+    struct loop_op signal_op;
+    bool stopping;
+    struct conn *stopper; /* asked us to stop, and waits for it */
+    char host[64];
+    struct local_msg *scratch; /* one message, for whoever answers */
+    void (*changed)(void *arg); /* for the cluster part; may be NULL */
+};
+
+int eventfd_new(void);
+mob_status node_run(const struct node_config *config);
+void node_stop(struct node *n);
+/* Called when a job or connection has gone: the node may be over. */
+void node_step(struct node *n);
+
+#endif

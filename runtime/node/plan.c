@@ -1,0 +1,145 @@
+/* plan.c - the planner's wishes, carried out. */
+#include <stdio.h>
+
+#include "core/log.h"
+#include "core/status.h"
+#include "node.h"
+#include "store/task.h"
+
+static struct job *find_job(struct node *n, struct plan_job id)
+{
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        if (n->jobs[i] && id.node == n->id && n->jobs[i]->number == id.number) {
+            return n->jobs[i];
+        }
+    }
+    return NULL;
+}
+
+static void start(struct job *j, const struct plan_node_action *a)
+{
+    for (uint32_t i = 0; i < a->count; i++) {
+        mob_status st = j->ended || j->leaving || j->failed ? MOB_ERR_CLOSED
+                                                            : proc_start(j, a->cls);
+        if (st) {
+            if (st != MOB_ERR_CLOSED) {
+                log_error("%s", mob_last_error());
+            }
+            j->start_failures[a->cls]++; /* told to the planner later: not from within its event */
+        }
+    }
+}
+
+/* A bare worker of the job, or one that is asked back and has not noticed. */
+static void give(struct job *j, const struct plan_node_action *a)
+{
+    uint32_t left = a->count;
+    for (uint32_t i = 2; i < PROCS_MAX && left; i++) {
+        struct member *m = &j->members[i];
+        if (m->used && !m->dead && m->slot == SLOT_BARE) {
+            m->class = a->cls;
+            m->slot = SLOT_BUSY;
+            proc_run(m, a->cls + 1);
+            left--;
+        }
+    }
+}
+
+static void take(struct job *j, const struct plan_node_action *a)
+{
+    uint32_t left = a->count;
+    for (int busy = 0; busy < 2; busy++) {
+        for (uint32_t i = 2; i < PROCS_MAX && left; i++) {
+            struct member *m = &j->members[i];
+            if (m->used && !m->dead && m->class == a->cls && !m->asked_back &&
+                m->slot == (busy ? SLOT_BUSY : SLOT_IDLE)) {
+                m->asked_back = true;
+                proc_run(m, RUN_NONE); /* it says so when it has seen it: job_refresh() */
+                left--;
+            }
+        }
+    }
+}
+
+static void resume(struct job *j, const struct plan_node_action *a)
+{
+    uint32_t left = a->count;
+    for (uint32_t i = 2; i < PROCS_MAX && left; i++) {
+        struct member *m = &j->members[i];
+        if (m->used && !m->dead && m->class == a->cls && m->slot == SLOT_RESUMING) {
+            m->slot = SLOT_BUSY;
+            left--;
+        }
+    }
+}
+
+void plan_act(void *arg, const struct plan_node_action *a)
+{
+    struct node *n = arg;
+    struct job *j = find_job(n, a->job);
+    if (!j) {
+        return;
+    }
+    switch (a->kind) {
+    case PLAN_START:
+        start(j, a);
+        break;
+    case PLAN_GIVE:
+        give(j, a);
+        break;
+    case PLAN_TAKE:
+        take(j, a);
+        break;
+    case PLAN_RESUME:
+        resume(j, a);
+        break;
+    case PLAN_JOB_FAILED:
+        j->give_up = true;
+        break;
+    case PLAN_INFEASIBLE:
+        log_warn("a task of job %u needs %g CPUs, and the node has %u: it waits", j->number,
+                 (double)a->units / CPU_UNITS, n->cpus);
+        break;
+    case PLAN_SEND:
+    case PLAN_REPORT:
+    case PLAN_DEMAND:
+    case PLAN_LEASE_HELD:
+        break; /* for nodes that have others */
+    }
+}
+
+/* What the callbacks above could not tell the planner, because it was in the middle of an event. */
+static void tell_failures(struct node *n)
+{
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        struct job *j = n->jobs[i];
+        for (uint32_t c = 0; j && c < j->classes; c++) {
+            while (j->start_failures[c]) {
+                j->start_failures[c]--;
+                (void)plan_node_worker_failed(n->plan, job_plan_id(j), c, loop_now_ns(n->loop));
+            }
+        }
+        if (j && j->give_up && !j->failed && !j->leaving) {
+            job_fail(j, MOB_ERR_JOB_FAILED, "the job's workers do not start; the node's log says "
+                                            "why");
+        }
+    }
+}
+
+static void tick(struct loop_timer *timer)
+{
+    struct node *n = LOOP_OWNER(timer, struct node, plan_timer);
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        if (n->jobs[i]) {
+            job_refresh(n->jobs[i]);
+        }
+    }
+    plan_node_tick(n->plan, loop_now_ns(n->loop));
+    plan_arm(n);
+}
+
+void plan_arm(struct node *n)
+{
+    tell_failures(n);
+    loop_timer_start(n->loop, &n->plan_timer, plan_node_deadline(n->plan), tick);
+}

@@ -1,0 +1,396 @@
+/* proc.c - workers: started from the driver's own executable, watched, and swept when they end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/status.h"
+#include "node.h"
+#include "store/sweep.h"
+#include "store/task.h"
+
+enum { WRAP_WORDS_MAX = 32, WORKER_OOM_SCORE = 500 };
+
+/* ---- starting -------------------------------------------------------------------------------------------- */
+
+static const char *spawn_env(const struct local_spawn *s, const char *name)
+{
+    size_t len = strlen(name);
+    for (char **e = s->envp; *e; e++) {
+        if (strncmp(*e, name, len) == 0 && (*e)[len] == '=') {
+            return *e + len + 1;
+        }
+    }
+    return NULL;
+}
+
+/* In the child: says on its stderr what went wrong, where the driver will see it. */
+static void child_fail(const char *what)
+{
+    char text[512];
+    int n = snprintf(text, sizeof text, "mobula: a worker could not start: %s: %m\n", what);
+    (void)!write(STDERR_FILENO, text, (size_t)n);
+    _exit(126);
+}
+
+/* MOBULA_WORKER_WRAP='valgrind -q': runs the program under another one. */
+static void exec_wrapped(struct job *j, char *wrap, char **envp)
+{
+    char *argv[WRAP_WORDS_MAX + 2], exe[4096], link[64];
+    int n = 0;
+    for (char *word = strtok(wrap, " "); word && n < WRAP_WORDS_MAX; word = strtok(NULL, " ")) {
+        argv[n++] = word;
+    }
+    snprintf(link, sizeof link, "/proc/self/fd/%d", j->exe);
+    ssize_t len = readlink(link, exe, sizeof exe - 1);
+    if (n == 0 || len < 0) {
+        child_fail("MOBULA_WORKER_WRAP");
+    }
+    exe[len] = '\0';
+    char **all = calloc((size_t)n + 65536, sizeof *all);
+    if (!all) {
+        child_fail("no memory");
+    }
+    memcpy(all, argv, (size_t)n * sizeof *all);
+    all[n++] = exe;
+    for (char **a = j->spawn.argv + 1; *a; a++) {
+        all[n++] = *a;
+    }
+    execvpe(all[0], all, envp);
+    child_fail(all[0]);
+}
+
+static void child(struct job *j, int sock, int out, int err, pid_t parent)
+{
+    char env[64], score[16];
+    signal(SIGPIPE, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    /* The node's death is its workers' death. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) {
+        _exit(0);
+    }
+    int null = open("/dev/null", O_RDONLY);
+    dup2(null, STDIN_FILENO);
+    dup2(out, STDOUT_FILENO);
+    dup2(err, STDERR_FILENO);
+    fcntl(sock, F_SETFD, 0);
+    /* When memory runs out, the kernel should end a worker, whose task runs again, and not the
+     * node. Raising the score needs no privilege. */
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    int n = snprintf(score, sizeof score, "%d", WORKER_OOM_SCORE);
+    if (fd >= 0) {
+        (void)!write(fd, score, (size_t)n);
+        close(fd);
+    }
+    if (chdir(j->spawn.cwd) < 0) {
+        child_fail(j->spawn.cwd);
+    }
+    snprintf(env, sizeof env, LOCAL_WORKER_ENV "=%d", sock);
+    size_t count = 0;
+    while (j->spawn.envp[count]) {
+        count++;
+    }
+    char **envp = calloc(count + 2, sizeof *envp);
+    if (!envp) {
+        child_fail("no memory");
+    }
+    envp[0] = env;
+    memcpy(envp + 1, j->spawn.envp, count * sizeof *envp);
+    const char *wrap = spawn_env(&j->spawn, "MOBULA_WORKER_WRAP");
+    if (wrap && *wrap) {
+        exec_wrapped(j, strdup(wrap), envp);
+    }
+    syscall(SYS_execveat, j->exe, "", j->spawn.argv, envp, AT_EMPTY_PATH);
+    child_fail(j->spawn.argv[0]);
+}
+
+static struct member *free_member(struct job *j)
+{
+    for (uint32_t i = 2; i < PROCS_MAX; i++) { /* 0 is the daemon, 1 the driver */
+        if (!j->members[i].used) {
+            return &j->members[i];
+        }
+    }
+    return NULL;
+}
+
+static void ended(struct loop_op *op, int result);
+
+static void start_late(struct loop_timer *timer)
+{
+    struct member *m = LOOP_OWNER(timer, struct member, timer);
+    if (m->used && !m->dead && m->slot == SLOT_STARTING) {
+        m->late = true;
+        kill(m->pid, SIGKILL);
+    }
+}
+
+mob_status proc_start(struct job *j, uint32_t class)
+{
+    struct node *n = j->node;
+    struct member *m = free_member(j);
+    int sock[2], out[2] = {-1, -1}, err[2] = {-1, -1};
+    if (!m) {
+        return status_fail(MOB_ERR_FULL, "the job has %d processes here, the most that it may have",
+                           PROCS_MAX);
+    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0) {
+        return status_fail(MOB_ERR_SYSTEM, "socketpair: %m");
+    }
+    mob_status st = MOB_OK;
+    pid_t parent = getpid(), pid = -1;
+    int pidfd = -1;
+    if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0) {
+        st = status_fail(MOB_ERR_SYSTEM, "pipe: %m");
+    } else {
+        pid = fork();
+        if (pid == 0) {
+            child(j, sock[1], out[1], err[1], parent);
+        }
+        pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+        if (pid < 0 || pidfd < 0) {
+            st = status_fail(MOB_ERR_SYSTEM, "starting a worker: %m");
+        }
+    }
+    close(sock[1]);
+    close(out[1]);
+    close(err[1]);
+    if (st) {
+        if (pid > 0) {
+            kill(pid, SIGKILL);
+            waitpid(pid, NULL, 0);
+        }
+        close(sock[0]);
+        close(out[0]);
+        close(err[0]);
+        return st;
+    }
+    *m = (struct member){.job = j, .proc = (uint32_t)(m - j->members), .used = true, .pid = pid,
+                         .pidfd = pidfd, .class = class, .slot = SLOT_STARTING};
+    struct proc *p = &j->board.procs[m->proc];
+    at_store(&p->run, RUN_NONE, AT_RELAXED);
+    at_store(&p->pid, (uint32_t)pid, AT_RELAXED);
+    at_store(&p->task, LINK_NONE, AT_RELAXED);
+    at_store(&p->state, PROC_STARTING, AT_RELEASE);
+    stream_open(&m->out, m, out[0], &j->out);
+    stream_open(&m->err, m, err[0], &j->err);
+    if (conn_open(n, sock[0], &m->conn) == MOB_OK) {
+        m->conn->job = j;
+        m->conn->proc = m->proc;
+        m->conn->role = LOCAL_WORKER;
+    }
+    loop_watch(n->loop, &m->op, pidfd, POLLIN, ended);
+    loop_timer_start(n->loop, &m->timer, loop_now_ns(n->loop) + WORKER_START_NS, start_late);
+    log_debug("worker started job %u pid %d", j->number, (int)pid);
+    return MOB_OK;
+}
+
+void proc_run(struct member *m, uint32_t run)
+{
+    at_store(&m->job->board.procs[m->proc].run, run, AT_SEQ_CST);
+    task_wake_process(&m->job->board, m->proc);
+}
+
+void proc_joined(struct member *m)
+{
+    struct job *j = m->job;
+    if (!m->used || m->dead || m->slot != SLOT_STARTING) {
+        return;
+    }
+    loop_timer_stop(j->node->loop, &m->timer);
+    m->slot = SLOT_BUSY;
+    at_store(&j->board.procs[m->proc].state, PROC_BUSY, AT_RELAXED);
+    proc_run(m, j->leaving ? RUN_EXIT : m->class + 1);
+    (void)plan_node_worker_started(j->node->plan, job_plan_id(j), m->class,
+                                   loop_now_ns(j->node->loop));
+    job_refresh(j);
+}
+
+/* ---- ending --------------------------------------------------------------------------------------------------- */
+
+static const char *how_it_ended(const struct member *m, char *buf, size_t size)
+{
+    if (m->late) {
+        snprintf(buf, size, "it did not reach mob_init() within %llu s",
+                 (unsigned long long)(WORKER_START_NS / 1000000000ull));
+    } else if (m->signalled) {
+        snprintf(buf, size, "it was killed by signal %d (%s)", m->exit_status,
+                 strsignal(m->exit_status));
+    } else {
+        snprintf(buf, size, "it exited with status %d", m->exit_status);
+    }
+    return buf;
+}
+
+/* The text with which a task fails whose worker died. */
+static void reason(void *arg, uint64_t link, uint32_t attempt, char *text, size_t size)
+{
+    struct member *m = arg;
+    struct job *j = m->job;
+    char name[MOB_NAME_MAX + 1], how[128];
+    struct record *r = board_record(&j->board, link_index(link));
+    struct call call = record_call(r);
+    board_name_text(&j->board, call.name, name);
+    int n = snprintf(text, size, "task %s (attempt %u, node %010llx, pid %d): its worker died: %s",
+                     name, attempt + 1, (unsigned long long)j->node->id, (int)m->pid,
+                     how_it_ended(m, how, sizeof how));
+    if (m->tail_size && n > 0 && (size_t)n + 32 < size) {
+        size_t room = size - (size_t)n - 32, from = m->tail_size > room ? m->tail_size - room : 0;
+        snprintf(text + n, size - (size_t)n, "; its last lines: %.*s",
+                 (int)(m->tail_size - from), m->tail + from);
+    }
+}
+
+static enum plan_slot plan_slot_of(enum slot_state s)
+{
+    switch (s) {
+    case SLOT_STARTING:
+        return PLAN_SLOT_STARTING;
+    case SLOT_BUSY:
+        return PLAN_SLOT_BUSY;
+    case SLOT_IDLE:
+        return PLAN_SLOT_IDLE;
+    case SLOT_LENT:
+        return PLAN_SLOT_LENT;
+    case SLOT_RESUMING:
+        return PLAN_SLOT_RESUMING;
+    case SLOT_BARE:
+        break;
+    }
+    return PLAN_SLOT_NONE;
+}
+
+static void sweep(struct member *m)
+{
+    struct job *j = m->job;
+    struct sweep_result res;
+    grant_orphan(j, m->proc);
+    sweep_process(&j->lane, m->proc, reason, m, &res);
+    (void)sweep_audit(&j->lane);
+    sweep_blocks(&j->lane);
+    grant_count_orphans(j);
+    j->requeued += res.requeued;
+    j->failed_tasks += res.failed;
+    char how[128];
+    log_info("worker ended job %u pid %d: %s; tasks requeued %u failed %u", j->number,
+             (int)m->pid, how_it_ended(m, how, sizeof how), res.requeued, res.failed);
+}
+
+/* Workers that end before they joined end the job: the next ones would do the same. */
+static void failed_to_start(struct member *m)
+{
+    char text[STDERR_TAIL_BYTES + 512], how[128];
+    snprintf(text, sizeof text,
+             "the job's workers do not start: %s (pid %d), before mob_init(). A worker is this "
+             "program, started again with the same arguments: mob_init() must be reached.%s%.*s",
+             how_it_ended(m, how, sizeof how), (int)m->pid, m->tail_size ? " It wrote: " : "",
+             (int)m->tail_size, m->tail);
+    job_fail(m->job, MOB_ERR_JOB_FAILED, text);
+}
+
+/* The last thing that was in the way of using the member's place again may be gone. */
+static void settle(struct member *m)
+{
+    struct job *j = m->job;
+    if (!m->used || !m->dead || m->swept || m->err.open || m->out.open ||
+        loop_op_busy(&m->op)) {
+        return;
+    }
+    m->swept = true;
+    struct plan_job id = job_plan_id(j);
+    uint64_t now = loop_now_ns(j->node->loop);
+    bool started = m->slot != SLOT_STARTING;
+    if (!j->ended) {
+        sweep(m);
+        if (!started && !j->leaving) {
+            failed_to_start(m);
+        }
+    }
+    if (!started) {
+        (void)plan_node_worker_failed(j->node->plan, id, m->class, now);
+    } else {
+        (void)plan_node_worker_died(j->node->plan, id, m->class, plan_slot_of(m->slot), now);
+    }
+    if (!j->ended) {
+        job_refresh(j);
+    }
+    if (m->conn) {
+        m->conn->job = NULL; /* it closes by itself: the other end is gone */
+        conn_close(m->conn);
+        m->conn = NULL;
+    }
+    m->used = false;
+}
+
+void proc_settle_all(struct job *j)
+{
+    for (uint32_t i = 2; i < PROCS_MAX; i++) {
+        settle(&j->members[i]);
+    }
+}
+
+/* A grandchild may hold the worker's pipes open for ever: they are not waited for longer. */
+static void pipes_late(struct loop_timer *timer)
+{
+    struct member *m = LOOP_OWNER(timer, struct member, timer);
+    stream_close(&m->out);
+    stream_close(&m->err);
+}
+
+static void ended(struct loop_op *op, int result)
+{
+    struct member *m = LOOP_OWNER(op, struct member, op);
+    if (!m->dead && result >= 0) {
+        siginfo_t info = {0};
+        if (waitid(P_PIDFD, (id_t)m->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0) {
+            return; /* not yet */
+        }
+        m->dead = true;
+        m->exit_status = info.si_status;
+        m->signalled = info.si_code != CLD_EXITED;
+        loop_timer_start(m->job->node->loop, &m->timer,
+                         loop_now_ns(m->job->node->loop) + PIPES_GRACE_NS, pipes_late);
+        loop_cancel(m->job->node->loop, op);
+    }
+    if (!loop_op_busy(op)) {
+        close(m->pidfd);
+        job_step(m->job);
+    }
+}
+
+void proc_end_all(struct job *j, bool kill_now)
+{
+    for (uint32_t i = 2; i < PROCS_MAX; i++) {
+        struct member *m = &j->members[i];
+        if (m->used && !m->dead) {
+            proc_run(m, RUN_EXIT);
+            if (kill_now) {
+                kill(m->pid, SIGKILL);
+            }
+        }
+    }
+}
+
+bool proc_all_gone(const struct job *j)
+{
+    for (uint32_t i = 2; i < PROCS_MAX; i++) {
+        if (j->members[i].used) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,111 @@
+/* status.c - what the daemon knows, for programs and for people. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/status.h"
+#include "node.h"
+
+static uint32_t count_workers(const struct job *j)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 2; i < PROCS_MAX; i++) {
+        count += j->members[i].used && !j->members[i].dead;
+    }
+    return count;
+}
+
+void status_info(struct conn *c, struct local_msg *m)
+{
+    struct node *n = c->node;
+    local_msg_init(m, LOCAL_INFO);
+    m->arg[0] = n->id;
+    m->arg[1] = c->job->number;
+    m->arg[2] = n->cpus;
+    m->arg[3] = n->budget.limit_bytes;
+    m->arg[4] = n->budget.used_bytes;
+    m->arg[5] = 1ull << 32 | count_workers(c->job);
+    conn_reply(c, m, NULL, 0);
+}
+
+static const char *const phase_names[] = {"free",  "creating", "waiting",  "queued", "taken",
+                                          "done",  "closed",   "dead",     "draining", "retired"};
+
+static json_t *job_json(const struct job *j)
+{
+    uint64_t counts[PHASE_RETIRED + 1] = {0}, done = 0;
+    uint32_t committed = at_load(&j->board.header->committed, AT_ACQUIRE);
+    for (uint32_t i = 0; i < committed; i++) {
+        counts[state_phase(at_load(&j->board.records[i].state, AT_RELAXED)) % (PHASE_RETIRED + 1)]++;
+    }
+    json_t *workers = json_array(), *phases = json_object();
+    for (uint32_t i = 1; i < PROCS_MAX; i++) {
+        done += at_load(&j->board.procs[i].done, AT_RELAXED);
+        const struct member *w = &j->members[i];
+        static const char *const states[] = {"starting", "busy", "idle", "lent", "resuming",
+                                             "bare"};
+        if (w->used && !w->dead) {
+            json_array_append_new(
+                workers, json_pack("{s:i,s:i,s:s}", "pid", (int)w->pid, "class", (int)w->class,
+                                   "slot", states[w->slot]));
+        }
+    }
+    for (int p = PHASE_CREATING; p <= PHASE_DRAINING; p++) {
+        json_object_set_new(phases, phase_names[p], json_integer((json_int_t)counts[p]));
+    }
+    return json_pack("{s:i,s:s,s:i,s:b,s:o,s:o,s:I,s:I,s:I,s:I}", "number", (int)j->number, "name",
+                     j->name, "driver_pid", j->driver ? (int)j->driver->pid : 0, "failed",
+                     j->failed, "workers", workers, "records", phases, "tasks_done",
+                     (json_int_t)done, "tasks_requeued", (json_int_t)j->requeued, "tasks_failed",
+                     (json_int_t)j->failed_tasks, "store_bytes",
+                     (json_int_t)budget_of_job(&j->node->budget, j->index));
+}
+
+static json_t *node_json(struct node *n)
+{
+    json_t *jobs = json_array();
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        if (n->jobs[i]) {
+            json_array_append_new(jobs, job_json(n->jobs[i]));
+        }
+    }
+    char id[24];
+    snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
+    return json_pack("{s:s,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host", n->host, "cpus",
+                     (int)n->cpus, "cpus_used", (double)plan_node_used(n->plan) / CPU_UNITS,
+                     "store_limit_bytes", (json_int_t)n->budget.limit_bytes, "store_used_bytes",
+                     (json_int_t)n->budget.used_bytes, "events", loop_backend(n->loop), "jobs",
+                     jobs);
+}
+
+/* The text in parts, each a message of its own; all but the last say that more follows. */
+static void send_text(struct conn *c, uint32_t op, const char *text)
+{
+    size_t left = strlen(text);
+    do {
+        struct local_msg *m = c->node->scratch;
+        size_t part = left < LOCAL_TEXT_MAX - 1 ? left : LOCAL_TEXT_MAX - 1;
+        local_msg_init(m, (enum local_op)op);
+        memcpy(m->text, text, part);
+        m->text_size = (uint32_t)part;
+        left -= part;
+        text += part;
+        m->arg[0] = left > 0;
+        conn_reply(c, m, NULL, 0);
+    } while (left && !c->closing);
+}
+
+void status_reply(struct conn *c, struct local_msg *m)
+{
+    uint32_t op = m->op;
+    json_t *root = node_json(c->node);
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    if (!text) {
+        conn_fail(c, op, status_fail(MOB_ERR_NOMEM, "no memory for the status"));
+        return;
+    }
+    send_text(c, op, text);
+    free(text);
+}
