@@ -344,6 +344,10 @@ static void settle(struct plan_node *p, uint64_t now)
 static void set_deadline(struct plan_node *p, uint64_t now)
 {
     p->deadline = p->report_at;
+    for (uint32_t i = 0; i < p->grants_count; i++) {
+        uint64_t at = p->grants[i].not_before;
+        p->deadline = at > now && at < p->deadline ? at : p->deadline;
+    }
     FOR_EACH_CLASS(p, j, c)
     {
         if (c->short_since != CLOCK_NEVER) {

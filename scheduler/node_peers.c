@@ -294,7 +294,7 @@ static mob_status come_back(struct plan_node *p, uint64_t lease, uint32_t count,
     g->away -= count;
     c->away -= count;
     if (refused) {
-        g->slots = 0;
+        g->not_before = now + PLAN_RETRY_NS;
         c->queued =
             c->queued + count < PLAN_TASKS_MAX ? c->queued + count : PLAN_TASKS_MAX;
     } else {

@@ -55,14 +55,14 @@ static uint32_t excess(const struct plan_node *p, const struct node_job *j,
 
 /* Offers each grant of a class so many tasks that it has @per_slot times its slots. */
 static void send_up_to(struct plan_node *p, const struct node_job *j,
-                       struct node_class *c, bool deep, uint32_t keep)
+                       struct node_class *c, bool deep, uint32_t keep, uint64_t now)
 {
     uint32_t job = (uint32_t)(j - p->jobs), cls = (uint32_t)(c - j->cls);
     for (uint32_t i = 0; i < p->grants_count; i++) {
         struct node_grant *g = &p->grants[i];
         uint64_t limit = (uint64_t)g->slots * (deep ? g->depth : 1);
         if (g->job != job || g->cls != cls || g->node == p->config.node ||
-            g->away + g->asked >= limit) {
+            g->away + g->asked >= limit || now < g->not_before) {
             continue;
         }
         uint32_t asked =
@@ -92,16 +92,15 @@ static void send_up_to(struct plan_node *p, const struct node_job *j,
 
 void node_send(struct plan_node *p, uint64_t now)
 {
-    (void)now;
     if (p->grants_count == 0) {
         return;
     }
     FOR_EACH_CLASS(p, j, c)
     {
         if (excess(p, j, c) > 0) {
-            send_up_to(p, j, c, false, 0);
+            send_up_to(p, j, c, false, 0, now);
             /* Ahead of need only what the slots here would not take next. */
-            send_up_to(p, j, c, true, c->busy);
+            send_up_to(p, j, c, true, c->busy, now);
         }
     }
 }

@@ -59,8 +59,10 @@ struct node_grant {
     uint32_t epoch, job, cls, slots;
     uint32_t sync;
     uint32_t away, asked; /* tasks sent; tasks that PLAN_SEND asked for */
-    uint32_t depth;       /* tasks for each slot */
-    uint32_t done;        /* tasks back since window */
+    uint64_t
+        not_before; /* after a refusal it rests: the head's word on it is on its way */
+    uint32_t depth; /* tasks for each slot */
+    uint32_t done;  /* tasks back since window */
     uint64_t window;
 };
 

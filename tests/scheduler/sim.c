@@ -73,8 +73,9 @@ struct job {
 struct board {
     bool known;
     uint32_t queued, take, idle, busy;
-    uint64_t lease;   /* under which its tasks came, on a node that is not home */
-    uint32_t foreign; /* of those, not done: one lease at a time, to keep the books short */
+    uint64_t lease; /* under which its tasks came, on a node that is not home */
+    uint32_t
+        foreign; /* of those, not done: one lease at a time, to keep the books short */
 };
 
 struct node {
@@ -215,7 +216,8 @@ static void node_act(void *arg, const struct plan_node_action *a)
     case PLAN_LEASE_HELD:
         if (n->up) {
             about(&e, EV_TO_HEAD, i, job);
-            n->last_up = n->last_up > w.now + delay() ? n->last_up + 1 : w.now + delay();
+            uint64_t at = w.now + delay();
+            n->last_up = n->last_up >= at ? n->last_up + 1 : at; /* in order */
             e.at = n->last_up, e.line = n->line, e.up = *a;
             w.messages++;
             post(e);
@@ -238,8 +240,8 @@ static void head_act(void *arg, const struct plan_head_action *a)
         bool to = a->kind == PLAN_NODE_DEAD || (a->to && n->incarnation == a->to);
         if (to && n->alive && n->up) {
             struct event e;
-            n->last_down =
-                n->last_down > w.now + delay() ? n->last_down + 1 : w.now + delay();
+            uint64_t at = w.now + delay();
+            n->last_down = n->last_down >= at ? n->last_down + 1 : at; /* in order */
             about(&e, EV_TO_NODE, i, 0)->at = n->last_down;
             e.line = n->line, e.down = *a;
             w.messages += a->kind != PLAN_NODE_DEAD && a->kind != PLAN_SYNCED;
@@ -425,7 +427,8 @@ static void tasks_came(struct event *e)
     struct node *n = &w.nodes[e->node];
     const struct board *b = &n->board[e->job];
     bool other = b->foreign > 0 && b->lease != e->id;
-    if (!other && plan_node_received(n->plan, e->id, e->epoch, e->count, w.now) == MOB_OK) {
+    if (!other &&
+        plan_node_received(n->plan, e->id, e->epoch, e->count, w.now) == MOB_OK) {
         n->board[e->job].known = true;
         n->board[e->job].lease = e->id;
         n->board[e->job].foreign += e->count;

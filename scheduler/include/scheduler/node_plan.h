@@ -176,7 +176,7 @@ mob_status plan_node_sent(struct plan_node *p, uint64_t lease, uint32_t count,
 /* @count tasks came back, done. */
 mob_status plan_node_back(struct plan_node *p, uint64_t lease, uint32_t count,
                           uint64_t now);
-/* @count tasks came back undone; nothing more is sent until the next word on the lease.
+/* @count tasks came back undone; the grant rests for PLAN_RETRY_NS.
  */
 mob_status plan_node_refused(struct plan_node *p, uint64_t lease, uint32_t count,
                              uint64_t now);
