@@ -50,9 +50,10 @@ struct cell { /* who accessed these bytes last, at which time of its clock; 0: n
 
 struct process {
     struct view view;
-    struct view loaded;   /* by relaxed loads: a fence makes it part of view */
-    struct view released; /* by the last fence: relaxed stores carry it */
-    uint64_t seen[WORDS_MAX];
+    struct view loaded;       /* by relaxed loads: a fence makes it part of view */
+    struct view released;     /* by the last fence: relaxed stores carry it */
+    uint64_t seen[WORDS_MAX]; /* what it read or wrote last, for mutants */
+    bool looked[WORDS_MAX];
 };
 
 static char arena[ARENA_BYTES] __attribute__((aligned(4096)));
@@ -493,6 +494,7 @@ uint64_t memory_access(unsigned self, struct model_op *op, unsigned variant)
     if (reads) {
         learn(self, id, index, order);
         processes[self].seen[id] = was;
+        processes[self].looked[id] = true;
     }
     if (writes) {
         uint64_t bits = outcome(op, was);
@@ -533,7 +535,7 @@ bool memory_recall(unsigned self, struct model_op *op)
 {
     unsigned id = word_find(op);
     op->value = processes[self].seen[id];
-    return true;
+    return processes[self].looked[id];
 }
 
 /* ---- Hooks of -fsanitize=thread -------------------------------------------------------- */
@@ -571,7 +573,9 @@ static void plain_access(const void *at, size_t size, bool write)
     HOOK(__tsan_volatile_read##size, size, false)                                        \
     HOOK(__tsan_volatile_write##size, size, true)
 HOOKS(1)
-HOOKS(2) HOOKS(4) HOOKS(8) HOOKS(16)
+HOOKS(2)
+HOOKS(4)
+HOOKS(8) HOOKS(16)
 
     void __tsan_read_range(void *at, size_t size);
 void __tsan_write_range(void *at, size_t size);
