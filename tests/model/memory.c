@@ -311,8 +311,7 @@ static unsigned word_find(const struct model_op *op)
                 "%s in %s(): accesses of different sizes", op->expr, op->function);
     uint64_t now = raw_load(w->address, w->size);
     if (!w->count) {
-        insert(id, 0, now);
-        word_hash(id);
+        insert(id, 0, now); /* no hash: having been looked at is no difference */
     } else if (w->plain && w->values[w->count - 1]->bits != now) {
         insert(id, w->count, now);
         processes[w->plain_by].view.at[id] = (uint8_t)(w->count - 1);

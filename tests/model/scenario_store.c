@@ -22,6 +22,7 @@ static struct record *others;
 static unsigned places_freed[LANES], places_made[LANES];
 static unsigned runs[LANES];             /* attempts that were sealed */
 static uint64_t last[BOARD_RECORDS_MAX]; /* state words after the last step */
+static bool again;                       /* sweep_rescan() said so */
 static uint64_t pinned;                  /* a link that the reader has pinned */
 
 static void count_freed(void *self, uint32_t segment, uint64_t offset)
@@ -91,6 +92,7 @@ static void setup(void)
     memset(runs, 0, sizeof runs);
     memset(last, 0, sizeof last);
     x = y = pinned = 0;
+    again = false;
     mine = others = NULL;
     check_ok(board_create(7, 1, &b, &bytes), "board_create");
     at_store(&b.classes[0].used, 1, AT_RELAXED);
@@ -124,9 +126,9 @@ static void forward(void)
         if (s == was || state_gen(s) > state_gen(was)) {
             continue;
         }
-        bool again = old == PHASE_TAKEN && p == PHASE_QUEUED;
+        bool rerun = old == PHASE_TAKEN && p == PHASE_QUEUED;
         bool undone = old == PHASE_CREATING && p == PHASE_FREE;
-        MODEL_CHECK(state_gen(s) == state_gen(was) && (p >= old || again || undone),
+        MODEL_CHECK(state_gen(s) == state_gen(was) && (p >= old || rerun || undone),
                     "record %u goes back from %llx to %llx", i, (unsigned long long)was,
                     (unsigned long long)s);
         MODEL_CHECK(p != old || p < PHASE_DEAD || state_holder(s) == DAEMON,
@@ -160,11 +162,18 @@ static void drop_handles(uint32_t by)
     }
 }
 
+/* The daemon rescans only if it was asked to, or must try again. */
+static void rescan(void)
+{
+    bool asked = at_swap(&b.header->notice, 0, AT_SEQ_CST) & NOTICE_RESCAN;
+    again = (asked || again) && sweep_rescan(&lane[DAEMON]);
+}
+
 static void settle(void)
 {
     uint32_t by = died(OTHER) ? DAEMON : OTHER;
     run_ready(by);
-    sweep_rescan(&lane[DAEMON]);
+    rescan();
     run_ready(by);
     for (uint32_t i = 0; i < at_load(&b.header->committed, AT_RELAXED); i++) {
         enum phase p = state_phase(at_load(&b.records[i].state, AT_RELAXED));
@@ -180,7 +189,7 @@ static void settle(void)
                 lane_reclaim(&lane[i]);
             }
         }
-        sweep_rescan(&lane[DAEMON]);
+        rescan();
     }
     for (uint32_t i = 0; i < at_load(&b.header->committed, AT_RELAXED); i++) {
         uint64_t s = at_load(&b.records[i].state, AT_RELAXED);
@@ -438,8 +447,7 @@ static const struct model_mutant pin_mutants[] = {
     {"the scan is relaxed", MUTATE_RELAX, "scan_ledgers", "&g->pin"},
     {0}};
 static const struct model_mutant pin_kill_mutants[] = {
-    {"the sweep leaves the ledger of the dead", MUTATE_SKIP, "clear_marks", "&g->"},
-    {0}};
+    {"the sweep leaves the ledger of the dead", MUTATE_SKIP, "clear_marks", "&g->"}, {0}};
 static const struct model_mutant close_kill_mutants[] = {
     {"no fence in the sweep", MUTATE_SKIP, "sweep_process", "fence"},
     {"no fence where a place is handed over", MUTATE_SKIP, "drain", "fence"},
