@@ -8,7 +8,7 @@
  * all the same thing: somebody reads a value that is not the newest.
  *
  * The vector clocks also find data races: code under test is compiled with the compiler's
- * -fsanitize=thread, whose hooks (at the end) are ours. */
+ * -fsanitize=thread, whose hooks (hooks.c) are ours. */
 #include <stdio.h>
 #include <string.h>
 
@@ -537,9 +537,7 @@ bool memory_recall(unsigned self, struct model_op *op)
     return processes[self].looked[id];
 }
 
-/* ---- Hooks of -fsanitize=thread -------------------------------------------------------- */
-
-static void plain_access(const void *at, size_t size, bool write)
+void memory_plain(const void *at, size_t size, bool write)
 {
     size_t offset = (size_t)((const char *)at - arena);
     if (offset >= arena_used || !model_running() || !size) {
@@ -556,79 +554,4 @@ static void plain_access(const void *at, size_t size, bool write)
     if (write) {
         model_wrote();
     }
-}
-
-#define HOOK(name, size, write)                                                          \
-    void name(void *at);                                                                 \
-    void name(void *at)                                                                  \
-    {                                                                                    \
-        plain_access(at, size, write);                                                   \
-    }
-#define HOOKS(size)                                                                      \
-    HOOK(__tsan_read##size, size, false)                                                 \
-    HOOK(__tsan_write##size, size, true)                                                 \
-    HOOK(__tsan_unaligned_read##size, size, false)                                       \
-    HOOK(__tsan_unaligned_write##size, size, true)                                       \
-    HOOK(__tsan_volatile_read##size, size, false)                                        \
-    HOOK(__tsan_volatile_write##size, size, true)
-HOOKS(1)
-HOOKS(2)
-HOOKS(4)
-HOOKS(8) HOOKS(16)
-
-    void __tsan_read_range(void *at, size_t size);
-void __tsan_write_range(void *at, size_t size);
-void __tsan_func_entry(void *pc);
-void __tsan_func_exit(void);
-void __tsan_init(void);
-
-void __tsan_read_range(void *at, size_t size)
-{
-    plain_access(at, size, false);
-}
-
-void __tsan_write_range(void *at, size_t size)
-{
-    plain_access(at, size, true);
-}
-
-void __tsan_func_entry(void *pc)
-{
-    (void)pc;
-}
-
-void __tsan_func_exit(void)
-{
-}
-
-void __tsan_init(void)
-{
-}
-
-/* Linked with --wrap, as calls of these are not instrumented. */
-void *__real_memcpy(void *to, const void *from, size_t size);
-void *__real_memset(void *to, int byte, size_t size);
-void *__real_memmove(void *to, const void *from, size_t size);
-void *__wrap_memcpy(void *to, const void *from, size_t size);
-void *__wrap_memset(void *to, int byte, size_t size);
-void *__wrap_memmove(void *to, const void *from, size_t size);
-
-void *__wrap_memcpy(void *to, const void *from, size_t size)
-{
-    plain_access(from, size, false);
-    plain_access(to, size, true);
-    return __real_memcpy(to, from, size);
-}
-
-void *__wrap_memmove(void *to, const void *from, size_t size)
-{
-    plain_access(from, size, false);
-    plain_access(to, size, true);
-    return __real_memmove(to, from, size);
-}
-
-void *__wrap_memset(void *to, int byte, size_t size)
-{
-    plain_access(to, size, true);
-    return __real_memset(to, byte, size);
 }
