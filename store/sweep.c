@@ -189,14 +189,25 @@ static void drop_orphan(struct sweep *w, struct record *r, uint64_t s)
     }
 }
 
-/* Tells the owner of an arena again of a place that it must free: whoever freed the record may
- * have died before it did, or have found the ring full. False: it is full now. */
-static bool hint_draining(struct board *b, const struct record *r, uint64_t s)
+/* Sees to it that a record in phase DRAINING has somebody who frees its place, as whoever freed the
+ * record may have died before it said so, or have found the ring full, or the owner is gone too.
+ * False: the owner's ring is full now. */
+static bool pass_on_draining(struct lane *d, struct record *r, uint64_t s, uint32_t dead)
 {
-    if (state_holder(s) == DAEMON || state_holder(s) >= PROCS_MAX) {
+    struct board *b = d->board;
+    uint32_t owner = state_holder(s);
+    if (owner == dead || owner >= PROCS_MAX ||
+        at_load(&b->procs[owner].state, AT_ACQUIRE) == PROC_NONE) {
+        if (!at_cas(&r->state, &s, state_to(s, PHASE_DRAINING, DAEMON), AT_SEQ_CST)) {
+            return true;
+        }
+        owner = DAEMON;
+    }
+    if (owner == DAEMON) {
+        lane_drain_own(d, r);
         return true;
     }
-    struct queue_view ring = board_ring(b, state_holder(s));
+    struct queue_view ring = board_ring(b, owner);
     return queue_push(&ring, board_index(b, r)) <= QUEUE_OK_POLLED;
 }
 
@@ -242,11 +253,8 @@ static void sweep_record(struct sweep *w, struct record *r)
         }
         return;
     case PHASE_DRAINING:
-        if (held &&
-            at_cas(&r->state, &s, state_to(s, PHASE_DRAINING, DAEMON), AT_SEQ_CST)) {
-            lane_drain_own(w->d, r);
-            w->result.freed++;
-        } else if (!held && !hint_draining(w->b, r, s)) {
+        w->result.freed += held;
+        if (!pass_on_draining(w->d, r, s, w->dead)) {
             board_notice(w->b, NOTICE_RESCAN);
         }
         return;
@@ -344,10 +352,8 @@ bool sweep_rescan(struct lane *d)
                 lane_adopt(d, r);
             }
             again = true;
-        } else if (state_phase(s) == PHASE_DRAINING && state_holder(s) == DAEMON) {
-            lane_drain_own(d, r);
         } else if (state_phase(s) == PHASE_DRAINING) {
-            again |= !hint_draining(b, r, s);
+            again |= !pass_on_draining(d, r, s, PROCS_MAX);
         }
     }
     lane_reclaim(d);

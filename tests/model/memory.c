@@ -8,7 +8,7 @@
  * all the same thing: somebody reads a value that is not the newest.
  *
  * The vector clocks also find data races: code under test is compiled with the compiler's
- * -fsanitize=thread, whose hooks (at the end) are ours. */
+ * -fsanitize=thread, whose hooks (hooks.c) are ours. */
 #include <stdio.h>
 #include <string.h>
 
@@ -50,9 +50,10 @@ struct cell { /* who accessed these bytes last, at which time of its clock; 0: n
 
 struct process {
     struct view view;
-    struct view loaded;   /* by relaxed loads: a fence makes it part of view */
-    struct view released; /* by the last fence: relaxed stores carry it */
-    uint64_t seen[WORDS_MAX];
+    struct view loaded;       /* by relaxed loads: a fence makes it part of view */
+    struct view released;     /* by the last fence: relaxed stores carry it */
+    uint64_t seen[WORDS_MAX]; /* what it read or wrote last, for mutants */
+    bool looked[WORDS_MAX];
 };
 
 static char arena[ARENA_BYTES] __attribute__((aligned(4096)));
@@ -310,8 +311,7 @@ static unsigned word_find(const struct model_op *op)
                 "%s in %s(): accesses of different sizes", op->expr, op->function);
     uint64_t now = raw_load(w->address, w->size);
     if (!w->count) {
-        insert(id, 0, now);
-        word_hash(id);
+        insert(id, 0, now); /* no hash: having been looked at is no difference */
     } else if (w->plain && w->values[w->count - 1]->bits != now) {
         insert(id, w->count, now);
         processes[w->plain_by].view.at[id] = (uint8_t)(w->count - 1);
@@ -493,6 +493,7 @@ uint64_t memory_access(unsigned self, struct model_op *op, unsigned variant)
     if (reads) {
         learn(self, id, index, order);
         processes[self].seen[id] = was;
+        processes[self].looked[id] = true;
     }
     if (writes) {
         uint64_t bits = outcome(op, was);
@@ -533,12 +534,10 @@ bool memory_recall(unsigned self, struct model_op *op)
 {
     unsigned id = word_find(op);
     op->value = processes[self].seen[id];
-    return true;
+    return processes[self].looked[id];
 }
 
-/* ---- Hooks of -fsanitize=thread -------------------------------------------------------- */
-
-static void plain_access(const void *at, size_t size, bool write)
+void memory_plain(const void *at, size_t size, bool write)
 {
     size_t offset = (size_t)((const char *)at - arena);
     if (offset >= arena_used || !model_running() || !size) {
@@ -555,77 +554,4 @@ static void plain_access(const void *at, size_t size, bool write)
     if (write) {
         model_wrote();
     }
-}
-
-#define HOOK(name, size, write)                                                          \
-    void name(void *at);                                                                 \
-    void name(void *at)                                                                  \
-    {                                                                                    \
-        plain_access(at, size, write);                                                   \
-    }
-#define HOOKS(size)                                                                      \
-    HOOK(__tsan_read##size, size, false)                                                 \
-    HOOK(__tsan_write##size, size, true)                                                 \
-    HOOK(__tsan_unaligned_read##size, size, false)                                       \
-    HOOK(__tsan_unaligned_write##size, size, true)                                       \
-    HOOK(__tsan_volatile_read##size, size, false)                                        \
-    HOOK(__tsan_volatile_write##size, size, true)
-HOOKS(1)
-HOOKS(2) HOOKS(4) HOOKS(8) HOOKS(16)
-
-    void __tsan_read_range(void *at, size_t size);
-void __tsan_write_range(void *at, size_t size);
-void __tsan_func_entry(void *pc);
-void __tsan_func_exit(void);
-void __tsan_init(void);
-
-void __tsan_read_range(void *at, size_t size)
-{
-    plain_access(at, size, false);
-}
-
-void __tsan_write_range(void *at, size_t size)
-{
-    plain_access(at, size, true);
-}
-
-void __tsan_func_entry(void *pc)
-{
-    (void)pc;
-}
-
-void __tsan_func_exit(void)
-{
-}
-
-void __tsan_init(void)
-{
-}
-
-/* Linked with --wrap, as calls of these are not instrumented. */
-void *__real_memcpy(void *to, const void *from, size_t size);
-void *__real_memset(void *to, int byte, size_t size);
-void *__real_memmove(void *to, const void *from, size_t size);
-void *__wrap_memcpy(void *to, const void *from, size_t size);
-void *__wrap_memset(void *to, int byte, size_t size);
-void *__wrap_memmove(void *to, const void *from, size_t size);
-
-void *__wrap_memcpy(void *to, const void *from, size_t size)
-{
-    plain_access(from, size, false);
-    plain_access(to, size, true);
-    return __real_memcpy(to, from, size);
-}
-
-void *__wrap_memmove(void *to, const void *from, size_t size)
-{
-    plain_access(from, size, false);
-    plain_access(to, size, true);
-    return __real_memmove(to, from, size);
-}
-
-void *__wrap_memset(void *to, int byte, size_t size)
-{
-    plain_access(to, size, true);
-    return __real_memset(to, byte, size);
 }

@@ -1,5 +1,4 @@
-/* model_int.h - between the parts of the checker: model.c schedules and searches, memory.c is the
- * memory model, os.c stands in for the kernel and for core's functions. */
+/* model_int.h - between the parts of the checker (README.md lists them). */
 #ifndef MODEL_INT_H
 #define MODEL_INT_H
 
@@ -8,7 +7,9 @@
 
 enum {
     FIBERS_MAX = MODEL_PROCS_MAX + 1, /* and the daemon */
-    ORDER_FORCED = 8, /* of a compare-and-swap that a mutant makes succeed */
+    STEPS_MAX = 3000,  /* of one execution: more is a loop that does not end */
+    OPTIONS_MAX = 250, /* at one decision */
+    ORDER_FORCED = 8,  /* of a compare-and-swap that a mutant makes succeed */
 };
 
 extern unsigned fibers_count;
@@ -19,7 +20,31 @@ static inline uint64_t mix(uint64_t hash, uint64_t x)
     return hash ^ hash >> 29;
 }
 
+enum outcome { RUNNING, FINISHED, CUT, FAILED };
+enum option_kind { RUN, KILL, UNPARK };
+struct option {
+    enum option_kind kind;
+    uint8_t fiber, variant;
+};
+
+/* search.c */
+void search_begin(void); /* before an execution */
+/* Which of the options is taken. May end the execution. */
+unsigned search_decide(const struct option *options, unsigned count);
+
+/* trace.c */
+extern char trace_failure[512];
+void trace_begin(void); /* before an execution */
+void trace_step(struct option o, const struct model_op *op, uint64_t result);
+void trace_print(void);
+
 /* model.c */
+extern const struct model_scenario *scenario;
+void model_make_fibers(void); /* before a scenario */
+enum outcome model_execute(struct model_bounds bounds);
+void model_leave(enum outcome outcome) __attribute__((noreturn));
+uint64_t model_state_key(void);
+const char *model_name(unsigned fiber);
 bool model_running(void);
 bool model_timed_out(void);
 void model_wrote(void);
@@ -43,6 +68,8 @@ bool memory_recall(unsigned self, struct model_op *op);
 void memory_fence(unsigned self);
 void memory_catch_up(unsigned self);            /* waiting lets all stores arrive */
 void memory_join(unsigned self, unsigned from); /* the kernel orders @from before @self */
+/* A plain access by the running process, if it is one to shared memory. */
+void memory_plain(const void *at, size_t size, bool write);
 void memory_tick(unsigned self);
 uint64_t memory_hash(void);
 void memory_name(const void *word, char *buf, size_t size);

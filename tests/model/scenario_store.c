@@ -20,8 +20,10 @@ static uint64_t x, y;       /* links of the tasks of the scenario, 0: none */
 static struct record *mine; /* the task that the worker has TAKEN from the start */
 static struct record *others;
 static unsigned places_freed[LANES], places_made[LANES];
-static unsigned runs[LANES]; /* attempts that were sealed */
-static uint64_t pinned;      /* a link that the reader has pinned */
+static unsigned runs[LANES];             /* attempts that were sealed */
+static uint64_t last[BOARD_RECORDS_MAX]; /* state words after the last step */
+static bool again;                       /* sweep_rescan() said so */
+static uint64_t pinned;                  /* a link that the reader has pinned */
 
 static void count_freed(void *self, uint32_t segment, uint64_t offset)
 {
@@ -88,7 +90,9 @@ static void setup(void)
     memset(places_freed, 0, sizeof places_freed);
     memset(places_made, 0, sizeof places_made);
     memset(runs, 0, sizeof runs);
+    memset(last, 0, sizeof last);
     x = y = pinned = 0;
+    again = false;
     mine = others = NULL;
     check_ok(board_create(7, 1, &b, &bytes), "board_create");
     at_store(&b.classes[0].used, 1, AT_RELAXED);
@@ -110,6 +114,26 @@ static void setup_taken(void)
     x = submit(DRIVER, 0, LINK_NONE);
     mine = claim(WORKER);
     MODEL_CHECK(mine, "the task is not in the queue");
+}
+
+/* After each step: generations and phases only go forward, and DEAD records have one reclaimer. */
+static void forward(void)
+{
+    for (uint32_t i = 0; i < BOARD_RECORDS_MAX; i++) {
+        uint64_t s = b.records[i].state.v, was = last[i];
+        enum phase p = state_phase(s), old = state_phase(was);
+        last[i] = s;
+        if (s == was || state_gen(s) > state_gen(was)) {
+            continue;
+        }
+        bool rerun = old == PHASE_TAKEN && p == PHASE_QUEUED;
+        bool undone = old == PHASE_CREATING && p == PHASE_FREE;
+        MODEL_CHECK(state_gen(s) == state_gen(was) && (p >= old || rerun || undone),
+                    "record %u goes back from %llx to %llx", i, (unsigned long long)was,
+                    (unsigned long long)s);
+        MODEL_CHECK(p != old || p < PHASE_DEAD || state_holder(s) == DAEMON,
+                    "record %u is freed by two", i);
+    }
 }
 
 /* ---- The end of each execution ------------------------------------------------------------ */
@@ -138,11 +162,18 @@ static void drop_handles(uint32_t by)
     }
 }
 
+/* The daemon rescans only if it was asked to, or must try again. */
+static void rescan(void)
+{
+    bool asked = at_swap(&b.header->notice, 0, AT_SEQ_CST) & NOTICE_RESCAN;
+    again = (asked || again) && sweep_rescan(&lane[DAEMON]);
+}
+
 static void settle(void)
 {
     uint32_t by = died(OTHER) ? DAEMON : OTHER;
     run_ready(by);
-    sweep_rescan(&lane[DAEMON]);
+    rescan();
     run_ready(by);
     for (uint32_t i = 0; i < at_load(&b.header->committed, AT_RELAXED); i++) {
         enum phase p = state_phase(at_load(&b.records[i].state, AT_RELAXED));
@@ -158,7 +189,7 @@ static void settle(void)
                 lane_reclaim(&lane[i]);
             }
         }
-        sweep_rescan(&lane[DAEMON]);
+        rescan();
     }
     for (uint32_t i = 0; i < at_load(&b.header->committed, AT_RELAXED); i++) {
         uint64_t s = at_load(&b.records[i].state, AT_RELAXED);
@@ -261,8 +292,8 @@ static void pin_driver(void)
 
 static void pin_reader(void)
 {
-    uint64_t pin;
-    if (lane_pin(&lane[WORKER], x, &pin) != MOB_OK) {
+    uint64_t pin, s;
+    if (!lane_find(&lane[WORKER], x, &s) || lane_pin(&lane[WORKER], x, &pin) != MOB_OK) {
         return;
     }
     pinned = x;
@@ -275,6 +306,7 @@ static void pin_reader(void)
 
 static void pin_step(void)
 {
+    forward();
     uint64_t s = pinned && !died(WORKER) ? b.records[link_index(pinned)].state.v : 0;
     MODEL_CHECK(!s || (state_gen(s) == link_gen(pinned) && state_phase(s) <= PHASE_DEAD),
                 "a pinned object was reclaimed");
@@ -306,6 +338,18 @@ static void setup_family(void)
     others = claim(OTHER);
     MODEL_CHECK(others, "the child is not in the queue");
     lane_drop(&lane[WORKER], y);
+}
+
+/* A task is CLOSED when all that it submitted is. */
+static void family_step(void)
+{
+    forward();
+    uint64_t parent = b.records[link_index(x)].state.v;
+    uint64_t child = b.records[link_index(y)].state.v;
+    bool open = state_gen(child) == link_gen(y) && state_phase(child) < PHASE_CLOSED;
+    MODEL_CHECK(
+        !open || (state_gen(parent) == link_gen(x) && state_phase(parent) < PHASE_CLOSED),
+        "a task was closed before its child");
 }
 
 static void other_seals(void)
@@ -384,7 +428,9 @@ static void settle_claimed(void)
 static const struct model_mutant arrive_mutants[] = {
     {"the submitter does not look after its push", MUTATE_FREEZE, "task_await_arg",
      "&x->state"},
-    {"the sealer does not look at the stack", MUTATE_FREEZE, "task_seal", "&r->succ"},
+    {"the sealer's look at the stack is relaxed", MUTATE_RELAX, "task_seal", "&r->succ"},
+    {"the submitter's look is relaxed", MUTATE_RELAX, "task_await_arg", "&x->state"},
+    {"the submitter's push is relaxed", MUTATE_RELAX, "task_await_arg", "&x->succ"},
     {"the last arrival makes nothing ready", MUTATE_SKIP, "task_arrive", "&t->arrived"},
     {0}};
 static const struct model_mutant wait_mutants[] = {
@@ -395,22 +441,26 @@ static const struct model_mutant wait_mutants[] = {
 static const struct model_mutant pin_mutants[] = {
     {"no fence in the reader", MUTATE_SKIP, "lane_pin_open", "fence"},
     {"no fence in the reclaimer", MUTATE_SKIP, "lane_reclaim", "fence"},
-    {"no re-check of the state", MUTATE_CODE, NULL, NULL},
+    {"no re-check of the state", MUTATE_FREEZE, "lane_find", "&r->state"},
     {"the pin is not written", MUTATE_SKIP, "lane_pin_open", "&g->pin"},
     {"the unpin is relaxed", MUTATE_RELAX, "lane_unpin", "&g->pin"},
     {"the scan is relaxed", MUTATE_RELAX, "scan_ledgers", "&g->pin"},
     {0}};
-static const struct model_mutant close_mutants[] = {
-    {"the drop overwrites other uses", MUTATE_FORCE, "less", "&r->refs"},
-    {"DEAD is set by whoever comes", MUTATE_FORCE, "lane_try_free", "&r->state"},
+static const struct model_mutant pin_kill_mutants[] = {
+    {"the sweep leaves the ledger of the dead", MUTATE_SKIP, "clear_marks", "&g->"}, {0}};
+static const struct model_mutant close_kill_mutants[] = {
+    {"no fence in the sweep", MUTATE_SKIP, "sweep_process", "fence"},
+    {"no fence where a place is handed over", MUTATE_SKIP, "drain", "fence"},
     {0}};
+static const struct model_mutant close_mutants[] = {
+    {"DEAD is set by whoever comes", MUTATE_FORCE, "lane_try_free", "&r->state"}, {0}};
 static const struct model_mutant family_mutants[] = {
     {"CLOSED is set by whoever comes", MUTATE_FORCE, "try_close", "&r->state"},
-    {"a child less overwrites the count", MUTATE_SKIP, "child_closed", "&p->children"},
+    {"the worker does not look at its children again", MUTATE_FREEZE, "has_open_children",
+     "&r->children"},
     {0}};
 static const struct model_mutant park_mutants[] = {
-    {"no wake", MUTATE_SKIP, "task_wake_process", "wake"},
-    {"the waker does not bump the word", MUTATE_SKIP, "task_wake_process", "wake, 1"},
+    {"no wake", MUTATE_SKIP, "task_wake_process", "wake &"},
     {"the worker does not say that it sleeps", MUTATE_SKIP, "task_park", "parked"},
     {"the worker's word is relaxed", MUTATE_RELAX, "task_park", "parked"},
     {"the push is relaxed", MUTATE_RELAX, "queue_push", "queue_cell"},
@@ -428,6 +478,7 @@ const struct model_scenario model_scenarios[] = {
      .about = "a task hangs itself on an argument that is being sealed",
      .setup = setup_taken,
      .procs = {{"driver", arrive_driver, 0}, {"worker", worker_seals, 0}},
+     .step = forward,
      .end = settle_exactly,
      .bounds = BOUND(MODEL_UNBOUNDED, 1, 0),
      .full = BOUND(MODEL_UNBOUNDED, 2, 0),
@@ -437,6 +488,7 @@ const struct model_scenario model_scenarios[] = {
      .setup = setup_taken,
      .procs = {{"driver", arrive_driver, 0}, {"worker", worker_seals, 0}},
      .sweep = sweep,
+     .step = forward,
      .end = settle,
      .bounds = BOUND(2, 0, 1),
      .full = BOUND(3, 1, 2)},
@@ -445,6 +497,7 @@ const struct model_scenario model_scenarios[] = {
      .setup = setup_taken,
      .procs = {{"driver", waits_for_seal, 1}, {"worker", worker_seals, 0}},
      .sweep = sweep_and_run,
+     .step = forward,
      .end = settle,
      .bounds = BOUND(2, 1, 1),
      .full = BOUND(4, 1, 1),
@@ -466,11 +519,13 @@ const struct model_scenario model_scenarios[] = {
      .step = pin_step,
      .end = settle,
      .bounds = BOUND(2, 0, 1),
-     .full = BOUND(3, 1, 2)},
+     .full = BOUND(3, 1, 2),
+     .mutants = pin_kill_mutants},
     {.name = "close",
      .about = "release against close: freed once",
      .setup = setup_taken,
      .procs = {{"driver", drops, 0}, {"worker", seals_a_place, 0}},
+     .step = forward,
      .end = settle,
      .bounds = BOUND(MODEL_UNBOUNDED, 1, 0),
      .full = BOUND(MODEL_UNBOUNDED, 2, 0),
@@ -480,15 +535,18 @@ const struct model_scenario model_scenarios[] = {
      .setup = setup_taken,
      .procs = {{"driver", drops, 0}, {"worker", seals_a_place, 0}},
      .sweep = sweep,
+     .step = forward,
      .end = settle,
-     .bounds = BOUND(2, 0, 1),
-     .full = BOUND(3, 1, 2)},
+     .bounds = BOUND(2, 2, 1),
+     .full = BOUND(3, 1, 2),
+     .mutants = close_kill_mutants},
     {.name = "family",
      .about = "a parent and its child end at once",
      .setup = setup_family,
      .procs = {{"driver", drops, 0},
                {"worker", worker_seals, 0},
                {"other", other_seals, 0}},
+     .step = family_step,
      .end = settle_exactly,
      .bounds = BOUND(2, 1, 0),
      .full = BOUND(4, 1, 0),
@@ -500,6 +558,7 @@ const struct model_scenario model_scenarios[] = {
                {"worker", worker_seals, 0},
                {"other", other_seals, 0}},
      .sweep = sweep,
+     .step = forward,
      .end = settle,
      .bounds = BOUND(1, 0, 1),
      .full = BOUND(2, 1, 1)},
@@ -507,6 +566,7 @@ const struct model_scenario model_scenarios[] = {
      .about = "a worker parks while a task is submitted",
      .setup = setup,
      .procs = {{"driver", submits, 0}, {"worker", works_once, 0}},
+     .step = forward,
      .end = settle,
      .bounds = BOUND(3, 2, 0),
      .full = BOUND(MODEL_UNBOUNDED, 2, 0),
@@ -516,6 +576,7 @@ const struct model_scenario model_scenarios[] = {
      .setup = setup,
      .procs = {{"driver", submits, 0}, {"worker", works_once, 0}},
      .sweep = sweep_and_dismiss,
+     .step = forward,
      .end = settle,
      .bounds = BOUND(2, 0, 1),
      .full = BOUND(3, 1, 2)},
@@ -525,6 +586,7 @@ const struct model_scenario model_scenarios[] = {
      .procs = {{"driver", cancels, 0},
                {"worker", claims_and_seals, 0},
                {"other", claims_and_seals, 0}},
+     .step = forward,
      .end = settle_claimed,
      .bounds = BOUND(2, 1, 0),
      .full = BOUND(4, 1, 0),
@@ -536,6 +598,7 @@ const struct model_scenario model_scenarios[] = {
                {"worker", claims_and_seals, 0},
                {"other", claims_and_seals, 0}},
      .sweep = sweep,
+     .step = forward,
      .end = settle,
      .bounds = BOUND(1, 0, 1),
      .full = BOUND(2, 1, 1)},
