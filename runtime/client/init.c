@@ -83,7 +83,7 @@ static void be_worker(struct mob *mob, int fd)
 
 mob_status mob_init(const struct mob_config *config, struct mob **ret)
 {
-    struct mob *mob;
+    struct mob *mob = NULL;
     if (!ret || (config && config->struct_size != sizeof *config)) {
         return status_fail(MOB_ERR_INVALID, "mob_init: set config.struct_size to "
                                             "sizeof(struct mob_config), and give a place for the "

@@ -54,7 +54,7 @@ static mob_status class_of(struct mob *mob, double num_cpus, uint8_t *ret)
             return MOB_OK;
         }
     }
-    uint32_t class;
+    uint32_t class = 0;
     pthread_mutex_lock(&mob->class_lock);
     mob_status st = ask_class(mob, units, &class);
     if (!st) {
@@ -87,7 +87,7 @@ static mob_status plan_call(struct mob *mob, const struct mob_options *given, ui
                            nargs, returns, o.max_retries, MOB_ARGS_MAX, MOB_RETURNS_MAX,
                            RETRIES_MAX);
     }
-    uint8_t class;
+    uint8_t class = 0;
     MOB_TRY(class_of(mob, o.num_cpus, &class));
     call->class_options = (uint8_t)(class | (o.retry_on_error ? CALL_RETRY_ON_ERROR << 4 : 0));
     call->counts = call_counts(nargs, returns);

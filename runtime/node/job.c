@@ -179,7 +179,7 @@ static mob_status add_class(struct job *j, uint32_t units, uint32_t *ret)
 
 void job_class(struct conn *c, struct local_msg *m)
 {
-    uint32_t class;
+    uint32_t class = 0;
     mob_status st = m->arg[0] <= (uint64_t)NODE_CPUS_MAX * CPU_UNITS
                         ? add_class(c->job, (uint32_t)m->arg[0], &class)
                         : status_fail(MOB_ERR_INVALID, "a demand of %llu CPU units",
@@ -271,7 +271,7 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
 {
     struct node *n = j->node;
     int pipe_fds[2];
-    uint32_t class;
+    uint32_t class = 0;
     bool forward = !(m->arg[5] & 1);
     j->inline_tasks = m->arg[5] & 2;
     j->exe = fds[0];

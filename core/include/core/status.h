@@ -7,23 +7,20 @@
 
 #include <mobula.h>
 
-/* Keeps the sentence for mob_last_error() and returns @status. "%m" works. */
-mob_status status_fail(mob_status status, const char *format, ...)
-    __attribute__((format(printf, 2, 3), cold));
+/* Keeps the sentence for mob_last_error(). "%m" works. */
+void status_say(const char *format, ...) __attribute__((format(printf, 1, 2), cold));
 
-#ifdef __clang_analyzer__
-/* The analyzer looks at one file at a time. Unless told that a failure is never MOB_OK, it
- * follows each MOB_TRY() into a success that left the outputs unset. */
+/* Keeps the sentence and is @status, which is never MOB_OK: compilers are told, so that they do
+ * not follow a MOB_TRY() into a success that left the outputs unset. */
 #define status_fail(status, ...)                                                         \
     ({                                                                                   \
         mob_status failed_ = (status);                                                   \
-        (void)status_fail(failed_, __VA_ARGS__);                                         \
+        status_say(__VA_ARGS__);                                                         \
         if (failed_ == MOB_OK) {                                                         \
             __builtin_unreachable();                                                     \
         }                                                                                \
         failed_;                                                                         \
     })
-#endif
 
 /* The status that fits an errno value: ENOMEM -> MOB_ERR_NOMEM, ... else MOB_ERR_SYSTEM. */
 mob_status status_from_errno(int err);
