@@ -7,7 +7,6 @@
  * that a chunk of a pull that was cancelled is known for what it is, and thrown away. */
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "core/codec.h"
 #include "core/status.h"
@@ -183,7 +182,7 @@ static void landed(struct conn *lane)
     struct tcp_peer *peer = lane->peer;
     struct transport_xfer *xfer = lane->landing;
     const struct wire_header *h = &lane->header;
-    bool intact = XXH3_64bits(xfer->dst + h->offset, h->size) == h->sum;
+    bool intact = wire_sum(xfer->dst + h->offset, h->size) == h->sum;
     lane->landing = NULL;
     xfer->landing = false;
     next_header(lane);
@@ -335,7 +334,7 @@ void data_flush(struct conn *lane)
     uint64_t left = serve->size - serve->sent;
     size_t size = left < CHUNK_BYTES ? left : CHUNK_BYTES;
     struct wire_header chunk = {WIRE_CHUNK, (uint32_t)size, serve->id, serve->sent,
-                                XXH3_64bits(at, size)};
+                                wire_sum(at, size)};
     serve->sent += size;
     wire_seal_put(&lane->out, &chunk, NULL, 0, lane->out_buf);
     conn_send(lane, lane->out_buf, WIRE_HEADER_BYTES, at, size, chunk_sent);

@@ -103,6 +103,9 @@ void wire_seal_put(struct wire_seal *seal, const struct wire_header *header,
 mob_status wire_header_get(const uint8_t in[WIRE_HEADER_BYTES], enum wire_kind kind,
                            struct wire_header *ret);
 
+/* XXH3-64, with the widest vectors that this machine has. */
+uint64_t wire_sum(const void *data, size_t size);
+
 /* True if the tag is right for the next frame in this direction. */
 bool wire_seal_check(struct wire_seal *seal, const uint8_t in[WIRE_HEADER_BYTES],
                      const void *covered, size_t size);

@@ -9,6 +9,10 @@
     {                                                                                    \
         name(&transport_tcp);                                                            \
     }                                                                                    \
+    Test(fake, name, .timeout = 120)                                                     \
+    {                                                                                    \
+        name(&transport_fake);                                                           \
+    }                                                                                    \
     static void name(const struct transport_ops *ops)
 
 static int open_fds(void)
