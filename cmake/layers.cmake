@@ -17,6 +17,13 @@ if(MOB_SANITIZE)
   target_link_options(mob_flags INTERFACE -fsanitize=${MOB_SANITIZE})
 endif()
 
+# The task path crosses several files of store and client, so optimised builds optimise across them.
+# Only where the compiler's own tools do it without more packages.
+set(MOB_LTO OFF)
+if(CMAKE_BUILD_TYPE MATCHES "Rel" AND NOT MOB_SANITIZE AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
+  set(MOB_LTO ON)
+endif()
+
 # mob_layer(NAME [SEES layer...] [LINKS target...] SOURCES file...)
 function(mob_layer name)
   cmake_parse_arguments(L "" "" "SEES;LINKS;SOURCES" ${ARGN})

@@ -12,6 +12,18 @@ static uint32_t bit_of(uint32_t index)
     return index % BOARD_BLOCK;
 }
 
+/* Adds records to a block's own, and the block to the stack of those that have some. */
+static void add_avail(struct lane *l, uint32_t place, uint64_t bits)
+{
+    struct lane_block *blk = &l->blocks[place];
+    blk->avail |= bits;
+    if (!blk->stacked) {
+        blk->stacked = true;
+        blk->next = l->top;
+        l->top = place + 1;
+    }
+}
+
 static bool add_block(struct lane *l, uint32_t block)
 {
     if (l->blocks_count == l->blocks_room) {
@@ -30,9 +42,9 @@ static bool add_block(struct lane *l, uint32_t block)
         avail |= state_phase(s) == PHASE_FREE ? 1ull << i : 0;
     }
     at_store(&l->board->block_returned[block], 0, AT_RELAXED);
-    l->current = l->blocks_count;
-    l->blocks[l->blocks_count++] = (struct lane_block){block, avail};
+    l->blocks[l->blocks_count++] = (struct lane_block){.block = block};
     l->block_slot[block] = l->blocks_count;
+    add_avail(l, l->blocks_count - 1, avail);
     return true;
 }
 
@@ -63,33 +75,37 @@ static bool lease_block(struct lane *l)
     return false;
 }
 
-/* Takes in what others made FREE in this lane's blocks. True if there is something now. */
-static bool collect_returned(struct lane *l)
+/* Takes in what others made FREE in @count of this lane's blocks, from where the last look ended.
+ * True if there is something now. */
+static bool collect_returned(struct lane *l, uint32_t count)
 {
-    bool any = false;
-    for (uint32_t i = 0; i < l->blocks_count; i++) {
-        at_u64 *word = &l->board->block_returned[l->blocks[i].block];
+    for (uint32_t k = 0; k < count && k < l->blocks_count; k++) {
+        l->looked = l->looked + 1 < l->blocks_count ? l->looked + 1 : 0;
+        at_u64 *word = &l->board->block_returned[l->blocks[l->looked].block];
         if (at_load(word, AT_RELAXED) != 0) {
-            l->blocks[i].avail |= at_swap(word, 0, AT_ACQUIRE);
-        }
-        if (l->blocks[i].avail && !any) {
-            l->current = i;
-            any = true;
+            add_avail(l, l->looked, at_swap(word, 0, AT_ACQUIRE));
         }
     }
-    return any;
+    return l->top != 0;
 }
 
-static struct record *take_from(struct lane *l, struct lane_block *blk)
+/* A record of the block on top of the stack. */
+static struct record *take(struct lane *l)
 {
-    while (blk->avail) {
-        uint32_t bit = (uint32_t)__builtin_ctzll(blk->avail);
-        blk->avail &= blk->avail - 1;
-        struct record *r = &l->board->records[blk->block * BOARD_BLOCK + bit];
-        /* The word of returned records is a hint that others write: look at the truth. */
-        if (state_phase(at_load(&r->state, AT_ACQUIRE)) == PHASE_FREE) {
-            return r;
+    while (l->top) {
+        struct lane_block *blk = &l->blocks[l->top - 1];
+        while (blk->avail) {
+            uint32_t bit = (uint32_t)__builtin_ctzll(blk->avail);
+            blk->avail &= blk->avail - 1;
+            struct record *r = &l->board->records[blk->block * BOARD_BLOCK + bit];
+            /* The word of returned records is a hint that others write: look at the truth. */
+            if (__builtin_expect(
+                    state_phase(at_load(&r->state, AT_ACQUIRE)) == PHASE_FREE, 1)) {
+                return r;
+            }
         }
+        blk->stacked = false;
+        l->top = blk->next;
     }
     return NULL;
 }
@@ -103,34 +119,42 @@ static void ask_for_records(struct board *b)
     }
 }
 
-mob_status lane_record(struct lane *l, struct record **ret)
+/* In the order of what they cost: what others gave back, what waits for a look at the pins, a new
+ * block, and at last a look at all own blocks. */
+static __attribute__((noinline)) struct record *find_record(struct lane *l)
 {
-    for (int attempt = 0; attempt < 3; attempt++) {
-        if (l->blocks_count) {
-            struct record *r = take_from(l, &l->blocks[l->current]);
-            if (r) {
-                *ret = r;
-                return MOB_OK;
-            }
-        }
-        if (collect_returned(l)) {
-            continue;
-        }
-        if (l->limbo_count) {
-            lane_reclaim(l);
-            if (collect_returned(l)) {
-                continue;
-            }
-        }
-        ask_for_records(l->board);
-        if (!lease_block(l)) {
-            break;
+    enum { LOOK_AT_ONCE = 16 };
+    if (collect_returned(l, LOOK_AT_ONCE)) {
+        return take(l);
+    }
+    if (l->limbo_count >= LANE_LIMBO / 2) {
+        lane_reclaim(l);
+        if (l->top) {
+            return take(l);
         }
     }
-    return status_fail(MOB_ERR_FULL,
-                       "no record is free: %u are in use; release ids that are no "
-                       "longer needed",
-                       at_load(&l->board->header->committed, AT_RELAXED));
+    ask_for_records(l->board);
+    if (!lease_block(l)) {
+        lane_reclaim(l);
+        collect_returned(l, l->blocks_count);
+    }
+    return take(l);
+}
+
+mob_status lane_record(struct lane *l, struct record **ret)
+{
+    struct record *r = take(l);
+    if (__builtin_expect(!r, 0)) {
+        r = find_record(l);
+    }
+    if (__builtin_expect(!r, 0)) {
+        return status_fail(MOB_ERR_FULL,
+                           "no record is free: %u are in use; release ids that are no "
+                           "longer needed",
+                           at_load(&l->board->header->committed, AT_RELAXED));
+    }
+    *ret = r;
+    return MOB_OK;
 }
 
 bool lane_await_record(const struct lane *l)
@@ -389,27 +413,33 @@ void lane_adopt(struct lane *l, struct record *r)
 
 /* The last step: the record has no bytes outside itself. Only the holder of a DEAD or DRAINING
  * record comes here. */
-static void make_free(struct lane *l, struct record *r)
+static void make_free(struct lane *l, struct record *r, uint32_t index)
 {
-    uint64_t s = at_load(&r->state, AT_RELAXED);
-    uint32_t gen = (state_gen(s) ? state_gen(s) : 1) + 1;
-    if (gen == 0) {
+    uint32_t gen = lane_gen(r) + 1, block = index / BOARD_BLOCK;
+    if (__builtin_expect(gen == 0, 0)) {
         at_store(&r->state, state_make(UINT32_MAX, 0, 0, PHASE_RETIRED), AT_RELEASE);
         return;
     }
     at_store(&r->state, state_make(gen, 0, 0, PHASE_FREE), AT_RELEASE);
-    uint32_t index = board_index(l->board, r), block = index / BOARD_BLOCK;
     uint32_t slot = l->block_slot[block];
     if (slot) {
-        l->blocks[slot - 1].avail |= 1ull << bit_of(index);
+        add_avail(l, slot - 1, 1ull << bit_of(index));
     } else {
         at_or(&l->board->block_returned[block], 1ull << bit_of(index), AT_RELEASE);
     }
 }
 
+/* One result at most, and its bytes inside the record: what most tasks are. */
+static bool is_plain(const struct record *r)
+{
+    struct call call = record_call(r);
+    return call_nrets(&call) == 1 && record_get_place(r, 0).kind <= PLACE_INLINE;
+}
+
 void lane_unrecord(struct lane *l, struct record *r)
 {
-    make_free(l, r); /* with a new generation: an id of it may have been noted */
+    /* With a new generation: an id of it may have been noted. */
+    make_free(l, r, board_index(l->board, r));
 }
 
 /* Frees the places that are this process's, drops the uses of borrowed ones. Returns the process
@@ -438,11 +468,12 @@ static uint32_t free_places(struct lane *l, struct record *r, uint32_t *ret_segm
     return next;
 }
 
-static void drain(struct lane *l, struct record *r)
+static __attribute__((noinline)) void drain_places(struct lane *l, struct record *r,
+                                                   uint32_t index)
 {
     uint32_t segment = 0, owner = free_places(l, r, &segment);
     if (owner == l->self) {
-        make_free(l, r);
+        make_free(l, r, index);
         return;
     }
     uint64_t s = state_to(at_load(&r->state, AT_RELAXED), PHASE_DRAINING, owner);
@@ -456,7 +487,7 @@ static void drain(struct lane *l, struct record *r)
         owner = now;
     }
     struct queue_view ring = board_ring(l->board, owner);
-    if (queue_push(&ring, board_index(l->board, r)) > QUEUE_OK_POLLED) {
+    if (queue_push(&ring, index) > QUEUE_OK_POLLED) {
         board_notice(l->board, NOTICE_RESCAN);
     }
     if (owner == DAEMON) {
@@ -464,13 +495,24 @@ static void drain(struct lane *l, struct record *r)
     }
 }
 
+static void drain(struct lane *l, struct record *r, uint32_t index)
+{
+    if (__builtin_expect(is_plain(r), 1)) {
+        make_free(l, r, index);
+    } else {
+        drain_places(l, r, index);
+    }
+}
+
 /* Marks those of a batch that a pin names. */
 static void mark_pinned(uint64_t link, const uint32_t *batch, bool *pinned,
                         uint32_t count)
 {
-    uint32_t index = link_index(link);
+    if (link == LINK_NONE) {
+        return;
+    }
     for (uint32_t i = 0; i < count; i++) {
-        pinned[i] |= link != LINK_NONE && batch[i] == index;
+        pinned[i] |= batch[i] == link_index(link);
     }
 }
 
@@ -507,7 +549,7 @@ void lane_reclaim(struct lane *l)
     for (uint32_t i = 0; i < count; i++) {
         struct record *r = &l->board->records[batch[i]];
         if (!pinned[i]) {
-            drain(l, r);
+            drain(l, r, batch[i]);
         } else if (++kept > LANE_LIMBO / 2) {
             hand_over(
                 l, r); /* so that a few long views do not make every scan a large one */
@@ -532,7 +574,7 @@ void lane_drain_own(struct lane *l, struct record *r)
 {
     uint64_t s = at_load(&r->state, AT_ACQUIRE);
     if (state_phase(s) == PHASE_DRAINING && state_holder(s) == l->self) {
-        drain(l, r);
+        drain(l, r, board_index(l->board, r));
     }
 }
 

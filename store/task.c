@@ -186,21 +186,34 @@ void task_wake_process(struct board *b, uint32_t process)
     park_wake(&b->procs[process].wake, 1);
 }
 
-void task_wake_worker(struct board *b, uint32_t class)
+/* Wakes one of those who said that they sleep. */
+static __attribute__((noinline)) bool wake_parked(struct board *b, struct klass *k)
 {
-    struct klass *k = &b->classes[class];
     for (uint32_t i = 0; i < PROCS_MAX / 64; i++) {
-        /* After the push, a read-modify-write; pairs with the or in task_park(), which comes
-         * before the sleeper's look at the queue. */
         uint64_t word = at_load(&k->parked[i], AT_SEQ_CST);
         while (word) {
             uint32_t bit = (uint32_t)__builtin_ctzll(word);
             word = at_and(&k->parked[i], ~(1ull << bit), AT_SEQ_CST);
             if (word & 1ull << bit) {
                 task_wake_process(b, i * 64 + bit);
-                return;
+                return true;
             }
         }
+    }
+    return false;
+}
+
+void task_wake_worker(struct board *b, uint32_t class)
+{
+    struct klass *k = &b->classes[class];
+    uint64_t parked = 0;
+    /* After the push, a read-modify-write; pairs with the or in task_park(), which comes before the
+     * sleeper's look at the queue. */
+    for (uint32_t i = 0; i < PROCS_MAX / 64; i++) {
+        parked |= at_load(&k->parked[i], AT_SEQ_CST);
+    }
+    if (parked && wake_parked(b, k)) {
+        return;
     }
     uint32_t armed = 1;
     if (at_load(&k->alert, AT_SEQ_CST) == 1 && at_cas(&k->alert, &armed, 0, AT_SEQ_CST)) {

@@ -24,6 +24,10 @@ struct thread {
     struct lane lane;
     struct mob *mob;
     struct mob_task *task; /* the innermost task that it runs, or NULL */
+    mob_fn fn;             /* submitted last, with its number on the board: usually the next too */
+    uint16_t fn_id;
+    uint32_t room[CLASSES_MAX]; /* tasks that certainly fit into the class's queue: a look at how
+                                   full it is costs a cache line that workers write */
     pthread_t owner;
     at_u64 waits_on;       /* address of the word it sleeps on, for the watcher */
     struct thread *next;
@@ -55,6 +59,8 @@ struct mob {
     uint32_t class_demand[CLASSES_MAX]; /* + 1; 0: not asked for yet */
     pthread_mutex_t class_lock;
     unsigned cpus_here; /* that this process may run on */
+    uint64_t ref_hi;    /* the upper half of ids of this job on this node */
+    mob_fn fns[BOARD_NAMES_MAX]; /* functions by their number on the board, as looked up */
 };
 
 struct mob_task {
@@ -131,12 +137,26 @@ mob_fn registry_by_id(struct mob *mob, uint16_t id);
 mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref, uint64_t timeout_ns,
                         struct record **ret, uint64_t *ret_state);
 /* MOB_OK while job and node are well. */
-mob_status client_health(const struct mob *mob);
-/* 1 if another process may spin now. */
-bool client_may_spin(const struct mob *mob);
+mob_status client_health_slow(const struct mob *mob);
+static inline mob_status client_health(const struct mob *mob)
+{
+    bool ill = at_load(&mob->board.header->failed, AT_ACQUIRE) | at_load(&mob->lost, AT_ACQUIRE);
+    return __builtin_expect(ill, 0) ? client_health_slow(mob) : MOB_OK;
+}
+/* True if fewer processes of the job are awake than there are CPUs for. */
+bool spin_allowed(const struct mob *mob);
 /* The link of an id of this job on this node, or of its local stand-in. */
-mob_status client_link(struct mob *mob, mob_ref ref, uint64_t *ret);
-mob_ref client_ref(const struct mob *mob, uint64_t link, uint32_t ret);
+mob_status client_link_foreign(struct mob *mob, mob_ref ref, uint64_t *ret);
+static inline mob_status client_link(struct mob *mob, mob_ref ref, uint64_t *ret)
+{
+    *ret = ref.lo;
+    return __builtin_expect(ref.hi != mob->ref_hi, 0) ? client_link_foreign(mob, ref, ret) : MOB_OK;
+}
+static inline mob_ref client_ref(const struct mob *mob, uint64_t link, uint32_t ret)
+{
+    mob_ref ref = {mob->ref_hi, link | ret};
+    return ref;
+}
 /* As park_wait(), noting the word for the watcher. */
 mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word, uint32_t seen,
                        uint64_t deadline_ns);
@@ -161,5 +181,15 @@ void worker_run_inline(struct mob *mob, struct thread *t);
 /* ---- submit.c ---- */
 /* A record to fill, waiting for one if the caller may wait. */
 mob_status client_record(struct mob *mob, struct thread *t, bool no_wait, struct record **ret);
+
+/* memcpy() whose usual sizes are no call. */
+static inline void client_copy(void *dst, const void *src, size_t size)
+{
+    if (size == 8) {
+        __builtin_memcpy(dst, src, 8);
+    } else if (size) {
+        __builtin_memcpy(dst, src, size);
+    }
+}
 
 #endif

@@ -25,7 +25,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static unsigned slot_of(mob_fn fn)
 {
-    return (unsigned)(((uintptr_t)fn >> 4) * 2654435761u % SLOTS);
+    return (unsigned)(((uintptr_t)fn >> 4) * 2654435761u) % SLOTS;
 }
 
 static struct function *find_fn(mob_fn fn)
@@ -144,22 +144,15 @@ mob_status registry_fn_id(struct mob *mob, mob_fn fn, uint16_t *ret)
 
 mob_fn registry_by_id(struct mob *mob, uint16_t id)
 {
-    static struct {
-        uint64_t serial;
-        mob_fn fn;
-    } cache[BOARD_NAMES_MAX]; /* workers have one handle and one thread that claims */
     if (id >= BOARD_NAMES_MAX) {
         return NULL;
     }
-    if (mob->worker && cache[id].serial == mob->serial) {
-        return cache[id].fn;
-    }
-    char name[MOB_NAME_MAX + 1];
-    board_name_text(&mob->board, id, name);
-    mob_fn fn = registry_fn(name);
-    if (mob->worker && fn) {
-        cache[id].fn = fn;
-        cache[id].serial = mob->serial;
+    mob_fn fn = __atomic_load_n(&mob->fns[id], __ATOMIC_RELAXED);
+    if (__builtin_expect(!fn, 0)) {
+        char name[MOB_NAME_MAX + 1];
+        board_name_text(&mob->board, id, name);
+        fn = registry_fn(name);
+        __atomic_store_n(&mob->fns[id], fn, __ATOMIC_RELAXED);
     }
     return fn;
 }

@@ -72,6 +72,18 @@ static mob_status await_value(struct mob *mob, struct thread *t, mob_ref ref, ui
     }
 }
 
+/* Waits for a record of this node, and says nothing about what is wrong: the general form does. */
+static inline bool client_look(struct mob *mob, struct thread *t, mob_ref ref, uint64_t timeout_ns,
+                               struct record **ret, uint64_t *ret_state)
+{
+    struct record *r = lane_find(&t->lane, ref.lo, ret_state);
+    *ret = r;
+    if (__builtin_expect(r && state_sealed(*ret_state), 1)) {
+        return true;
+    }
+    return timeout_ns && client_await(mob, t, ref, timeout_ns, ret, ret_state) == MOB_OK;
+}
+
 mob_status mob_get(struct mob *mob, mob_ref ref, uint64_t timeout_ns, struct mob_view *ret)
 {
     struct thread *t;
@@ -112,32 +124,56 @@ void mob_view_release(struct mob *mob, struct mob_view *view)
     }
 }
 
-mob_status mob_get_copy(struct mob *mob, mob_ref ref, void *dst, size_t size, uint64_t timeout_ns)
+/* Copies a small result out of its record. The record may be freed and used again meanwhile if
+ * another thread releases the id: looked at once more afterwards. */
+static inline bool copy_inline(struct thread *t, const struct record *r, uint64_t link, void *dst,
+                               size_t size)
 {
-    struct thread *t;
+    struct place p = record_get_place(r, link_ret(link));
+    if (p.kind != PLACE_INLINE || p.size != size || p.offset > RECORD_PAYLOAD ||
+        size > RECORD_PAYLOAD - p.offset) {
+        return false;
+    }
+    client_copy(dst, r->payload + p.offset, size);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE); /* the bytes before the look at the generation */
+    (void)t;
+    return state_gen(at_load(&r->state, AT_RELAXED)) == link_gen(link);
+}
+
+static __attribute__((noinline)) mob_status get_copy(struct mob *mob, struct thread *t,
+                                                     mob_ref ref, void *dst, size_t size,
+                                                     uint64_t timeout_ns)
+{
     struct record *r;
     struct place p;
+    struct mob_view view;
     uint64_t link;
-    MOB_TRY(client_thread(mob, &t));
     MOB_TRY(await_value(mob, t, ref, timeout_ns, &link, &r, &p));
     if (p.size != size) {
         return status_fail(MOB_ERR_SIZE, "the object has %llu bytes, and %zu were asked for",
                            (unsigned long long)p.size, size);
     }
-    if (p.kind == PLACE_INLINE && p.offset <= RECORD_PAYLOAD && size <= RECORD_PAYLOAD - p.offset) {
-        /* Inside the record, and small: copied, and then looked whether it was still the one. */
-        memcpy(dst, r->payload + p.offset, size);
-        at_fence();
-        uint64_t s;
-        return lane_find(&t->lane, ref.lo, &s)
-                   ? MOB_OK
-                   : status_fail(MOB_ERR_RELEASED, "the id was released while it was read");
+    if (link == ref.lo && copy_inline(t, r, link, dst, size)) {
+        return MOB_OK;
     }
-    struct mob_view view;
     MOB_TRY(mob_get(mob, ref, 0, &view));
     memcpy(dst, view.data, size);
     mob_view_release(mob, &view);
     return MOB_OK;
+}
+
+mob_status mob_get_copy(struct mob *mob, mob_ref ref, void *dst, size_t size, uint64_t timeout_ns)
+{
+    struct thread *t;
+    struct record *r;
+    uint64_t link, s;
+    MOB_TRY(client_thread(mob, &t));
+    MOB_TRY(client_link(mob, ref, &link));
+    if (__builtin_expect(link_ret(link) == 0, 1) && client_look(mob, t, ref, timeout_ns, &r, &s) &&
+        !(s & STATE_ERROR) && copy_inline(t, r, link, dst, size)) {
+        return MOB_OK;
+    }
+    return get_copy(mob, t, ref, dst, size, timeout_ns);
 }
 
 mob_status mob_get_size(struct mob *mob, mob_ref ref, uint64_t timeout_ns, size_t *ret)

@@ -143,6 +143,8 @@ static mob_status accept_hello(struct mob *mob, struct local_msg *m, int *fds, u
     mob->self = (uint32_t)m->arg[2];
     mob->cpus = (uint32_t)m->arg[3];
     mob->embedded = m->arg[4] & 1;
+    mob->ref_hi = mob->node << 24 | (uint64_t)(mob->job & 0xfffff) << 4 | 1;
+    mob->class_demand[0] = CPU_UNITS + 1; /* every board's first class: one CPU */
     mob_status st = board_map(fds[0], &mob->board);
     if (st) {
         close_all(fds, count);

@@ -155,7 +155,8 @@ static mob_status add_args(struct mob *mob, struct lane *l, struct record *r,
 /* ---- room --------------------------------------------------------------------------------------------------- */
 
 /* Waits until a class's queue has room for more. */
-static mob_status wait_for_room(struct mob *mob, struct thread *t, uint32_t class, bool no_wait)
+static __attribute__((noinline)) mob_status wait_for_room(struct mob *mob, struct thread *t,
+                                                          uint32_t class, bool no_wait)
 {
     struct klass *k = &mob->board.classes[class];
     struct queue_view ready = board_ready(&mob->board, class);
@@ -176,6 +177,8 @@ static mob_status wait_for_room(struct mob *mob, struct thread *t, uint32_t clas
         }
         at_sub(&k->room_waiters, 1, AT_SEQ_CST);
     }
+    /* Others push too; what then does not fit is pushed by the daemon later. */
+    t->room[class] = 1 + (uint32_t)((enough - queue_count(&ready)) / PROCS_MAX);
     return st;
 }
 
@@ -219,35 +222,28 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait, struct
 
 /* ---- submit ------------------------------------------------------------------------------------------------- */
 
-static void enter_parent(struct mob *mob, struct thread *t, struct call *call, uint64_t *parent)
+/* Fills and publishes a task whose arguments are small values: what most tasks are. */
+static inline mob_status submit_small(struct mob *mob, struct thread *t, struct record *r,
+                                      const struct call *call, const struct mob_arg *args,
+                                      uint64_t *ret_link)
 {
-    *parent = LINK_NONE;
-    if (t->task) {
-        *parent = t->task->link;
-        call->parent_attempt = (uint8_t)t->task->attempt;
+    task_begin(&t->lane, r, call, LINK_NONE);
+    for (uint32_t i = 0; i < call_nargs(call); i++) {
+        void *room = task_add_value(r, call, i, args[i].size);
+        client_copy(room, args[i].data, args[i].size);
     }
     (void)mob;
+    return task_publish(&t->lane, r, ret_link);
 }
 
-static mob_status submit(struct mob *mob, struct thread *t, struct call *call,
-                         const struct mob_arg *args, bool no_wait, mob_ref *ret)
+static __attribute__((noinline)) mob_status submit_any(struct mob *mob, struct thread *t,
+                                                       struct record *r, struct call *call,
+                                                       const struct mob_arg *args,
+                                                       uint64_t *ret_link)
 {
-    struct record *r;
-    uint64_t parent, link, spilled[MOB_ARGS_MAX];
-    uint32_t nargs = call_nargs(call), spilled_count = 0;
-    for (uint32_t i = 0; i < nargs; i++) {
-        bool value = !is_ref(&args[i]);
-        if (value && !args[i].data && args[i].size) {
-            return status_fail(MOB_ERR_INVALID, "argument %u has %zu bytes at NULL", i,
-                               args[i].size);
-        }
-        if (!value || args[i].size > RECORD_VALUE_MAX || nargs > 8) {
-            call->class_options |= CALL_HAS_REFS << 4;
-        }
-    }
-    MOB_TRY(wait_for_room(mob, t, call_class(call), no_wait));
-    MOB_TRY(client_record(mob, t, no_wait, &r));
-    enter_parent(mob, t, call, &parent);
+    uint64_t spilled[MOB_ARGS_MAX], parent = t->task ? t->task->link : LINK_NONE;
+    uint32_t spilled_count = 0, attempt = t->task ? t->task->attempt : 0;
+    call->parent_attempt = (uint8_t)attempt;
     task_begin(&t->lane, r, call, parent);
     mob_status st = add_args(mob, &t->lane, r, call, args, spilled, &spilled_count);
     if (!st && t->task) {
@@ -255,24 +251,71 @@ static mob_status submit(struct mob *mob, struct thread *t, struct call *call,
     }
     if (!st) {
         if (parent != LINK_NONE) {
-            task_add_child(&mob->board, parent, t->task->attempt);
+            task_add_child(&mob->board, parent, attempt);
         }
-        st = task_publish(&t->lane, r, &link);
+        st = task_publish(&t->lane, r, ret_link);
         if (st && parent != LINK_NONE) {
-            task_remove_child(&mob->board, parent, t->task->attempt);
+            task_remove_child(&mob->board, parent, attempt);
         }
     }
     for (uint32_t i = 0; i < spilled_count; i++) {
         lane_drop(&t->lane, spilled[i]); /* the task's use keeps it now */
     }
-    if (st) {
+    return st;
+}
+
+/* Whether all arguments are values that fit into the record beside the results. */
+static mob_status look_at_args(struct call *call, const struct mob_arg *args, bool *ret_small)
+{
+    uint32_t nargs = call_nargs(call), need = 16 * call_nrets(call) + 16;
+    bool small = true;
+    for (uint32_t i = 0; i < nargs; i++) {
+        if (args[i].data == NULL && (args[i].size || args[i].ref.hi)) {
+            if (!is_ref(&args[i])) {
+                return status_fail(MOB_ERR_INVALID, "argument %u has %zu bytes at NULL", i,
+                                   args[i].size);
+            }
+            small = false;
+        } else if (args[i].size > RECORD_VALUE_MAX) {
+            small = false;
+        }
+        need += ((uint32_t)args[i].size + 7) & ~7u;
+    }
+    *ret_small = small && need <= RECORD_PAYLOAD;
+    return MOB_OK;
+}
+
+static inline mob_status submit(struct mob *mob, struct thread *t, struct call *call,
+                                const struct mob_arg *args, bool no_wait, mob_ref *ret)
+{
+    struct record *r;
+    uint64_t link = 0;
+    bool small;
+    MOB_TRY(look_at_args(call, args, &small));
+    if (__builtin_expect(t->room[call_class(call)]-- == 0, 0)) {
+        t->room[call_class(call)] = 0;
+        MOB_TRY(wait_for_room(mob, t, call_class(call), no_wait));
+    }
+    if (__builtin_expect(lane_record(&t->lane, &r) != MOB_OK, 0)) {
+        MOB_TRY(client_record(mob, t, no_wait, &r));
+    }
+    mob_status st;
+    if (__builtin_expect(small && !t->task, 1)) {
+        st = submit_small(mob, t, r, call, args, &link);
+    } else {
+        if (!small) {
+            call->class_options |= CALL_HAS_REFS << 4;
+        }
+        st = submit_any(mob, t, r, call, args, &link);
+    }
+    if (__builtin_expect(st != MOB_OK, 0)) {
         lane_unrecord(&t->lane, r);
         return st;
     }
     for (uint32_t i = 0; i < call_nrets(call); i++) {
         ret[i] = client_ref(mob, link, i);
     }
-    if (mob->inline_tasks) {
+    if (__builtin_expect(mob->inline_tasks, 0)) {
         worker_run_inline(mob, t);
     }
     return MOB_OK;
@@ -282,19 +325,22 @@ mob_status mob_submit(struct mob *mob, mob_fn fn, struct mob_args args,
                       const struct mob_options *options, mob_ref *ret)
 {
     struct thread *t;
-    struct call call = {0};
     bool no_wait = false;
     MOB_TRY(client_thread(mob, &t));
-    if (!ret || (args.count && !args.args)) {
+    if (__builtin_expect(!ret || (args.count && !args.args), 0)) {
         return status_fail(MOB_ERR_INVALID, "mob_submit: no arguments or no place for the ids");
     }
-    if (__builtin_expect(at_load(&mob->board.header->failed, AT_RELAXED) |
-                             at_load(&mob->lost, AT_RELAXED),
-                         0)) {
-        MOB_TRY(client_health(mob));
+    MOB_TRY(client_health(mob));
+    if (__builtin_expect(t->fn != fn, 0)) {
+        MOB_TRY(registry_fn_id(mob, fn, &t->fn_id));
+        t->fn = fn;
     }
-    MOB_TRY(registry_fn_id(mob, fn, &call.fn));
-    MOB_TRY(plan_call(mob, options, (uint32_t)args.count, &call, &no_wait));
+    /* One CPU, one result: the options of most tasks. */
+    struct call call = {.fn = t->fn_id, .name = t->fn_id, .retries = RETRIES_DEFAULT,
+                        .counts = call_counts((uint32_t)args.count, 1)};
+    if (__builtin_expect(options || args.count > MOB_ARGS_MAX, 0)) {
+        MOB_TRY(plan_call(mob, options, (uint32_t)args.count, &call, &no_wait));
+    }
     return submit(mob, t, &call, args.args, no_wait, ret);
 }
 

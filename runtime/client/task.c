@@ -73,6 +73,13 @@ mob_status mob_arg_copy(struct mob_task *task, size_t i, void *dst, size_t size)
 {
     const void *data;
     size_t have;
+    if (__builtin_expect(i < call_nargs(&task->call) && task->r->arg_len[i] == size, 1)) {
+        uint32_t at = record_arg_offset(task->r, call_nrets(&task->call), (uint32_t)i);
+        if (size <= RECORD_VALUE_MAX && at <= RECORD_PAYLOAD - size) {
+            client_copy(dst, task->r->payload + at, size);
+            return MOB_OK;
+        }
+    }
     MOB_TRY(mob_arg(task, i, &data, &have));
     if (have != size) {
         return status_fail(MOB_ERR_SIZE, "argument %zu has %zu bytes, and %zu were asked for", i,
@@ -96,17 +103,17 @@ static mob_status may_give(struct mob_task *task, size_t i)
     return MOB_OK;
 }
 
-mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void **ret_data)
+static inline mob_status give_place(struct mob_task *task, size_t i, size_t size, void **ret_data)
 {
     struct record *r = task->r;
     MOB_TRY(may_give(task, i));
     uint32_t fill = at_load(&r->fill, AT_RELAXED), padded = ((uint32_t)size + 7u) & ~7u;
-    if (size == 0) {
-        *ret_data = r->payload;
-    } else if (size <= RECORD_INLINE_MAX && fill + padded <= RECORD_PAYLOAD) {
+    if (__builtin_expect(size - 1 < RECORD_INLINE_MAX && fill + padded <= RECORD_PAYLOAD, 1)) {
         record_set_place(r, (uint32_t)i, PLACE_INLINE, 0, fill, size);
         at_store(&r->fill, fill + padded, AT_RELAXED);
         *ret_data = r->payload + fill;
+    } else if (size == 0) {
+        *ret_data = r->payload;
     } else {
         struct arena_place p;
         void *data;
@@ -118,13 +125,16 @@ mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void *
     return MOB_OK;
 }
 
+mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void **ret_data)
+{
+    return give_place(task, i, size, ret_data);
+}
+
 mob_status mob_return_copy(struct mob_task *task, size_t i, const void *data, size_t size)
 {
     void *to;
-    MOB_TRY(mob_return_place(task, i, size, &to));
-    if (size) {
-        memcpy(to, data, size);
-    }
+    MOB_TRY(give_place(task, i, size, &to));
+    client_copy(to, data, size);
     return MOB_OK;
 }
 

@@ -12,51 +12,40 @@
  * sleep, who sleeps earlier pays the wake-up where a moment would have done. */
 enum { SPIN_NS = 50000, SPIN_LOOKS = 64 };
 
-mob_ref client_ref(const struct mob *mob, uint64_t link, uint32_t ret)
+mob_status client_link_foreign(struct mob *mob, mob_ref ref, uint64_t *ret)
 {
-    mob_ref ref = {mob->node << 24 | (uint64_t)(mob->job & 0xfffff) << 4 | 1, link | ret};
-    return ref;
-}
-
-mob_status client_link(struct mob *mob, mob_ref ref, uint64_t *ret)
-{
-    if (ref.hi == (mob->node << 24 | (uint64_t)(mob->job & 0xfffff) << 4 | 1)) {
-        *ret = ref.lo;
-        return MOB_OK;
-    }
+    (void)mob;
+    (void)ret;
     if ((ref.hi & 0xf) != 1) {
         return status_fail(MOB_ERR_RELEASED, "that is no id of an object");
     }
     return status_fail(MOB_ERR_RELEASED, "the id is of another job or node");
 }
 
-mob_status client_health(const struct mob *mob)
+mob_status client_health_slow(const struct mob *mob)
 {
     if (at_load(&mob->lost, AT_ACQUIRE)) {
         return status_fail(MOB_ERR_NODE_LOST,
                            "the node's daemon is gone; its tasks and objects are lost");
     }
     uint32_t failed = at_load(&mob->board.header->failed, AT_ACQUIRE);
-    if (failed) {
-        char text[BOARD_FAILURE_MAX];
-        memcpy(text, mob->board.header->failure, sizeof text);
-        text[sizeof text - 1] = '\0';
-        return status_fail((mob_status)failed, "%s", text);
-    }
-    return MOB_OK;
+    char text[BOARD_FAILURE_MAX];
+    memcpy(text, mob->board.header->failure, sizeof text);
+    text[sizeof text - 1] = '\0';
+    return failed ? status_fail((mob_status)failed, "%s", text) : MOB_OK;
 }
 
-bool client_may_spin(const struct mob *mob)
+bool spin_allowed(const struct mob *mob)
 {
-    if (mob->cpus_here < 2) {
-        return false;
-    }
     unsigned awake = 0;
-    for (unsigned i = 0; i < PROCS_MAX / 64; i++) {
-        awake += (unsigned)__builtin_popcountll(
-            at_load(&mob->board.header->awake[i], AT_RELAXED));
+    for (unsigned i = 0; mob->cpus_here > 1 && i < PROCS_MAX / 64; i++) {
+        for (uint64_t w = at_load(&mob->board.header->awake[i], AT_RELAXED); w; w &= w - 1) {
+            if (++awake > mob->cpus_here) {
+                return false;
+            }
+        }
     }
-    return awake <= mob->cpus_here;
+    return mob->cpus_here > 1;
 }
 
 static void set_awake(struct mob *mob, bool awake)
@@ -128,16 +117,14 @@ static void lend(struct mob *mob, bool lent)
     board_notice(&mob->board, NOTICE_LENT);
 }
 
-static mob_status await_slow(struct mob *mob, struct thread *t, struct record *r, uint32_t gen,
-                             uint64_t deadline_ns)
+/* All that is waiting and not work: spins for a moment, then sleeps. */
+static __attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct thread *t,
+                                                              struct record *r, uint32_t gen,
+                                                              uint64_t timeout_ns)
 {
-    if ((t->task || mob->inline_tasks) && (!t->task || t->task->depth < GET_NESTED_MAX) &&
-        task_claim_one(&t->lane, r, gen)) {
-        task_run(mob, t, r);
-        return MOB_OK;
-    }
+    uint64_t deadline_ns = clock_deadline_ns(timeout_ns);
     MOB_TRY(client_health(mob));
-    if (client_may_spin(mob) && spin_sealed(r, gen, deadline_ns)) {
+    if (spin_allowed(mob) && spin_sealed(r, gen, deadline_ns)) {
         return MOB_OK;
     }
     if (clock_now_ns() >= deadline_ns) {
@@ -151,6 +138,17 @@ static mob_status await_slow(struct mob *mob, struct thread *t, struct record *r
         lend(mob, false);
     }
     return st;
+}
+
+static mob_status await_slow(struct mob *mob, struct thread *t, struct record *r, uint32_t gen,
+                             uint64_t timeout_ns)
+{
+    if (__builtin_expect(t->task || mob->inline_tasks, 0) &&
+        (!t->task || t->task->depth < GET_NESTED_MAX) && task_claim_one(&t->lane, r, gen)) {
+        task_run(mob, t, r);
+        return MOB_OK;
+    }
+    return park_until_sealed(mob, t, r, gen, timeout_ns);
 }
 
 static mob_status released(void)
@@ -172,7 +170,7 @@ mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref, uint64_t
             MOB_TRY(client_health(mob));
             return status_fail(MOB_ERR_TIMEOUT, "the object is not there yet");
         }
-        MOB_TRY(await_slow(mob, t, r, link_gen(link), clock_deadline_ns(timeout_ns)));
+        MOB_TRY(await_slow(mob, t, r, link_gen(link), timeout_ns));
         s = at_load(&r->state, AT_ACQUIRE);
         if (state_gen(s) != link_gen(link) || !state_sealed(s)) {
             return released();

@@ -15,7 +15,7 @@ enum { SPIN_NS = 50000, SPIN_LOOKS = 64 };
 static __attribute__((noinline)) bool spin_ready(struct mob *mob, const struct queue_view *ready,
                        const struct queue_item *item, const struct proc *self, uint32_t run)
 {
-    if (!client_may_spin(mob)) {
+    if (!spin_allowed(mob)) {
         return false;
     }
     const at_u64 *cell = queue_cell(ready, item->position);
@@ -54,34 +54,41 @@ static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread
     at_store(&self->state, PROC_BUSY, AT_SEQ_CST);
 }
 
+/* All that is waiting and not work: the queue was seen empty. */
+static __attribute__((noinline)) void park_or_spin(struct mob *mob, struct thread *t,
+                                                   const struct queue_view *ready,
+                                                   struct queue_item *item, uint32_t run)
+{
+    struct proc *self = &mob->board.procs[mob->self];
+    if (!queue_poll(ready, item)) {
+        return;
+    }
+    bool pushed = spin_ready(mob, ready, item, self, run);
+    if (queue_unpoll(ready, item) && !pushed) {
+        park_worker(mob, t, run - 1, run);
+    } /* else a submitter relied on this worker */
+}
+
 /* Serves one class until the daemon says otherwise. */
 static void serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t run)
 {
     struct proc *self = &mob->board.procs[mob->self];
     struct queue_view ready = board_ready(&mob->board, class);
+    struct record *r;
+    struct queue_item item;
     while (at_load(&self->run, AT_ACQUIRE) == run) {
-        struct record *r;
-        struct queue_item item;
         enum queue_result res = task_claim(&t->lane, class, &r, &item);
         if (res == QUEUE_OK) {
             task_run(mob, t, r);
-            continue;
-        }
-        if (res == QUEUE_CORRUPT) {
+        } else if (res == QUEUE_NONE) {
+            park_or_spin(mob, t, &ready, &item, run);
+        } else {
             fprintf(stderr, "mobula: the job's queue is corrupt; a stray write by one of its "
                             "programs is the likely cause\n");
             _exit(3);
         }
-        if (queue_poll(&ready, &item)) {
-            bool pushed = spin_ready(mob, &ready, &item, self, run);
-            if (!queue_unpoll(&ready, &item) || pushed) {
-                continue; /* a submitter relied on this worker */
-            }
-            park_worker(mob, t, class, run);
-        }
     }
     /* Told to stop serving: a push that relied on this worker must find another. */
-    struct queue_item item;
     if (queue_peek(&ready, &item) == QUEUE_OK) {
         task_wake_worker(&mob->board, class);
     }

@@ -16,8 +16,10 @@
 typedef void (*lane_free_place)(void *arg, uint32_t segment, uint64_t offset);
 
 struct lane_block {
-    uint32_t block;
     uint64_t avail; /* records that may be handed out */
+    uint32_t block;
+    uint32_t next; /* below it on the stack of blocks that have some; place + 1 */
+    bool stacked;
 };
 
 struct lane {
@@ -28,7 +30,10 @@ struct lane {
 
     struct lane_block *blocks; /* the leased blocks */
     uint32_t blocks_count, blocks_room;
-    uint32_t current;     /* the block that serves */
+    /* Of the stack of blocks with records to hand out: place + 1. */
+    uint32_t top;
+    /* The block whose returned records were last looked for. */
+    uint32_t looked;
     uint32_t *block_slot; /* per block of the board: its place in `blocks` + 1, or 0 */
 
     uint32_t limbo[LANE_LIMBO *
