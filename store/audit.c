@@ -62,7 +62,7 @@ static void mark_uses(struct audit *a)
         if (is_open(state_phase(s))) {
             mark(a, at_load(&r->parent, AT_RELAXED), HAS_CHILD);
             for (uint32_t k = 0; k < call_nargs(&call) && k < MOB_ARGS_MAX; k++) {
-                struct arg_ref *ref = record_arg_ref(r, call_nrets(&call), k);
+                struct arg_ref *ref = record_arg_ref(r, &call, k);
                 if (ref) {
                     mark(a, at_load(&ref->link, AT_RELAXED), USED);
                 }

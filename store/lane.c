@@ -101,6 +101,12 @@ static struct record *take(struct lane *l)
             /* The word of returned records is a hint that others write: look at the truth. */
             if (__builtin_expect(
                     state_phase(at_load(&r->state, AT_ACQUIRE)) == PHASE_FREE, 1)) {
+                if (blk->avail) { /* another core had it last: fetched while this one is filled */
+                    __builtin_prefetch(
+                        &l->board->records[blk->block * BOARD_BLOCK +
+                                           (uint32_t)__builtin_ctzll(blk->avail)],
+                        1);
+                }
                 return r;
             }
         }

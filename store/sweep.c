@@ -93,7 +93,7 @@ static bool hangs_on(struct board *b, const struct record *x, uint32_t entry)
         struct call call = t ? record_call(t) : (struct call){0};
         struct arg_ref *ref =
             t && succ_arg(at) < call_nargs(&call) && succ_arg(at) < MOB_ARGS_MAX
-                ? record_arg_ref(t, call_nrets(&call), succ_arg(at))
+                ? record_arg_ref(t, &call, succ_arg(at))
                 : NULL;
         if (!ref) {
             return false;
@@ -125,7 +125,7 @@ static void finish_creating(struct sweep *w, struct record *r, uint64_t s)
         return;
     }
     for (uint32_t i = 0; i < call_nargs(&call) && i < MOB_ARGS_MAX; i++) {
-        struct arg_ref *ref = record_arg_ref(r, call_nrets(&call), i);
+        struct arg_ref *ref = record_arg_ref(r, &call, i);
         if (!ref) {
             continue;
         }
@@ -150,7 +150,7 @@ static void check_arrivals(struct sweep *w, struct record *r)
 {
     struct call call = record_call(r);
     for (uint32_t i = 0; i < call_nargs(&call) && i < MOB_ARGS_MAX; i++) {
-        struct arg_ref *ref = record_arg_ref(r, call_nrets(&call), i);
+        struct arg_ref *ref = record_arg_ref(r, &call, i);
         uint64_t xs;
         if (ref && lane_find(w->d, at_load(&ref->link, AT_RELAXED), &xs) &&
             state_sealed(xs)) {
@@ -166,10 +166,9 @@ static bool is_orphan(const struct sweep *w, const struct record *r)
     if (parent == LINK_NONE) {
         return false;
     }
-    struct call call = record_call(r);
     for (uint32_t i = 0; i < w->attempts_count; i++) {
         if (w->attempts[i].link == parent &&
-            (w->attempts[i].number & 0xff) == call.parent_attempt) {
+            (w->attempts[i].number & 0xff) == r->parent_attempt) {
             return true;
         }
     }

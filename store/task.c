@@ -4,20 +4,28 @@
 
 #include "core/park.h"
 
+static inline void make_ready(struct board *b, struct record *r, uint32_t index, uint32_t class);
+
 /* ---- submitting ----------------------------------------------------------------------------------- */
 
-void task_begin(struct lane *l, struct record *r, const struct call *call,
-                uint64_t parent)
+void task_begin(struct lane *l, struct record *r, const struct call *call, uint64_t parent)
 {
+    (void)l;
     uint32_t nrets = call_nrets(call);
-    record_set_call(r, call);
+    struct call c = *call;
+    if (parent != LINK_NONE) {
+        c.class_options |= CALL_HAS_PARENT << 4;
+    }
+    record_set_call(r, &c);
+    at_store(&r->arrived, 0, AT_RELAXED);
+    at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
     at_store(&r->parent, parent, AT_RELAXED);
     at_store(&r->children, 0, AT_RELAXED);
     at_store(&r->site, 0, AT_RELAXED);
-    at_store(&r->arrived, 0, AT_RELAXED);
-    at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
     at_store(&r->error, 0, AT_RELAXED);
     at_store(&r->fill, 16 * nrets, AT_RELAXED);
+    r->name = call->fn;
+    r->parent_attempt = 0;
     for (uint32_t i = 0; i < nrets; i++) {
         record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
     }
@@ -25,7 +33,6 @@ void task_begin(struct lane *l, struct record *r, const struct call *call,
     at_store(&r->refs,
              (uint64_t)lane_gen(r) << 32 | ((1ull << nrets) - 1) << REFS_HANDLE_SHIFT,
              AT_RELAXED);
-    (void)l;
 }
 
 static void *reserve(struct record *r, uint32_t size)
@@ -38,25 +45,23 @@ static void *reserve(struct record *r, uint32_t size)
     return r->payload + at;
 }
 
-void *task_add_value(struct record *r, const struct call *call, uint32_t arg, size_t size)
+void *task_add_value(struct record *r, uint32_t arg, size_t size)
 {
-    (void)call;
     void *room = reserve(r, ((uint32_t)size + 7u) & ~7u);
     if (room) {
-        r->arg_len[arg] = (uint8_t)size;
+        record_set_arg_len(r, arg, (uint8_t)size);
         at_store(&r->arrived, at_load(&r->arrived, AT_RELAXED) | 1u << arg, AT_RELAXED);
     }
     return room;
 }
 
-bool task_add_ref(struct record *r, const struct call *call, uint32_t arg, uint64_t link)
+bool task_add_ref(struct record *r, uint32_t arg, uint64_t link)
 {
-    (void)call;
     struct arg_ref *ref = reserve(r, sizeof *ref);
     if (!ref) {
         return false;
     }
-    r->arg_len[arg] = ARG_REF;
+    record_set_arg_len(r, arg, ARG_REF);
     at_store(&ref->link, link, AT_RELAXED);
     at_store(&ref->next, SUCC_EMPTY, AT_RELAXED);
     return true;
@@ -92,14 +97,14 @@ void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_r
 static mob_status publish_with_refs(struct lane *l, struct record *r,
                                     const struct call *call, uint32_t gen)
 {
-    uint32_t nargs = call_nargs(call), nrets = call_nrets(call), used = 0;
+    uint32_t nargs = call_nargs(call), used = 0;
     at_store(&r->state, state_make(gen, l->self, 0, PHASE_CREATING), AT_SEQ_CST);
     for (uint32_t i = 0; i < nargs; i++) {
-        struct arg_ref *ref = record_arg_ref(r, nrets, i);
+        struct arg_ref *ref = record_arg_ref(r, call, i);
         mob_status st = ref ? lane_use(l, at_load(&ref->link, AT_RELAXED)) : MOB_OK;
         if (st) {
             for (uint32_t k = 0; k < i; k++) {
-                struct arg_ref *held = record_arg_ref(r, nrets, k);
+                struct arg_ref *held = record_arg_ref(r, call, k);
                 if (held) {
                     lane_unuse(l, at_load(&held->link, AT_RELAXED));
                 }
@@ -109,7 +114,7 @@ static mob_status publish_with_refs(struct lane *l, struct record *r,
         used += ref != NULL;
     }
     for (uint32_t i = 0; i < nargs && used; i++) {
-        struct arg_ref *ref = record_arg_ref(r, nrets, i);
+        struct arg_ref *ref = record_arg_ref(r, call, i);
         if (ref) {
             task_await_arg(l, r, i, ref);
             used--;
@@ -143,15 +148,15 @@ bool task_wait_for_args(struct lane *l, struct record *r)
 mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link)
 {
     struct call call = record_call(r);
-    uint32_t gen = lane_gen(r);
-    uint64_t link = link_make(gen, board_index(l->board, r), 0);
+    uint32_t gen = lane_gen(r), index = board_index(l->board, r);
+    uint64_t link = link_make(gen, index, 0);
     if (call_options(&call) & CALL_HAS_REFS) {
         MOB_TRY(publish_with_refs(l, r, &call, gen));
     } else {
         /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
          * sees QUEUED sees the arguments; pairs with the claim. */
         at_store(&r->state, state_make(gen, l->self, 0, PHASE_QUEUED), AT_RELEASE);
-        task_make_ready(l->board, r, call_class(&call));
+        make_ready(l->board, r, index, call_class(&call));
     }
     *ret_link = link;
     return MOB_OK;
@@ -159,25 +164,32 @@ mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link)
 
 /* ---- ready tasks ----------------------------------------------------------------------------------- */
 
-void task_make_ready(struct board *b, struct record *r, uint32_t class)
+/* The queue is full: the daemon pushes the record when there is room. */
+static __attribute__((noinline)) void leave_unhinted(struct board *b, struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    while (state_phase(s) == PHASE_QUEUED && state_holder(s) != UNHINTED &&
+           !at_cas(&r->state, &s, state_to(s, PHASE_QUEUED, UNHINTED), AT_SEQ_CST)) {
+    }
+    board_notice(b, NOTICE_RESCAN);
+}
+
+static inline void make_ready(struct board *b, struct record *r, uint32_t index, uint32_t class)
 {
     struct queue_view ready = board_ready(b, class);
-    switch (queue_push(&ready, board_index(b, r))) {
-    case QUEUE_OK_POLLED:
+    enum queue_result res = queue_push(&ready, index);
+    if (res == QUEUE_OK_POLLED) {
         return; /* an awake worker looks at this cell */
-    case QUEUE_OK:
-        break;
-    case QUEUE_NONE:
-    case QUEUE_CORRUPT: {
-        uint64_t s = at_load(&r->state, AT_RELAXED);
-        while (state_phase(s) == PHASE_QUEUED && state_holder(s) != UNHINTED &&
-               !at_cas(&r->state, &s, state_to(s, PHASE_QUEUED, UNHINTED), AT_SEQ_CST)) {
-        }
-        board_notice(b, NOTICE_RESCAN);
-        break;
     }
+    if (__builtin_expect(res != QUEUE_OK, 0)) {
+        leave_unhinted(b, r);
     }
     task_wake_worker(b, class);
+}
+
+void task_make_ready(struct board *b, struct record *r, uint32_t class)
+{
+    make_ready(b, r, board_index(b, r), class);
 }
 
 void task_wake_process(struct board *b, uint32_t process)
@@ -251,8 +263,15 @@ static void make_room(struct klass *k, uint64_t position)
     }
 }
 
-enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret,
-                             struct queue_item *ret_item)
+void task_unhint(struct board *b, uint32_t class, const struct queue_item *item)
+{
+    struct queue_view ready = board_ready(b, class);
+    queue_take(&ready, item);
+    make_room(&b->classes[class], item->position);
+}
+
+enum queue_result task_claim_hinted(struct lane *l, uint32_t class, struct record **ret,
+                                    struct queue_item *ret_item)
 {
     struct queue_view ready = board_ready(l->board, class);
     for (;;) {
@@ -261,24 +280,31 @@ enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret
             return res;
         }
         struct record *r = board_record(l->board, ret_item->index);
-        bool mine = false;
-        if (r) {
+        if (__builtin_expect(r != NULL, 1)) {
+            __builtin_prefetch(r, 1); /* it will be written: one transfer instead of two */
             uint64_t s = at_load(&r->state, AT_ACQUIRE);
             /* Again while it is QUEUED: a waiter's or canceller's flag must not cost the task
              * its only hint. */
-            while (!mine && state_phase(s) == PHASE_QUEUED) {
-                mine =
-                    at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self), AT_SEQ_CST);
+            while (__builtin_expect(state_phase(s) == PHASE_QUEUED, 1)) {
+                if (at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self), AT_SEQ_CST)) {
+                    *ret = r;
+                    return QUEUE_OK;
+                }
             }
         }
-        /* The claim came first: dying here leaves a stale hint, never a lost task. */
-        queue_take(&ready, ret_item);
-        make_room(&l->board->classes[class], ret_item->position);
-        if (mine) {
-            *ret = r;
-            return QUEUE_OK;
-        }
+        task_unhint(l->board, class, ret_item); /* stale */
     }
+}
+
+enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret,
+                             struct queue_item *ret_item)
+{
+    /* The claim comes first: dying after it leaves a stale hint, never a lost task. */
+    enum queue_result res = task_claim_hinted(l, class, ret, ret_item);
+    if (res == QUEUE_OK) {
+        task_unhint(l->board, class, ret_item);
+    }
+    return res;
 }
 
 /* ---- successors ------------------------------------------------------------------------------------- */
@@ -311,7 +337,7 @@ static struct arg_ref *waits_for(const struct board *b, struct record *t, uint32
     if (arg >= call_nargs(&call)) {
         return NULL;
     }
-    struct arg_ref *ref = record_arg_ref(t, call_nrets(&call), arg);
+    struct arg_ref *ref = record_arg_ref(t, &call, arg);
     if (!ref) {
         return NULL;
     }
@@ -393,9 +419,8 @@ void task_remove_child(struct board *b, uint64_t parent, uint32_t attempt)
 
 static void unuse_args(struct lane *l, struct record *r, const struct call *call)
 {
-    uint32_t nrets = call_nrets(call);
     for (uint32_t i = 0; i < call_nargs(call) && i < MOB_ARGS_MAX; i++) {
-        struct arg_ref *ref = record_arg_ref(r, nrets, i);
+        struct arg_ref *ref = record_arg_ref(r, call, i);
         if (ref) {
             lane_unuse(l, at_load(&ref->link, AT_RELAXED));
         }
@@ -408,7 +433,9 @@ void task_closed(struct lane *l, struct record *r, uint32_t gen)
      * that kept it is taken off. */
     for (;;) {
         struct call call = record_call(r);
-        uint64_t parent = at_load(&r->parent, AT_RELAXED);
+        uint64_t parent = call_options(&call) & CALL_HAS_PARENT
+                              ? at_load(&r->parent, AT_RELAXED)
+                              : LINK_NONE;
         if (call_options(&call) & CALL_HAS_REFS) {
             unuse_args(l, r, &call);
         }
@@ -420,7 +447,7 @@ void task_closed(struct lane *l, struct record *r, uint32_t gen)
         if (p) {
             uint64_t keep;
             bool kept = lane_pin_open(l, parent, &keep);
-            if (child_closed(p, call.parent_attempt) && try_close(p, link_gen(parent))) {
+            if (child_closed(p, r->parent_attempt) && try_close(p, link_gen(parent))) {
                 up = true;
             }
             lane_try_free(l, done, done_gen);
@@ -440,32 +467,57 @@ void task_closed(struct lane *l, struct record *r, uint32_t gen)
     }
 }
 
-bool task_seal(struct lane *l, struct record *r, bool error)
+/* What follows a seal, and seldom has anything to do. */
+static __attribute__((noinline)) void after_seal(struct lane *l, struct record *r, uint64_t s)
 {
-    uint64_t s = at_load(&r->state, AT_RELAXED), next;
-    uint32_t gen = state_gen(s);
-    lane_finishing(l, link_make(gen, board_index(l->board, r), 0));
-    do {
-        if ((state_phase(s) != PHASE_TAKEN && state_phase(s) != PHASE_CREATING) ||
-            state_holder(s) != l->self || state_gen(s) != gen) {
-            lane_finished(l);
-            return false;
-        }
-        bool open = has_open_children(r, state_attempt(s));
-        next = state_to(s, open ? PHASE_DONE : PHASE_CLOSED, l->self) |
-               (error ? STATE_ERROR : 0);
-        /* Sequentially consistent: who sees the phase sees the result, and our later looks at
-         * successors and refs come after it. */
-    } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
     if (at_load(&r->succ, AT_SEQ_CST) != SUCC_EMPTY) {
         task_drain_successors(l->board, l->self, r);
     }
-    task_wake_waiters(l->board, r, next);
-    if (state_phase(next) == PHASE_CLOSED || try_close(r, gen)) {
-        task_closed(l, r, gen);
+    task_wake_waiters(l->board, r, s);
+    if (state_phase(s) == PHASE_CLOSED || try_close(r, state_gen(s))) {
+        task_closed(l, r, state_gen(s));
+    }
+}
+
+static inline bool seal(struct lane *l, struct record *r, bool error, bool childless)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED), next;
+    uint32_t gen = state_gen(s);
+    struct call call = record_call(r);
+    lane_finishing(l, link_make(gen, board_index(l->board, r), 0));
+    do {
+        if (__builtin_expect((state_phase(s) != PHASE_TAKEN && state_phase(s) != PHASE_CREATING) ||
+                                 state_holder(s) != l->self || state_gen(s) != gen,
+                             0)) {
+            lane_finished(l);
+            return false;
+        }
+        bool open = !childless && has_open_children(r, state_attempt(s));
+        next = state_to(s, open ? PHASE_DONE : PHASE_CLOSED, l->self) | (error ? STATE_ERROR : 0);
+        /* Sequentially consistent: who sees the phase sees the result, and our later looks at
+         * successors and refs come after it. */
+    } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
+    /* Both looks at once, while the line is still here. */
+    uint32_t succ = at_load(&r->succ, AT_SEQ_CST);
+    uint64_t refs = at_load(&r->refs, AT_SEQ_CST);
+    bool more = succ != SUCC_EMPTY || next & (STATE_WAITERS | STATE_NOTIFY) ||
+                call_options(&call) & (CALL_HAS_REFS | CALL_HAS_PARENT) ||
+                state_phase(next) != PHASE_CLOSED || (refs & REFS_LOW_MASK) == 0;
+    if (__builtin_expect(more, 0)) {
+        after_seal(l, r, next);
     }
     lane_finished(l);
     return true;
+}
+
+bool task_seal(struct lane *l, struct record *r, bool error)
+{
+    return seal(l, r, error, false);
+}
+
+bool task_seal_childless(struct lane *l, struct record *r)
+{
+    return seal(l, r, false, true);
 }
 
 bool task_requeue(struct lane *l, struct record *r)
@@ -485,9 +537,9 @@ bool task_requeue(struct lane *l, struct record *r)
 void task_set_error(struct record *r, mob_status error, const char *text)
 {
     struct call call = record_call(r);
-    uint32_t nrets = call_nrets(&call), nargs = call_nargs(&call);
+    uint32_t nrets = call_nrets(&call);
     uint32_t at =
-        record_arg_offset(r, nrets, nargs < MOB_ARGS_MAX ? nargs : MOB_ARGS_MAX);
+        record_arg_offset(r, &call, call_nargs(&call));
     uint32_t room = RECORD_PAYLOAD - at, size = (uint32_t)strnlen(text, room);
     for (uint32_t i = 1; i < nrets; i++) {
         record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);

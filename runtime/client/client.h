@@ -72,7 +72,8 @@ struct mob_task {
     uint32_t attempt;
     uint32_t depth;
     uint32_t given; /* bit i: result i was given */
-    uint32_t fill_before; /* of the payload, before the attempt */
+    uint32_t fill;  /* of the payload: where the next small result goes */
+    bool parent;    /* it submitted tasks */
     struct mob_task *outer;
     uint64_t *children; /* links of ids that it submitted or put and still holds, about */
     uint32_t children_count, children_room;

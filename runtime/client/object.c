@@ -10,7 +10,7 @@
 static mob_status begin(struct mob *mob, struct thread *t, size_t size, uint64_t timeout_ns,
                         struct record **ret, void **ret_data)
 {
-    struct call call = {.fn = CALL_PUT, .name = CALL_PUT, .counts = call_counts(0, 1)};
+    struct call call = {.fn = CALL_PUT, .counts = call_counts(0, 1)};
     struct record *r;
     uint64_t parent = t->task ? t->task->link : LINK_NONE;
     MOB_TRY(client_health(mob));

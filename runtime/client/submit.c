@@ -68,7 +68,7 @@ static mob_status class_of(struct mob *mob, double num_cpus, uint8_t *ret)
 /* ---- options -------------------------------------------------------------------------------------------- */
 
 static mob_status plan_call(struct mob *mob, const struct mob_options *given, uint32_t nargs,
-                            struct call *call, bool *ret_no_wait)
+                            struct call *call, uint16_t *ret_name, bool *ret_no_wait)
 {
     struct mob_options o = MOB_OPTIONS_INIT;
     if (given) {
@@ -92,9 +92,8 @@ static mob_status plan_call(struct mob *mob, const struct mob_options *given, ui
     call->class_options = (uint8_t)(class | (o.retry_on_error ? CALL_RETRY_ON_ERROR << 4 : 0));
     call->counts = call_counts(nargs, returns);
     call->retries = (uint8_t)(o.max_retries < 0 ? RETRIES_DEFAULT : o.max_retries);
-    call->name = call->fn;
     *ret_no_wait = o.no_wait;
-    return o.name ? board_name(&mob->board, mob->self, o.name, &call->name) : MOB_OK;
+    return o.name ? board_name(&mob->board, mob->self, o.name, ret_name) : MOB_OK;
 }
 
 /* ---- arguments ------------------------------------------------------------------------------------------- */
@@ -105,22 +104,20 @@ static bool is_ref(const struct mob_arg *a)
 }
 
 /* A value that does not fit becomes an object whose only holder is the task. */
-static mob_status spill_value(struct mob *mob, struct record *r, const struct call *call,
-                              struct lane *l, uint32_t i, const struct mob_arg *a,
-                              uint64_t *spilled, uint32_t *count)
+static mob_status spill_value(struct mob *mob, struct record *r, uint32_t i,
+                              const struct mob_arg *a, uint64_t *spilled, uint32_t *count)
 {
     mob_ref ref;
     MOB_TRY(mob_put(mob, a->data, a->size, MOB_FOREVER, &ref));
     spilled[(*count)++] = ref.lo;
-    (void)l;
-    return task_add_ref(r, call, i, ref.lo)
+    return task_add_ref(r, i, ref.lo)
                ? MOB_OK
                : status_fail(MOB_ERR_INVALID, "the task has too many arguments for its number of "
                                               "results; give it fewer of one of them");
 }
 
-static mob_status add_args(struct mob *mob, struct lane *l, struct record *r,
-                           const struct call *call, const struct mob_arg *args, uint64_t *spilled,
+static mob_status add_args(struct mob *mob, struct record *r, const struct call *call,
+                           const struct mob_arg *args, uint64_t *spilled,
                            uint32_t *spilled_count)
 {
     /* What must stay free for arguments that come later: a link each. */
@@ -131,7 +128,7 @@ static mob_status add_args(struct mob *mob, struct lane *l, struct record *r,
         if (is_ref(a)) {
             uint64_t link;
             MOB_TRY(client_link(mob, a->ref, &link));
-            if (!task_add_ref(r, call, i, link)) {
+            if (!task_add_ref(r, i, link)) {
                 return status_fail(MOB_ERR_INVALID,
                                    "%u arguments by id and %u results do not fit into one task; "
                                    "with all %d arguments by id it may have 3 results",
@@ -142,11 +139,11 @@ static mob_status add_args(struct mob *mob, struct lane *l, struct record *r,
         uint32_t fill = at_load(&r->fill, AT_RELAXED);
         bool fits = a->size <= RECORD_VALUE_MAX &&
                     fill + ((a->size + 7) & ~7ull) + later + 16 <= RECORD_PAYLOAD;
-        void *room = fits ? task_add_value(r, call, i, a->size) : NULL;
+        void *room = fits ? task_add_value(r, i, a->size) : NULL;
         if (room && a->size) {
             memcpy(room, a->data, a->size);
         } else if (!room) {
-            MOB_TRY(spill_value(mob, r, call, l, i, a, spilled, spilled_count));
+            MOB_TRY(spill_value(mob, r, i, a, spilled, spilled_count));
         }
     }
     return MOB_OK;
@@ -229,7 +226,7 @@ static inline mob_status submit_small(struct mob *mob, struct thread *t, struct 
 {
     task_begin(&t->lane, r, call, LINK_NONE);
     for (uint32_t i = 0; i < call_nargs(call); i++) {
-        void *room = task_add_value(r, call, i, args[i].size);
+        void *room = task_add_value(r, i, args[i].size);
         client_copy(room, args[i].data, args[i].size);
     }
     (void)mob;
@@ -238,19 +235,22 @@ static inline mob_status submit_small(struct mob *mob, struct thread *t, struct 
 
 static __attribute__((noinline)) mob_status submit_any(struct mob *mob, struct thread *t,
                                                        struct record *r, struct call *call,
+                                                       uint16_t name,
                                                        const struct mob_arg *args,
                                                        uint64_t *ret_link)
 {
     uint64_t spilled[MOB_ARGS_MAX], parent = t->task ? t->task->link : LINK_NONE;
     uint32_t spilled_count = 0, attempt = t->task ? t->task->attempt : 0;
-    call->parent_attempt = (uint8_t)attempt;
     task_begin(&t->lane, r, call, parent);
-    mob_status st = add_args(mob, &t->lane, r, call, args, spilled, &spilled_count);
+    r->parent_attempt = (uint8_t)attempt;
+    r->name = name;
+    mob_status st = add_args(mob, r, call, args, spilled, &spilled_count);
     if (!st && t->task) {
         st = task_hold(t->task, link_make(lane_gen(r), board_index(&mob->board, r), 0));
     }
     if (!st) {
         if (parent != LINK_NONE) {
+            t->task->parent = true;
             task_add_child(&mob->board, parent, attempt);
         }
         st = task_publish(&t->lane, r, ret_link);
@@ -286,7 +286,7 @@ static mob_status look_at_args(struct call *call, const struct mob_arg *args, bo
 }
 
 static inline mob_status submit(struct mob *mob, struct thread *t, struct call *call,
-                                const struct mob_arg *args, bool no_wait, mob_ref *ret)
+                                uint16_t name, const struct mob_arg *args, bool no_wait, mob_ref *ret)
 {
     struct record *r;
     uint64_t link = 0;
@@ -300,13 +300,13 @@ static inline mob_status submit(struct mob *mob, struct thread *t, struct call *
         MOB_TRY(client_record(mob, t, no_wait, &r));
     }
     mob_status st;
-    if (__builtin_expect(small && !t->task, 1)) {
+    if (__builtin_expect(small && !t->task && name == call->fn, 1)) {
         st = submit_small(mob, t, r, call, args, &link);
     } else {
         if (!small) {
             call->class_options |= CALL_HAS_REFS << 4;
         }
-        st = submit_any(mob, t, r, call, args, &link);
+        st = submit_any(mob, t, r, call, name, args, &link);
     }
     if (__builtin_expect(st != MOB_OK, 0)) {
         lane_unrecord(&t->lane, r);
@@ -336,12 +336,13 @@ mob_status mob_submit(struct mob *mob, mob_fn fn, struct mob_args args,
         t->fn = fn;
     }
     /* One CPU, one result: the options of most tasks. */
-    struct call call = {.fn = t->fn_id, .name = t->fn_id, .retries = RETRIES_DEFAULT,
+    struct call call = {.fn = t->fn_id, .retries = RETRIES_DEFAULT,
                         .counts = call_counts((uint32_t)args.count, 1)};
+    uint16_t name = call.fn;
     if (__builtin_expect(options || args.count > MOB_ARGS_MAX, 0)) {
-        MOB_TRY(plan_call(mob, options, (uint32_t)args.count, &call, &no_wait));
+        MOB_TRY(plan_call(mob, options, (uint32_t)args.count, &call, &name, &no_wait));
     }
-    return submit(mob, t, &call, args.args, no_wait, ret);
+    return submit(mob, t, &call, name, args.args, no_wait, ret);
 }
 
 mob_status mob_submit_name(struct mob *mob, const char *name, struct mob_args args,

@@ -35,8 +35,8 @@ static mob_status arg_link(struct mob_task *task, size_t i, uint64_t *ret)
                            call_nargs(&task->call));
     }
     *ret = LINK_NONE;
-    if (task->r->arg_len[i] == ARG_REF) {
-        struct arg_ref *ref = record_arg_ref(task->r, call_nrets(&task->call), (uint32_t)i);
+    if (record_arg_len(task->r, &task->call, (uint32_t)i) == ARG_REF) {
+        struct arg_ref *ref = record_arg_ref(task->r, &task->call, (uint32_t)i);
         if (!ref) {
             return status_fail(MOB_ERR_CORRUPT, "argument %zu is outside of its task", i);
         }
@@ -52,8 +52,8 @@ mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data, size_
     struct place p;
     MOB_TRY(arg_link(task, i, &link));
     if (link == LINK_NONE) {
-        uint32_t at = record_arg_offset(r, call_nrets(&task->call), (uint32_t)i);
-        p = (struct place){PLACE_INLINE, 0, at, r->arg_len[i]};
+        uint32_t at = record_arg_offset(r, &task->call, (uint32_t)i);
+        p = (struct place){PLACE_INLINE, 0, at, record_arg_len(r, &task->call, (uint32_t)i)};
     } else {
         uint64_t s;
         r = lane_find(&task->thread->lane, link, &s);
@@ -73,8 +73,9 @@ mob_status mob_arg_copy(struct mob_task *task, size_t i, void *dst, size_t size)
 {
     const void *data;
     size_t have;
-    if (__builtin_expect(i < call_nargs(&task->call) && task->r->arg_len[i] == size, 1)) {
-        uint32_t at = record_arg_offset(task->r, call_nrets(&task->call), (uint32_t)i);
+    if (__builtin_expect(i < call_nargs(&task->call) && record_arg_len(task->r, &task->call, (uint32_t)i) == size,
+                         1)) {
+        uint32_t at = record_arg_offset(task->r, &task->call, (uint32_t)i);
         if (size <= RECORD_VALUE_MAX && at <= RECORD_PAYLOAD - size) {
             client_copy(dst, task->r->payload + at, size);
             return MOB_OK;
@@ -107,10 +108,10 @@ static inline mob_status give_place(struct mob_task *task, size_t i, size_t size
 {
     struct record *r = task->r;
     MOB_TRY(may_give(task, i));
-    uint32_t fill = at_load(&r->fill, AT_RELAXED), padded = ((uint32_t)size + 7u) & ~7u;
+    uint32_t fill = task->fill, padded = ((uint32_t)size + 7u) & ~7u;
     if (__builtin_expect(size - 1 < RECORD_INLINE_MAX && fill + padded <= RECORD_PAYLOAD, 1)) {
         record_set_place(r, (uint32_t)i, PLACE_INLINE, 0, fill, size);
-        at_store(&r->fill, fill + padded, AT_RELAXED);
+        task->fill = fill + padded;
         *ret_data = r->payload + fill;
     } else if (size == 0) {
         *ret_data = r->payload;
@@ -202,7 +203,7 @@ static void set_error(struct mob_task *task, mob_status error, const char *text)
 static void describe(struct mob_task *task, char *buf, size_t size, const char *what)
 {
     char name[MOB_NAME_MAX + 1];
-    board_name_text(&task->mob->board, task->call.name, name);
+    board_name_text(&task->mob->board, task->r->name, name);
     snprintf(buf, size, "task %s (attempt %u, node %010llx, pid %d): %s", name, task->attempt + 1,
              (unsigned long long)task->mob->node, (int)getpid(), what);
 }
@@ -307,12 +308,15 @@ static void finish(struct mob_task *task, mob_status st)
         drop_held(task, retry);
     }
     if (st == MOB_OK) {
-        (void)task_seal(&task->thread->lane, task->r, false);
+        if (task->parent) {
+            (void)task_seal(&task->thread->lane, task->r, false);
+        } else {
+            (void)task_seal_childless(&task->thread->lane, task->r);
+        }
         return;
     }
     if (retry) {
         drop_results(task);
-        at_store(&task->r->fill, task->fill_before, AT_RELAXED);
         (void)task_requeue(&task->thread->lane, task->r);
         return;
     }
@@ -354,7 +358,8 @@ void task_run(struct mob *mob, struct thread *t, struct record *r)
     task.call = record_call(r);
     task.attempt = state_attempt(s);
     task.given = 0;
-    task.fill_before = at_load(&r->fill, AT_RELAXED);
+    task.parent = false;
+    task.fill = record_arg_offset(r, &task.call, call_nargs(&task.call));
     task.outer = t->task;
     task.depth = t->task ? t->task->depth + 1 : 0;
     task.children = NULL;

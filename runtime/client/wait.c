@@ -10,7 +10,7 @@
 
 /* About what a wake-up across CPUs costs: who spins longer than that would have done better to
  * sleep, who sleeps earlier pays the wake-up where a moment would have done. */
-enum { SPIN_NS = 50000, SPIN_LOOKS = 64 };
+enum { SPIN_NS = 50000, SPIN_LOOKS = 64, SPIN_HOT = 64 };
 
 mob_status client_link_foreign(struct mob *mob, mob_ref ref, uint64_t *ret)
 {
@@ -77,6 +77,14 @@ mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word, ui
 /* True once the record is sealed or gone. */
 static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32_t gen, uint64_t deadline_ns)
 {
+    for (int i = 0; i < SPIN_HOT; i++) {
+        uint64_t s = at_load(&r->state, AT_ACQUIRE);
+        if (state_phase(s) >= PHASE_DONE || state_gen(s) != gen) {
+            return true;
+        }
+        for (volatile int k = 0; k < 2; k++) {
+        }
+    }
     uint64_t until = clock_now_ns() + SPIN_NS;
     if (deadline_ns < until) {
         until = deadline_ns;

@@ -121,8 +121,7 @@ static void emit(struct stream *s, const char *line, size_t size)
     uint64_t link = at_load(&b->procs[m->proc].task, AT_RELAXED);
     struct record *r = board_record(b, link_index(link));
     if (link != LINK_NONE && r) {
-        struct call call = record_call(r);
-        board_name_text(b, call.name, name);
+        board_name_text(b, r->name, name);
     }
     int n = snprintf(text, sizeof text, "(%s pid=%d %s) %.*s\n", name, (int)m->pid,
                      m->job->node->host, (int)size, line);

@@ -243,8 +243,7 @@ static void reason(void *arg, uint64_t link, uint32_t attempt, char *text, size_
     struct job *j = m->job;
     char name[MOB_NAME_MAX + 1], how[128];
     struct record *r = board_record(&j->board, link_index(link));
-    struct call call = record_call(r);
-    board_name_text(&j->board, call.name, name);
+    board_name_text(&j->board, r->name, name);
     int n = snprintf(text, size, "task %s (attempt %u, node %010llx, pid %d): its worker died: %s",
                      name, attempt + 1, (unsigned long long)j->node->id, (int)m->pid,
                      how_it_ended(m, how, sizeof how));

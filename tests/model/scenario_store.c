@@ -47,7 +47,7 @@ static uint64_t submit(uint32_t by, uint64_t arg, uint64_t parent)
     check_ok(lane_record(l, &r), "lane_record");
     task_begin(l, r, &call, parent);
     if (arg) {
-        MODEL_CHECK(task_add_ref(r, &call, 0, arg), "no room for an argument");
+        MODEL_CHECK(task_add_ref(r, 0, arg), "no room for an argument");
     }
     if (parent != LINK_NONE) {
         task_add_child(&b, parent, 0);

@@ -66,9 +66,9 @@ static uint64_t submit(struct lane *l, const uint64_t *refs, uint32_t nrefs,
     call.class_options = nrefs ? CALL_HAS_REFS << 4 : 0;
     cr_assert_eq(lane_record(l, &r), MOB_OK);
     task_begin(l, r, &call, parent);
-    *(uint64_t *)task_add_value(r, &call, 0, 8) = 42;
+    *(uint64_t *)task_add_value(r, 0, 8) = 42;
     for (uint32_t i = 0; i < nrefs; i++) {
-        cr_assert(task_add_ref(r, &call, i + 1, refs[i]));
+        cr_assert(task_add_ref(r, i + 1, refs[i]));
     }
     if (parent != LINK_NONE) {
         task_add_child(l->board, parent, 0);
@@ -160,8 +160,8 @@ Test(task, an_argument_that_is_gone_is_refused_and_nothing_is_held)
     uint64_t link;
     cr_assert_eq(lane_record(d, &r), MOB_OK);
     task_begin(d, r, &call, LINK_NONE);
-    task_add_ref(r, &call, 0, a);
-    task_add_ref(r, &call, 1, gone);
+    task_add_ref(r, 0, a);
+    task_add_ref(r, 1, gone);
     cr_assert_eq(task_publish(d, r, &link), MOB_ERR_RELEASED);
     lane_unrecord(d, r);
     task_seal(&g->lane[WORKER], ra, false);
@@ -330,11 +330,11 @@ Test(sweep, a_submit_that_was_cut_off_leaves_nothing)
     struct call call = {.counts = call_counts(2, 1), .class_options = CALL_HAS_REFS << 4};
     cr_assert_eq(lane_record(w, &r), MOB_OK);
     task_begin(w, r, &call, top);
-    task_add_ref(r, &call, 0, x);
-    task_add_ref(r, &call, 1, x);
+    task_add_ref(r, 0, x);
+    task_add_ref(r, 1, x);
     at_store(&r->state, state_make(lane_gen(r), WORKER, 0, PHASE_CREATING), AT_RELAXED);
     lane_use(w, x);
-    task_await_arg(w, r, 0, record_arg_ref(r, 1, 0));
+    task_await_arg(w, r, 0, record_arg_ref(r, &(struct call){.counts = call_counts(2, 1), .len = {ARG_REF, ARG_REF}}, 0));
     kill_worker(g, WORKER, &res);
     task_seal(&g->lane[OTHER], rx, false);
     struct queue_item item;

@@ -128,19 +128,20 @@ static inline uint32_t succ_arg(uint32_t entry)
     return (entry - 1) & 0xf;
 }
 
+#define CALL_LENS 3
 /* ---- call: what to run, packed into one word so that it can be read at once ------------------ */
 
 struct call {
-    uint16_t fn;   /* in the board's table of names; CALL_PUT: no task */
-    uint16_t name; /* likewise, for people; = fn if the task has no name of its own */
-    uint8_t class_options;  /* class:4 | options:4 */
-    uint8_t counts;         /* arguments:5 | (results - 1):3 */
-    uint8_t retries;        /* allowed after the first attempt */
-    uint8_t parent_attempt; /* the attempt of the parent that submitted this */
+    uint16_t fn;           /* in the board's table of names; CALL_PUT: no task */
+    uint8_t class_options; /* class:4 | options:4 */
+    uint8_t counts;        /* arguments:5 | (results - 1):3 */
+    uint8_t retries;       /* allowed after the first attempt */
+    uint8_t len[CALL_LENS]; /* of the first arguments, as in record.arg_len */
 };
 #define CALL_PUT 0xffff
 #define CALL_RETRY_ON_ERROR 1u
-#define CALL_HAS_REFS 2u /* some argument is given by id */
+#define CALL_HAS_REFS 2u   /* some argument is given by id */
+#define CALL_HAS_PARENT 4u /* a task submitted it */
 
 static inline uint32_t call_class(const struct call *c)
 {
@@ -202,25 +203,29 @@ static inline struct place place_unpack(uint64_t where, uint64_t size)
 
 /* ---- the record: 6 cache lines; a small task touches the first two ----------------------------- */
 
-#define ARG_REF 0xff /* in arg_len: given by id */
+#define ARG_REF 0xff /* as size of an argument: given by id */
 
+/* A task with one small argument and one small result lives in the first line alone: its transfer
+ * between two cores is what a round trip costs. What only some tasks need stands at the end. */
 struct record {
-    at_u64 state; /* everybody, by compare-and-swap */
-    at_u64 refs;  /* everybody, by compare-and-swap */
-    at_u64
-        parent; /* creator: link of the task that submitted this, LINK_NONE for a driver */
-    at_u64 children; /* attempt:32 | open children of it:32 */
-    at_u64 call;     /* creator: struct call */
-    at_u64 site;     /* creator: for tools; 0 */
-    at_u32 arrived;  /* sealers of arguments: bit i set when argument i is there */
-    at_u32 succ;     /* waiting tasks push; see above */
-    at_u32 error;    /* holder, before an error seal: the mob_status */
-    at_u32 fill;     /* holder: payload bytes in use */
-    uint8_t arg_len[MOB_ARGS_MAX]; /* creator: size of a value, or ARG_REF */
+    at_u64 state;   /* everybody, by compare-and-swap */
+    at_u64 refs;    /* everybody, by compare-and-swap */
+    at_u64 call;    /* creator: struct call */
+    at_u32 arrived; /* sealers of arguments: bit i set when argument i is there */
+    at_u32 succ;    /* waiting tasks push; see above */
     uint8_t payload[RECORD_PAYLOAD] __attribute__((aligned(8)));
+    at_u64 parent;   /* creator: link of the task that submitted this, LINK_NONE for a driver */
+    at_u64 children; /* attempt:32 | open children of it:32 */
+    at_u64 site;     /* creator: for tools; 0 */
+    at_u32 error;    /* holder, before an error seal: the mob_status */
+    at_u32 fill;     /* creator: payload bytes in use before the task runs */
+    uint16_t name;   /* creator: number of the name that people see */
+    uint8_t parent_attempt; /* creator: the attempt of the parent that submitted this */
+    uint8_t arg_len[MOB_ARGS_MAX - CALL_LENS]; /* creator: size of a value, or ARG_REF */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(sizeof(struct record) == 384, "six cache lines");
+_Static_assert(__builtin_offsetof(struct record, payload) == 32, "half of the first line");
 _Static_assert(sizeof(struct call) == 8, "one word");
 
 static inline struct call record_call(const struct record *r)
@@ -235,6 +240,22 @@ static inline void record_set_call(struct record *r, const struct call *c)
     uint64_t word;
     memcpy(&word, c, sizeof word);
     at_store(&r->call, word, AT_RELAXED);
+}
+
+static inline uint32_t record_arg_len(const struct record *r, const struct call *c, uint32_t i)
+{
+    return i < CALL_LENS ? c->len[i] : r->arg_len[i - CALL_LENS];
+}
+/* Before the record is published. */
+static inline void record_set_arg_len(struct record *r, uint32_t i, uint8_t len)
+{
+    if (i < CALL_LENS) {
+        struct call c = record_call(r);
+        c.len[i] = len;
+        record_set_call(r, &c);
+    } else {
+        r->arg_len[i - CALL_LENS] = len;
+    }
 }
 
 static inline struct place_words *record_place(struct record *r, uint32_t ret)
@@ -263,25 +284,26 @@ struct arg_ref { /* an argument by id, in the payload */
 
 /* Where argument @i stands in the payload, or RECORD_PAYLOAD if the record makes no sense. An
  * argument by id takes sizeof(struct arg_ref). */
-static inline uint32_t record_arg_offset(const struct record *r, uint32_t nrets,
-                                         uint32_t i)
+static inline uint32_t record_arg_offset(const struct record *r, const struct call *c, uint32_t i)
 {
-    uint32_t at = 16u * nrets;
-    for (uint32_t k = 0; k < i; k++) {
-        uint32_t len = r->arg_len[k];
-        at += len == ARG_REF ? 16u : (len + 7u) & ~7u;
+    uint32_t at = 16u * call_nrets(c);
+    for (uint32_t k = 0; k < i && k < MOB_ARGS_MAX; k++) {
+        uint32_t len = record_arg_len(r, c, k);
+        at += len == ARG_REF ? (uint32_t)sizeof(struct arg_ref) : (len + 7u) & ~7u;
     }
     return at <= RECORD_PAYLOAD ? at : RECORD_PAYLOAD;
 }
 
 /* Argument @i if it is given by id and stands inside the payload, else NULL. */
-static inline struct arg_ref *record_arg_ref(struct record *r, uint32_t nrets, uint32_t i)
+static inline struct arg_ref *record_arg_ref(struct record *r, const struct call *c, uint32_t i)
 {
-    uint32_t at = record_arg_offset(r, nrets, i);
-    if (r->arg_len[i] != ARG_REF || at + sizeof(struct arg_ref) > RECORD_PAYLOAD) {
+    if (i >= MOB_ARGS_MAX || record_arg_len(r, c, i) != ARG_REF) {
         return NULL;
     }
-    return (struct arg_ref *)(void *)(r->payload + at);
+    uint32_t at = record_arg_offset(r, c, i);
+    return at + sizeof(struct arg_ref) <= RECORD_PAYLOAD
+               ? (struct arg_ref *)(void *)(r->payload + at)
+               : NULL;
 }
 
 #endif

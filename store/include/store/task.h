@@ -14,12 +14,11 @@ void task_begin(struct lane *l, struct record *r, const struct call *call,
                 uint64_t parent);
 
 /* Adds a value argument: where to copy its @size <= RECORD_VALUE_MAX bytes to, or NULL if the
- * payload has no room. */
-void *task_add_value(struct record *r, const struct call *call, uint32_t arg,
-                     size_t size);
+ * payload has no room. Arguments are added in their order. */
+void *task_add_value(struct record *r, uint32_t arg, size_t size);
 
 /* Adds an argument by id. False if the payload has no room. */
-bool task_add_ref(struct record *r, const struct call *call, uint32_t arg, uint64_t link);
+bool task_add_ref(struct record *r, uint32_t arg, uint64_t link);
 
 /* Takes a use of each argument and publishes the task. On failure (an argument that is gone)
  * the record is FREE again and no use is held. @ret_link: the task's link, with result 0. */
@@ -41,6 +40,12 @@ void task_make_ready(struct board *b, struct record *r, uint32_t class);
 enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret,
                              struct queue_item *ret_item);
 
+/* The two halves of it. Between them the hint of the claimed task is stale: a worker that comes out
+ * of waiting runs the task first, so that who waits for it does not wait for the tidying up. */
+enum queue_result task_claim_hinted(struct lane *l, uint32_t class, struct record **ret,
+                                    struct queue_item *ret_item);
+void task_unhint(struct board *b, uint32_t class, const struct queue_item *item);
+
 /* Claims this very task if it is QUEUED. */
 bool task_claim_one(struct lane *l, struct record *r, uint32_t gen);
 
@@ -50,6 +55,9 @@ bool task_claim_one(struct lane *l, struct record *r, uint32_t gen);
  * error and text set). Gives successors their argument, wakes waiters, closes what can be closed.
  * False: the record is not this process's any more (a corrupt board). */
 bool task_seal(struct lane *l, struct record *r, bool error);
+
+/* The same without error, for an attempt that submitted nothing. */
+bool task_seal_childless(struct lane *l, struct record *r);
 
 /* TAKEN by this process -> QUEUED, next attempt. */
 bool task_requeue(struct lane *l, struct record *r);
