@@ -397,7 +397,8 @@ static void create_seal_abort(void)
         OK(mob_create(mob, sizes[i], MOB_FOREVER, &gone, &to));
         OK(mob_submit(mob, join, MOB_ARGS(MOB_REF(gone)), NULL, &waiting));
         mob_abort(mob, gone);
-        IS(mob_seal(mob, gone), MOB_ERR_RELEASED);
+        mob_status st = mob_seal(mob, gone); /* the task may keep it a while */
+        CHECK(st == MOB_ERR_RELEASED || st == MOB_ERR_STATE);
         IS(mob_get(mob, waiting, MOB_FOREVER, &view), MOB_ERR_ARG_FAILED);
         HAS(mob_last_error(), "aborted");
         mob_release(mob, waiting);
@@ -472,10 +473,12 @@ MOB_REGISTER(scribble);
 
 static void a_store_into_a_view_faults(void)
 {
-    struct api_result r = api_self("_store_into_view", 20);
-    CHECK(!r.timed_out && ((WIFSIGNALED(r.status) && WTERMSIG(r.status) == SIGSEGV) ||
-                           strstr(r.out, "AddressSanitizer: SEGV")));
-    free(r.out);
+    if (!mob_is_worker()) {
+        struct api_result r = api_self("_store_into_view", 20);
+        CHECK(!r.timed_out && ((WIFSIGNALED(r.status) && WTERMSIG(r.status) == SIGSEGV) ||
+                               strstr(r.out, "AddressSanitizer: SEGV")));
+        free(r.out);
+    }
     struct mob *mob = api_init();
     struct mob_options options = MOB_OPTIONS_INIT;
     mob_ref ref, task;
