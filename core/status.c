@@ -40,6 +40,11 @@ const char *mob_last_error(void)
     return last_error;
 }
 
+void status_forget(void)
+{
+    last_error[0] = '\0';
+}
+
 void status_say(const char *format, ...)
 {
     char text[ERROR_TEXT_BYTES]; /* the arguments may contain the last error itself */

@@ -23,8 +23,9 @@ enum local_op {
     /* First on every connection. arg: LOCAL_MAGIC, LOCAL_VERSION, pid, enum local_role.
      * A driver: text = job name; fds = its executable, a segment with `struct local_spawn` bytes,
      * stdout, stderr; arg[4] = size of those bytes, arg[5] = 1: do not forward output.
-     * Answer: arg: node, job, process index, CPUs, 1 if embedded; fds = board, bell, and for a
-     * driver the pipe on which the node says that the job failed, and which closes at its death. */
+     * Answer: arg: node, job, process index, CPUs, 1 if embedded, store limit; fds = board, bell,
+     * and for a driver the pipe on which the node says that the job failed ('f') or that memory is
+     * wanted ('m'), and which closes at its death. */
     LOCAL_HELLO,
     /* Memory. arg[0] = bytes. Answer: arg: segment, bytes; fd. The client commits it and says so. */
     LOCAL_GRANT,

@@ -181,6 +181,15 @@ bool lane_await_record(const struct lane *l)
 
 /* ---- ledgers ---------------------------------------------------------------------------------- */
 
+static bool no_pins(const struct ledger *g)
+{
+    bool none = true;
+    for (uint32_t k = 0; k < BOARD_PINS; k++) {
+        none &= at_load(&g->pin[k], AT_ACQUIRE) == LINK_NONE;
+    }
+    return none;
+}
+
 static bool lease_ledger(struct lane *l)
 {
     struct board *b = l->board;
@@ -189,7 +198,8 @@ static bool lease_ledger(struct lane *l)
     }
     for (uint32_t i = 0; i < BOARD_LEDGERS_MAX; i++) {
         uint32_t owner = at_load(&b->ledgers[i].owner, AT_RELAXED);
-        if (owner != 0 ||
+        bool left = owner == (LEDGER_LEFT | (l->self + 1)) && no_pins(&b->ledgers[i]);
+        if ((owner != 0 && !left) ||
             !at_cas(&b->ledgers[i].owner, &owner, l->self + 1, AT_ACQ_REL)) {
             continue;
         }
@@ -222,6 +232,14 @@ mob_status lane_init(struct lane *l, struct board *b, uint32_t process,
     return MOB_OK;
 }
 
+/* Leaves a DEAD record to the daemon, which looks at it again later. */
+static void hand_over(struct lane *l, struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    (void)at_cas(&r->state, &s, state_to(s, PHASE_DEAD, DAEMON), AT_SEQ_CST);
+    board_notice(l->board, NOTICE_RESCAN);
+}
+
 void lane_fini(struct lane *l)
 {
     if (!l->board) {
@@ -231,20 +249,17 @@ void lane_fini(struct lane *l)
     lane_reclaim(l);
     for (uint32_t i = 0; i < l->limbo_count;
          i++) { /* pinned by others: the daemon frees them */
-        struct record *r = &b->records[l->limbo[i]];
-        uint64_t s = at_load(&r->state, AT_RELAXED);
-        (void)at_cas(&r->state, &s, state_to(s, PHASE_DEAD, DAEMON), AT_SEQ_CST);
+        hand_over(l, &b->records[l->limbo[i]]);
     }
     for (uint32_t i = 0; i < l->blocks_count; i++) {
         /* The daemon's from now on; it gives a block free once all its records are. */
         at_store(&b->block_owner[l->blocks[i].block], DAEMON + 1, AT_RELEASE);
     }
     for (uint32_t i = 0; i < l->ledgers_count; i++) {
-        for (uint32_t k = 0; k < BOARD_PINS; k++) {
-            at_store(&l->ledgers[i]->pin[k], LINK_NONE, AT_RELEASE);
-        }
+        /* Views outlive the thread that made them: other threads may hold them. */
+        uint32_t left = no_pins(l->ledgers[i]) ? 0 : LEDGER_LEFT | (l->self + 1);
         at_store(&l->ledgers[i]->finishing, LINK_NONE, AT_RELEASE);
-        at_store(&l->ledgers[i]->owner, 0, AT_RELEASE);
+        at_store(&l->ledgers[i]->owner, left, AT_RELEASE);
     }
     free(l->blocks);
     free(l->block_slot);
@@ -396,12 +411,23 @@ void lane_try_free(struct lane *l, struct record *r, uint32_t gen)
     }
 }
 
-/* Leaves a DEAD record to the daemon, which looks at it again later. */
-static void hand_over(struct lane *l, struct record *r)
+/* One result at most, and its bytes inside the record: what most tasks are. */
+static bool is_plain(const struct record *r)
 {
-    uint64_t s = at_load(&r->state, AT_RELAXED);
-    (void)at_cas(&r->state, &s, state_to(s, PHASE_DEAD, DAEMON), AT_SEQ_CST);
-    board_notice(l->board, NOTICE_RESCAN);
+    struct call call = record_call(r);
+    return call_nrets(&call) == 1 && record_get_place(r, 0).kind <= PLACE_INLINE;
+}
+
+static uint64_t arena_bytes(const struct record *r)
+{
+    struct call call = record_call(r);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < call_nrets(&call); i++) {
+        struct place p = record_get_place(r, i);
+        bytes += p.kind == PLACE_ARENA && p.size < LANE_LIMBO_BYTES ? p.size : 0;
+        bytes += p.kind == PLACE_ARENA && p.size >= LANE_LIMBO_BYTES ? LANE_LIMBO_BYTES : 0;
+    }
+    return bytes;
 }
 
 void lane_adopt(struct lane *l, struct record *r)
@@ -412,7 +438,8 @@ void lane_adopt(struct lane *l, struct record *r)
         return;
     }
     l->limbo[l->limbo_count++] = board_index(l->board, r);
-    if (l->limbo_count >= LANE_LIMBO && !l->reclaiming) {
+    l->limbo_bytes += is_plain(r) ? 0 : arena_bytes(r);
+    if ((l->limbo_count >= LANE_LIMBO || l->limbo_bytes >= LANE_LIMBO_BYTES) && !l->reclaiming) {
         lane_reclaim(l);
     }
 }
@@ -433,13 +460,6 @@ static void make_free(struct lane *l, struct record *r, uint32_t index)
     } else {
         at_or(&l->board->block_returned[block], 1ull << bit_of(index), AT_RELEASE);
     }
-}
-
-/* One result at most, and its bytes inside the record: what most tasks are. */
-static bool is_plain(const struct record *r)
-{
-    struct call call = record_call(r);
-    return call_nrets(&call) == 1 && record_get_place(r, 0).kind <= PLACE_INLINE;
 }
 
 void lane_unrecord(struct lane *l, struct record *r)
@@ -563,6 +583,7 @@ void lane_reclaim(struct lane *l)
             lane_adopt(l, r);
         }
     }
+    l->limbo_bytes = 0; /* those that are pinned wait for the next reason to look */
     l->reclaiming = false;
 }
 

@@ -36,7 +36,7 @@ static void clear_marks(struct board *b, uint32_t dead)
 {
     for (uint32_t i = 0; i < BOARD_LEDGERS_MAX; i++) {
         struct ledger *g = &b->ledgers[i];
-        if (at_load(&g->owner, AT_ACQUIRE) == dead + 1) {
+        if ((at_load(&g->owner, AT_ACQUIRE) & ~LEDGER_LEFT) == dead + 1) {
             for (uint32_t k = 0; k < BOARD_PINS; k++) {
                 at_store(&g->pin[k], LINK_NONE, AT_RELEASE);
             }
@@ -359,8 +359,9 @@ bool sweep_rescan(struct lane *d)
     return again;
 }
 
-void sweep_blocks(struct lane *d)
+uint32_t sweep_blocks(struct lane *d)
 {
+    uint32_t freed = 0;
     struct board *b = d->board;
     uint32_t high = at_load(&b->header->blocks, AT_ACQUIRE);
     for (uint32_t k = 0; k < high && k < BOARD_BLOCKS_MAX; k++) {
@@ -376,6 +377,8 @@ void sweep_blocks(struct lane *d)
         }
         if (free) {
             at_store(&b->block_owner[k], 0, AT_RELEASE);
+            freed++;
         }
     }
+    return freed;
 }

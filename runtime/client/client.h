@@ -11,6 +11,9 @@
 #include "store/board.h"
 #include "store/lane.h"
 
+/* How long a result or a large argument waits for room in a full store before its task fails: memory
+ * comes back as others release, or never. */
+#define FULL_WAIT_NS (10 * NS_PER_S)
 #define GET_NESTED_MAX 32 /* tasks that a waiting get runs one inside another on one stack */
 
 struct segment_map { /* a segment as this process sees it; ro is NULL until it is needed */
@@ -38,6 +41,7 @@ struct mob {
     uint64_t node;
     uint32_t job, self, cpus;
     bool worker, embedded, inline_tasks;
+    uint64_t store_bytes; /* the node's limit */
     at_u32 lost;   /* the watcher sets it: the daemon is gone */
     at_u32 closed;
     pid_t pid, daemon_pid;
@@ -52,7 +56,7 @@ struct mob {
     struct arena *arena; /* under `memory_lock`, like the maps' making */
     pthread_mutex_t memory_lock;
     struct segment_map maps[BOARD_SEGMENTS_MAX];
-    uint32_t revoked_seen;
+    uint32_t revoked_seen, wanted_seen;
 
     pthread_mutex_t threads_lock;
     struct thread *threads;
@@ -74,6 +78,7 @@ struct mob_task {
     uint32_t given; /* bit i: result i was given */
     uint32_t fill;  /* of the payload: where the next small result goes */
     bool parent;    /* it submitted tasks */
+    bool gave_ref;  /* one of them is another object */
     struct mob_task *outer;
     uint64_t *children; /* links of ids that it submitted or put and still holds, about */
     uint32_t children_count, children_room;
@@ -90,11 +95,13 @@ mob_status client_thread_slow(struct mob *mob, struct thread **ret);
 void client_threads_end(struct mob *mob);
 extern _Thread_local struct thread *client_current
     __attribute__((tls_model("initial-exec")));
+/* Whose `client_current` is: a handle's serial, which is never used again, as its address is. */
+extern _Thread_local uint64_t client_serial __attribute__((tls_model("initial-exec")));
 /* The calling thread's part, made at its first call. MOB_ERR_FORKED, MOB_ERR_CLOSED, ... */
 static inline mob_status client_thread(struct mob *mob, struct thread **ret)
 {
     /* In a child the cache is cleared, and mob_shutdown() clears it too. */
-    if (__builtin_expect(client_current && client_current->mob == mob, 1)) {
+    if (__builtin_expect(mob && client_serial == mob->serial, 1)) {
         *ret = client_current;
         return MOB_OK;
     }
@@ -122,6 +129,9 @@ mob_status client_bytes(struct mob *mob, const struct record *r, const struct pl
                         const void **ret);
 /* Lets go of segments that the daemon took back. */
 void client_let_go(struct mob *mob);
+/* Before a sleep: the same, and takes in what others freed for this process. When memory is wanted,
+ * gives back all that is not in use. */
+void client_tidy(struct mob *mob, struct lane *lane);
 void client_memory_end(struct mob *mob);
 
 /* ---- registry.c ---- */

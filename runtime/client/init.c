@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,10 +11,12 @@
 #include "core/status.h"
 #include "local.h"
 
+static int joined_fd = -1; /* of this worker, once mob_init() was called */
+
 static int worker_fd(void)
 {
     const char *text = getenv(LOCAL_WORKER_ENV);
-    return text ? atoi(text) : -1;
+    return joined_fd < 0 && text ? atoi(text) : joined_fd;
 }
 
 int mob_is_worker(void)
@@ -68,6 +71,11 @@ static void announce(struct mob *mob)
 static void be_worker(struct mob *mob, int fd) __attribute__((noreturn));
 static void be_worker(struct mob *mob, int fd)
 {
+    /* From here on it is this process's alone: programs that a task starts are no workers. Until
+     * here it was inherited, because a program may exec() itself before it comes to mob_init(). */
+    joined_fd = fd;
+    unsetenv(LOCAL_WORKER_ENV);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
     mob->worker = true;
     mob_status st = client_join_worker(mob, fd);
     if (!st) {

@@ -151,6 +151,10 @@ mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, uint64_t
                         struct arena_place *ret, void **ret_data)
 {
     unsigned nap_ms = FULL_NAP_MIN_MS;
+    if (size > mob->store_bytes) {
+        return status_fail(MOB_ERR_NOMEM, "%zu bytes asked, and the object store has %llu in all",
+                           size, (unsigned long long)mob->store_bytes);
+    }
     for (;;) {
         pthread_mutex_lock(&mob->memory_lock);
         draining = true;
@@ -212,7 +216,8 @@ mob_status client_bytes(struct mob *mob, const struct record *r, const struct pl
 {
     const struct board *b = &mob->board;
     if (p->kind == PLACE_EMPTY) {
-        *ret = "";
+        static const uint64_t nothing = 0; /* aligned as every other object */
+        *ret = &nothing;
         return MOB_OK;
     }
     if (p->kind == PLACE_INLINE) {
@@ -265,6 +270,27 @@ void client_let_go(struct mob *mob)
     pthread_mutex_unlock(&mob->memory_lock);
     /* Release: the unmapping before the word that lets the daemon use the memory again. */
     at_store(&b->procs[mob->self].revoked_seen, revoked, AT_RELEASE);
+}
+
+void client_tidy(struct mob *mob, struct lane *lane)
+{
+    struct board *b = &mob->board;
+    struct queue_view ring = board_ring(b, mob->self);
+    struct queue_item item;
+    client_let_go(mob);
+    uint32_t wanted = at_load(&b->header->wanted, AT_ACQUIRE);
+    bool all = wanted != __atomic_load_n(&mob->wanted_seen, __ATOMIC_RELAXED);
+    if (!all && queue_peek(&ring, &item) != QUEUE_OK) {
+        return;
+    }
+    pthread_mutex_lock(&mob->memory_lock);
+    draining = true;
+    lane_drain_ring(lane);
+    lane_reclaim(lane);
+    draining = false;
+    give_back(mob, all);
+    __atomic_store_n(&mob->wanted_seen, wanted, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&mob->memory_lock);
 }
 
 void client_memory_end(struct mob *mob)

@@ -91,7 +91,7 @@ static mob_status creating(struct mob *mob, struct thread *t, mob_ref ref, struc
     uint64_t link, s;
     MOB_TRY(client_link(mob, ref, &link));
     struct record *r = lane_find(&t->lane, link, &s);
-    if (!r) {
+    if (!r || state_gone(s)) {
         return status_fail(MOB_ERR_RELEASED, "the id was released before, or never existed");
     }
     struct call call = record_call(r);

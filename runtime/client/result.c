@@ -120,6 +120,9 @@ void mob_view_release(struct mob *mob, struct mob_view *view)
     struct thread *t;
     if (view && view->pin && client_thread(mob, &t) == MOB_OK) {
         lane_unpin(&t->lane, view->pin - 1);
+        if (view->size >= LANE_LIMBO_BYTES) {
+            lane_reclaim(&t->lane); /* the view may be all that kept so much memory */
+        }
         *view = (struct mob_view){NULL, 0, 0};
     }
 }
@@ -168,6 +171,9 @@ mob_status mob_get_copy(struct mob *mob, mob_ref ref, void *dst, size_t size, ui
     struct record *r;
     uint64_t link, s;
     MOB_TRY(client_thread(mob, &t));
+    if (__builtin_expect(!dst && size, 0)) {
+        return status_fail(MOB_ERR_INVALID, "mob_get_copy: no place for the bytes");
+    }
     MOB_TRY(client_link(mob, ref, &link));
     if (__builtin_expect(link_ret(link) == 0, 1) && client_look(mob, t, ref, timeout_ns, &r, &s) &&
         !(s & STATE_ERROR) && copy_inline(t, r, link, dst, size)) {
@@ -183,6 +189,9 @@ mob_status mob_get_size(struct mob *mob, mob_ref ref, uint64_t timeout_ns, size_
     struct place p;
     uint64_t link;
     MOB_TRY(client_thread(mob, &t));
+    if (!ret) {
+        return status_fail(MOB_ERR_INVALID, "mob_get_size: no place for the size");
+    }
     MOB_TRY(await_value(mob, t, ref, timeout_ns, &link, &r, &p));
     *ret = p.size;
     return MOB_OK;
@@ -226,7 +235,7 @@ mob_status mob_cancel(struct mob *mob, mob_ref ref)
     MOB_TRY(client_thread(mob, &t));
     MOB_TRY(client_link(mob, ref, &link));
     struct record *r = lane_find(&t->lane, link, &s);
-    if (!r || state_phase(s) == PHASE_FREE) {
+    if (!r || state_gone(s)) {
         return status_fail(MOB_ERR_RELEASED, "the id was released before, or never existed");
     }
     task_cancel(&t->lane, r, link_gen(link));

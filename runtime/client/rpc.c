@@ -79,9 +79,18 @@ static void wake_own_waiters(struct mob *mob)
     pthread_mutex_unlock(&mob->threads_lock);
 }
 
+/* Memory is wanted while all threads of the program may be asleep, or busy with other things. */
+static void tidy(struct mob *mob, struct lane *lane)
+{
+    if (lane->board || lane_init(lane, &mob->board, mob->self, client_free_place, mob) == MOB_OK) {
+        client_tidy(mob, lane);
+    }
+}
+
 static void *watch(void *arg)
 {
     struct mob *mob = arg;
+    struct lane lane = {0}; /* made when it is needed */
     char what;
     for (;;) {
         ssize_t n = read(mob->watch, &what, 1);
@@ -91,8 +100,11 @@ static void *watch(void *arg)
         if (n <= 0) {
             break;
         }
-        /* The job failed; the board says why. */
-        wake_own_waiters(mob);
+        if (what == 'm') {
+            tidy(mob, &lane);
+        } else { /* the job failed; the board says why */
+            wake_own_waiters(mob);
+        }
     }
     at_store(&mob->lost, 1, AT_SEQ_CST);
     /* A waiter looks at `lost` after it noted its word and before it sleeps: waking until all have
@@ -102,6 +114,7 @@ static void *watch(void *arg)
         wake_own_waiters(mob);
         poll(&never, 1, 20);
     }
+    lane_fini(&lane);
     return NULL;
 }
 
@@ -143,6 +156,7 @@ static mob_status accept_hello(struct mob *mob, struct local_msg *m, int *fds, u
     mob->self = (uint32_t)m->arg[2];
     mob->cpus = (uint32_t)m->arg[3];
     mob->embedded = m->arg[4] & 1;
+    mob->store_bytes = m->arg[5];
     mob->ref_hi = mob->node << 24 | (uint64_t)(mob->job & 0xfffff) << 4 | 1;
     mob->class_demand[0] = CPU_UNITS + 1; /* every board's first class: one CPU */
     mob_status st = board_map(fds[0], &mob->board);
@@ -260,7 +274,7 @@ static mob_status find_daemon(char *path, size_t size)
 
 static mob_status start_embedded(struct mob *mob, const struct mob_config *config)
 {
-    char path[PATH_MAX], fd_arg[32], cpus_arg[32], store_arg[32];
+    char path[PATH_MAX], fd_arg[32], cpus_arg[32], store_arg[64];
     int pair[2];
     MOB_TRY(find_daemon(path, sizeof path));
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
@@ -373,7 +387,10 @@ void client_leave(struct mob *mob)
     }
     free(m);
     if (mob->sock >= 0) {
-        close(mob->sock); /* an embedded node ends at this, and the watcher with it */
+        /* An embedded node ends at this, and the watcher with it. Shut down, and not only closed: a
+         * child that was made without fork()'s handlers may have the socket too. */
+        shutdown(mob->sock, SHUT_RDWR);
+        close(mob->sock);
     }
     if (mob->daemon_pid > 0) {
         int status;

@@ -108,7 +108,7 @@ static mob_status spill_value(struct mob *mob, struct record *r, uint32_t i,
                               const struct mob_arg *a, uint64_t *spilled, uint32_t *count)
 {
     mob_ref ref;
-    MOB_TRY(mob_put(mob, a->data, a->size, MOB_FOREVER, &ref));
+    MOB_TRY(mob_put(mob, a->data, a->size, FULL_WAIT_NS, &ref));
     spilled[(*count)++] = ref.lo;
     return task_add_ref(r, i, ref.lo)
                ? MOB_OK
@@ -327,8 +327,10 @@ mob_status mob_submit(struct mob *mob, mob_fn fn, struct mob_args args,
     struct thread *t;
     bool no_wait = false;
     MOB_TRY(client_thread(mob, &t));
-    if (__builtin_expect(!ret || (args.count && !args.args), 0)) {
-        return status_fail(MOB_ERR_INVALID, "mob_submit: no arguments or no place for the ids");
+    if (__builtin_expect(!ret || args.count > MOB_ARGS_MAX || (args.count && !args.args), 0)) {
+        return status_fail(MOB_ERR_INVALID,
+                           "mob_submit: %zu arguments (%d are allowed), or no place for the ids",
+                           args.count, MOB_ARGS_MAX);
     }
     MOB_TRY(client_health(mob));
     if (__builtin_expect(t->fn != fn, 0)) {

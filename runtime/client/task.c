@@ -118,7 +118,8 @@ static inline mob_status give_place(struct mob_task *task, size_t i, size_t size
     } else {
         struct arena_place p;
         void *data;
-        MOB_TRY(client_alloc(task->mob, task->thread, size, CLOCK_NEVER, &p, &data));
+        MOB_TRY(client_alloc(task->mob, task->thread, size, clock_deadline_ns(FULL_WAIT_NS), &p,
+                             &data));
         record_set_place(r, (uint32_t)i, PLACE_ARENA, p.segment, p.offset, size);
         *ret_data = data;
     }
@@ -152,6 +153,7 @@ mob_status mob_return_ref(struct mob_task *task, size_t i, mob_ref ref)
     MOB_TRY(lane_use(&t->lane, link));
     record_set_place(task->r, (uint32_t)i, PLACE_REF, 0, 0, link);
     task->given |= 1u << i;
+    task->gave_ref = true;
     return MOB_OK;
 }
 
@@ -298,10 +300,34 @@ static void drop_held(struct mob_task *task, bool cancel)
     task->children_count = task->children_room = 0;
 }
 
+/* Results that are other objects must be there when the task is sealed: whoever reads it, and tasks
+ * that have it as an argument, then need not wait a second time. A task that has not started runs
+ * here. */
+static mob_status await_refs(struct mob_task *task)
+{
+    for (uint32_t i = 0; i < call_nrets(&task->call); i++) {
+        struct place p = record_get_place(task->r, i);
+        struct record *r;
+        uint64_t s;
+        if (p.kind == PLACE_REF) {
+            r = lane_find(&task->thread->lane, p.size, &s);
+            if (r && state_phase(s) == PHASE_CREATING && record_call(r).fn == CALL_PUT) {
+                return status_fail(MOB_ERR_STATE, "result %u is an object that was not sealed", i);
+            }
+            MOB_TRY(client_await(task->mob, task->thread, client_ref(task->mob, p.size, 0),
+                                 MOB_FOREVER, &r, &s));
+        }
+    }
+    return MOB_OK;
+}
+
 /* ---- running ------------------------------------------------------------------------------------------------------ */
 
 static void finish(struct mob_task *task, mob_status st)
 {
+    if (task->gave_ref && st == MOB_OK) {
+        st = await_refs(task);
+    }
     bool retry = st && call_options(&task->call) & CALL_RETRY_ON_ERROR &&
                  task->attempt < task->call.retries && !mob_task_cancelled(task);
     if (task->children_count) {
@@ -344,6 +370,7 @@ static void run_function(struct mob_task *task)
         seal_error(task, MOB_ERR_NO_FUNCTION, what);
         return;
     }
+    status_forget(); /* an earlier failure is not why this task fails */
     finish(task, fn(task));
 }
 
@@ -360,6 +387,7 @@ void task_run(struct mob *mob, struct thread *t, struct record *r)
     task.given = 0;
     task.parent = false;
     task.fill = record_arg_offset(r, &task.call, call_nargs(&task.call));
+    task.gave_ref = false;
     task.outer = t->task;
     task.depth = t->task ? t->task->depth + 1 : 0;
     task.children = NULL;

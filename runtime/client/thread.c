@@ -5,47 +5,67 @@
 #include "client.h"
 #include "core/status.h"
 
-/* The thread that this handle was used by last, so that the task path finds its lane in one load. */
+/* What this thread has in the handle that it used last, so that the task path finds its lane in one
+ * load. */
 _Thread_local struct thread *client_current __attribute__((tls_model("initial-exec")));
-static _Thread_local uint64_t current_serial __attribute__((tls_model("initial-exec")));
+_Thread_local uint64_t client_serial __attribute__((tls_model("initial-exec")));
+
+enum { HANDLES_MAX = 64 }; /* open in one process at once */
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key; /* its destructor ends a thread's lanes when the thread ends */
 static bool forked;       /* set in a fork()ed child for good */
 
+/* Handles that are open, so that a thread that ends gives back what it has in each, and after
+ * mob_shutdown() touches nothing. */
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct mob *open_handles[HANDLES_MAX];
+
+/* The node must see the end of the parent, even if the child lives on: the child closes what the
+ * node knows the parent by. The parent may hold any lock at this moment, so none is taken. */
 static void in_child(void)
 {
     forked = true;
-    client_current = NULL; /* so that every call comes to client_thread_slow() */
+    client_current = NULL;
+    client_serial = 0; /* so that every call comes to client_thread_slow() */
+    for (size_t i = 0; i < HANDLES_MAX; i++) {
+        if (open_handles[i]) {
+            close(open_handles[i]->sock);
+            close(open_handles[i]->watch);
+        }
+    }
 }
 
-/* Handles that are open, so that a thread that ends after mob_shutdown() touches nothing. */
-static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
-static uint64_t open_serials[64];
+/* Takes the calling thread's part out of a handle's list. */
+static struct thread *unlist(struct mob *mob)
+{
+    struct thread *t = NULL;
+    pthread_mutex_lock(&mob->threads_lock);
+    for (struct thread **at = &mob->threads; *at; at = &(*at)->next) {
+        if (pthread_equal((*at)->owner, pthread_self())) {
+            t = *at;
+            *at = t->next;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&mob->threads_lock);
+    return t;
+}
 
 static void thread_ended(void *value)
 {
-    struct thread *t = value;
+    (void)value;
     pthread_mutex_lock(&open_lock);
-    bool open = false;
-    for (size_t i = 0; i < sizeof open_serials / sizeof open_serials[0]; i++) {
-        open |= open_serials[i] != 0 && open_serials[i] == current_serial;
-    }
-    if (open && !forked) {
-        struct mob *mob = t->mob;
-        pthread_mutex_lock(&mob->threads_lock);
-        for (struct thread **at = &mob->threads; *at; at = &(*at)->next) {
-            if (*at == t) {
-                *at = t->next;
-                break;
-            }
+    for (size_t i = 0; i < HANDLES_MAX && !forked; i++) {
+        struct thread *t = open_handles[i] ? unlist(open_handles[i]) : NULL;
+        if (t) {
+            lane_fini(&t->lane);
+            free(t);
         }
-        pthread_mutex_unlock(&mob->threads_lock);
-        lane_fini(&t->lane);
-        free(t);
     }
     pthread_mutex_unlock(&open_lock);
     client_current = NULL;
+    client_serial = 0;
 }
 
 static void make_key(void)
@@ -61,22 +81,24 @@ mob_status client_opened(struct mob *mob)
     pthread_mutex_lock(&open_lock);
     mob->serial = ++last;
     mob_status st = MOB_ERR_FULL;
-    for (size_t i = 0; st && i < sizeof open_serials / sizeof open_serials[0]; i++) {
-        if (open_serials[i] == 0) {
-            open_serials[i] = mob->serial;
+    for (size_t i = 0; st && i < HANDLES_MAX; i++) {
+        if (!open_handles[i]) {
+            open_handles[i] = mob;
             st = MOB_OK;
         }
     }
     pthread_mutex_unlock(&open_lock);
-    return st ? status_fail(st, "this process has too many open handles") : MOB_OK;
+    return st ? status_fail(st, "this process has %d open handles, the most that it may have",
+                            HANDLES_MAX)
+              : MOB_OK;
 }
 
 void client_closed(struct mob *mob)
 {
     pthread_mutex_lock(&open_lock);
-    for (size_t i = 0; i < sizeof open_serials / sizeof open_serials[0]; i++) {
-        if (open_serials[i] == mob->serial) {
-            open_serials[i] = 0;
+    for (size_t i = 0; i < HANDLES_MAX; i++) {
+        if (open_handles[i] == mob) {
+            open_handles[i] = NULL;
         }
     }
     pthread_mutex_unlock(&open_lock);
@@ -86,7 +108,7 @@ static mob_status join_thread(struct mob *mob, struct thread **ret)
 {
     struct thread *t = NULL;
     pthread_mutex_lock(&mob->threads_lock);
-    for (t = mob->threads; t && !(t->owner == pthread_self()); t = t->next) {
+    for (t = mob->threads; t && !pthread_equal(t->owner, pthread_self()); t = t->next) {
     }
     pthread_mutex_unlock(&mob->threads_lock);
     if (!t) {
@@ -105,9 +127,9 @@ static mob_status join_thread(struct mob *mob, struct thread **ret)
         mob->threads = t;
         pthread_mutex_unlock(&mob->threads_lock);
     }
-    pthread_setspecific(key, t);
+    pthread_setspecific(key, t); /* any value: the destructor runs */
     client_current = t;
-    current_serial = mob->serial;
+    client_serial = mob->serial;
     *ret = t;
     return MOB_OK;
 }
@@ -124,7 +146,7 @@ mob_status client_thread_slow(struct mob *mob, struct thread **ret)
     if (at_load(&mob->closed, AT_RELAXED)) {
         return status_fail(MOB_ERR_CLOSED, "mob_shutdown() was called on this handle");
     }
-    if (client_current && current_serial == mob->serial) {
+    if (client_current && client_serial == mob->serial) {
         *ret = client_current;
         return MOB_OK;
     }
@@ -145,6 +167,5 @@ void client_threads_end(struct mob *mob)
         free(t);
     }
     client_current = NULL;
-    current_serial = 0;
-    pthread_setspecific(key, NULL);
+    client_serial = 0;
 }

@@ -108,7 +108,7 @@ static __attribute__((noinline)) mob_status park_sealed(struct mob *mob, struct 
     uint64_t s;
     while (task_mark_waited(r, gen, STATE_WAITERS, &s)) {
         MOB_TRY(client_health(mob));
-        client_let_go(mob);
+        client_tidy(mob, &t->lane);
         if (park_client(mob, t, park_low(&r->state), (uint32_t)s, deadline_ns) ==
             MOB_ERR_TIMEOUT) {
             return status_fail(MOB_ERR_TIMEOUT, "the object was not there within the time limit");
@@ -170,7 +170,7 @@ mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref, uint64_t
     uint64_t link, s;
     MOB_TRY(client_link(mob, ref, &link));
     struct record *r = lane_find(&t->lane, link, &s);
-    if (!r || state_phase(s) == PHASE_FREE) {
+    if (!r || state_gone(s)) {
         return released();
     }
     if (!state_sealed(s)) {
@@ -201,7 +201,7 @@ static mob_status look(struct mob *mob, struct thread *t, const mob_ref *refs, s
         if (!ready[i]) {
             MOB_TRY(client_link(mob, refs[i], &link));
             struct record *r = lane_find(&t->lane, link, &s);
-            if (!r || state_phase(s) == PHASE_FREE) {
+            if (!r || state_gone(s)) {
                 return released();
             }
             ready[i] = mark ? !task_mark_waited(r, link_gen(link), STATE_NOTIFY, &s)
@@ -259,7 +259,7 @@ static mob_status wait_some(struct mob *mob, struct thread *t, const mob_ref *re
             lent = true;
         }
         if (!st) {
-            client_let_go(mob);
+            client_tidy(mob, &t->lane);
             st = park_client(mob, t, event, seen, deadline_ns);
         }
     }

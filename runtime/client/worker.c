@@ -49,7 +49,7 @@ static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread
     struct queue_view ready = board_ready(b, class);
     struct queue_item item;
     uint32_t seen = at_load(&self->wake, AT_SEQ_CST);
-    client_let_go(mob);
+    client_tidy(mob, &t->lane);
     lane_reclaim(&t->lane); /* what it freed should not wait for its next task */
     at_store(&self->state, PROC_IDLE, AT_SEQ_CST);
     task_park(b, mob->self, class);

@@ -98,6 +98,7 @@ static void worker_hello(struct conn *c, struct local_msg *m)
     m->arg[2] = c->proc;
     m->arg[3] = n->cpus;
     m->arg[4] = n->config.embedded >= 0;
+    m->arg[5] = n->budget.limit_bytes;
     int fds[2] = {j->board.fd, j->bell};
     conn_reply(c, m, fds, 2);
     proc_joined(&j->members[c->proc]);

@@ -13,6 +13,7 @@
 #include "core/seg.h"
 #include "core/status.h"
 #include "node.h"
+#include "store/sweep.h"
 #include "store/task.h"
 
 enum { PAGE = 4096 };
@@ -28,6 +29,25 @@ static void publish(struct job *j, uint32_t i, uint64_t flags)
     const struct segment *s = &j->segments[i];
     at_store(&j->board.segments[i],
              flags | (uint64_t)s->owner << 40 | (s->bytes / PAGE & 0xffffffffffull), AT_RELEASE);
+}
+
+/* Memory ran out: all processes of the node are asked for what they have and do not use. Workers that
+ * sleep are woken for it, drivers have a thread that hears of it; others come by themselves. */
+static void want(struct node *n)
+{
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        struct job *j = n->jobs[i];
+        if (!j || j->ended) {
+            continue;
+        }
+        at_add(&j->board.header->wanted, 1, AT_SEQ_CST);
+        (void)!write(j->watch, "m", 1); /* a full pipe has said so already */
+        for (uint32_t p = 2; p < PROCS_MAX; p++) {
+            if (at_load(&j->board.procs[p].state, AT_RELAXED) == PROC_IDLE) {
+                task_wake_process(&j->board, p);
+            }
+        }
+    }
 }
 
 void grant_request(struct conn *c, struct local_msg *m)
@@ -56,6 +76,7 @@ void grant_request(struct conn *c, struct local_msg *m)
     }
     if (st) {
         conn_fail(c, m->op, st);
+        want(c->node);
         return;
     }
     j->segments[i] = s;
@@ -264,6 +285,10 @@ mob_status grant_records(struct job *j)
     struct budget *b = &j->node->budget;
     struct budget_owner owner = {j->index, BUDGET_DAEMON};
     const uint64_t bytes = BOARD_COMMIT_STEP * sizeof(struct record);
+    /* What threads that ended have left serves as well, if it is enough not to be asked again soon. */
+    if (sweep_blocks(&j->lane) >= BOARD_COMMIT_STEP / BOARD_BLOCK / 2) {
+        return MOB_OK;
+    }
     MOB_TRY(budget_take(b, owner, bytes));
     mob_status st = board_commit_more(&j->board);
     if (st) {

@@ -290,6 +290,7 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
         return status_fail(MOB_ERR_SYSTEM, "eventfd or pipe: %m");
     }
     j->watch = pipe_fds[1];
+    (void)fcntl(j->watch, F_SETFL, O_NONBLOCK); /* a driver that stands still holds up nobody */
     *ret_watch = pipe_fds[0];
     MOB_TRY(plan_node_job_add(n->plan, job_plan_id(j), 1, loop_now_ns(n->loop)));
     MOB_TRY(add_class(j, CPU_UNITS, &class));
@@ -333,6 +334,7 @@ void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
     m->arg[2] = 1;
     m->arg[3] = c->node->cpus;
     m->arg[4] = c->node->config.embedded >= 0;
+    m->arg[5] = c->node->budget.limit_bytes;
     conn_reply(c, m, (int[]){j->board.fd, j->bell, watch}, 3);
     close(watch);
     log_info("job began job %u pid %d name %s", j->number, (int)c->pid, j->name);

@@ -280,7 +280,7 @@ static void sweep(struct member *m)
     grant_orphan(j, m->proc);
     sweep_process(&j->lane, m->proc, reason, m, &res);
     (void)sweep_audit(&j->lane);
-    sweep_blocks(&j->lane);
+    (void)sweep_blocks(&j->lane);
     grant_count_orphans(j);
     j->requeued += res.requeued;
     j->failed_tasks += res.failed;

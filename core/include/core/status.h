@@ -10,6 +10,9 @@
 /* Keeps the sentence for mob_last_error(). "%m" works. */
 void status_say(const char *format, ...) __attribute__((format(printf, 1, 2), cold));
 
+/* mob_last_error() is "" until the next failure. */
+void status_forget(void);
+
 /* Keeps the sentence and is @status, which is never MOB_OK: compilers are told, so that they do
  * not follow a MOB_TRY() into a success that left the outputs unset. */
 #define status_fail(status, ...)                                                         \

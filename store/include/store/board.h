@@ -55,6 +55,8 @@ struct board_header {
     at_u32 notice __attribute__((aligned(CACHE_LINE))); /* anyone sets; daemon clears */
     at_u32
         revoked; /* daemon: counts segments taken back; a client that sees it change unmaps */
+    at_u32
+        wanted; /* daemon: counts refused grants; a client that sees it change gives back */
     /* Each its own bit: a process that runs or spins. A hint for who considers spinning. */
     at_u64 awake[PROCS_MAX / 64] __attribute__((aligned(CACHE_LINE)));
     char failure[BOARD_FAILURE_MAX]; /* daemon, before `failed`: why */
@@ -100,9 +102,13 @@ struct klass { /* one class of demand */
     at_u32 room_waiters;
 } __attribute__((aligned(CACHE_LINE)));
 
+/* With the owner: the thread has ended, and views that it made are still held. The process leases the
+ * ledger again once they were given back. */
+#define LEDGER_LEFT (1u << 31)
+
 /* A thread's pins. One writer, the thread that leased it; anyone who frees reads it. */
 struct ledger {
-    at_u32 owner;           /* process + 1, or 0: free */
+    at_u32 owner;           /* process + 1, or 0: free; LEDGER_LEFT: see there */
     at_u32 high;            /* pins in use are below */
     at_u64 finishing;       /* the record that its thread seals or closes right now */
     at_u64 pin[BOARD_PINS]; /* link of a record, or LINK_NONE */

@@ -10,6 +10,7 @@
 
 #define LANE_LIMBO                                                                       \
     64u /* records freed together, so that one scan of the ledgers serves all */
+#define LANE_LIMBO_BYTES (1u << 20) /* of their bytes that may wait for company: little memory */
 #define LANE_LEDGERS 16u /* one thread's: about a thousand views at once */
 
 /* Frees the bytes of an arena's place. Called only for places in segments of this process. */
@@ -40,6 +41,7 @@ struct lane {
                    2]; /* DEAD records that views may still pin; the second half is
                                        for what freeing the first adds */
     uint32_t limbo_count;
+    uint64_t limbo_bytes;
 
     struct ledger *ledgers[LANE_LEDGERS];
     uint64_t pins_used

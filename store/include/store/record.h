@@ -74,6 +74,11 @@ static inline uint64_t state_to(uint64_t s, enum phase phase, uint32_t holder)
     return (s & ~(STATE_PHASE_MASK | 0xffffull << STATE_HOLDER_SHIFT)) |
            (uint64_t)(holder & 0xffff) << STATE_HOLDER_SHIFT | (uint64_t)phase;
 }
+/* Nobody may use it any more under this generation. */
+static inline bool state_gone(uint64_t s)
+{
+    return state_phase(s) == PHASE_FREE || state_phase(s) >= PHASE_DEAD;
+}
 static inline bool state_sealed(uint64_t s)
 {
     return state_phase(s) == PHASE_DONE || state_phase(s) == PHASE_CLOSED;

@@ -32,8 +32,8 @@ uint32_t sweep_audit(struct lane *d);
  * True if something must be tried again later (still full, still pinned). */
 bool sweep_rescan(struct lane *d);
 
-/* Gives blocks free that ended lanes left behind, once all their records are. */
-void sweep_blocks(struct lane *d);
+/* Gives blocks free that ended lanes left behind, once all their records are. Returns how many. */
+uint32_t sweep_blocks(struct lane *d);
 
 /* Wakes everybody on the board, whatever they wait for. */
 void sweep_wake_all(struct board *b);
