@@ -191,6 +191,8 @@ void plan_arm(struct node *node);
 /* ---- status.c ---- */
 void status_reply(struct conn *c, struct local_msg *m);
 void status_info(struct conn *c, struct local_msg *m);
+/* The node alone, in one line of JSON, malloc'd; NULL if there is no memory. */
+char *status_node_text(struct node *n);
 
 /* ---- node.c ------------------------------------------------------------------------------------------------------- */
 
@@ -199,6 +201,7 @@ struct node_config {
     unsigned num_cpus;
     uint64_t store_bytes;
     const char *dir; /* its folder; NULL if embedded */
+    int ready_fd;    /* where node_ready() tells, or -1 */
 };
 
 struct node {
@@ -226,6 +229,9 @@ struct node {
 
 int eventfd_new(void);
 mob_status node_run(const struct node_config *config);
+/* The node serves: says so, with what people want to know about it, to who started the daemon.
+ * Nobody there any more means that the start was broken off, and ends the node. */
+void node_ready(struct node *n);
 void node_stop(struct node *n);
 /* Called when a job or connection has gone: the node may be over. */
 void node_step(struct node *n);

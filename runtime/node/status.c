@@ -1,8 +1,20 @@
-/* status.c - what the daemon knows, for programs and for people. */
+/* status.c - what the daemon knows, for programs and for people.
+ *
+ * What `mobula status --json` shows. The node that answers alone has its own members and "jobs" at
+ * the top; with other nodes it is
+ *   {"nodes": [NODE...], "jobs": [JOB...], "unmet": [UNMET...]}
+ *   NODE   id, host, pid, state ("alive", "leaving", "dead"), head (true or false), address,
+ *          transport ("local", "tcp", "verbs"), cpus, cpus_used, store_limit_bytes,
+ *          store_used_bytes, tasks (that run there now), events (what its loop runs on)
+ *   JOB    number, name, driver_pid, failed (true or false), workers [{pid, class, slot}],
+ *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes
+ *   UNMET  job (its number), cpus (that one task asks for), tasks (that wait)
+ * Readers leave alone what they do not know, and do without what is missing. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/status.h"
 #include "node.h"
@@ -64,19 +76,33 @@ static json_t *job_json(const struct job *j)
 
 static json_t *node_json(struct node *n)
 {
-    json_t *jobs = json_array();
+    char id[24];
+    snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
+    return json_pack("{s:s,s:s,s:i,s:s,s:i,s:f,s:I,s:I,s:s}", "id", id, "host", n->host, "pid",
+                     (int)getpid(), "state", n->stopping ? "leaving" : "alive", "cpus",
+                     (int)n->cpus, "cpus_used", (double)plan_node_used(n->plan) / CPU_UNITS,
+                     "store_limit_bytes", (json_int_t)n->budget.limit_bytes, "store_used_bytes",
+                     (json_int_t)n->budget.used_bytes, "events", loop_backend(n->loop));
+}
+
+char *status_node_text(struct node *n)
+{
+    json_t *root = node_json(n);
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    return text;
+}
+
+static json_t *status_json(struct node *n)
+{
+    json_t *root = node_json(n), *jobs = json_array();
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         if (n->jobs[i]) {
             json_array_append_new(jobs, job_json(n->jobs[i]));
         }
     }
-    char id[24];
-    snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
-    return json_pack("{s:s,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host", n->host, "cpus",
-                     (int)n->cpus, "cpus_used", (double)plan_node_used(n->plan) / CPU_UNITS,
-                     "store_limit_bytes", (json_int_t)n->budget.limit_bytes, "store_used_bytes",
-                     (json_int_t)n->budget.used_bytes, "events", loop_backend(n->loop), "jobs",
-                     jobs);
+    json_object_set_new(root, "jobs", jobs);
+    return root;
 }
 
 /* The text in parts, each a message of its own; all but the last say that more follows. */
@@ -99,7 +125,7 @@ static void send_text(struct conn *c, uint32_t op, const char *text)
 void status_reply(struct conn *c, struct local_msg *m)
 {
     uint32_t op = m->op;
-    json_t *root = node_json(c->node);
+    json_t *root = status_json(c->node);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     if (!text) {
