@@ -43,9 +43,10 @@ enum local_op {
     LOCAL_IMPORT,
     /* The driver is done. Answer: when the workers are gone and their output was written. */
     LOCAL_LEAVE,
-    /* For the command line. Answer: text = JSON, in parts: arg[0] = 1 if more follows. */
+    /* For the command line. Answer: text = JSON, of which arg[0] = 1 says that more is there; the
+     * same op with arg[0] = 1 asks for that, so that nobody is sent more than he takes. */
     LOCAL_STATUS,
-    LOCAL_STORE,  /* text = JSON of what is asked */
+    LOCAL_STORE,  /* text = JSON of what is asked, see node/inspect.c */
     LOCAL_STOP,   /* Answer: when everything is gone but the daemon itself */
     LOCAL_OPS
 };

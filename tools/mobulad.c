@@ -1,97 +1,247 @@
 /* mobulad - the daemon of one node. Started by `mobula start`, or by a program that needs a node of
  * its own (--embedded). */
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/log.h"
 #include "core/limits.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "home.h"
 #include "node.h"
 
 static const char usage[] =
     "usage: mobulad [options]\n"
     "\n"
-    "The daemon of a mobula node. People use `mobula start`, which starts it.\n"
+    "The daemon of a mobula node, in the foreground. People use `mobula start`, which "
+    "starts it.\n"
     "\n"
-    "  --embedded=FD                serve the program at the other end of FD, and end with it\n"
-    "  --node-dir=DIR               the node's folder, with its socket\n"
-    "  --num-cpus=N                 CPUs to use; default: what affinity and cgroups allow\n"
-    "  --object-store-memory=SIZE   limit of shared memory; default: 30 % of what may be used\n"
-    "  --log-level=LEVEL            error, warn, info or debug\n"
+    "  --node-dir=DIR               the node's folder, with its socket and log\n"
+    "  --num-cpus=N                 CPUs to use; default: what affinity and cgroups "
+    "allow\n"
+    "  --object-store-memory=SIZE   limit of shared memory; default: 30 % of what may be "
+    "used\n"
+    "  --log-file=FILE              log there; - is standard error, the default\n"
+    "  --log-level=LEVEL            error, warn, info or debug; default: info, or warn "
+    "if to\n"
+    "                               standard error\n"
+    "  --ready-fd=FD                write one line to FD: \"ready\" and JSON once the "
+    "node\n"
+    "                               serves, or \"error\" and the reason; log into the "
+    "node's\n"
+    "                               folder unless --log-file says otherwise\n"
+    "  --embedded=FD                serve the program at the other end of FD, and end "
+    "with it\n"
     "  --help                       this text\n";
 
-static int fail(void)
+struct settings {
+    struct node_config node;
+    const char *dir, *log_file;
+    enum log_level level;
+    bool level_given;
+};
+
+/* One line to whoever started the daemon, or to a person. */
+static int fail(const struct settings *s, int code)
 {
-    fprintf(stderr, "mobulad: %s\n", mob_last_error());
-    return 1;
+    char text[1024];
+    snprintf(text, sizeof text, "%s", mob_last_error());
+    for (char *c = text; *c; c++) {
+        *c = *c == '\n' ? ' ' : *c;
+    }
+    log_error("%s", text);
+    if (s->node.ready_fd < 0) {
+        fprintf(stderr, "mobulad: %s\n", text);
+    } else if (dprintf(s->node.ready_fd, "error %s\n", text) < 0) {
+        log_warn("nobody waits for the node any more");
+    }
+    return code;
 }
 
-static mob_status parse(int opt, const char *arg, struct node_config *config, enum log_level *level)
+static mob_status parse_level(const char *arg, struct settings *s)
+{
+    if (log_level_parse(arg, &s->level) < 0) {
+        return status_fail(MOB_ERR_INVALID,
+                           "'%s' is no log level; say error, warn, info or debug", arg);
+    }
+    s->level_given = true;
+    return MOB_OK;
+}
+
+static mob_status parse_fd(const char *arg, int *ret)
+{
+    uint64_t n;
+    MOB_TRY(text_parse_u64(arg, 0, INT_MAX, &n));
+    if (fcntl((int)n, F_SETFD, FD_CLOEXEC) < 0) {
+        return status_fail(MOB_ERR_INVALID, "there is no open file %s: %m", arg);
+    }
+    *ret = (int)n;
+    return MOB_OK;
+}
+
+static mob_status parse(int opt, const char *arg, struct settings *s)
 {
     uint64_t n;
     switch (opt) {
     case 'e':
-        MOB_TRY(text_parse_u64(arg, 0, INT_MAX, &n));
-        config->embedded = (int)n;
-        return MOB_OK;
+        return parse_fd(arg, &s->node.embedded);
+    case 'r':
+        return parse_fd(arg, &s->node.ready_fd);
     case 'd':
-        config->dir = arg;
+        s->dir = arg;
+        return MOB_OK;
+    case 'f':
+        s->log_file = arg;
         return MOB_OK;
     case 'c':
         MOB_TRY(text_parse_u64(arg, 0, NODE_CPUS_MAX, &n));
-        config->num_cpus = (unsigned)n;
+        s->node.num_cpus = (unsigned)n;
         return MOB_OK;
     case 'm':
-        return text_parse_bytes(arg, &config->store_bytes);
+        return text_parse_bytes(arg, &s->node.store_bytes);
     case 'l':
-        return log_level_parse(arg, level) == 0
-                   ? MOB_OK
-                   : status_fail(MOB_ERR_INVALID, "'%s' is no log level", arg);
+        return parse_level(arg, s);
     default:
         return MOB_ERR_INVALID;
     }
 }
 
-int main(int argc, char **argv)
+/* Names the option that a bad value was given for. */
+static int bad_value(const struct settings *s, const char *name)
+{
+    status_say("--%s: %s", name, mob_last_error());
+    return fail(s, 2);
+}
+
+static int parse_all(int argc, char **argv, struct settings *s)
 {
     static const struct option options[] = {
         {"embedded", required_argument, NULL, 'e'},
         {"node-dir", required_argument, NULL, 'd'},
         {"num-cpus", required_argument, NULL, 'c'},
         {"object-store-memory", required_argument, NULL, 'm'},
+        {"log-file", required_argument, NULL, 'f'},
         {"log-level", required_argument, NULL, 'l'},
+        {"ready-fd", required_argument, NULL, 'r'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    struct node_config config = {.embedded = -1};
-    enum log_level level = LOG_LEVEL_WARN;
-    const char *env = getenv("MOBULA_LOG_LEVEL");
-    if (env && log_level_parse(env, &level) < 0) {
-        fprintf(stderr, "mobulad: MOBULA_LOG_LEVEL is '%s': error, warn, info or debug\n", env);
-        return 2;
-    }
-    int opt;
-    while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+    int opt, at = 0;
+    while ((opt = getopt_long(argc, argv, "h", options, &at)) != -1) {
         if (opt == 'h') {
             fputs(usage, stdout);
-            return 0;
+            exit(0);
         }
         if (opt == '?') {
             fputs("mobulad: see mobulad --help\n", stderr);
             return 2;
         }
-        if (parse(opt, optarg, &config, &level)) {
-            return fail();
+        if (parse(opt, optarg, s)) {
+            return bad_value(s, options[at].name);
         }
     }
-    if (config.embedded < 0 && !config.dir) {
-        fputs("mobulad: --embedded or --node-dir is needed; people use `mobula start`\n", stderr);
+    if (optind < argc) {
+        status_say("'%s' is no option; see mobulad --help", argv[optind]);
+        return fail(s, 2);
+    }
+    return 0;
+}
+
+/* ---- the log ------------------------------------------------------------------------------------- */
+
+/* What the process itself says, and a sanitizer, goes to the log as well. */
+static mob_status redirect(int fd)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    bool ok = null >= 0 && dup2(null, STDIN_FILENO) >= 0 &&
+              dup2(fd, STDOUT_FILENO) >= 0 && dup2(fd, STDERR_FILENO) >= 0;
+    mob_status st =
+        ok ? MOB_OK : status_fail(MOB_ERR_SYSTEM, "redirecting to the log: %m");
+    if (null > STDERR_FILENO) {
+        close(null);
+    }
+    close(fd);
+    return st;
+}
+
+static mob_status open_log(struct settings *s, struct home *home)
+{
+    bool to_file = s->log_file ? strcmp(s->log_file, "-") != 0 : s->node.ready_fd >= 0;
+    int fd;
+    if (to_file) {
+        if (!s->log_file) {
+            MOB_TRY(home_log(home, &fd));
+        } else {
+            fd = open(s->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY,
+                      0600);
+        }
+        if (fd < 0) {
+            return status_fail(MOB_ERR_SYSTEM, "the log file %s: %m", s->log_file);
+        }
+        MOB_TRY(redirect(fd));
+        if (!s->level_given) {
+            s->level = LOG_LEVEL_INFO;
+        }
+    }
+    log_set_sink(log_sink_file, stderr, s->level);
+    return MOB_OK;
+}
+
+/* ---- a node with a folder ------------------------------------------------------------------------ */
+
+static int serve(struct settings *s)
+{
+    static struct home home; /* large */
+    char dir[PATH_MAX];
+    if (!s->dir) {
+        if (home_default(dir, sizeof dir, true)) {
+            return fail(s, 1);
+        }
+        s->dir = dir;
+    }
+    if (home_open(s->dir, &home)) {
+        return fail(s, 1);
+    }
+    s->node.dir = home.dir;
+    mob_status st = open_log(s, &home);
+    if (!st && chdir("/") < 0) { /* so that no file system is kept from being unmounted */
+        st = status_fail(MOB_ERR_SYSTEM, "chdir: %m");
+    }
+    if (!st && home.cleaned) {
+        log_warn("removed what a killed daemon left pid %d", (int)home.cleaned);
+    }
+    if (!st) {
+        st = node_run(&s->node);
+    }
+    int code = st ? fail(s, 1) : 0;
+    home_close(&home);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct settings s = {.node = {.embedded = -1, .ready_fd = -1},
+                         .level = LOG_LEVEL_WARN};
+    signal(SIGPIPE, SIG_IGN);
+    const char *env = getenv("MOBULA_LOG_LEVEL");
+    if (env && parse_level(env, &s)) {
+        fprintf(stderr, "mobulad: MOBULA_LOG_LEVEL: %s\n", mob_last_error());
         return 2;
     }
-    log_set_sink(log_sink_file, stderr, level);
-    return node_run(&config) ? fail() : 0;
+    int code = parse_all(argc, argv, &s);
+    if (code) {
+        return code;
+    }
+    if (s.node.embedded < 0) {
+        return serve(&s);
+    }
+    log_set_sink(log_sink_file, stderr, s.level);
+    return node_run(&s.node) ? fail(&s, 1) : 0;
 }

@@ -94,8 +94,8 @@ static void too_slow(struct loop_timer *timer)
 {
     struct conn *conn = LOOP_OWNER(timer, struct conn, limit);
     char text[ADDR_TEXT_SIZE];
-    conn_fail(conn, MOB_ERR_TIMEOUT, "%s did not prove the cluster key within %llu s",
-              addr_text(&conn->addr, text), HANDSHAKE_NS / NS_PER_S);
+    tcp_conn_fail(conn, MOB_ERR_TIMEOUT, "%s did not prove the cluster key within %llu s",
+                  addr_text(&conn->addr, text), HANDSHAKE_NS / NS_PER_S);
 }
 
 static void greet(struct tcp *tcp, int fd)
@@ -121,8 +121,8 @@ static void greet(struct tcp *tcp, int fd)
     if (++tcp->handshakes_count > TCP_HANDSHAKES_MAX) {
         /* The oldest goes: a crowd of silent ones cannot keep out who answers at once. */
         struct conn *oldest = tcp->handshakes;
-        conn_fail(oldest, MOB_ERR_FULL, "%s made room for another connection",
-                  addr_text(&oldest->addr, text));
+        tcp_conn_fail(oldest, MOB_ERR_FULL, "%s made room for another connection",
+                      addr_text(&oldest->addr, text));
     }
     loop_timer_start(tcp->loop, &conn->limit, loop_now_ns(tcp->loop) + HANDSHAKE_NS,
                      too_slow);
@@ -231,23 +231,25 @@ static void connected(struct loop_op *op, int result)
         shake_dialer(conn);
         return;
     case ECONNREFUSED:
-        conn_fail(conn, MOB_ERR_NO_NODE,
-                  "nobody listens at %s: is the node running, and is this its port?", at);
+        tcp_conn_fail(conn, MOB_ERR_NO_NODE,
+                      "nobody listens at %s: is the node running, and is this its port?",
+                      at);
         return;
     case ENETUNREACH:
     case EHOSTUNREACH:
-        conn_fail(conn, MOB_ERR_NO_NODE,
-                  "%s is unreachable (%s): check address and network", at,
-                  strerror(-result));
+        tcp_conn_fail(conn, MOB_ERR_NO_NODE,
+                      "%s is unreachable (%s): check address and network", at,
+                      strerror(-result));
         return;
     case ETIMEDOUT:
-        conn_fail(conn, MOB_ERR_TIMEOUT,
-                  "%s does not answer: is it up, or does a firewall drop "
-                  "the connection?",
-                  at);
+        tcp_conn_fail(conn, MOB_ERR_TIMEOUT,
+                      "%s does not answer: is it up, or does a firewall drop "
+                      "the connection?",
+                      at);
         return;
     default:
-        conn_fail(conn, MOB_ERR_NO_NODE, "connecting to %s: %s", at, strerror(-result));
+        tcp_conn_fail(conn, MOB_ERR_NO_NODE, "connecting to %s: %s", at,
+                      strerror(-result));
     }
 }
 
@@ -257,8 +259,8 @@ void tcp_dial(struct conn *conn)
     conn->state = CONN_DIALING;
     conn->fd = tcp_socket(conn->addr.sa.ss_family);
     if (conn->fd < 0) {
-        conn_fail(conn, MOB_ERR_SYSTEM, "no socket to connect to %s: %s",
-                  conn->peer->address, strerror(errno));
+        tcp_conn_fail(conn, MOB_ERR_SYSTEM, "no socket to connect to %s: %s",
+                      conn->peer->address, strerror(errno));
         return;
     }
     loop_connect(conn->tcp->loop, &conn->tx, conn->fd, (struct sockaddr *)&conn->addr.sa,
@@ -325,7 +327,7 @@ static void tcp_close(struct transport *tp)
     loop_timer_stop(tcp->loop, &tcp->retry);
     loop_cancel(tcp->loop, &tcp->accept);
     while (tcp->handshakes != NULL) {
-        conn_fail(tcp->handshakes, MOB_ERR_CLOSED, "the node is shutting down");
+        tcp_conn_fail(tcp->handshakes, MOB_ERR_CLOSED, "the node is shutting down");
     }
     for (struct tcp_peer *peer = tcp->peers; peer != NULL; peer = peer->next) {
         peer_disconnect(&peer->base);

@@ -7,7 +7,7 @@
  *   tcp_control.c  frames on the control connection
  *   tcp_data.c     pulls and serves on the data connections
  *
- * A connection:  DIALING -> HELLO -> PROOF -> OPEN -> DEAD   (conn_fail() from any to
+ * A connection:  DIALING -> HELLO -> PROOF -> OPEN -> DEAD   (tcp_conn_fail() from any to
  * DEAD) A peer:        SHAKING -> UP -> LEAVING -> ENDING          (peer_end() from any
  * to ENDING)
  *
@@ -23,7 +23,8 @@
 #include "transport/transport.h"
 #include "wire.h"
 
-#define TCP_HANDSHAKES_MAX 64 /* connections from outside that have proved nothing yet   \
+#define TCP_HANDSHAKES_MAX                                                               \
+    64 /* connections from outside that have proved nothing yet   \
                                */
 #define TCP_REASON_SIZE 320
 #define TCP_LINGER_NS 1000000000ull /* for what was sent before a goodbye to arrive */
@@ -138,7 +139,7 @@ struct tcp {
 /* A blocking-mode socket with our options set, or -1 and errno. */
 int tcp_socket(int family);
 void tcp_socket_options(int fd);
-/* Starts to connect; conn_fail() if it cannot even start. */
+/* Starts to connect; tcp_conn_fail() if it cannot even start. */
 void tcp_dial(struct conn *conn);
 /* Says closed() once nothing is left. */
 void tcp_check_closed(struct tcp *tcp);
@@ -152,7 +153,7 @@ void conn_send(struct conn *conn, const void *a, size_t a_size, const void *b,
                size_t b_size, conn_next next);
 /* Ends the connection; its peer, or the log, is told when it is quiet. Once dead stays
  * dead. */
-void conn_fail(struct conn *conn, mob_status status, const char *format, ...)
+void tcp_conn_fail(struct conn *conn, mob_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* A request of ours ended with @result, an errno or 0 bytes: says which. */
 void conn_broken(struct conn *conn, int result);

@@ -102,11 +102,11 @@ void conn_broken(struct conn *conn, int result)
     addr_text(&conn->addr, text);
     bool shaking = conn->state != CONN_OPEN;
     if (result == 0 || result == -ECONNRESET || result == -EPIPE) {
-        conn_fail(conn, MOB_ERR_PEER_LOST, "%s closed the connection%s", text,
-                  shaking ? " during the handshake" : "");
+        tcp_conn_fail(conn, MOB_ERR_PEER_LOST, "%s closed the connection%s", text,
+                      shaking ? " during the handshake" : "");
     } else {
-        conn_fail(conn, MOB_ERR_PEER_LOST, "the connection to %s broke: %s", text,
-                  strerror(-result));
+        tcp_conn_fail(conn, MOB_ERR_PEER_LOST, "the connection to %s broke: %s", text,
+                      strerror(-result));
     }
 }
 
@@ -129,7 +129,7 @@ void conn_attach(struct conn *conn, struct tcp_peer *peer)
     conn->peer = peer;
 }
 
-void conn_fail(struct conn *conn, mob_status status, const char *format, ...)
+void tcp_conn_fail(struct conn *conn, mob_status status, const char *format, ...)
 {
     va_list ap;
     if (!conn_alive(conn)) {

@@ -186,7 +186,7 @@ void peer_end(struct tcp_peer *peer, mob_status status, const char *format, ...)
     for (unsigned i = 0; i <= TRANSPORT_DATA_MAX; i++) {
         struct conn *conn = *conn_slot(peer, i);
         if (conn != NULL) {
-            conn_fail(conn, status, "%s", peer->reason);
+            tcp_conn_fail(conn, status, "%s", peer->reason);
         }
     }
     peer_settle_later(peer);

@@ -75,13 +75,14 @@ static void dialer_open(struct conn *conn)
 static void dialer_refused(struct conn *conn)
 {
     if (!wire_seal_check(&conn->in, conn->in_buf, conn->refusal, conn->header.size)) {
-        conn_fail(conn, MOB_ERR_PROTOCOL, "%s: an unsealed refusal", conn->peer->address);
+        tcp_conn_fail(conn, MOB_ERR_PROTOCOL, "%s: an unsealed refusal",
+                      conn->peer->address);
         return;
     }
     uint64_t code = conn->header.offset;
-    conn_fail(conn,
-              code != 0 && code < 1000 ? (mob_status) - (int)code : MOB_ERR_PROTOCOL,
-              "%s refused: %s", conn->peer->address, conn->refusal);
+    tcp_conn_fail(conn,
+                  code != 0 && code < 1000 ? (mob_status) - (int)code : MOB_ERR_PROTOCOL,
+                  "%s refused: %s", conn->peer->address, conn->refusal);
 }
 
 static void dialer_got_verdict(struct conn *conn)
@@ -93,8 +94,9 @@ static void dialer_got_verdict(struct conn *conn)
                wire_seal_check(&conn->in, conn->in_buf, NULL, 0)) {
         dialer_open(conn);
     } else {
-        conn_fail(conn, MOB_ERR_PROTOCOL,
-                  "%s answered the proof with something malformed", conn->peer->address);
+        tcp_conn_fail(conn, MOB_ERR_PROTOCOL,
+                      "%s answered the proof with something malformed",
+                      conn->peer->address);
     }
 }
 
@@ -105,7 +107,7 @@ static void dialer_sent_proof(struct conn *conn)
 
 static void dialer_said_no(struct conn *conn)
 {
-    conn_fail(
+    tcp_conn_fail(
         conn, MOB_ERR_KEY,
         "the cluster key of %s differs from this node's: copy the head's key file here",
         conn->peer->address);
@@ -140,15 +142,15 @@ static void dialer_got_hello(struct conn *conn)
     mob_status st = wire_hello_get(conn->in_buf, &hello);
     const char *at = conn->peer->address;
     if (st != MOB_OK) {
-        conn_fail(conn, st, "%s: %s", at, mob_last_error());
+        tcp_conn_fail(conn, st, "%s: %s", at, mob_last_error());
     } else if (hello.refusal != 0) {
         st = hello.refusal < 1000 ? (mob_status) - (int)hello.refusal : MOB_ERR_PROTOCOL;
-        conn_fail(conn, st, "%s refused the greeting: %s", at, mob_status_text(st));
+        tcp_conn_fail(conn, st, "%s refused the greeting: %s", at, mob_status_text(st));
     } else if (hello.node_id == conn->tcp->base.config.node_id) {
-        conn_fail(conn, MOB_ERR_INVALID, "%s is this node itself", at);
+        tcp_conn_fail(conn, MOB_ERR_INVALID, "%s is this node itself", at);
     } else if (hello.kind != conn->kind ||
                (conn->kind == WIRE_DATA && hello.node_id != conn->peer->base.node_id)) {
-        conn_fail(conn, MOB_ERR_PROTOCOL, "%s answered as somebody else", at);
+        tcp_conn_fail(conn, MOB_ERR_PROTOCOL, "%s answered as somebody else", at);
     } else {
         conn->node_id = hello.node_id;
         dialer_prove(conn);
@@ -180,7 +182,7 @@ static void listener_welcomed(struct conn *conn)
 
 static void listener_refused(struct conn *conn)
 {
-    conn_fail(conn, conn->status, "refused: %s", conn->refusal);
+    tcp_conn_fail(conn, conn->status, "refused: %s", conn->refusal);
 }
 
 static void listener_refuse(struct conn *conn, mob_status status, const char *why)
@@ -228,7 +230,7 @@ static void listener_got_proof(struct conn *conn)
     struct tcp_peer *peer = conn->kind == WIRE_DATA ? lane_owner(conn) : NULL;
     addr_text(&conn->addr, text);
     if (conn->kind == WIRE_DATA && peer == NULL) {
-        conn_fail(conn, MOB_ERR_STATE, "%s: the session ended meanwhile", text);
+        tcp_conn_fail(conn, MOB_ERR_STATE, "%s: the session ended meanwhile", text);
         return;
     }
     const uint8_t *key = base_key(conn, peer);
@@ -236,10 +238,10 @@ static void listener_got_proof(struct conn *conn)
                 want);
     if (!wire_proof_equal(want, conn->in_buf)) {
         bool said_no = wire_proof_equal(zeros, conn->in_buf);
-        conn_fail(conn, MOB_ERR_KEY,
-                  said_no ? "%s found that its cluster key differs from this node's"
-                          : "%s does not have this node's cluster key",
-                  text);
+        tcp_conn_fail(conn, MOB_ERR_KEY,
+                      said_no ? "%s found that its cluster key differs from this node's"
+                              : "%s does not have this node's cluster key",
+                      text);
         return;
     }
     derive_keys(conn, key, session);
@@ -262,7 +264,7 @@ static void listener_sent_hello(struct conn *conn)
 
 static void listener_turned_down(struct conn *conn)
 {
-    conn_fail(conn, conn->status, "%s", conn->refusal);
+    tcp_conn_fail(conn, conn->status, "%s", conn->refusal);
 }
 
 /* No proof comes with it: whoever knows no key learns nothing but versions. */
@@ -290,8 +292,8 @@ static void listener_got_hello(struct conn *conn)
     bool lane_fits =
         hello.kind == WIRE_DATA || (hello.lane >= 1 && hello.lane <= TRANSPORT_DATA_MAX);
     if (st != MOB_OK || hello.refusal != 0 || !lane_fits) {
-        conn_fail(conn, MOB_ERR_PROTOCOL, "%s sent no greeting of mobula",
-                  addr_text(&conn->addr, text));
+        tcp_conn_fail(conn, MOB_ERR_PROTOCOL, "%s sent no greeting of mobula",
+                      addr_text(&conn->addr, text));
         return;
     }
     memcpy(conn->dialer_hello, conn->in_buf, WIRE_HELLO_BYTES);

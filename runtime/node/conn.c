@@ -40,6 +40,7 @@ static void gone(struct conn *c)
         j->members[c->proc].conn = NULL;
         job_step(j);
     }
+    free(c->answer);
     free(c);
     node_step(n);
 }
@@ -49,6 +50,31 @@ void conn_reply(struct conn *c, struct local_msg *m, const int *fds, unsigned co
     if (!c->closing && local_send(c->sock, m, fds, count) != MOB_OK) {
         conn_close(c);
     }
+}
+
+void conn_answer(struct conn *c, uint32_t op, char *text)
+{
+    struct local_msg *m = c->node->scratch;
+    if (text) {
+        free(c->answer);
+        c->answer = text;
+        c->answer_at = 0;
+    }
+    if (!c->answer) {
+        conn_fail(c, op, status_fail(MOB_ERR_PROTOCOL, "there is no more of an answer"));
+        return;
+    }
+    size_t left = strlen(c->answer + c->answer_at);
+    local_msg_init(m, (enum local_op)op);
+    m->text_size = (uint32_t)(left < LOCAL_TEXT_MAX - 1 ? left : LOCAL_TEXT_MAX - 1);
+    memcpy(m->text, c->answer + c->answer_at, m->text_size);
+    c->answer_at += m->text_size;
+    m->arg[0] = m->text_size < left;
+    if (!m->arg[0]) {
+        free(c->answer);
+        c->answer = NULL;
+    }
+    conn_reply(c, m, NULL, 0);
 }
 
 void conn_fail(struct conn *c, uint32_t op, mob_status st)
@@ -194,7 +220,13 @@ static void dispatch(struct conn *c, struct local_msg *m, int *fds, unsigned cou
     } else if (c->job && !c->job->ended) {
         of_job(c, m);
     } else if (c->role == LOCAL_TOOL && (m->op == LOCAL_STATUS || m->op == LOCAL_STORE)) {
-        status_reply(c, m);
+        if (m->arg[0]) {
+            conn_answer(c, m->op, NULL);
+        } else if (m->op == LOCAL_STATUS) {
+            status_reply(c, m);
+        } else {
+            inspect_reply(c, m);
+        }
     } else if (c->role == LOCAL_TOOL && m->op == LOCAL_STOP) {
         c->node->stopper = c;
         node_stop(c->node);

@@ -134,6 +134,20 @@ static mob_status set_up(struct node *n)
     return n->config.embedded >= 0 ? conn_open(n, n->config.embedded, NULL) : MOB_OK;
 }
 
+void node_ready(struct node *n)
+{
+    char *text = n->config.ready_fd >= 0 ? status_node_text(n) : NULL;
+    if (text && dprintf(n->config.ready_fd, "ready %s\n", text) < 0) {
+        log_warn("nobody waits for the node any more: %s", strerror(errno));
+        node_stop(n);
+    }
+    free(text);
+    if (n->config.ready_fd >= 0) {
+        close(n->config.ready_fd);
+        n->config.ready_fd = -1;
+    }
+}
+
 static void tear_down(struct node *n)
 {
     if (n->listener >= 0) {
@@ -205,6 +219,7 @@ mob_status node_run(const struct node_config *config)
         log_info("node started id %010llx cpus %u store %llu events %s",
                  (unsigned long long)node.id, node.cpus,
                  (unsigned long long)node.budget.limit_bytes, loop_backend(node.loop));
+        node_ready(&node);
         st = loop_run(node.loop);
         log_info("node stopped");
         tear_down(&node);

@@ -37,6 +37,8 @@ struct conn {
     pid_t pid;
     struct job *job;      /* once greeted as driver or worker */
     uint32_t proc;        /* likewise */
+    char *answer; /* of LOCAL_STATUS and LOCAL_STORE, until it is sent to its end */
+    size_t answer_at;
     struct conn *next, *prev;
 };
 
@@ -45,6 +47,9 @@ mob_status conn_open(struct node *node, int sock, struct conn **ret);
 /* Closes it as soon as its watch has ended; `c` is gone some time after. */
 void conn_close(struct conn *c);
 void conn_reply(struct conn *c, struct local_msg *m, const int *fds, unsigned count);
+/* Sends the first part of a text, which is malloc'd and the connection's from here on, or the next
+ * part of the text that was begun if @text is NULL. */
+void conn_answer(struct conn *c, uint32_t op, char *text);
 /* Answers @op with what status_fail() said. */
 void conn_fail(struct conn *c, uint32_t op, mob_status st);
 
@@ -191,6 +196,20 @@ void plan_arm(struct node *node);
 /* ---- status.c ---- */
 void status_reply(struct conn *c, struct local_msg *m);
 void status_info(struct conn *c, struct local_msg *m);
+/* The node alone, in one line of JSON, malloc'd; NULL if there is no memory. */
+char *status_node_text(struct node *n);
+
+/* ---- json.c: answers as JSON; the daemon's texts may come from clients ---- */
+struct json_t;
+/* A string; bytes that are no UTF-8 become '?'. NULL if there is no memory. */
+struct json_t *json_text(const char *text);
+/* Answers with @root, whose reference goes. */
+void json_reply(struct conn *c, uint32_t op, struct json_t *root);
+/* The records of a job by phase. */
+struct json_t *json_phases(const struct job *j);
+
+/* ---- inspect.c ---- */
+void inspect_reply(struct conn *c, struct local_msg *m);
 
 /* ---- node.c ------------------------------------------------------------------------------------------------------- */
 
@@ -199,6 +218,7 @@ struct node_config {
     unsigned num_cpus;
     uint64_t store_bytes;
     const char *dir; /* its folder; NULL if embedded */
+    int ready_fd;    /* where node_ready() tells, or -1 */
 };
 
 struct node {
@@ -226,6 +246,9 @@ struct node {
 
 int eventfd_new(void);
 mob_status node_run(const struct node_config *config);
+/* The node serves: says so, with what people want to know about it, to who started the daemon.
+ * Nobody there any more means that the start was broken off, and ends the node. */
+void node_ready(struct node *n);
 void node_stop(struct node *n);
 /* Called when a job or connection has gone: the node may be over. */
 void node_step(struct node *n);

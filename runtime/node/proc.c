@@ -310,6 +310,7 @@ static void settle(struct member *m)
         return;
     }
     m->swept = true;
+    loop_timer_stop(j->node->loop, &m->timer); /* the place, or the whole job, may go now */
     struct plan_job id = job_plan_id(j);
     uint64_t now = loop_now_ns(j->node->loop);
     bool started = m->slot != SLOT_STARTING;

@@ -1,8 +1,21 @@
-/* status.c - what the daemon knows, for programs and for people. */
+/* status.c - what the daemon knows, for programs and for people.
+ *
+ * What `mobula status --json` shows. The node that answers alone has its own members and "jobs" at
+ * the top; with other nodes it is
+ *   {"nodes": [NODE...], "jobs": [JOB...], "unmet": [UNMET...]}
+ *   NODE   id, host, pid, state ("alive", "leaving", "dead"), head (true or false), address,
+ *          transport ("local", "tcp", "verbs"), cpus, cpus_used, store_limit_bytes,
+ *          store_used_bytes, tasks (that run there now), events (what its loop runs on)
+ *          and, of the node that answers: dir (its folder), key_file (if its key is in one)
+ *   JOB    number, name, driver_pid, failed (true or false), workers [{pid, class, slot}],
+ *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes
+ *   UNMET  job (its number), cpus (that one task asks for), tasks (that wait)
+ * Readers leave alone what they do not know, and do without what is missing. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/status.h"
 #include "node.h"
@@ -29,17 +42,10 @@ void status_info(struct conn *c, struct local_msg *m)
     conn_reply(c, m, NULL, 0);
 }
 
-static const char *const phase_names[] = {"free",  "creating", "waiting",  "queued", "taken",
-                                          "done",  "closed",   "dead",     "draining", "retired"};
-
 static json_t *job_json(const struct job *j)
 {
-    uint64_t counts[PHASE_RETIRED + 1] = {0}, done = 0;
-    uint32_t committed = at_load(&j->board.header->committed, AT_ACQUIRE);
-    for (uint32_t i = 0; i < committed; i++) {
-        counts[state_phase(at_load(&j->board.records[i].state, AT_RELAXED)) % (PHASE_RETIRED + 1)]++;
-    }
-    json_t *workers = json_array(), *phases = json_object();
+    uint64_t done = 0;
+    json_t *workers = json_array();
     for (uint32_t i = 1; i < PROCS_MAX; i++) {
         done += at_load(&j->board.procs[i].done, AT_RELAXED);
         const struct member *w = &j->members[i];
@@ -51,12 +57,9 @@ static json_t *job_json(const struct job *j)
                                    "slot", states[w->slot]));
         }
     }
-    for (int p = PHASE_CREATING; p <= PHASE_DRAINING; p++) {
-        json_object_set_new(phases, phase_names[p], json_integer((json_int_t)counts[p]));
-    }
-    return json_pack("{s:i,s:s,s:i,s:b,s:o,s:o,s:I,s:I,s:I,s:I}", "number", (int)j->number, "name",
-                     j->name, "driver_pid", j->driver ? (int)j->driver->pid : 0, "failed",
-                     j->failed, "workers", workers, "records", phases, "tasks_done",
+    return json_pack("{s:i,s:o,s:i,s:b,s:o,s:o,s:I,s:I,s:I,s:I}", "number", (int)j->number, "name",
+                     json_text(j->name), "driver_pid", j->driver ? (int)j->driver->pid : 0, "failed",
+                     j->failed, "workers", workers, "records", json_phases(j), "tasks_done",
                      (json_int_t)done, "tasks_requeued", (json_int_t)j->requeued, "tasks_failed",
                      (json_int_t)j->failed_tasks, "store_bytes",
                      (json_int_t)budget_of_job(&j->node->budget, j->index));
@@ -64,48 +67,38 @@ static json_t *job_json(const struct job *j)
 
 static json_t *node_json(struct node *n)
 {
-    json_t *jobs = json_array();
+    char id[24];
+    snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
+    const char *dir = n->config.dir ? n->config.dir : "";
+    return json_pack("{s:s,s:o,s:i,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host", json_text(n->host), "pid",
+                     (int)getpid(), "state", n->stopping ? "leaving" : "alive", "cpus",
+                     (int)n->cpus, "cpus_used", (double)plan_node_used(n->plan) / CPU_UNITS,
+                     "store_limit_bytes", (json_int_t)n->budget.limit_bytes, "store_used_bytes",
+                     (json_int_t)n->budget.used_bytes, "events", loop_backend(n->loop), "dir",
+                     json_text(dir));
+}
+
+char *status_node_text(struct node *n)
+{
+    json_t *root = node_json(n);
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    return text;
+}
+
+static json_t *status_json(struct node *n)
+{
+    json_t *root = node_json(n), *jobs = json_array();
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         if (n->jobs[i]) {
             json_array_append_new(jobs, job_json(n->jobs[i]));
         }
     }
-    char id[24];
-    snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
-    return json_pack("{s:s,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host", n->host, "cpus",
-                     (int)n->cpus, "cpus_used", (double)plan_node_used(n->plan) / CPU_UNITS,
-                     "store_limit_bytes", (json_int_t)n->budget.limit_bytes, "store_used_bytes",
-                     (json_int_t)n->budget.used_bytes, "events", loop_backend(n->loop), "jobs",
-                     jobs);
-}
-
-/* The text in parts, each a message of its own; all but the last say that more follows. */
-static void send_text(struct conn *c, uint32_t op, const char *text)
-{
-    size_t left = strlen(text);
-    do {
-        struct local_msg *m = c->node->scratch;
-        size_t part = left < LOCAL_TEXT_MAX - 1 ? left : LOCAL_TEXT_MAX - 1;
-        local_msg_init(m, (enum local_op)op);
-        memcpy(m->text, text, part);
-        m->text_size = (uint32_t)part;
-        left -= part;
-        text += part;
-        m->arg[0] = left > 0;
-        conn_reply(c, m, NULL, 0);
-    } while (left && !c->closing);
+    json_object_set_new(root, "jobs", jobs);
+    return root;
 }
 
 void status_reply(struct conn *c, struct local_msg *m)
 {
-    uint32_t op = m->op;
-    json_t *root = node_json(c->node);
-    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    json_decref(root);
-    if (!text) {
-        conn_fail(c, op, status_fail(MOB_ERR_NOMEM, "no memory for the status"));
-        return;
-    }
-    send_text(c, op, text);
-    free(text);
+    json_reply(c, m->op, status_json(c->node));
 }

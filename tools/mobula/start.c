@@ -1,0 +1,409 @@
+/* mobula start - starts mobulad, and returns when the node serves, or says why it does not.
+ *
+ * The daemon writes one line to a pipe: "ready" and JSON about the node, or "error" and a sentence.
+ * Until it has opened its log, its standard error is ours, for what it cannot say in that line. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/status.h"
+#include "core/text.h"
+#include "mobula_tool.h"
+#include "transport/key.h"
+
+static const char usage[] =
+    "usage: mobula start [--head | --address=HOST:PORT] [options]\n"
+    "\n"
+    "Starts a node on this machine and returns when it serves. With --head it is the "
+    "first of a\n"
+    "cluster, with --address it joins one; with neither it stays alone and opens no "
+    "port.\n"
+    "\n"
+    "  --head                       be the head of a new cluster\n"
+    "  --address=HOST:PORT          join the cluster whose head is there\n"
+    "  --port=N                     listen on this port; default: 6379 for a head, else "
+    "any\n"
+    "  --listen=ADDR                listen at this address of the machine; default: at "
+    "all\n"
+    "  --key-file=FILE              the cluster's key; default: $MOBULA_KEY_FILE, else\n"
+    "                               ~/.mobula/key, which the first head makes\n"
+    "  --key-stdin                  read the cluster's key from standard input\n"
+    "  --allow-shared-key           take a key file that others may read, as a "
+    "container's\n"
+    "                               mounted secret is\n"
+    "  --num-cpus=N                 CPUs to use; default: what affinity and cgroups "
+    "allow\n"
+    "  --object-store-memory=SIZE   limit of shared memory, such as 512M or 1.5GiB; "
+    "default:\n"
+    "                               30 % of what may be used\n"
+    "  --node-dir=DIR               the node's folder, for several nodes on one machine\n"
+    "  --log-file=FILE              log there instead of in the node's folder\n"
+    "  --log-level=LEVEL            error, warn, info or debug; default: info\n"
+    "  --block                      stay in the foreground until the node ends, and log "
+    "to\n"
+    "                               standard error unless --log-file says otherwise\n"
+    "  --help                       this text\n";
+
+enum {
+    READY_BYTES_MAX = 65536, /* of the daemon's line */
+    ARGS_MAX = 64,           /* to the daemon */
+    PATIENCE_S = 60          /* the daemon's own time limits end sooner */
+};
+
+struct start {
+    char *args[ARGS_MAX + 1]; /* the daemon's */
+    unsigned count;
+    bool block, key_stdin;
+    pid_t pid;
+    int ready; /* what the daemon says */
+    int signals;
+};
+
+/* ---- options ------------------------------------------------------------------------------------- */
+
+static void add_arg(struct start *s, const char *name, const char *value)
+{
+    char *arg = NULL;
+    if (s->count == ARGS_MAX) {
+        exit(tool_usage("too many options"));
+    }
+    if (asprintf(&arg, value ? "--%s=%s" : "--%s", name, value) < 0) {
+        exit(TOOL_FAILED);
+    }
+    s->args[s->count++] = arg;
+}
+
+/* What the daemon knows goes to it as it is, and the daemon says what is wrong with it. */
+static int parse(struct start *s, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"head", no_argument, NULL, 'H'},
+        {"address", required_argument, NULL, 'a'},
+        {"port", required_argument, NULL, 'p'},
+        {"listen", required_argument, NULL, 'L'},
+        {"key-file", required_argument, NULL, 'k'},
+        {"key-stdin", no_argument, NULL, 'K'},
+        {"allow-shared-key", no_argument, NULL, 'S'},
+        {"num-cpus", required_argument, NULL, 'c'},
+        {"object-store-memory", required_argument, NULL, 'm'},
+        {"node-dir", required_argument, NULL, 'd'},
+        {"log-file", required_argument, NULL, 'f'},
+        {"log-level", required_argument, NULL, 'l'},
+        {"block", no_argument, NULL, 'B'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0}};
+    bool head = false, address = false, key_file = false, network = false, log = false;
+    int opt;
+    while ((opt = tool_option(argc, argv, options)) != -1) {
+        const struct option *o = options;
+        while (o->name && o->val != opt) {
+            o++;
+        }
+        switch (opt) {
+        case 'h':
+            fputs(usage, stdout);
+            exit(tool_flush() ? TOOL_OK : TOOL_FAILED);
+        case '?':
+            return TOOL_USAGE;
+        case 'B':
+            s->block = true;
+            continue;
+        default:
+            break;
+        }
+        head |= opt == 'H';
+        address |= opt == 'a';
+        key_file |= opt == 'k';
+        network |= strchr("pLkKS", opt) != NULL;
+        s->key_stdin |= opt == 'K';
+        log |= opt == 'f';
+        add_arg(s, o->name, o->has_arg ? optarg : NULL);
+    }
+    if (head && address) {
+        return tool_usage(
+            "--head makes a new cluster and --address joins one: give one of them");
+    }
+    if (key_file && s->key_stdin) {
+        return tool_usage("--key-file and --key-stdin: give one of them");
+    }
+    if (network && !head && !address) {
+        return tool_usage("the options of a cluster need --head or --address=HOST:PORT");
+    }
+    if (s->block && !log) {
+        add_arg(s, "log-file", "-");
+    }
+    return tool_no_words(argc, argv);
+}
+
+/* ---- starting ------------------------------------------------------------------------------------ */
+
+/* $MOBULA_DAEMON, else beside this program. */
+static mob_status find_daemon(char *path, size_t size)
+{
+    const char *set = getenv("MOBULA_DAEMON");
+    ssize_t n = readlink("/proc/self/exe", path, size - 1);
+    path[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(path, '/');
+    if (set) {
+        snprintf(path, size, "%s", set);
+    } else if (slash) {
+        snprintf(slash + 1, size - (size_t)(slash + 1 - path), "mobulad");
+    }
+    return access(path, X_OK) == 0
+               ? MOB_OK
+               : status_fail(MOB_ERR_NOT_FOUND,
+                             "the daemon %s: %m; install it beside mobula, or "
+                             "set MOBULA_DAEMON",
+                             path);
+}
+
+/* In the child: nothing of ours but what the daemon needs. */
+static void exec_daemon(const struct start *s, const char *path, int ready, pid_t parent)
+{
+    enum { READY_FD = 3 };
+    sigset_t none;
+    sigemptyset(&none);
+    for (int sig = 1; sig < NSIG; sig++) {
+        signal(sig, SIG_DFL);
+    }
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    if (s->block) {
+        prctl(PR_SET_PDEATHSIG,
+              SIGTERM); /* the daemon is to end with this command, however */
+        if (getppid() != parent) {
+            _exit(TOOL_FAILED);
+        }
+    } else {
+        setsid(); /* a terminal that closes, or its Ctrl-C, does not concern the node */
+    }
+    if (!s->key_stdin) {
+        int null = open("/dev/null", O_RDONLY);
+        dup2(null, STDIN_FILENO);
+    }
+    dup2(ready, READY_FD);
+    syscall(SYS_close_range, READY_FD + 1, ~0u, 0);
+    execv(path, s->args);
+    dprintf(READY_FD, "error starting %s: %s\n", path, strerror(errno));
+    _exit(TOOL_FAILED);
+}
+
+static mob_status launch(struct start *s)
+{
+    char path[PATH_MAX];
+    int pipe_fds[2];
+    pid_t self = getpid();
+    MOB_TRY(find_daemon(path, sizeof path));
+    if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
+        return status_fail(MOB_ERR_SYSTEM, "pipe: %m");
+    }
+    fflush(stdout);
+    s->pid = fork();
+    if (s->pid == 0) {
+        exec_daemon(s, path, pipe_fds[1], self);
+    }
+    close(pipe_fds[1]);
+    s->ready = pipe_fds[0];
+    return s->pid > 0 ? MOB_OK : status_fail(MOB_ERR_SYSTEM, "starting mobulad: %m");
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------- */
+
+static void take_signals(struct start *s)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* Whatever ends this command is to end the daemon, in peace. */
+static void pass_signals(const struct start *s)
+{
+    struct signalfd_siginfo info;
+    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        kill(s->pid, SIGTERM);
+    }
+}
+
+/* The daemon's line without its end; less than a line if the daemon ended. */
+static mob_status read_line(const struct start *s, char *line, size_t size)
+{
+    uint64_t end = clock_deadline_ns(PATIENCE_S * NS_PER_S), now;
+    size_t have = 0;
+    while ((now = clock_now_ns()) < end && have < size - 1) {
+        struct pollfd fds[2] = {{.fd = s->ready, .events = POLLIN},
+                                {.fd = s->signals, .events = POLLIN}};
+        if (poll(fds, 2, (int)((end - now) / NS_PER_MS) + 1) < 0 && errno != EINTR) {
+            return status_fail(MOB_ERR_SYSTEM, "poll: %m");
+        }
+        if (fds[1].revents) {
+            pass_signals(s);
+        }
+        if (!fds[0].revents) {
+            continue;
+        }
+        ssize_t n = read(s->ready, line + have, size - 1 - have);
+        have += n > 0 ? (size_t)n : 0;
+        line[have] = '\0';
+        char *newline = strchr(line, '\n');
+        if (newline || n == 0) {
+            line[newline ? (size_t)(newline - line) : have] = '\0';
+            return MOB_OK;
+        }
+    }
+    kill(s->pid, SIGKILL);
+    return status_fail(MOB_ERR_TIMEOUT, "the daemon did not become ready within %d s",
+                       (int)PATIENCE_S);
+}
+
+static int wait_end(const struct start *s)
+{
+    int status;
+    while (waitpid(s->pid, &status, 0) < 0) {
+        if (errno != EINTR) {
+            return 0;
+        }
+    }
+    return status;
+}
+
+/* The daemon ended or is about to, unless what it said makes no sense. */
+static int not_ready(const struct start *s, const char *line)
+{
+    if (strncmp(line, "ready ", 6) == 0) {
+        kill(s->pid, SIGTERM);
+        fprintf(stderr,
+                "%s: the daemon is ready, but says so in no known way: use the same "
+                "version of both\n",
+                tool_name);
+    }
+    int status = wait_end(s);
+    if (strncmp(line, "error ", 6) == 0) {
+        fprintf(stderr, "%s: %s\n", tool_name, line + 6);
+    } else if (strncmp(line, "ready ", 6) == 0) {
+        return TOOL_FAILED;
+    } else if (WIFSIGNALED(status)) {
+        fprintf(stderr,
+                "%s: the daemon was killed by signal %d (%s) before the node was ready\n",
+                tool_name, WTERMSIG(status), strsignal(WTERMSIG(status)));
+    } else {
+        fprintf(stderr, "%s: the daemon ended with status %d before the node was ready\n",
+                tool_name, WEXITSTATUS(status));
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == TOOL_USAGE ? TOOL_USAGE
+                                                                  : TOOL_FAILED;
+}
+
+/* --block: until the daemon ends. */
+static int stay(const struct start *s)
+{
+    int pidfd = (int)syscall(SYS_pidfd_open, s->pid, 0);
+    for (;;) {
+        struct pollfd fds[2] = {{.fd = pidfd, .events = POLLIN},
+                                {.fd = s->signals, .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0 && errno != EINTR) {
+            break;
+        }
+        if (fds[1].revents) {
+            pass_signals(s);
+        }
+        if (fds[0].revents) {
+            break;
+        }
+    }
+    int status = wait_end(s);
+    if (WIFSIGNALED(status)) {
+        fprintf(stderr, "%s: the daemon was killed by signal %d (%s)\n", tool_name,
+                WTERMSIG(status), strsignal(WTERMSIG(status)));
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? TOOL_OK : TOOL_FAILED;
+}
+
+/* ---- what the user sees ------------------------------------------------------------------------- */
+
+/* The lines to type on the next machine. */
+static void print_invitation(const json_t *node)
+{
+    const char *address = tool_str(node, "address"), *file = tool_str(node, "key_file");
+    char text[KEY_TEXT_SIZE];
+    struct key key;
+    printf("\nTo add a machine, type there:\n");
+    if (*file && key_load(file, true, &key) == MOB_OK) {
+        printf("  echo '%s' | mobula start --address=%s --key-stdin\n",
+               key_text(&key, text), address);
+        printf("or bring the key file %s there, with mode 600, and type:\n", file);
+        printf("  MOBULA_KEY_FILE=THAT_FILE mobula start --address=%s\n", address);
+        key_wipe(&key, sizeof key);
+        key_wipe(text, sizeof text);
+    } else {
+        printf("  mobula start --address=%s --key-stdin\nand give it the same key.\n",
+               address);
+    }
+}
+
+static void print_ready(const json_t *node)
+{
+    char store[32];
+    const char *address = tool_str(node, "address");
+    bool head = json_is_true(json_object_get(node, "head"));
+    text_bytes(tool_u64(node, "store_limit_bytes"), store, sizeof store);
+    printf("mobula: node %s is ready%s\n", tool_str(node, "id"),
+           head ? ", the head" : "");
+    if (*address) {
+        printf("  address       %s\n", address);
+    }
+    printf("  CPUs          %llu\n", (unsigned long long)tool_u64(node, "cpus"));
+    printf("  object store  %s\n", store);
+    printf("  folder        %s\n", tool_str(node, "dir"));
+    if (head && *address) {
+        print_invitation(node);
+    }
+}
+
+int start_main(int argc, char **argv)
+{
+    static char line[READY_BYTES_MAX];
+    struct start s = {.ready = -1, .signals = -1};
+    json_error_t error;
+    s.args[s.count++] = strdup("mobulad");
+    add_arg(&s, "ready-fd", "3");
+    int code = parse(&s, argc, argv);
+    if (code) {
+        return code;
+    }
+    if (s.block) {
+        take_signals(&s);
+    }
+    if (launch(&s)) {
+        return tool_fail();
+    }
+    mob_status st = read_line(&s, line, sizeof line);
+    if (st) {
+        wait_end(&s);
+        return tool_fail();
+    }
+    json_t *node =
+        strncmp(line, "ready ", 6) == 0 ? json_loads(line + 6, 0, &error) : NULL;
+    if (!node) {
+        return not_ready(&s, line);
+    }
+    print_ready(node);
+    json_decref(node);
+    if (!tool_flush()) {
+        return TOOL_FAILED;
+    }
+    return s.block ? stay(&s) : TOOL_OK;
+}

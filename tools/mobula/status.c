@@ -1,0 +1,174 @@
+/* mobula status - nodes, jobs, and demand that nobody can meet. The JSON that it reads is described
+ * in runtime/node/status.c; a node that has no others answers as the one member of a list. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/table.h"
+#include "core/text.h"
+#include "local.h"
+#include "mobula_tool.h"
+
+static const char usage[] =
+    "usage: mobula status [options]\n"
+    "\n"
+    "Shows the nodes of the cluster, the jobs, and demand that no node can meet, as the "
+    "node of\n"
+    "this machine knows them.\n"
+    "\n"
+    "  --json           all of it, for programs\n"
+    "  --node-dir=DIR   ask the node in this folder instead of the usual one\n"
+    "  --help           this text\n";
+
+static const char *or_dash(const char *text)
+{
+    return *text ? text : "-";
+}
+
+static void node_row(struct table *t, const json_t *n, bool alone)
+{
+    char used[32], all[32], transport[64];
+    text_bytes(tool_u64(n, "store_used_bytes"), used, sizeof used);
+    text_bytes(tool_u64(n, "store_limit_bytes"), all, sizeof all);
+    snprintf(transport, sizeof transport, "%s", or_dash(tool_str(n, "transport")));
+    bool head = json_is_true(json_object_get(n, "head"));
+    table_cell(t, 0, "%s%s", tool_str(n, "id"), head ? " (head)" : "");
+    table_cell(t, 1, "%s", or_dash(tool_str(n, "state")));
+    table_cell(t, 2, "%s", or_dash(tool_str(n, "host")));
+    table_cell(t, 3, "%s", or_dash(tool_str(n, "address")));
+    table_cell(t, 4, "%.4g/%llu", tool_real(n, "cpus_used"),
+               (unsigned long long)tool_u64(n, "cpus"));
+    table_cell(t, 5, "%s/%s", used, all);
+    table_cell(t, 6, "%llu", (unsigned long long)tool_u64(n, "tasks"));
+    table_cell(t, 7, "%s", alone ? "local" : transport);
+}
+
+static void print_nodes(const json_t *root)
+{
+    static const struct table_column columns[] = {
+        {"NODE", false, false},   {"STATE", false, false},   {"HOST", false, true},
+        {"ADDRESS", false, true}, {"CPUS", true, false},     {"STORE", true, false},
+        {"TASKS", true, false},   {"TRANSPORT", false, true}};
+    const json_t *nodes = json_object_get(root, "nodes"), *node;
+    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
+    size_t i;
+    if (!json_is_array(nodes)) {
+        node_row(t, root, true);
+    }
+    json_array_foreach(nodes, i, node)
+    {
+        node_row(t, node, false);
+    }
+    table_print(t);
+    table_free(t);
+}
+
+static void job_row(struct table *t, const json_t *j)
+{
+    const json_t *phases = json_object_get(j, "records");
+    const json_t *workers = json_object_get(j, "workers");
+    char store[32];
+    text_bytes(tool_u64(j, "store_bytes"), store, sizeof store);
+    static const char *const shown[] = {"waiting", "queued", "taken"};
+    static const char *const counted[] = {"tasks_done", "tasks_requeued", "tasks_failed"};
+    table_cell(t, 0, "%llu", (unsigned long long)tool_u64(j, "number"));
+    table_cell(t, 1, "%s%s", tool_str(j, "name"),
+               json_is_true(json_object_get(j, "failed")) ? " (failed)" : "");
+    table_cell(t, 2, "%llu", (unsigned long long)tool_u64(j, "driver_pid"));
+    table_cell(t, 3, "%zu", json_array_size(workers));
+    for (unsigned i = 0; i < 3; i++) {
+        table_cell(t, 4 + i, "%llu", (unsigned long long)tool_u64(phases, shown[i]));
+        table_cell(t, 7 + i, "%llu", (unsigned long long)tool_u64(j, counted[i]));
+    }
+    table_cell(t, 10, "%s", store);
+}
+
+static void print_jobs(const json_t *root)
+{
+    static const struct table_column columns[] = {
+        {"JOB", true, false},     {"NAME", false, true},    {"PID", true, false},
+        {"WORKERS", true, false}, {"WAITING", true, false}, {"QUEUED", true, false},
+        {"RUNNING", true, false}, {"DONE", true, false},    {"REQUEUED", true, false},
+        {"FAILED", true, false},  {"STORE", true, false}};
+    const json_t *jobs = json_object_get(root, "jobs"), *job;
+    size_t i;
+    putchar('\n');
+    if (json_array_size(jobs) == 0) {
+        puts("no jobs");
+        return;
+    }
+    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
+    json_array_foreach(jobs, i, job)
+    {
+        job_row(t, job);
+    }
+    table_print(t);
+    table_free(t);
+}
+
+static void print_unmet(const json_t *root)
+{
+    static const struct table_column columns[] = {
+        {"UNMET: JOB", true, false}, {"TASKS", true, false}, {"CPUS EACH", true, false}};
+    const json_t *unmet = json_object_get(root, "unmet"), *u;
+    size_t i;
+    if (json_array_size(unmet) == 0) {
+        return;
+    }
+    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
+    putchar('\n');
+    json_array_foreach(unmet, i, u)
+    {
+        table_cell(t, 0, "%llu", (unsigned long long)tool_u64(u, "job"));
+        table_cell(t, 1, "%llu", (unsigned long long)tool_u64(u, "tasks"));
+        table_cell(t, 2, "%.4g", tool_real(u, "cpus"));
+    }
+    table_print(t);
+    table_free(t);
+}
+
+int status_main(int argc, char **argv)
+{
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"node-dir", required_argument, NULL, 'd'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    const char *dir = NULL;
+    bool json = false;
+    struct tool_node node;
+    json_t *root;
+    int opt;
+    while ((opt = tool_option(argc, argv, options)) != -1) {
+        switch (opt) {
+        case 'j':
+            json = true;
+            break;
+        case 'd':
+            dir = optarg;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return tool_flush() ? TOOL_OK : TOOL_FAILED;
+        default:
+            return TOOL_USAGE;
+        }
+    }
+    if (tool_no_words(argc, argv)) {
+        return TOOL_USAGE;
+    }
+    if (tool_connect(dir, &node)) {
+        return tool_fail();
+    }
+    mob_status st = tool_ask(&node, LOCAL_STATUS, NULL, &root);
+    tool_disconnect(&node);
+    if (st) {
+        return tool_fail();
+    }
+    if (json) {
+        return tool_print_json(root);
+    }
+    print_nodes(root);
+    print_jobs(root);
+    print_unmet(root);
+    json_decref(root);
+    return tool_flush() ? TOOL_OK : TOOL_FAILED;
+}
