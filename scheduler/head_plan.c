@@ -18,6 +18,7 @@ struct plan_head *plan_head_create(const struct plan_head_config *config, uint64
     h->last = now;
     h->random = c->seed;
     h->scan_at = h->place_at = CLOCK_NEVER;
+    h->free_lease = INDEX_NONE;
     if (!c->act || !c->head || c->nodes_max > NODES_MAX ||
         c->demands_max > 16 * NODES_MAX || c->leases_max > 64 * NODES_MAX) {
         status_fail(MOB_ERR_INVALID, "a head planner with numbers out of range");
@@ -29,10 +30,11 @@ struct plan_head *plan_head_create(const struct plan_head_config *config, uint64
     h->jobs = calloc(c->demands_max, sizeof *h->jobs);
     h->demands = calloc(c->demands_max, sizeof *h->demands);
     h->active = calloc(c->demands_max, sizeof(struct share *));
+    h->unmet = calloc(c->demands_max, sizeof *h->unmet);
     h->leases = calloc(c->leases_max, sizeof *h->leases);
     h->dirty = calloc(c->leases_max, sizeof *h->dirty);
-    if (!h->nodes || !h->roomy || !h->jobs || !h->demands || !h->active || !h->leases ||
-        !h->dirty || !index_create(&h->node_index, c->nodes_max) ||
+    if (!h->nodes || !h->roomy || !h->jobs || !h->demands || !h->active || !h->unmet ||
+        !h->leases || !h->dirty || !index_create(&h->node_index, c->nodes_max) ||
         !index_create(&h->job_index, c->demands_max) ||
         !index_create(&h->demand_index, c->demands_max) ||
         !index_create(&h->lease_index, c->leases_max) ||
@@ -59,6 +61,7 @@ void plan_head_destroy(struct plan_head *h)
     free(h->jobs);
     free(h->demands);
     free(h->active);
+    free(h->unmet);
     free(h->leases);
     free(h->dirty);
     free(h);
@@ -117,22 +120,20 @@ static void repeat(struct plan_head *h, uint32_t at, uint64_t now)
 {
     for (uint32_t i = 0; i < h->demands_top; i++) {
         struct head_demand *d = &h->demands[i];
-        if (d->used && d->owner == at) {
-            d->want = 0;
-            d->excess_since = now;
-        }
-    }
-    for (uint32_t i = 0; i < h->leases_top; i++) {
-        const struct head_lease *l = &h->leases[i];
-        if (!l->used) {
+        if (!d->used || d->owner != at) {
             continue;
         }
-        if (l->node == at) {
-            head_say_lease(h, l);
+        d->void_at = now + PLAN_UNUSED_NS;
+        FOR_EACH_LEASE(h, d->leases, OF_DEMAND, l)
+        {
+            if (l->told > 0) {
+                head_say_grant(h, l);
+            }
         }
-        if (h->demands[l->demand].owner == at && l->told > 0) {
-            head_say_grant(h, l);
-        }
+    }
+    FOR_EACH_LEASE(h, h->nodes[at].leases, OF_NODE, l)
+    {
+        head_say_lease(h, l);
     }
     h->config.act(h->config.arg, &(struct plan_head_action){.kind = PLAN_SYNCED,
                                                             .to = h->nodes[at].node});
@@ -168,6 +169,7 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
                                       .node = join->node,
                                       .session = join->session,
                                       .units = join->units,
+                                      .leases = INDEX_NONE,
                                       .heard = now};
     index_put(&h->node_index, join->node, at);
     find_units_max(h);
@@ -189,10 +191,9 @@ mob_status plan_head_drain(struct plan_head *h, uint64_t node, uint64_t now)
         return MOB_ERR_NOT_FOUND;
     }
     n->draining = true;
-    for (uint32_t i = 0; i < h->leases_top; i++) {
-        if (h->leases[i].used && &h->nodes[h->leases[i].node] == n) {
-            head_set_slots(h, &h->leases[i], 0);
-        }
+    FOR_EACH_LEASE(h, n->leases, OF_NODE, l)
+    {
+        head_set_slots(h, l, 0);
     }
     head_place(h, now);
     return MOB_OK;
@@ -202,32 +203,32 @@ mob_status plan_head_drain(struct plan_head *h, uint64_t node, uint64_t now)
 static void remove_node(struct plan_head *h, uint32_t at, uint64_t now)
 {
     uint64_t node = h->nodes[at].node;
-    for (uint32_t i = 0; i < h->leases_top; i++) {
-        struct head_lease *l = &h->leases[i];
-        if (!l->used) {
+    FOR_EACH_LEASE(h, h->nodes[at].leases, OF_NODE, l)
+    {
+        l->epoch++;
+        if (l->told > 0 && h->demands[l->demand].owner != at) {
+            l->told = 0;
+            head_say_grant(h, l);
+        }
+        head_free_lease(h, l);
+    }
+    for (uint32_t i = 0; i < h->demands_top; i++) {
+        struct head_demand *d = &h->demands[i];
+        if (!d->used || d->owner != at) {
             continue;
         }
-        struct head_demand *d = &h->demands[l->demand];
-        if (l->node == at) {
-            l->epoch++;
-            if (l->told > 0 && d->owner != at) {
-                l->told = 0;
-                head_say_grant(h, l);
-            }
-            head_free_lease(h, l);
-        } else if (d->owner == at) {
+        d->want = 0;
+        d->void_at = CLOCK_NEVER;
+        FOR_EACH_LEASE(h, d->leases, OF_DEMAND, l)
+        {
             l->told = 0;             /* nobody is there to be told */
             head_set_slots(h, l, 0); /* counts until its node has the slots back */
         }
-    }
-    head_flush(h); /* while the owner's place still has its name */
-    for (uint32_t i = 0; i < h->demands_top; i++) {
-        struct head_demand *d = &h->demands[i];
-        if (d->used && d->owner == at) {
-            d->want = 0;
-            d->refused_by = INDEX_NONE;
+        if (d->leases == INDEX_NONE) {
+            head_free_demand(h, d);
         }
     }
+    head_flush(h); /* while the owner's place still has its name */
     h->config.act(h->config.arg,
                   &(struct plan_head_action){.kind = PLAN_NODE_DEAD, .node = node});
     index_remove(&h->node_index, node);
@@ -236,12 +237,6 @@ static void remove_node(struct plan_head *h, uint32_t at, uint64_t now)
     /* The place stays taken until the last lease of the dead owner is back. */
     h->nodes[at].node = 0;
     h->nodes[at].units = 0;
-    for (uint32_t i = 0; i < h->demands_top; i++) {
-        if (h->demands[i].used && h->demands[i].owner == at &&
-            h->demands[i].leases == 0) {
-            head_free_demand(h, &h->demands[i]);
-        }
-    }
     find_units_max(h);
     head_place(h, now);
 }
@@ -262,11 +257,7 @@ static void free_places(struct plan_head *h)
 {
     for (uint32_t i = 0; i < h->nodes_top; i++) {
         struct head_node *n = &h->nodes[i];
-        bool named = !n->used || n->node != 0;
-        for (uint32_t k = 0; !named && k < h->demands_top; k++) {
-            named = h->demands[k].used && h->demands[k].owner == i;
-        }
-        if (!named) {
+        if (n->used && n->node == 0 && n->demands == 0) {
             n->used = false;
             h->nodes_count--;
         }
@@ -320,7 +311,7 @@ mob_status plan_head_report(struct plan_head *h, uint64_t node, uint64_t offer,
  * one is not served, which takes 2^32 jobs or malice. */
 static uint32_t job_place(struct plan_head *h, struct plan_job key)
 {
-    uint64_t mixed = index_mix(key.node) + index_mix(key.number + 1ull);
+    uint64_t mixed = job_key(key);
     uint32_t at = index_find(&h->job_index, mixed);
     if (at != INDEX_NONE) {
         bool same =
@@ -366,8 +357,10 @@ static mob_status demand_new(struct plan_head *h, uint32_t owner,
                               .job = job,
                               .cls = in->cls,
                               .units = in->units,
+                              .leases = INDEX_NONE,
                               .refused_by = INDEX_NONE,
-                              .excess_since = CLOCK_NEVER};
+                              .void_at = CLOCK_NEVER};
+    h->nodes[owner].demands++;
     index_put(&h->demand_index, demand_key(job, in->cls, owner), at);
     *ret = d;
     return MOB_OK;
@@ -376,8 +369,7 @@ static mob_status demand_new(struct plan_head *h, uint32_t owner,
 static struct head_demand *demand_find(struct plan_head *h, uint32_t owner,
                                        const struct plan_demand *in)
 {
-    uint64_t mixed = index_mix(in->job.node) + index_mix(in->job.number + 1ull);
-    uint32_t job = index_find(&h->job_index, mixed);
+    uint32_t job = index_find(&h->job_index, job_key(in->job));
     if (job == INDEX_NONE || h->jobs[job].key.node != in->job.node ||
         h->jobs[job].key.number != in->job.number) {
         return NULL;
@@ -408,10 +400,11 @@ mob_status plan_head_demand(struct plan_head *h, uint64_t owner,
         MOB_TRY(demand_new(h, at, in, &d));
     }
     d->want = in->want;
+    d->void_at = CLOCK_NEVER;
     memcpy(d->hints, in->hints, sizeof d->hints);
     d->hints_count = in->hints_count;
     h->jobs[d->job].share.weight = in->weight;
-    if (d->want == 0 && d->leases == 0) {
+    if (d->want == 0 && d->leases == INDEX_NONE) {
         head_free_demand(h, d);
     }
     head_place(h, now);

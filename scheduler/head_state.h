@@ -1,8 +1,10 @@
 /* head_state.h - what the head planner is made of; its files share this and nobody else
  * sees it.
  *
- *   head_plan.c   membership and what nodes say    head_place.c  who gets and gives
- * leases head_view.c   lists for people, and the check */
+ *   head_plan.c   membership and what nodes say
+ *   head_lease.c  the book of leases: sums, lists, and the words that a change causes
+ *   head_place.c  who gets leases, who gives them back, and where
+ *   head_view.c   lists for people, and the check */
 #ifndef SCHEDULER_HEAD_STATE_H
 #define SCHEDULER_HEAD_STATE_H
 
@@ -13,7 +15,9 @@
 struct head_node {
     bool used, draining, quiet;
     uint64_t node, session, units, offer, heard;
-    uint64_t leased; /* units of the leases that it executes */
+    uint64_t leased;  /* units of the leases that it executes */
+    uint32_t leases;  /* the first of them */
+    uint32_t demands; /* that it owns: its place is not free before they are gone */
 };
 
 struct head_job {
@@ -24,22 +28,28 @@ struct head_job {
 
 struct head_demand {
     bool used, infeasible;
-    bool tried;     /* scratch of one pass: nothing fits it now */
     uint32_t owner; /* place of its node */
     uint32_t job;
     uint32_t cls, units, want;
     uint32_t granted;              /* slots of its leases */
-    uint32_t leases;               /* how many, ended ones that still count among them */
-    uint64_t excess_since;         /* since when it has more than it wants */
+    uint32_t leases;               /* the first, ended ones that still count among them */
+    uint64_t void_at;              /* the owner came back and has not said it again */
     uint32_t refusals, refused_by; /* in a row; the last node that did */
     uint64_t retry_at;
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count;
 };
 
+/* A lease is in its demand's list and in its node's. */
+enum head_list { OF_DEMAND, OF_NODE };
+struct head_link {
+    uint32_t next, prev;
+};
+
 struct head_lease {
     bool used;
     bool dirty; /* slots changed in this event; the word is still to be sent */
+    struct head_link link[2]; /* of OF_DEMAND, OF_NODE; the first chains free places too */
     uint64_t lease;
     uint32_t epoch, demand, node;
     uint32_t slots;   /* what the head wants it to have */
@@ -51,6 +61,7 @@ struct plan_head {
     struct plan_head_config config;
     uint64_t last, random, serial;
     uint64_t scan_at, place_at, placed_at, moved_at;
+    uint32_t free_lease; /* the first free place below leases_top */
     uint64_t units_max; /* of one node: the largest demand that can be met */
     uint32_t nodes_count, nodes_top, jobs_top, demands_top, leases_top;
     struct head_node *nodes;
@@ -58,9 +69,10 @@ struct plan_head {
     struct head_demand *demands;
     struct head_lease *leases;
     struct share **active; /* scratch: demands_max */
+    uint32_t *unmet;       /* scratch: a heap of demands, the most deserving first */
     uint32_t *roomy;       /* scratch: nodes with spare units */
     uint32_t *dirty;       /* leases to speak of */
-    uint32_t roomy_count, dirty_count;
+    uint32_t unmet_count, roomy_count, dirty_count;
     struct index_map node_index, lease_index, job_index; /* by node, lease, mixed job */
     struct index_map demand_index, pair_index;           /* by the keys below */
 };
@@ -68,6 +80,12 @@ struct plan_head {
 static inline uint64_t demand_key(uint32_t job, uint32_t cls, uint32_t owner)
 {
     return (uint64_t)job << 32 | (uint64_t)cls << 16 | owner; /* owner < NODES_MAX */
+}
+
+/* Jobs have two words for a name and the index takes one. */
+static inline uint64_t job_key(struct plan_job job)
+{
+    return index_mix(job.node) + index_mix(job.number + 1ull);
 }
 
 static inline uint64_t pair_key(uint32_t demand, uint32_t node)
@@ -87,17 +105,31 @@ static inline uint32_t demand_want(const struct plan_head *h, const struct head_
     return h->nodes[d->owner].quiet ? 0 : d->want;
 }
 
-/* head_place.c */
+static inline struct head_lease *lease_at(const struct plan_head *h, uint32_t at)
+{
+    return at == INDEX_NONE ? NULL : &h->leases[at];
+}
+
+/* Walks a list; the lease at hand may be freed meanwhile. */
+#define FOR_EACH_LEASE(h, first, list, l)                                                \
+    for (struct head_lease *l = lease_at(h, first), *l##_next = NULL;                    \
+         l && (l##_next = lease_at(h, l->link[list].next), true); l = l##_next)
+
+/* head_lease.c: the book of leases */
 void head_set_slots(struct plan_head *h, struct head_lease *l, uint32_t slots);
 void head_set_counted(struct plan_head *h, struct head_lease *l, uint32_t counted);
 void head_free_lease(struct plan_head *h, struct head_lease *l);
 void head_free_demand(struct plan_head *h, struct head_demand *d);
-void head_place(struct plan_head *h, uint64_t now);
+/* More slots for a demand on a node. False: no room for another lease. */
+bool head_give(struct plan_head *h, struct head_demand *d, uint32_t node, uint32_t slots);
+/* Takes @slots back from the demand's leases. */
+void head_shrink(struct plan_head *h, struct head_demand *d, uint32_t slots);
 /* Sends what head_set_slots() changed. */
 void head_flush(struct plan_head *h);
 void head_say_lease(struct plan_head *h, const struct head_lease *l);
 void head_say_grant(struct plan_head *h, const struct head_lease *l);
-/* Takes @slots back from the demand's leases. */
-void head_shrink(struct plan_head *h, struct head_demand *d, uint32_t slots);
+
+/* head_place.c */
+void head_place(struct plan_head *h, uint64_t now);
 
 #endif

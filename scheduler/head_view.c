@@ -74,61 +74,69 @@ size_t plan_head_demands(const struct plan_head *h, struct plan_demand_view *ret
     return count;
 }
 
-/* Adds the leases up as the incremental sums should have. */
-static const char *check_leases(const struct plan_head *h, uint64_t node,
-                                uint64_t *ret_leased)
+static const char *check_lease(const struct plan_head *h, const struct head_lease *l)
 {
-    *ret_leased = 0;
-    for (uint32_t i = 0; i < h->leases_top; i++) {
-        const struct head_lease *l = &h->leases[i];
-        if (!l->used) {
-            continue;
-        }
-        const struct head_demand *d = &h->demands[l->demand];
-        if (!d->used || !h->nodes[l->node].used || !h->nodes[d->owner].used) {
-            return "a lease has no demand, node or owner";
-        }
-        if (l->dirty || l->told > l->slots || l->slots > l->counted) {
-            return "an owner was told of more than its node agreed to, or a word is "
-                   "unsent";
-        }
-        if (index_find(&h->pair_index, pair_key(l->demand, l->node)) != i ||
-            index_find(&h->lease_index, l->lease) != i) {
-            return "an index does not find a lease: two for one demand and node?";
-        }
-        *ret_leased += l->node == node ? (uint64_t)l->counted * d->units : 0;
+    const struct head_demand *d = &h->demands[l->demand];
+    if (!l->used || !d->used || !h->nodes[l->node].used || !h->nodes[d->owner].used) {
+        return "a lease has no demand, node or owner";
+    }
+    if (l->dirty || l->told > l->slots || l->slots > l->counted) {
+        return "an owner was told of more than its node agreed to, or a word is unsent";
+    }
+    uint32_t at = (uint32_t)(l - h->leases);
+    if (index_find(&h->pair_index, pair_key(l->demand, l->node)) != at ||
+        index_find(&h->lease_index, l->lease) != at) {
+        return "an index does not find a lease: two for one demand and node?";
     }
     return NULL;
 }
 
+static const char *check_node(const struct plan_head *h, uint32_t at, uint32_t *leases)
+{
+    uint64_t leased = 0;
+    for (uint32_t i = h->nodes[at].leases; i != INDEX_NONE;) {
+        const struct head_lease *l = &h->leases[i];
+        const char *wrong = check_lease(h, l);
+        if (wrong || l->node != at) {
+            return wrong ? wrong : "a lease is in another node's list";
+        }
+        leased += (uint64_t)l->counted * h->demands[l->demand].units;
+        ++*leases;
+        i = l->link[OF_NODE].next;
+    }
+    if (leased != h->nodes[at].leased) {
+        return "a node's leased units are not the sum of its leases";
+    }
+    return leased > h->nodes[at].units ? "more units of a node are leased out than it has"
+                                       : NULL;
+}
+
 const char *plan_head_check(const struct plan_head *h)
 {
+    uint32_t of_nodes = 0, of_demands = 0, all = 0;
     for (uint32_t i = 0; i < h->nodes_top; i++) {
-        uint64_t leased;
-        const char *wrong = h->nodes[i].used ? check_leases(h, i, &leased) : NULL;
+        const char *wrong = h->nodes[i].used ? check_node(h, i, &of_nodes) : NULL;
         if (wrong) {
             return wrong;
-        }
-        if (h->nodes[i].used && leased != h->nodes[i].leased) {
-            return "a node's leased units are not the sum of its leases";
-        }
-        if (h->nodes[i].used && leased > h->nodes[i].units) {
-            return "more units of a node are leased out than it has";
         }
     }
     for (uint32_t i = 0; i < h->demands_top; i++) {
         const struct head_demand *d = &h->demands[i];
-        uint32_t granted = 0, leases = 0;
-        for (uint32_t k = 0; d->used && k < h->leases_top; k++) {
-            const struct head_lease *l = &h->leases[k];
-            if (l->used && l->demand == i) {
-                granted += l->slots;
-                leases++;
+        uint32_t granted = 0;
+        for (uint32_t k = d->used ? d->leases : INDEX_NONE; k != INDEX_NONE;
+             k = h->leases[k].link[OF_DEMAND].next) {
+            if (h->leases[k].demand != i) {
+                return "a lease is in another demand's list";
             }
+            granted += h->leases[k].slots;
+            of_demands++;
         }
-        if (d->used && (granted != d->granted || leases != d->leases)) {
+        if (d->used && granted != d->granted) {
             return "a demand's slots are not the sum of its leases";
         }
     }
-    return NULL;
+    for (uint32_t i = 0; i < h->leases_top; i++) {
+        all += h->leases[i].used;
+    }
+    return all == of_nodes && all == of_demands ? NULL : "a lease is in no list";
 }

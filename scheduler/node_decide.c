@@ -192,21 +192,25 @@ static void take_idle(struct plan_node *p, uint64_t units, uint64_t now)
     }
 }
 
-/* Leases are cut to what natives leave, and the head hears of it at once. */
+/* Leases are cut to what natives leave, and the head hears of it at once. What counts is
+ * what they allow, not what is still held: that comes back when its tasks end. */
 static void cut_leases(struct plan_node *p)
 {
-    for (uint32_t i = p->leases_count; i-- > 0;) {
-        uint64_t promised = node_promised(p), offer = plan_node_offer(p);
+    uint64_t leased = 0, offer = plan_node_offer(p);
+    FOR_EACH_CLASS(p, j, c)
+    {
+        leased += job_is_native(p, j) ? 0 : (uint64_t)c->quota * c->units;
+    }
+    for (uint32_t i = p->leases_count; i-- > 0 && leased > offer;) {
         struct node_lease *l = &p->leases[i];
         uint32_t units = p->jobs[l->job].cls[l->cls].units;
-        if (promised <= offer) {
-            return;
-        }
         if (units == 0 || l->slots == 0 || job_is_native(p, &p->jobs[l->job])) {
             continue;
         }
-        uint64_t cut = (promised - offer + units - 1) / units;
-        node_set_lease(p, l, cut < l->slots ? l->slots - (uint32_t)cut : 0);
+        uint64_t need = (leased - offer + units - 1) / units;
+        uint32_t cut = need < l->slots ? (uint32_t)need : l->slots;
+        leased -= (uint64_t)cut * units;
+        node_set_lease(p, l, l->slots - cut);
         node_say_held(p, l);
     }
 }
@@ -220,7 +224,7 @@ static uint64_t to_move(const struct node_job *v, const struct node_class *vc,
         return 0;
     }
     if (v != j) {
-        return share_to_move(&v->share, &j->share);
+        return share_to_move(&v->share, &j->share, PLAN_QUANTUM_NS);
     }
     /* Within a job its classes take turns by the quantum. */
     bool turn = now >= c->short_since + PLAN_QUANTUM_NS;
@@ -341,21 +345,29 @@ static void settle(struct plan_node *p, uint64_t now)
     }
 }
 
-static void set_deadline(struct plan_node *p, uint64_t now)
+void node_set_deadline(struct plan_node *p, uint64_t now)
 {
-    p->deadline = p->report_at;
+    p->deadline = p->soon_at < p->window_at ? p->soon_at : p->window_at;
     for (uint32_t i = 0; i < p->grants_count; i++) {
         uint64_t at = p->grants[i].not_before;
         p->deadline = at > now && at < p->deadline ? at : p->deadline;
     }
+    uint32_t holders = 0; /* classes that could have to give units up */
     FOR_EACH_CLASS(p, j, c)
     {
-        if (c->short_since != CLOCK_NEVER) {
+        holders += c->units > 0 && class_held(c) + c->quota > 0;
+    }
+    FOR_EACH_CLASS(p, j, c)
+    {
+        bool rivals = holders > (c->units > 0 && class_held(c) + c->quota > 0);
+        uint64_t at = c->queued > 0 ? now + PLAN_UNUSED_NS : CLOCK_NEVER;
+        if (c->short_since != CLOCK_NEVER && rivals) {
             /* Cuts, turns and reservations all come due by time alone. */
-            uint64_t at = c->short_since + PLAN_REPORT_NS;
+            at = c->short_since + PLAN_REPORT_NS;
             at = at > now ? at : now + PLAN_QUANTUM_NS / 4;
-            p->deadline = p->deadline < at ? p->deadline : at;
         }
+        /* Else nothing happens by itself, but that the queue empties unnoticed. */
+        p->deadline = p->deadline < at ? p->deadline : at;
     }
 }
 
@@ -386,5 +398,5 @@ void node_decide(struct plan_node *p, uint64_t now)
     settle(p, now);
     node_send(p, now);
     node_report(p, now);
-    set_deadline(p, now);
+    node_set_deadline(p, now);
 }

@@ -17,7 +17,7 @@ struct plan_node *plan_node_create(const struct plan_node_config *config, uint64
     c->leases_max = c->leases_max ? c->leases_max : NODES_MAX;
     p->last = now;
     p->offer_sent = UINT64_MAX;
-    p->report_at = p->deadline = CLOCK_NEVER;
+    p->soon_at = p->window_at = p->deadline = CLOCK_NEVER;
     if (!c->act || !c->node || c->units > (uint64_t)NODE_CPUS_MAX * CPU_UNITS ||
         c->jobs_max > JOBS_MAX || c->workers_max > PROCS_MAX || c->leases_max > 65536) {
         status_fail(MOB_ERR_INVALID, "a node planner with numbers out of range");
@@ -81,6 +81,7 @@ void plan_node_tick(struct plan_node *p, uint64_t now)
 {
     node_begin(p, now);
     node_decide(p, now);
+    node_say(p, now); /* only here: now the daemon's counts are fresh */
 }
 
 uint64_t plan_node_deadline(const struct plan_node *p)
@@ -325,6 +326,11 @@ mob_status plan_node_worker_failed(struct plan_node *p, struct plan_job job, uin
 mob_status plan_node_slot_idle(struct plan_node *p, struct plan_job job, uint32_t cls,
                                uint64_t now)
 {
+    struct node_job *j;
+    struct node_class *c = node_find_class(p, job, cls, &j);
+    if (c && c->busy > 0) {
+        c->queued = 0; /* the worker has looked */
+    }
     return move(p, job, cls, PLAN_SLOT_BUSY, PLAN_SLOT_IDLE, false, now);
 }
 

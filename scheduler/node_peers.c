@@ -20,7 +20,7 @@ void node_say_held(struct plan_node *p, const struct node_lease *l)
     if (!p->head_up) {
         return; /* the head repeats the lease when it is back, and is answered then */
     }
-    p->offer_sent = plan_node_offer(p);
+    p->offer_sent = node_room(p);
     const struct node_job *j = &p->jobs[l->job];
     p->config.act(p->config.arg, &(struct plan_node_action){.kind = PLAN_LEASE_HELD,
                                                             .job = j->key,
@@ -181,10 +181,20 @@ mob_status plan_node_finished(struct plan_node *p, struct plan_job job, uint32_t
 /* ---- grants: others work for us
  * ----------------------------------------------------------- */
 
+void node_count_grant(struct plan_node *p, const struct node_grant *g, int sign)
+{
+    struct node_class *c = &p->jobs[g->job].cls[g->cls];
+    uint32_t times = (uint32_t)sign; /* modulo 2^32, as all that is added here */
+    c->granted += times * g->slots;
+    c->away += times * g->away;
+    c->filled += times * (g->away < g->slots ? g->away : g->slots);
+    c->asked += times * g->asked;
+}
+
 void node_drop_grant(struct plan_node *p, uint32_t at)
 {
     struct node_grant *g = &p->grants[at];
-    p->jobs[g->job].cls[g->cls].away -= g->away;
+    node_count_grant(p, g, -1);
     index_remove(&p->grant_index, g->lease);
     *g = p->grants[--p->grants_count];
     if (at < p->grants_count) {
@@ -227,9 +237,11 @@ mob_status plan_node_grant(struct plan_node *p, uint64_t lease, uint32_t epoch,
                                  .window = now};
         index_put(&p->grant_index, lease, at);
     }
+    node_count_grant(p, g, -1);
     g->epoch = epoch;
     g->slots = slots;
     g->sync = p->sync;
+    node_count_grant(p, g, 1);
     if (slots == 0 && g->away == 0) {
         node_drop_grant(p, at);
     }
@@ -251,9 +263,10 @@ mob_status plan_node_sent(struct plan_node *p, uint64_t lease, uint32_t count,
     node_begin(p, now);
     struct node_class *c = &p->jobs[g->job].cls[g->cls];
     c->queued = count < g->asked || count > c->queued ? 0 : c->queued - count;
-    c->away += count;
+    node_count_grant(p, g, -1);
     g->away += count;
     g->asked = 0;
+    node_count_grant(p, g, 1);
     if (g->slots == 0 && g->away == 0) {
         node_drop_grant(p, at);
     }
@@ -291,8 +304,9 @@ static mob_status come_back(struct plan_node *p, uint64_t lease, uint32_t count,
     }
     node_begin(p, now);
     struct node_class *c = &p->jobs[g->job].cls[g->cls];
+    node_count_grant(p, g, -1);
     g->away -= count;
-    c->away -= count;
+    node_count_grant(p, g, 1);
     if (refused) {
         g->not_before = now + PLAN_RETRY_NS;
         c->queued =
@@ -332,7 +346,9 @@ static void sweep(struct plan_node *p)
     }
     for (uint32_t i = p->grants_count; i-- > 0;) {
         if (p->grants[i].sync != p->sync) {
+            node_count_grant(p, &p->grants[i], -1);
             p->grants[i].slots = 0;
+            node_count_grant(p, &p->grants[i], 1);
             if (p->grants[i].away == 0) {
                 node_drop_grant(p, i);
             }

@@ -33,27 +33,35 @@ uint64_t node_promised(const struct plan_node *p)
     return promised;
 }
 
-/* Tasks of this node's own making that are not done: all of a native's, and of a guest's
- * those that its tasks submitted here. */
-static uint32_t own_tasks(const struct plan_node *p, const struct node_job *j,
-                          const struct node_class *c)
+uint64_t node_room(const struct plan_node *p)
 {
-    bool foreign = !job_is_native(p, j) || c->foreign > 0; /* and some of these may run */
-    uint32_t all = c->queued + (foreign ? c->busy + c->lent + c->resuming : 0);
-    return all > c->foreign ? all - c->foreign : 0;
+    uint64_t beyond = 0, offer = plan_node_offer(p);
+    FOR_EACH_CLASS(p, j, c)
+    {
+        if (!job_is_native(p, j) && class_held(c) > c->quota) {
+            beyond += (uint64_t)c->units * (class_held(c) - c->quota);
+        }
+    }
+    return offer > beyond ? offer - beyond : 0;
 }
 
+/* ---- tasks for other nodes
+ * ---------------------------------------------------------------- */
+
 /* Queued tasks that may go elsewhere: not those that came from there, nor those that the
- * idle and starting workers here are about to take. */
-static uint32_t excess(const struct plan_node *p, const struct node_job *j,
-                       const struct node_class *c)
+ * idle and starting workers here are about to take. Which of the tasks here are foreign is
+ * not known, nor which busy workers have one at all, so all that could be, counts as
+ * foreign: a task never travels twice. */
+static uint32_t excess(const struct node_class *c)
 {
-    uint32_t own = own_tasks(p, j, c), here = c->idle + c->starting;
+    uint32_t all = c->queued + c->lent + c->resuming, here = c->idle + c->starting;
+    uint32_t own = all > c->foreign ? all - c->foreign : 0;
     uint32_t queued = c->queued < own ? c->queued : own;
     return queued > here ? queued - here : 0;
 }
 
-/* Offers each grant of a class so many tasks that it has @per_slot times its slots. */
+/* Offers each grant of a class so many tasks that it has its slots full, or, @deep, enough
+ * ahead of need. @keep tasks stay. */
 static void send_up_to(struct plan_node *p, const struct node_job *j,
                        struct node_class *c, bool deep, uint32_t keep, uint64_t now)
 {
@@ -65,20 +73,16 @@ static void send_up_to(struct plan_node *p, const struct node_job *j,
             g->away + g->asked >= limit || now < g->not_before) {
             continue;
         }
-        uint32_t asked =
-            0; /* what others of this class were asked for is as good as gone */
-        for (uint32_t k = 0; k < p->grants_count; k++) {
-            asked += p->grants[k].job == job && p->grants[k].cls == cls
-                         ? p->grants[k].asked
-                         : 0;
-        }
-        uint32_t left = excess(p, j, c);
-        if (left <= asked + keep) {
+        /* What was asked for and not yet claimed is as good as gone. */
+        uint32_t left = excess(c);
+        if (left <= c->asked + keep) {
             return;
         }
-        left -= asked + keep;
+        left -= c->asked + keep;
         uint64_t room = limit - g->away - g->asked;
-        g->asked += left < room ? left : (uint32_t)room;
+        uint32_t more = left < room ? left : (uint32_t)room;
+        g->asked += more;
+        c->asked += more;
         p->config.act(p->config.arg, &(struct plan_node_action){.kind = PLAN_SEND,
                                                                 .job = j->key,
                                                                 .cls = cls,
@@ -97,7 +101,7 @@ void node_send(struct plan_node *p, uint64_t now)
     }
     FOR_EACH_CLASS(p, j, c)
     {
-        if (excess(p, j, c) > 0) {
+        if (c->granted > 0 && excess(c) > c->asked) {
             send_up_to(p, j, c, false, 0, now);
             /* Ahead of need only what the slots here would not take next. */
             send_up_to(p, j, c, true, c->busy, now);
@@ -105,76 +109,146 @@ void node_send(struct plan_node *p, uint64_t now)
     }
 }
 
-/* Eight steps to a doubling: a change that matters less is not worth a message. */
-static uint32_t rounded(uint64_t want)
-{
-    uint64_t step = 1;
-    want = want < PLAN_SLOTS_MAX ? want : PLAN_SLOTS_MAX;
-    while (want / step > 16) {
-        step *= 2;
-    }
-    return (uint32_t)((want + step - 1) / step * step);
-}
+/* ---- reports
+ * ------------------------------------------------------------------------------ */
 
 static uint32_t want_of(const struct plan_node *p, const struct node_job *j,
                         const struct node_class *c)
 {
-    uint64_t want = excess(p, j, c);
-    if (!job_is_native(p, j)) {
-        want = own_tasks(p, j, c); /* the head may lease us slots here for them */
+    uint64_t want = excess(c);
+    if (!job_is_native(p, j)) { /* the head may lease us slots here for all our own */
+        want = (uint64_t)c->queued + c->busy + c->lent + c->resuming;
+        want = want > c->foreign ? want - c->foreign : 0;
     }
-    for (uint32_t i = 0; c->away > 0 && i < p->grants_count; i++) {
-        const struct node_grant *g = &p->grants[i];
-        if (&p->jobs[g->job].cls[g->cls] == c) {
-            want += g->away < g->slots ? g->away : g->slots;
-        }
-    }
-    return rounded(want);
+    want += c->filled;
+    return want < PLAN_SLOTS_MAX ? (uint32_t)want : PLAN_SLOTS_MAX;
 }
 
-static void say_demand(struct plan_node *p, struct node_job *j, struct node_class *c)
+/* The head gives no more than it was told, so more is worth a word only when it has given
+ * that; and less only if it frees a slot, or the word was far too large. */
+static bool rose(const struct node_class *c, uint32_t want)
 {
-    uint32_t want = want_of(p, j, c);
-    if (want == c->want_sent) {
-        return;
-    }
+    return want > c->want_sent && c->granted >= c->want_sent;
+}
+
+static bool fell(const struct node_class *c, uint32_t want)
+{
+    return want < c->want_sent && (want < c->granted || want <= c->want_sent / 2);
+}
+
+static void say_demand(struct plan_node *p, struct node_job *j, struct node_class *c,
+                       uint32_t want)
+{
     c->want_sent = want;
     c->reported = want > 0;
     node_act(p, PLAN_DEMAND, j, c, want);
 }
 
-void node_report(struct plan_node *p, uint64_t now)
+static void say_offer(struct plan_node *p, uint64_t offer)
 {
-    bool changed = p->offer_sent != plan_node_offer(p);
+    p->offer_sent = offer;
+    p->config.act(p->config.arg,
+                  &(struct plan_node_action){.kind = PLAN_REPORT, .offer = offer});
+}
+
+static void say_infeasible(struct plan_node *p)
+{
     FOR_EACH_CLASS(p, j, c)
     {
-        if (p->config.alone && c->queued > 0 && c->units > p->config.units &&
-            !c->infeasible_said) {
+        if (c->queued > 0 && c->units > p->config.units && !c->infeasible_said) {
             c->infeasible_said = true;
             node_act(p, PLAN_INFEASIBLE, j, c, 0);
         }
-        changed = changed || (p->head_up && want_of(p, j, c) != c->want_sent);
     }
-    if (!p->head_up || !changed) {
-        p->report_at = CLOCK_NEVER;
-        return;
-    }
-    if (p->report_at == CLOCK_NEVER) {
-        p->report_at = now + PLAN_REPORT_NS;
-    }
-    if (now < p->report_at) {
-        return;
-    }
-    p->report_at = CLOCK_NEVER;
-    if (p->offer_sent != plan_node_offer(p)) {
-        p->offer_sent = plan_node_offer(p);
-        p->config.act(p->config.arg, &(struct plan_node_action){.kind = PLAN_REPORT,
-                                                                .offer = p->offer_sent});
+}
+
+static bool doubled(const struct node_class *c, uint32_t want)
+{
+    return rose(c, want) && want / 2 >= c->want_sent;
+}
+
+static void say_soon(struct plan_node *p)
+{
+    if (p->offer_sent == UINT64_MAX) {
+        say_offer(p, node_room(p));
     }
     FOR_EACH_CLASS(p, j, c)
     {
-        say_demand(p, j, c);
+        uint32_t want = want_of(p, j, c);
+        if (doubled(c, want)) {
+            say_demand(p, j, c, want);
+        }
     }
+}
+
+/* The window is over: what held all through it is said. */
+static void say_lasting(struct plan_node *p)
+{
+    if (p->offer_low != p->offer_sent) {
+        say_offer(p, p->offer_low);
+    }
+    FOR_EACH_CLASS(p, j, c)
+    {
+        if (fell(c, c->want_high) || rose(c, want_of(p, j, c))) {
+            say_demand(p, j, c, c->want_high);
+        }
+    }
+}
+
+static void open_window(struct plan_node *p, uint64_t now)
+{
+    p->window_at = now + PLAN_UNUSED_NS;
+    p->offer_low = node_room(p);
+    FOR_EACH_CLASS(p, j, c)
+    {
+        c->want_high = want_of(p, j, c);
+    }
+}
+
+/* Demands that doubled are said soon; all else, less above all, only after it has lasted,
+ * so that whatever comes and goes within PLAN_UNUSED_NS costs no words. */
+void node_report(struct plan_node *p, uint64_t now)
+{
+    if (p->config.alone) {
+        say_infeasible(p);
+    }
+    if (!p->head_up) {
+        p->soon_at = p->window_at = CLOCK_NEVER;
+        return;
+    }
+    uint64_t room = node_room(p);
+    bool soon = p->offer_sent == UINT64_MAX, lasting = room != p->offer_sent;
+    p->offer_low = room < p->offer_low ? room : p->offer_low;
+    FOR_EACH_CLASS(p, j, c)
+    {
+        uint32_t want = want_of(p, j, c);
+        c->want_high = want > c->want_high ? want : c->want_high;
+        soon = soon || doubled(c, want);
+        lasting = lasting || rose(c, want) || fell(c, want);
+    }
+    if (!soon) {
+        p->soon_at = CLOCK_NEVER;
+    } else if (p->soon_at == CLOCK_NEVER) {
+        p->soon_at = now + PLAN_REPORT_NS;
+    }
+    if (!lasting) {
+        p->window_at = CLOCK_NEVER;
+    } else if (p->window_at == CLOCK_NEVER) {
+        open_window(p, now);
+    }
+}
+
+void node_say(struct plan_node *p, uint64_t now)
+{
+    if (now >= p->soon_at) {
+        say_soon(p);
+        p->soon_at = CLOCK_NEVER;
+    }
+    if (now >= p->window_at) {
+        say_lasting(p);
+        open_window(p, now);
+    }
+    node_set_deadline(p, now);
 }
 
 mob_status plan_node_view(const struct plan_node *p, struct plan_job job, uint32_t cls,
@@ -205,18 +279,23 @@ static const char *check_job(const struct plan_node *p, const struct node_job *j
     uint32_t workers = j->bare, waiting = 0, job = (uint32_t)(j - p->jobs);
     for (uint32_t i = 0; i < j->classes; i++) {
         const struct node_class *c = &j->cls[i];
-        uint32_t quota = 0, away = 0;
+        uint32_t quota = 0, granted = 0, away = 0, filled = 0, asked = 0;
         for (uint32_t k = 0; k < p->leases_count; k++) {
             const struct node_lease *l = &p->leases[k];
             quota += l->job == job && l->cls == i ? l->slots : 0;
         }
         for (uint32_t k = 0; k < p->grants_count; k++) {
             const struct node_grant *g = &p->grants[k];
-            away += g->job == job && g->cls == i ? g->away : 0;
+            if (g->job == job && g->cls == i) {
+                granted += g->slots;
+                away += g->away;
+                filled += g->away < g->slots ? g->away : g->slots;
+                asked += g->asked;
+            }
         }
-        if (quota != c->quota || away != c->away) {
-            return "a class's quota or tasks away are not the sum of its leases or "
-                   "grants";
+        if (quota != c->quota || granted != c->granted || away != c->away ||
+            filled != c->filled || asked != c->asked) {
+            return "a class's sums are not those of its leases and grants";
         }
         if (c->taking > c->busy + c->idle) {
             return "more slots are asked back than there are";

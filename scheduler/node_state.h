@@ -24,8 +24,9 @@ struct node_class {
     uint64_t taking_since;
     uint32_t quota;   /* slots of all leases for it here */
     uint32_t foreign; /* tasks that came under leases and are not finished */
-    uint32_t away;    /* tasks sent elsewhere */
-    uint32_t want_sent;
+    /* Sums over its grants: slots; tasks sent; slots that those tasks fill; tasks asked for. */
+    uint32_t granted, away, filled, asked;
+    uint32_t want_sent, want_high; /* said; most that it wanted since the window began */
     uint64_t short_since; /* since when it waits for units; CLOCK_NEVER: it does not */
     bool tried;           /* scratch of one pass: it cannot be served now */
     struct plan_hint hints[PLAN_HINTS_MAX];
@@ -74,7 +75,9 @@ struct plan_node {
     bool head_up;
     uint32_t sync;
     uint64_t offer_sent; /* UINT64_MAX: unknown to the head */
-    uint64_t report_at;  /* CLOCK_NEVER: nothing to say */
+    uint64_t offer_low;  /* since the window began */
+    uint64_t soon_at;    /* when rises are said; CLOCK_NEVER: there are none */
+    uint64_t window_at;  /* when the window ends, and falls that lasted are said */
     uint64_t deadline;
     uint32_t jobs_top;   /* places of jobs in use or once used */
     uint32_t next_guest; /* where the round among guests goes on */
@@ -118,9 +121,12 @@ void node_set_lease(struct plan_node *p, struct node_lease *l, uint32_t slots);
 void node_say_held(struct plan_node *p, const struct node_lease *l);
 void node_drop_lease(struct plan_node *p, uint32_t at);
 void node_drop_grant(struct plan_node *p, uint32_t at);
+/* Adds a grant to the sums of its class, or (@sign -1) takes it out. */
+void node_count_grant(struct plan_node *p, const struct node_grant *g, int sign);
 
 /* node_decide.c */
 void node_decide(struct plan_node *p, uint64_t now);
+void node_set_deadline(struct plan_node *p, uint64_t now);
 void node_act(struct plan_node *p, enum plan_node_action_kind kind,
               const struct node_job *j, const struct node_class *c, uint32_t count);
 /* Tasks queued beyond the slots that are there or coming for them. */
@@ -129,8 +135,12 @@ uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
 
 /* node_report.c */
 void node_send(struct plan_node *p, uint64_t now);
+/* Sees what there is to say, and when; node_say() says it. */
 void node_report(struct plan_node *p, uint64_t now);
+void node_say(struct plan_node *p, uint64_t now);
 /* Units that guest slots hold or leases promise, whichever is more. */
 uint64_t node_promised(const struct plan_node *p);
+/* What may be leased: the offer without slots that leases no longer cover. */
+uint64_t node_room(const struct plan_node *p);
 
 #endif

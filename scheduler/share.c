@@ -48,9 +48,10 @@ bool share_below(const struct share *a, const struct share *b)
     return a->used * b->weight < b->used * a->weight;
 }
 
-uint64_t share_to_move(const struct share *from, const struct share *to)
+uint64_t share_to_move(const struct share *from, const struct share *to,
+                       uint64_t quantum_ns)
 {
-    if (to->deficit - from->deficit < SHARE_QUANTUM || !share_below(to, from)) {
+    if (to->deficit - from->deficit < SHARE_CPU(quantum_ns) || !share_below(to, from)) {
         return 0;
     }
     uint64_t level = (from->used * to->weight - to->used * from->weight) /

@@ -24,9 +24,9 @@ struct share {
     bool settled;    /* scratch: it has all that it wants */
 };
 
-/* One CPU for a quantum. */
-#define SHARE_QUANTUM ((int64_t)CPU_UNITS * (int64_t)(PLAN_QUANTUM_NS / NS_PER_US))
-#define SHARE_DEFICIT_MAX (10 * SHARE_QUANTUM) /* older injustice is forgotten */
+/* One CPU for @ns, as a deficit counts it. */
+#define SHARE_CPU(ns) ((int64_t)CPU_UNITS * (int64_t)((ns) / NS_PER_US))
+#define SHARE_DEFICIT_MAX SHARE_CPU(10 * NS_PER_S) /* older injustice is forgotten */
 
 /* @dt_us passed with things as they are in @list. */
 void share_account(struct share *const *list, uint32_t count, uint64_t dt_us);
@@ -34,7 +34,9 @@ void share_account(struct share *const *list, uint32_t count, uint64_t dt_us);
 /* True if a unit is worth more to @a than to @b: it holds less for its weight. */
 bool share_below(const struct share *a, const struct share *b);
 
-/* Units that @from should give up to @to, 0 if it need not. */
-uint64_t share_to_move(const struct share *from, const struct share *to);
+/* Units that @from should give up to @to, 0 if it need not: their deficits are not yet
+ * one CPU for @quantum_ns apart, or @to would not hold less. */
+uint64_t share_to_move(const struct share *from, const struct share *to,
+                       uint64_t quantum_ns);
 
 #endif

@@ -232,6 +232,7 @@ static void node_act(void *arg, const struct plan_node_action *a)
 static void head_act(void *arg, const struct plan_head_action *a)
 {
     (void)arg;
+    if (getenv("DBG3")) fprintf(stderr, "%.5f H %s to %lu lease %lx of %lu node %lu ep %u slots %u\n", (double)w.now/1e9, a->kind == PLAN_LEASE ? "LEASE" : a->kind == PLAN_GRANT ? "GRANT" : "other", a->to, a->lease, a->owner, a->node, a->epoch, a->slots);
     if (a->kind == PLAN_DEMAND_INFEASIBLE) {
         return;
     }
@@ -450,6 +451,7 @@ static void tasks_back(struct event *e)
         !n->board[e->job].known) {
         return; /* of a node that is dead to us: its tasks were queued again */
     }
+    if (getenv("DBG2") && (e->kind != EV_BACK || e->count > 4)) fprintf(stderr, "%.4f node %u job %u (%lu ns) kind %d count %u from %u left %u q %u\n", (double)w.now/1e9, e->node, e->job, w.job[e->job].task_ns, e->kind, e->count, e->from, w.job[e->job].left, n->board[e->job].queued);
     *away -= e->count;
     if (e->kind == EV_BACK) {
         task_done(e->job, e->count);
@@ -465,6 +467,7 @@ static void to_head(struct event *e)
 {
     struct node *n = &w.nodes[e->node];
     const struct plan_node_action *a = &e->up;
+    if (getenv("DBG3")) fprintf(stderr, "%.5f N %s from %lu lease %lx ep %u slots %u offer %lu job %u\n", (double)w.now/1e9, a->kind == PLAN_REPORT ? "REPORT" : a->kind == PLAN_DEMAND ? "DEMAND" : "HELD", n->incarnation, a->lease, a->epoch, a->count, a->offer, a->job.number);
     if (e->line != n->line || !n->up) {
         return; /* lost with its connection */
     }
@@ -590,6 +593,18 @@ static void print_state(uint32_t k)
                 v.starting, v.lent, v.asked_back, n->board[k].take, v.leased, v.away,
                 v.want);
         }
+    }
+    struct plan_member_view members[64];
+    for (size_t i = plan_head_nodes(w.head, members, 64, w.now), m = 0; m < i && m < 64; m++) {
+        fprintf(stderr, "head: node %" PRIu64 ": %" PRIu64 " units, offer %" PRIu64
+                ", leased %" PRIu64 "\n", members[m].node, members[m].units,
+                members[m].offer, members[m].leased_units);
+    }
+    struct plan_demand_view demands[64];
+    for (size_t i = plan_head_demands(w.head, demands, 64), m = 0; m < i && m < 64; m++) {
+        fprintf(stderr, "head: demand of %" PRIu64 ", job %u, %u units: want %u, granted %u\n",
+                demands[m].owner, demands[m].job.number, demands[m].units, demands[m].want,
+                demands[m].granted);
     }
     struct plan_lease_view leases[64];
     size_t count = plan_head_leases(w.head, leases, 64);
@@ -765,6 +780,7 @@ static void step(void)
     struct event e = next();
     w.now = e.at;
     w.events++;
+    static uint64_t kinds[32]; kinds[e.kind]++; if (getenv("KINDS") && w.events % 300000 == 0) { for (int i = 0; i < 23; i++) fprintf(stderr, "%d:%lu ", i, kinds[i]); fprintf(stderr, "at %.4f\n", (double)w.now/1e9);}
     bool always = e.kind == EV_HEAD_TICK || e.kind == EV_LOOK_AROUND;
     if (w.nodes[e.node].alive || always) {
         handle(&e);

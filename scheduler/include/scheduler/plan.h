@@ -41,6 +41,9 @@ struct plan_hint {
  * moving a slot (microseconds) costs nothing, short enough that nobody notices the wait.
  */
 #define PLAN_QUANTUM_NS (100 * NS_PER_MS)
+/* The same between jobs for leases on other nodes: a lease that moves costs a dozen words
+ * and a few round trips. A large injustice is put right sooner: it is seconds of one CPU. */
+#define PLAN_TURN_NS (1 * NS_PER_S)
 /* Changes gather this long before the head hears of them: a burst that the node's own
  * workers drain meanwhile is never reported, and a node sends at most 100 reports a
  * second. */
