@@ -112,7 +112,7 @@ static json_t *object_json(const struct job *j, uint32_t index, uint32_t ret,
                                   (uint64_t)(j->number & 0xfffff) << 4 | 1),
              (unsigned long long)link_make(state_gen(state), index, ret));
     if (call.fn != CALL_PUT) {
-        board_name_text(&j->board, call.name, name);
+        board_name_text(&j->board, r->name, name);
     }
     json_t *o =
         json_pack("{s:s,s:i,s:o,s:s,s:i,s:i,s:b,s:I,s:i}", "id", id, "job",
