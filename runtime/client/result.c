@@ -138,7 +138,7 @@ static inline bool copy_inline(struct thread *t, const struct record *r, uint64_
         return false;
     }
     client_copy(dst, r->payload + p.offset, size);
-    __atomic_thread_fence(__ATOMIC_ACQUIRE); /* the bytes before the look at the generation */
+    at_fence_acquire(); /* the bytes before the look at the generation */
     (void)t;
     return state_gen(at_load(&r->state, AT_RELAXED)) == link_gen(link);
 }

@@ -49,6 +49,17 @@ static inline void at_fence(void)
 #endif
 }
 
+/* Plain reads before it come before atomic reads after it: "copied, then looked whether it was still
+ * the same". */
+static inline void at_fence_acquire(void)
+{
+#if defined(__SANITIZE_THREAD__)
+    at_fence();
+#else
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+#endif
+}
+
 /* Tells the core that this is a spin loop. */
 static inline void at_pause(void)
 {
