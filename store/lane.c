@@ -370,7 +370,7 @@ static void less(struct lane *l, uint64_t link, bool handle)
     uint64_t refs = at_load(&r->refs, AT_RELAXED);
     for (;;) {
         uint64_t bit = 1ull << (REFS_HANDLE_SHIFT + (link_ret(link) & 7));
-        uint64_t part = handle ? refs & bit : refs & REFS_USES_MASK;
+        uint64_t part = !handle ? refs & REFS_USES_MASK : link_ret(link) < 8 ? refs & bit : 0;
         if (refs >> 32 != link_gen(link) || part == 0) {
             return;
         }

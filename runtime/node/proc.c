@@ -333,6 +333,7 @@ static void settle(struct member *m)
         conn_close(m->conn);
         m->conn = NULL;
     }
+    loop_timer_stop(j->node->loop, &m->timer); /* its place is used again */
     m->used = false;
 }
 

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -145,7 +146,7 @@ static inline void api_gate_make(struct api_gate *g)
 {
     const char *dir = getenv("API_SCRATCH");
     static int count;
-    snprintf(g->path, sizeof g->path, "%s/gate%d", dir ? dir : "/tmp", count++);
+    snprintf(g->path, sizeof g->path, "%s/gate%d-%d", dir ? dir : "/tmp", (int)getpid(), count++);
     CHECK(mkfifo(g->path, 0600) == 0);
     g->fd = open(g->path, O_RDWR | O_CLOEXEC);
     CHECK(g->fd >= 0);
@@ -237,6 +238,33 @@ static inline struct api_result api_self(const char *arg, unsigned limit_s)
 
 /* ---- main ------------------------------------------------------------------------------------------------------- */
 
+/* Waits until all descendants are gone, which come to this process when their parents end. Ends those
+ * that are still there after 5 s, and returns how many they were. */
+static inline int api_left_behind(void)
+{
+    int left = 0;
+    uint64_t until = api_now_ns() + 5 * SEC;
+    for (;;) {
+        pid_t pid = waitpid(-1, NULL, WNOHANG);
+        if (pid < 0) {
+            return left;
+        }
+        if (pid == 0 && api_now_ns() > until) {
+            char path[64], line[4096];
+            snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+            int fd = open(path, O_RDONLY | O_CLOEXEC);
+            ssize_t n = fd >= 0 ? read(fd, line, sizeof line - 1) : -1;
+            line[n > 0 ? n : 0] = '\0';
+            close(fd);
+            for (char *at = line, *end; (pid = (pid_t)strtol(at, &end, 10)) > 0; at = end) {
+                left++;
+                kill(pid, SIGKILL);
+            }
+        }
+        poll(NULL, 0, pid == 0 ? 5 : 0);
+    }
+}
+
 static inline int api_run_one(const struct api_case *c)
 {
     char exe[4096];
@@ -246,15 +274,19 @@ static inline int api_run_one(const struct api_case *c)
     uint64_t begin = api_now_ns();
     struct api_result r = api_spawn((const char *[]){exe, c->name, NULL}, c->limit_s ? c->limit_s : 20);
     double s = (double)(api_now_ns() - begin) / 1e9;
+    int left = api_left_behind();
     int code = api_exit_code(&r);
-    const char *what = r.timed_out ? "HANGS" : code == 0 ? "ok" : code == API_SKIP ? "skipped" : "FAILED";
+    const char *what = r.timed_out ? "HANGS" : left ? "LEAVES" : code == 0 ? "ok" : code == API_SKIP ? "skipped" : "FAILED";
     printf("%-7s %6.2f s  %s\n", what, s, c->name);
+    if (left) {
+        printf("        %d processes were left behind, and ended now\n", left);
+    }
     if (code != 0) {
         printf("        status 0x%x\n%s\n", (unsigned)r.status, r.out);
     }
     fflush(stdout);
     free(r.out);
-    return code == API_SKIP ? API_SKIP : code != 0;
+    return left ? 1 : code == API_SKIP ? API_SKIP : code != 0;
 }
 
 /* A folder of this run's own: for FIFOs, and so that no node of the machine is found. */
@@ -284,6 +316,7 @@ static inline int api_main(int argc, char **argv, const struct api_case *cases, 
         return 2;
     }
     char *dir = api_scratch(), command[128];
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
     for (size_t i = 0; i < count; i++) {
         if (cases[i].name[0] != '_' && (argc < 3 || strstr(cases[i].name, argv[2]))) {
             int code = api_run_one(&cases[i]);
