@@ -136,28 +136,51 @@ static struct node_job *next_job(struct plan_node *p, bool native)
     return best;
 }
 
-/* Gives slots out until nobody can be served. If a class has waited too long, what it
- * needs is returned, and the CPUs are kept for it; else 0. */
-static uint64_t serve_all(struct plan_node *p, bool native, uint64_t now)
+static void served(struct plan_node *p, struct node_job *j, struct node_class *c)
+{
+    j->share.used += c->units;
+    j->next_cls = (uint32_t)(c - j->cls) + 1;
+    c->short_since = CLOCK_NEVER;
+    if (!job_is_native(p, j)) {
+        p->next_guest = (uint32_t)(j - p->jobs) + 1;
+    }
+}
+
+/* A class that has nothing and waited too long, because CPUs come free one by one and it
+ * needs more, comes before all others. Returns what it still lacks, to be kept for it. */
+static uint64_t reserve(struct plan_node *p, bool native, uint64_t now)
+{
+    struct node_job *job = NULL;
+    struct node_class *first = NULL;
+    FOR_EACH_CLASS(p, j, c)
+    {
+        bool late = c->short_since != CLOCK_NEVER && now >= c->short_since + PLAN_RESERVE_NS;
+        if (late && job_is_native(p, j) == native && class_held(c) == 0 &&
+            (!first || c->short_since < first->short_since)) {
+            job = j;
+            first = c;
+        }
+    }
+    if (first && serve(p, job, first, now)) {
+        served(p, job, first);
+        return 0;
+    }
+    return first && first->units > units_free(p) ? first->units : 0;
+}
+
+/* Gives slots out until nobody can be served. */
+static void serve_all(struct plan_node *p, bool native, uint64_t now)
 {
     struct node_job *j;
     while ((j = next_job(p, native))) {
         struct node_class *c = next_class(p, j);
         if (serve(p, j, c, now)) {
-            j->share.used += c->units;
-            j->next_cls = (uint32_t)(c - j->cls) + 1;
-            c->short_since = CLOCK_NEVER;
-            p->next_guest = native ? p->next_guest : (uint32_t)(j - p->jobs) + 1;
+            served(p, j, c);
             continue;
         }
         c->tried = true;
-        if (c->short_since == CLOCK_NEVER) {
-            c->short_since = now;
-        } else if (now >= c->short_since + PLAN_RESERVE_NS && c->units > units_free(p)) {
-            return c->units;
-        }
+        c->short_since = c->short_since == CLOCK_NEVER ? now : c->short_since;
     }
-    return 0;
 }
 
 /* Units that were asked back lately and may come any moment. */
@@ -388,11 +411,11 @@ void node_decide(struct plan_node *p, uint64_t now)
     }
     /* What a resuming worker needs is kept for it; it was running a moment ago. */
     uint64_t urgent = resume(p);
-    if (urgent == 0) {
-        urgent = serve_all(p, true, now);
-    }
-    if (urgent == 0) {
-        urgent = serve_all(p, false, now);
+    for (int native = 1; native >= 0 && urgent == 0; native--) {
+        urgent = reserve(p, native, now);
+        if (urgent == 0) {
+            serve_all(p, native, now);
+        }
     }
     make_room(p, urgent, now);
     settle(p, now);

@@ -192,6 +192,7 @@ static void node_act(void *arg, const struct plan_node_action *a)
     struct node *n = &w.nodes[i];
     struct event e;
     uint32_t job = a->kind == PLAN_REPORT ? 0 : job_of(a->job);
+    if (getenv("DBG4")) fprintf(stderr, "%.6f node %u kind %d job %u count %u\n", (double)w.now/1e9, i, a->kind, job, a->count);
     switch (a->kind) {
     case PLAN_START:
         post_node(EV_STARTED, i, job, 2 * NS_PER_MS + draw(3 * NS_PER_MS));
