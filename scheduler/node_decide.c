@@ -102,13 +102,16 @@ static uint64_t resume(struct plan_node *p)
     return lacks;
 }
 
-/* The next class of @j that lacks slots and was not tried in this pass. */
-static struct node_class *next_class(const struct plan_node *p, struct node_job *j)
+/* The next class of @j that lacks slots and was not tried in this pass. While others wait,
+ * whose slots are asked back gets none: what comes back is theirs. */
+static struct node_class *next_class(const struct plan_node *p, struct node_job *j,
+                                     bool others)
 {
     for (uint32_t i = 0; i < j->classes; i++) {
         uint32_t at = (j->next_cls + i) % j->classes;
-        if (!j->cls[at].tried && node_lack(p, j, &j->cls[at]) > 0) {
-            return &j->cls[at];
+        struct node_class *c = &j->cls[at];
+        if (!c->tried && node_lack(p, j, c) > 0 && !(others && c->taking > 0)) {
+            return c;
         }
     }
     return NULL;
@@ -116,12 +119,13 @@ static struct node_class *next_class(const struct plan_node *p, struct node_job 
 
 /* The native that is owed most, or the guest whose turn it is, with something to serve.
  */
-static struct node_job *next_job(struct plan_node *p, bool native)
+static struct node_job *next_job(struct plan_node *p, bool native, bool others)
 {
     struct node_job *best = NULL;
     for (uint32_t i = 0; i < p->jobs_top; i++) {
         struct node_job *j = &p->jobs[native ? i : (p->next_guest + i) % p->jobs_top];
-        if (!j->used || job_is_native(p, j) != native || !next_class(p, j)) {
+        if (!j->used || job_is_native(p, j) != native || 
+            !next_class(p, j, others)) {
             continue;
         }
         if (!native) {
@@ -168,19 +172,21 @@ static uint64_t reserve(struct plan_node *p, bool native, uint64_t now)
     return first && first->units > units_free(p) ? first->units : 0;
 }
 
-/* Gives slots out until nobody can be served. */
-static void serve_all(struct plan_node *p, bool native, uint64_t now)
+/* Gives slots out until nobody can be served. @others wait; returns whether some do now. */
+static bool serve_all(struct plan_node *p, bool native, bool others, uint64_t now)
 {
     struct node_job *j;
-    while ((j = next_job(p, native))) {
-        struct node_class *c = next_class(p, j);
+    while ((j = next_job(p, native, others))) {
+        struct node_class *c = next_class(p, j, others);
         if (serve(p, j, c, now)) {
             served(p, j, c);
             continue;
         }
         c->tried = true;
         c->short_since = c->short_since == CLOCK_NEVER ? now : c->short_since;
+        others = true;
     }
+    return others;
 }
 
 /* Units that were asked back lately and may come any moment. */
@@ -411,10 +417,11 @@ void node_decide(struct plan_node *p, uint64_t now)
     }
     /* What a resuming worker needs is kept for it; it was running a moment ago. */
     uint64_t urgent = resume(p);
+    bool others = false;
     for (int native = 1; native >= 0 && urgent == 0; native--) {
         urgent = reserve(p, native, now);
         if (urgent == 0) {
-            serve_all(p, native, now);
+            others = serve_all(p, native, others, now);
         }
     }
     make_room(p, urgent, now);
