@@ -124,8 +124,7 @@ static struct node_job *next_job(struct plan_node *p, bool native, bool others)
     struct node_job *best = NULL;
     for (uint32_t i = 0; i < p->jobs_top; i++) {
         struct node_job *j = &p->jobs[native ? i : (p->next_guest + i) % p->jobs_top];
-        if (!j->used || job_is_native(p, j) != native || 
-            !next_class(p, j, others)) {
+        if (!j->used || job_is_native(p, j) != native || !next_class(p, j, others)) {
             continue;
         }
         if (!native) {
@@ -158,7 +157,8 @@ static uint64_t reserve(struct plan_node *p, bool native, uint64_t now)
     struct node_class *first = NULL;
     FOR_EACH_CLASS(p, j, c)
     {
-        bool late = c->short_since != CLOCK_NEVER && now >= c->short_since + PLAN_RESERVE_NS;
+        bool late =
+            c->short_since != CLOCK_NEVER && now >= c->short_since + PLAN_RESERVE_NS;
         if (late && job_is_native(p, j) == native && class_held(c) == 0 &&
             (!first || c->short_since < first->short_since)) {
             job = j;
