@@ -1,8 +1,11 @@
 /* sim.c - the real planners, one head and N nodes, in simulated time.
  *
- *   sim_scheduler [SEED [SEEDS [NODES]]]   a seed is a whole history: the same again, bit
- * by bit sim_scheduler --full                   many seeds, and one history with 1000
- * nodes
+ *   sim_scheduler [--streams] [SEED [SEEDS [NODES]]]
+ *   sim_scheduler --full
+ *
+ * A seed is a whole history: the same again, bit by bit. --streams: few jobs of very many
+ * short tasks, held to the budget of head messages; else jobs of all kinds. --full: a
+ * hundred seeds, long streams, and one history with 1000 nodes.
  *
  * Messages take random time (in order on one connection, in any order across them),
  * connections to the head break and lose what is on the way, nodes are slow or die,
@@ -23,7 +26,8 @@
 /* What the head may hear and say. Streams, of at least STREAM short tasks a job: one message
  * a hundred tasks. Else work says nothing about words, and what counts is that they follow
  * from changes: three for a lease (asked, answered, granted), and a few for reports. */
-#define STREAM 10000
+#define STREAM 10000      /* tasks for five nodes */
+#define STREAMS 4         /* jobs of them */
 #define STREAM_BUDGET 100 /* tasks a message */
 #define CHANGE_BUDGET 6   /* messages a lease change */
 #define RATE_BUDGET 2     /* and a second and node */
@@ -76,6 +80,12 @@ struct job {
     bool over, lends, removed;
 };
 
+/* The heap moves these, not events. */
+struct due {
+    uint64_t at, seq;
+    uint32_t place; /* of the event in w.event */
+};
+
 /* What a job's board, workers and the daemon's books on a node are in reality. */
 struct board {
     bool known;
@@ -98,9 +108,11 @@ struct node {
 static struct {
     struct plan_head *head;
     struct node *nodes;
-    uint32_t count, heap_count;
+    uint32_t count, heap_count, free_count;
     struct job job[JOBS];
-    struct event *heap;
+    struct due *heap;
+    struct event *event;
+    uint32_t *free; /* places of events that are over */
     uint64_t now, seq, seed, random, messages, changes, tasks, remote, head_tick_at,
         events;
     bool faults, streams;
@@ -121,7 +133,7 @@ static uint64_t draw(uint64_t below)
     return w.random % below;
 }
 
-static bool before(const struct event *a, const struct event *b)
+static bool before(const struct due *a, const struct due *b)
 {
     return a->at < b->at || (a->at == b->at && a->seq < b->seq);
 }
@@ -131,17 +143,19 @@ static void post(struct event e)
     if (w.heap_count == HEAP_MAX) {
         fail("too many events at once", e.node);
     }
-    e.seq = w.seq++;
+    uint32_t place = w.free_count > 0 ? w.free[--w.free_count] : w.heap_count;
+    struct due due = {e.at, w.seq++, place};
+    w.event[place] = e;
     uint32_t i = w.heap_count++;
-    for (; i > 0 && before(&e, &w.heap[(i - 1) / 2]); i = (i - 1) / 2) {
+    for (; i > 0 && before(&due, &w.heap[(i - 1) / 2]); i = (i - 1) / 2) {
         w.heap[i] = w.heap[(i - 1) / 2];
     }
-    w.heap[i] = e;
+    w.heap[i] = due;
 }
 
 static struct event next(void)
 {
-    struct event first = w.heap[0], last = w.heap[--w.heap_count];
+    struct due first = w.heap[0], last = w.heap[--w.heap_count];
     uint32_t i = 0;
     for (uint32_t k; (k = 2 * i + 1) < w.heap_count; i = k) {
         k += k + 1 < w.heap_count && before(&w.heap[k + 1], &w.heap[k]);
@@ -151,7 +165,8 @@ static struct event next(void)
         w.heap[i] = w.heap[k];
     }
     w.heap[i] = last;
-    return first;
+    w.free[w.free_count++] = first.place;
+    return w.event[first.place];
 }
 
 static uint64_t delay(void)
@@ -812,13 +827,15 @@ static void step(void)
     }
 }
 
-static void set_up(uint32_t nodes)
+static void set_up(uint32_t nodes, bool streams)
 {
     w.nodes = calloc(nodes, sizeof *w.nodes);
     w.heap = malloc(HEAP_MAX * sizeof *w.heap);
+    w.event = malloc(HEAP_MAX * sizeof *w.event);
+    w.free = malloc(HEAP_MAX * sizeof *w.free);
     w.count = nodes;
     w.faults = w.seed % 3 != 0;
-    w.streams = w.seed % 4 == 0;
+    w.streams = streams;
     w.random = w.seed * 0x9e3779b97f4a7c15ull | 1;
     w.head_tick_at = CLOCK_NEVER;
     w.head = plan_head_create(
@@ -859,19 +876,23 @@ static void set_up(uint32_t nodes)
                          .task_ns = (1 + draw(40)) * (draw(2) ? 100 : 1000) * NS_PER_US,
                          .lends = draw(3) == 0};
         if (w.streams) {
-            w.job[k].left = STREAM + (uint32_t)draw(STREAM);
+            w.job[k].left = (STREAM + (uint32_t)draw(STREAM)) * (nodes / 10 + 1) / 2;
             w.job[k].task_ns = (200 + draw(1000)) * NS_PER_US;
+        }
+        if (w.streams && k >= STREAMS) {
+            w.job[k] = (struct job){.over = true};
+            continue;
         }
         post_node(EV_ARRIVE, home, k, 150 * NS_PER_MS + draw(NS_PER_S));
     }
     post_node(EV_LOOK_AROUND, 0, 0, 0);
 }
 
-static void run(uint64_t seed, uint32_t nodes)
+static void run(uint64_t seed, uint32_t nodes, bool streams)
 {
     memset(&w, 0, sizeof w);
     w.seed = seed;
-    set_up(nodes);
+    set_up(nodes, streams);
     uint64_t end = CLOCK_NEVER;
     while (w.now < end) {
         step();
@@ -916,19 +937,29 @@ static void run(uint64_t seed, uint32_t nodes)
     plan_head_destroy(w.head);
     free(w.nodes);
     free(w.heap);
+    free(w.event);
+    free(w.free);
 }
 
 int main(int argc, char **argv)
 {
-    bool full = argc > 1 && !strcmp(argv[1], "--full");
-    uint64_t seed = argc > 1 && !full ? strtoull(argv[1], NULL, 0) : 1;
-    uint64_t seeds = full ? 100 : argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
-    uint32_t nodes = full ? 100 : argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 0) : 60;
-    for (uint64_t i = 0; i < seeds; i++) {
-        run(seed + i, nodes);
+    bool streams = argc > 1 && !strcmp(argv[1], "--streams");
+    if (argc > 1 && !strcmp(argv[1], "--full")) {
+        for (uint64_t seed = 1; seed <= 100; seed++) {
+            run(seed, 10 + 40 * (seed % 3), false);
+        }
+        for (uint64_t seed = 1; seed <= 10; seed++) {
+            run(seed, seed == 1 ? 50 : 10, true);
+        }
+        run(1, 1000, false);
+        return 0;
     }
-    if (full) {
-        run(seed, 1000);
+    uint64_t number[3] = {1, 1, 60}; /* seed, seeds, nodes */
+    for (int i = 0, at = streams ? 2 : 1; i < 3 && at < argc; i++, at++) {
+        number[i] = strtoull(argv[at], NULL, 0);
+    }
+    for (uint64_t i = 0; i < number[1]; i++) {
+        run(number[0] + i, (uint32_t)number[2], streams);
     }
     return 0;
 }
