@@ -117,7 +117,7 @@ static bool unmet(const struct plan_head *h, const struct head_demand *d)
     return d->used && !d->infeasible && demand_want(h, d) > d->granted;
 }
 
-/* Room is given to who has least, a part of a node at a time. */
+/* Room is given to who has least, a node or a part of one at a time. */
 static void give_all(struct plan_head *h, uint64_t now)
 {
     uint64_t weight = 0; /* of all that wait */
@@ -139,11 +139,12 @@ static void give_all(struct plan_head *h, uint64_t now)
         if (at == INDEX_NONE) { /* the next look may ask the one again that refused */
             d->refused_by = INDEX_NONE;
         } else {
-            /* A node's room is shared by weight among all that wait, so that the first
-             * does not take what the next would have to claw back. */
-            uint64_t part = ((uint64_t)slots_on(h, d, at) * h->jobs[d->job].share.weight +
-                             weight - 1) /
-                            weight;
+            /* Where nodes are fewer than those who wait, a node's room is shared by weight,
+             * so that the first does not take what the next would have to claw back. */
+            uint64_t part = slots_on(h, d, at);
+            if (h->roomy_count <= h->unmet_count) {
+                part = (part * h->jobs[d->job].share.weight + weight - 1) / weight;
+            }
             uint32_t missing = demand_want(h, d) - d->granted;
             given = head_give(h, d, at, part < missing ? (uint32_t)part : missing);
         }
@@ -205,8 +206,8 @@ static void take_turns(struct plan_head *h, struct head_demand *d, uint64_t now)
         if (!v->used || v->job == d->job || v->granted == 0 || v->units == 0) {
             continue;
         }
-        uint64_t units = share_to_move(&h->jobs[v->job].share, &h->jobs[d->job].share,
-                                       PLAN_TURN_NS);
+        uint64_t units =
+            share_to_move(&h->jobs[v->job].share, &h->jobs[d->job].share, PLAN_TURN_NS);
         if (units > most) {
             most = units;
             from = v;

@@ -49,7 +49,8 @@ struct head_link {
 struct head_lease {
     bool used;
     bool dirty; /* slots changed in this event; the word is still to be sent */
-    struct head_link link[2]; /* of OF_DEMAND, OF_NODE; the first chains free places too */
+    struct head_link
+        link[2]; /* of OF_DEMAND, OF_NODE; the first chains free places too */
     uint64_t lease;
     uint32_t epoch, demand, node;
     uint32_t slots;   /* what the head wants it to have */
@@ -62,7 +63,7 @@ struct plan_head {
     uint64_t last, random, serial;
     uint64_t scan_at, place_at, placed_at, moved_at;
     uint32_t free_lease; /* the first free place below leases_top */
-    uint64_t units_max; /* of one node: the largest demand that can be met */
+    uint64_t units_max;  /* of one node: the largest demand that can be met */
     uint32_t nodes_count, nodes_top, jobs_top, demands_top, leases_top;
     struct head_node *nodes;
     struct head_job *jobs; /* demands_max: each demand may be of a job of its own */

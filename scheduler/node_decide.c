@@ -102,13 +102,16 @@ static uint64_t resume(struct plan_node *p)
     return lacks;
 }
 
-/* The next class of @j that lacks slots and was not tried in this pass. */
-static struct node_class *next_class(const struct plan_node *p, struct node_job *j)
+/* The next class of @j that lacks slots and was not tried in this pass. While others wait,
+ * whose slots are asked back gets none: what comes back is theirs. */
+static struct node_class *next_class(const struct plan_node *p, struct node_job *j,
+                                     bool others)
 {
     for (uint32_t i = 0; i < j->classes; i++) {
         uint32_t at = (j->next_cls + i) % j->classes;
-        if (!j->cls[at].tried && node_lack(p, j, &j->cls[at]) > 0) {
-            return &j->cls[at];
+        struct node_class *c = &j->cls[at];
+        if (!c->tried && node_lack(p, j, c) > 0 && !(others && c->taking > 0)) {
+            return c;
         }
     }
     return NULL;
@@ -116,12 +119,12 @@ static struct node_class *next_class(const struct plan_node *p, struct node_job 
 
 /* The native that is owed most, or the guest whose turn it is, with something to serve.
  */
-static struct node_job *next_job(struct plan_node *p, bool native)
+static struct node_job *next_job(struct plan_node *p, bool native, bool others)
 {
     struct node_job *best = NULL;
     for (uint32_t i = 0; i < p->jobs_top; i++) {
         struct node_job *j = &p->jobs[native ? i : (p->next_guest + i) % p->jobs_top];
-        if (!j->used || job_is_native(p, j) != native || !next_class(p, j)) {
+        if (!j->used || job_is_native(p, j) != native || !next_class(p, j, others)) {
             continue;
         }
         if (!native) {
@@ -136,28 +139,54 @@ static struct node_job *next_job(struct plan_node *p, bool native)
     return best;
 }
 
-/* Gives slots out until nobody can be served. If a class has waited too long, what it
- * needs is returned, and the CPUs are kept for it; else 0. */
-static uint64_t serve_all(struct plan_node *p, bool native, uint64_t now)
+static void served(struct plan_node *p, struct node_job *j, struct node_class *c)
+{
+    j->share.used += c->units;
+    j->next_cls = (uint32_t)(c - j->cls) + 1;
+    c->short_since = CLOCK_NEVER;
+    if (!job_is_native(p, j)) {
+        p->next_guest = (uint32_t)(j - p->jobs) + 1;
+    }
+}
+
+/* A class that has nothing and waited too long, because CPUs come free one by one and it
+ * needs more, comes before all others. Returns what it still lacks, to be kept for it. */
+static uint64_t reserve(struct plan_node *p, bool native, uint64_t now)
+{
+    struct node_job *job = NULL;
+    struct node_class *first = NULL;
+    FOR_EACH_CLASS(p, j, c)
+    {
+        bool late =
+            c->short_since != CLOCK_NEVER && now >= c->short_since + PLAN_RESERVE_NS;
+        if (late && job_is_native(p, j) == native && class_held(c) == 0 &&
+            (!first || c->short_since < first->short_since)) {
+            job = j;
+            first = c;
+        }
+    }
+    if (first && serve(p, job, first, now)) {
+        served(p, job, first);
+        return 0;
+    }
+    return first && first->units > units_free(p) ? first->units : 0;
+}
+
+/* Gives slots out until nobody can be served. @others wait; returns whether some do now. */
+static bool serve_all(struct plan_node *p, bool native, bool others, uint64_t now)
 {
     struct node_job *j;
-    while ((j = next_job(p, native))) {
-        struct node_class *c = next_class(p, j);
+    while ((j = next_job(p, native, others))) {
+        struct node_class *c = next_class(p, j, others);
         if (serve(p, j, c, now)) {
-            j->share.used += c->units;
-            j->next_cls = (uint32_t)(c - j->cls) + 1;
-            c->short_since = CLOCK_NEVER;
-            p->next_guest = native ? p->next_guest : (uint32_t)(j - p->jobs) + 1;
+            served(p, j, c);
             continue;
         }
         c->tried = true;
-        if (c->short_since == CLOCK_NEVER) {
-            c->short_since = now;
-        } else if (now >= c->short_since + PLAN_RESERVE_NS && c->units > units_free(p)) {
-            return c->units;
-        }
+        c->short_since = c->short_since == CLOCK_NEVER ? now : c->short_since;
+        others = true;
     }
-    return 0;
+    return others;
 }
 
 /* Units that were asked back lately and may come any moment. */
@@ -388,11 +417,12 @@ void node_decide(struct plan_node *p, uint64_t now)
     }
     /* What a resuming worker needs is kept for it; it was running a moment ago. */
     uint64_t urgent = resume(p);
-    if (urgent == 0) {
-        urgent = serve_all(p, true, now);
-    }
-    if (urgent == 0) {
-        urgent = serve_all(p, false, now);
+    bool others = false;
+    for (int native = 1; native >= 0 && urgent == 0; native--) {
+        urgent = reserve(p, native, now);
+        if (urgent == 0) {
+            others = serve_all(p, native, others, now);
+        }
     }
     make_room(p, urgent, now);
     settle(p, now);

@@ -1,8 +1,11 @@
 /* sim.c - the real planners, one head and N nodes, in simulated time.
  *
- *   sim_scheduler [SEED [SEEDS [NODES]]]   a seed is a whole history: the same again, bit
- * by bit sim_scheduler --full                   many seeds, and one history with 1000
- * nodes
+ *   sim_scheduler [--streams] [SEED [SEEDS [NODES]]]
+ *   sim_scheduler --full
+ *
+ * A seed is a whole history: the same again, bit by bit. --streams: few jobs of very many
+ * short tasks, held to the budget of head messages; else jobs of all kinds. --full: a
+ * hundred seeds, long streams, and one history with 1000 nodes.
  *
  * Messages take random time (in order on one connection, in any order across them),
  * connections to the head break and lose what is on the way, nodes are slow or die,
@@ -20,7 +23,15 @@
 #define JOBS 12 /* in a history; each has one class */
 #define HEAP_MAX (1u << 20)
 #define IDLE_MS 1500 /* a reservation (1 s), a few round trips and reports */
-#define BUDGET 20 /* head messages a hundred tasks, at most, in these short histories */
+/* What the head may hear and say. Streams, of at least STREAM short tasks a job: one message
+ * a hundred tasks. Else work says nothing about words, and what counts is that they follow
+ * from changes: three for a lease (asked, answered, granted), and a few for reports. */
+#define STREAM 10000      /* tasks for five nodes */
+#define STREAMS 4         /* jobs of them */
+#define STREAM_BUDGET 100 /* tasks a message */
+#define CHANGE_BUDGET 6   /* messages a lease change */
+#define RATE_BUDGET 2     /* and a second and node */
+#define FIRST_NODE 1000   /* incarnations count from here */
 #define SETTLE_NS (8 * NS_PER_S)
 
 enum kind {
@@ -69,6 +80,12 @@ struct job {
     bool over, lends, removed;
 };
 
+/* The heap moves these, not events. */
+struct due {
+    uint64_t at, seq;
+    uint32_t place; /* of the event in w.event */
+};
+
 /* What a job's board, workers and the daemon's books on a node are in reality. */
 struct board {
     bool known;
@@ -81,6 +98,7 @@ struct board {
 struct node {
     struct plan_node *plan;
     uint64_t incarnation, last_up, last_down, tick_at, starved_since;
+    uint64_t said_up, said_down; /* the event that caused the last message */
     uint32_t units, slow, line;
     bool up, alive;
     struct board board[JOBS];
@@ -90,11 +108,14 @@ struct node {
 static struct {
     struct plan_head *head;
     struct node *nodes;
-    uint32_t count, heap_count;
+    uint32_t count, heap_count, free_count;
     struct job job[JOBS];
-    struct event *heap;
-    uint64_t now, seq, seed, random, messages, tasks, remote, head_tick_at, events;
-    bool faults;
+    struct due *heap;
+    struct event *event;
+    uint32_t *free; /* places of events that are over */
+    uint64_t now, seq, seed, random, messages, changes, tasks, remote, head_tick_at,
+        events;
+    bool faults, streams;
 } w;
 
 static void fail(const char *what, uint32_t node)
@@ -112,7 +133,7 @@ static uint64_t draw(uint64_t below)
     return w.random % below;
 }
 
-static bool before(const struct event *a, const struct event *b)
+static bool before(const struct due *a, const struct due *b)
 {
     return a->at < b->at || (a->at == b->at && a->seq < b->seq);
 }
@@ -122,17 +143,19 @@ static void post(struct event e)
     if (w.heap_count == HEAP_MAX) {
         fail("too many events at once", e.node);
     }
-    e.seq = w.seq++;
+    uint32_t place = w.free_count > 0 ? w.free[--w.free_count] : w.heap_count;
+    struct due due = {e.at, w.seq++, place};
+    w.event[place] = e;
     uint32_t i = w.heap_count++;
-    for (; i > 0 && before(&e, &w.heap[(i - 1) / 2]); i = (i - 1) / 2) {
+    for (; i > 0 && before(&due, &w.heap[(i - 1) / 2]); i = (i - 1) / 2) {
         w.heap[i] = w.heap[(i - 1) / 2];
     }
-    w.heap[i] = e;
+    w.heap[i] = due;
 }
 
 static struct event next(void)
 {
-    struct event first = w.heap[0], last = w.heap[--w.heap_count];
+    struct due first = w.heap[0], last = w.heap[--w.heap_count];
     uint32_t i = 0;
     for (uint32_t k; (k = 2 * i + 1) < w.heap_count; i = k) {
         k += k + 1 < w.heap_count && before(&w.heap[k + 1], &w.heap[k]);
@@ -142,7 +165,8 @@ static struct event next(void)
         w.heap[i] = w.heap[k];
     }
     w.heap[i] = last;
-    return first;
+    w.free[w.free_count++] = first.place;
+    return w.event[first.place];
 }
 
 static uint64_t delay(void)
@@ -152,12 +176,8 @@ static uint64_t delay(void)
 
 static uint32_t node_of(uint64_t incarnation)
 {
-    for (uint32_t i = 0; i < w.count; i++) {
-        if (w.nodes[i].incarnation == incarnation && w.nodes[i].alive) {
-            return i;
-        }
-    }
-    return UINT32_MAX;
+    uint64_t i = incarnation - FIRST_NODE;
+    return i < w.count && w.nodes[i].alive ? (uint32_t)i : UINT32_MAX;
 }
 
 static uint32_t job_of(struct plan_job key)
@@ -219,7 +239,8 @@ static void node_act(void *arg, const struct plan_node_action *a)
             uint64_t at = w.now + delay();
             n->last_up = n->last_up >= at ? n->last_up + 1 : at; /* in order */
             e.at = n->last_up, e.line = n->line, e.up = *a;
-            w.messages++;
+            w.messages += n->said_up != w.events; /* one event's words share a message */
+            n->said_up = w.events;
             post(e);
         }
         break;
@@ -232,20 +253,24 @@ static void node_act(void *arg, const struct plan_node_action *a)
 static void head_act(void *arg, const struct plan_head_action *a)
 {
     (void)arg;
-    if (getenv("DBG3")) fprintf(stderr, "%.5f H %s to %lu lease %lx of %lu node %lu ep %u slots %u\n", (double)w.now/1e9, a->kind == PLAN_LEASE ? "LEASE" : a->kind == PLAN_GRANT ? "GRANT" : "other", a->to, a->lease, a->owner, a->node, a->epoch, a->slots);
     if (a->kind == PLAN_DEMAND_INFEASIBLE) {
         return;
     }
-    for (uint32_t i = 0; i < w.count; i++) {
+    w.changes += a->kind == PLAN_LEASE;
+    uint32_t first = a->kind == PLAN_NODE_DEAD ? 0 : node_of(a->to);
+    uint32_t end = a->kind == PLAN_NODE_DEAD ? w.count
+                   : first == UINT32_MAX     ? first
+                                             : first + 1;
+    for (uint32_t i = first; i < end; i++) {
         struct node *n = &w.nodes[i];
-        bool to = a->kind == PLAN_NODE_DEAD || (a->to && n->incarnation == a->to);
-        if (to && n->alive && n->up) {
+        if (n->alive && n->up) {
             struct event e;
             uint64_t at = w.now + delay();
             n->last_down = n->last_down >= at ? n->last_down + 1 : at; /* in order */
             about(&e, EV_TO_NODE, i, 0)->at = n->last_down;
             e.line = n->line, e.down = *a;
-            w.messages += a->kind != PLAN_NODE_DEAD && a->kind != PLAN_SYNCED;
+            w.messages += n->said_down != w.events;
+            n->said_down = w.events;
             post(e);
         }
         /* Daemons hear of deaths sooner or later even if the head's word is lost. */
@@ -451,7 +476,6 @@ static void tasks_back(struct event *e)
         !n->board[e->job].known) {
         return; /* of a node that is dead to us: its tasks were queued again */
     }
-    if (getenv("DBG2") && (e->kind != EV_BACK || e->count > 4)) fprintf(stderr, "%.4f node %u job %u (%lu ns) kind %d count %u from %u left %u q %u\n", (double)w.now/1e9, e->node, e->job, w.job[e->job].task_ns, e->kind, e->count, e->from, w.job[e->job].left, n->board[e->job].queued);
     *away -= e->count;
     if (e->kind == EV_BACK) {
         task_done(e->job, e->count);
@@ -467,7 +491,6 @@ static void to_head(struct event *e)
 {
     struct node *n = &w.nodes[e->node];
     const struct plan_node_action *a = &e->up;
-    if (getenv("DBG3")) fprintf(stderr, "%.5f N %s from %lu lease %lx ep %u slots %u offer %lu job %u\n", (double)w.now/1e9, a->kind == PLAN_REPORT ? "REPORT" : a->kind == PLAN_DEMAND ? "DEMAND" : "HELD", n->incarnation, a->lease, a->epoch, a->count, a->offer, a->job.number);
     if (e->line != n->line || !n->up) {
         return; /* lost with its connection */
     }
@@ -595,16 +618,20 @@ static void print_state(uint32_t k)
         }
     }
     struct plan_member_view members[64];
-    for (size_t i = plan_head_nodes(w.head, members, 64, w.now), m = 0; m < i && m < 64; m++) {
-        fprintf(stderr, "head: node %" PRIu64 ": %" PRIu64 " units, offer %" PRIu64
-                ", leased %" PRIu64 "\n", members[m].node, members[m].units,
-                members[m].offer, members[m].leased_units);
+    for (size_t i = plan_head_nodes(w.head, members, 64, w.now), m = 0; m < i && m < 64;
+         m++) {
+        fprintf(stderr,
+                "head: node %" PRIu64 ": %" PRIu64 " units, offer %" PRIu64
+                ", leased %" PRIu64 "\n",
+                members[m].node, members[m].units, members[m].offer,
+                members[m].leased_units);
     }
     struct plan_demand_view demands[64];
     for (size_t i = plan_head_demands(w.head, demands, 64), m = 0; m < i && m < 64; m++) {
-        fprintf(stderr, "head: demand of %" PRIu64 ", job %u, %u units: want %u, granted %u\n",
-                demands[m].owner, demands[m].job.number, demands[m].units, demands[m].want,
-                demands[m].granted);
+        fprintf(stderr,
+                "head: demand of %" PRIu64 ", job %u, %u units: want %u, granted %u\n",
+                demands[m].owner, demands[m].job.number, demands[m].units,
+                demands[m].want, demands[m].granted);
     }
     struct plan_lease_view leases[64];
     size_t count = plan_head_leases(w.head, leases, 64);
@@ -780,7 +807,6 @@ static void step(void)
     struct event e = next();
     w.now = e.at;
     w.events++;
-    static uint64_t kinds[32]; kinds[e.kind]++; if (getenv("KINDS") && w.events % 300000 == 0) { for (int i = 0; i < 23; i++) fprintf(stderr, "%d:%lu ", i, kinds[i]); fprintf(stderr, "at %.4f\n", (double)w.now/1e9);}
     bool always = e.kind == EV_HEAD_TICK || e.kind == EV_LOOK_AROUND;
     if (w.nodes[e.node].alive || always) {
         handle(&e);
@@ -801,19 +827,22 @@ static void step(void)
     }
 }
 
-static void set_up(uint32_t nodes)
+static void set_up(uint32_t nodes, bool streams)
 {
     w.nodes = calloc(nodes, sizeof *w.nodes);
     w.heap = malloc(HEAP_MAX * sizeof *w.heap);
+    w.event = malloc(HEAP_MAX * sizeof *w.event);
+    w.free = malloc(HEAP_MAX * sizeof *w.free);
     w.count = nodes;
     w.faults = w.seed % 3 != 0;
+    w.streams = streams;
     w.random = w.seed * 0x9e3779b97f4a7c15ull | 1;
     w.head_tick_at = CLOCK_NEVER;
     w.head = plan_head_create(
         &(struct plan_head_config){.head = 5, .seed = w.seed, .act = head_act}, 0);
     for (uint32_t i = 0; i < nodes; i++) {
         struct node *n = &w.nodes[i];
-        *n = (struct node){.incarnation = 1000 + i,
+        *n = (struct node){.incarnation = FIRST_NODE + i,
                            .units = CPU_UNITS * (1 + (uint32_t)draw(4)),
                            .slow = draw(10) == 0 ? 5 : 1,
                            .alive = true,
@@ -846,16 +875,24 @@ static void set_up(uint32_t nodes)
                          .weight = 1 + (uint32_t)draw(3),
                          .task_ns = (1 + draw(40)) * (draw(2) ? 100 : 1000) * NS_PER_US,
                          .lends = draw(3) == 0};
+        if (w.streams) {
+            w.job[k].left = (STREAM + (uint32_t)draw(STREAM)) * (nodes / 10 + 1) / 2;
+            w.job[k].task_ns = (200 + draw(1000)) * NS_PER_US;
+        }
+        if (w.streams && k >= STREAMS) {
+            w.job[k] = (struct job){.over = true};
+            continue;
+        }
         post_node(EV_ARRIVE, home, k, 150 * NS_PER_MS + draw(NS_PER_S));
     }
     post_node(EV_LOOK_AROUND, 0, 0, 0);
 }
 
-static void run(uint64_t seed, uint32_t nodes)
+static void run(uint64_t seed, uint32_t nodes, bool streams)
 {
     memset(&w, 0, sizeof w);
     w.seed = seed;
-    set_up(nodes);
+    set_up(nodes, streams);
     uint64_t end = CLOCK_NEVER;
     while (w.now < end) {
         step();
@@ -883,31 +920,46 @@ static void run(uint64_t seed, uint32_t nodes)
     if (plan_head_leases(w.head, NULL, 0) || plan_head_demands(w.head, NULL, 0)) {
         fail("leases or demands are left when all is over", 0);
     }
-    printf("seed %" PRIu64 ": %u nodes, %s, %" PRIu64 " tasks (%" PRIu64
-           " elsewhere), %.2f s, "
-           "%" PRIu64 " events, %.5f head messages a task\n",
-           seed, nodes, w.faults ? "faults" : "no faults", w.tasks, w.remote,
-           (double)(w.now - SETTLE_NS) / 1e9, w.events,
-           (double)w.messages / (double)w.tasks);
-    if (w.messages * 100 > w.tasks * BUDGET) {
+    double seconds = (double)(w.now - SETTLE_NS) / 1e9;
+    printf("seed %" PRIu64 ": %u nodes, %s, %s, %" PRIu64 " tasks (%" PRIu64
+           " elsewhere), %.2f s, %" PRIu64 " events; %" PRIu64
+           " head messages: %.4f a task, %.2f a lease change, %.2f a second and node\n",
+           seed, nodes, w.streams ? "streams" : "mixed",
+           w.faults ? "faults" : "no faults", w.tasks, w.remote, seconds, w.events,
+           w.messages, (double)w.messages / (double)w.tasks,
+           (double)w.messages / (double)w.changes, (double)w.messages / seconds / nodes);
+    bool much = w.streams ? w.messages * STREAM_BUDGET > w.tasks
+                          : (double)w.messages > CHANGE_BUDGET * (double)w.changes +
+                                                     RATE_BUDGET * seconds * nodes;
+    if (much) {
         fail("the head hears too much", 0);
     }
     plan_head_destroy(w.head);
     free(w.nodes);
     free(w.heap);
+    free(w.event);
+    free(w.free);
 }
 
 int main(int argc, char **argv)
 {
-    bool full = argc > 1 && !strcmp(argv[1], "--full");
-    uint64_t seed = argc > 1 && !full ? strtoull(argv[1], NULL, 0) : 1;
-    uint64_t seeds = full ? 100 : argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
-    uint32_t nodes = full ? 100 : argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 0) : 60;
-    for (uint64_t i = 0; i < seeds; i++) {
-        run(seed + i, nodes);
+    bool streams = argc > 1 && !strcmp(argv[1], "--streams");
+    if (argc > 1 && !strcmp(argv[1], "--full")) {
+        for (uint64_t seed = 1; seed <= 100; seed++) {
+            run(seed, 10 + 40 * (seed % 3), false);
+        }
+        for (uint64_t seed = 1; seed <= 10; seed++) {
+            run(seed, seed == 1 ? 50 : 10, true);
+        }
+        run(1, 1000, false);
+        return 0;
     }
-    if (full) {
-        run(seed, 1000);
+    uint64_t number[3] = {1, 1, 60}; /* seed, seeds, nodes */
+    for (int i = 0, at = streams ? 2 : 1; i < 3 && at < argc; i++, at++) {
+        number[i] = strtoull(argv[at], NULL, 0);
+    }
+    for (uint64_t i = 0; i < number[1]; i++) {
+        run(number[0] + i, (uint32_t)number[2], streams);
     }
     return 0;
 }
