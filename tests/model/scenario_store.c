@@ -428,14 +428,14 @@ static void settle_claimed(void)
 static const struct model_mutant arrive_mutants[] = {
     {"the submitter does not look after its push", MUTATE_FREEZE, "task_await_arg",
      "&x->state"},
-    {"the sealer's look at the stack is relaxed", MUTATE_RELAX, "task_seal", "&r->succ"},
+    {"the sealer's look at the stack is relaxed", MUTATE_RELAX, "seal", "&r->succ"},
     {"the submitter's look is relaxed", MUTATE_RELAX, "task_await_arg", "&x->state"},
     {"the submitter's push is relaxed", MUTATE_RELAX, "task_await_arg", "&x->succ"},
     {"the last arrival makes nothing ready", MUTATE_SKIP, "task_arrive", "&t->arrived"},
     {0}};
 static const struct model_mutant wait_mutants[] = {
     {"no wake", MUTATE_SKIP, "task_wake_waiters", "wake"},
-    {"the seal overwrites WAITERS", MUTATE_FORCE, "task_seal", "&r->state"},
+    {"the seal overwrites WAITERS", MUTATE_FORCE, "seal", "&r->state"},
     {"the mark overwrites a seal", MUTATE_FORCE, "task_mark_waited", "&r->state"},
     {0}};
 static const struct model_mutant pin_mutants[] = {
@@ -450,7 +450,7 @@ static const struct model_mutant pin_kill_mutants[] = {
     {"the sweep leaves the ledger of the dead", MUTATE_SKIP, "clear_marks", "&g->"}, {0}};
 static const struct model_mutant close_kill_mutants[] = {
     {"no fence in the sweep", MUTATE_SKIP, "sweep_process", "fence"},
-    {"no fence where a place is handed over", MUTATE_SKIP, "drain", "fence"},
+    {"no fence where a place is handed over", MUTATE_SKIP, "drain_places", "fence"},
     {0}};
 static const struct model_mutant close_mutants[] = {
     {"DEAD is set by whoever comes", MUTATE_FORCE, "lane_try_free", "&r->state"}, {0}};
@@ -466,7 +466,7 @@ static const struct model_mutant park_mutants[] = {
     {"the push is relaxed", MUTATE_RELAX, "queue_push", "queue_cell"},
     {0}};
 static const struct model_mutant claim_mutants[] = {
-    {"a claim does not look", MUTATE_FORCE, "task_claim", "&r->state"}, {0}};
+    {"a claim does not look", MUTATE_FORCE, "task_claim_hinted", "&r->state"}, {0}};
 
 #define BOUND(p, s, c)                                                                   \
     {                                                                                    \
