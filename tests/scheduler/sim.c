@@ -871,7 +871,7 @@ static void set_up(uint32_t nodes, bool streams)
             (struct job){.key = {w.nodes[home].incarnation, k},
                          .home = home,
                          .units = draw(4) ? CPU_UNITS : CPU_UNITS / 2,
-                         .left = 1 + (uint32_t)draw(3000),
+                         .left = (1 + (uint32_t)draw(3000)) * (1 + nodes / 100),
                          .weight = 1 + (uint32_t)draw(3),
                          .task_ns = (1 + draw(40)) * (draw(2) ? 100 : 1000) * NS_PER_US,
                          .lends = draw(3) == 0};

@@ -134,15 +134,75 @@ Test(head_plan, unused_leases_come_back)
     OK(plan_head_lease_held(h, 2, l.lease, l.epoch, 2, 2 * CPU, 11 * MS));
     d.want = 0;
     OK(plan_head_demand(h, 1, &d, 20 * MS));
-    plan_head_tick(h, 30 * MS);
-    cr_assert_eq(last(PLAN_LEASE, 2)->slots, 2, "not at once");
-    plan_head_tick(h, 31 * MS + PLAN_UNUSED_NS);
-    cr_assert_eq(last(PLAN_LEASE, 2)->slots, 0);
+    cr_assert_eq(last(PLAN_LEASE, 2)->slots, 0, "the owner has waited already");
     cr_assert_eq(last(PLAN_GRANT, 1)->slots, 0);
     cr_assert_eq(plan_head_lease_held(h, 2, l.lease, l.epoch, 2, 2 * CPU, 300 * MS),
                  MOB_ERR_STATE, "an old epoch says nothing");
     OK(plan_head_lease_held(h, 2, l.lease, l.epoch + 1, 0, 2 * CPU, 300 * MS));
     cr_assert_eq(plan_head_leases(h, NULL, 0) + plan_head_demands(h, NULL, 0), 0);
+    plan_head_destroy(h);
+}
+
+Test(head_plan, what_an_owner_does_not_say_again_when_it_comes_back_ends)
+{
+    struct plan_head *h = cluster(2, 2);
+    struct plan_demand d = demand(1, CPU, 2);
+    OK(plan_head_demand(h, 1, &d, 10 * MS));
+    struct plan_head_action l = *last(PLAN_LEASE, 2);
+    OK(plan_head_lease_held(h, 2, l.lease, l.epoch, 2, 2 * CPU, 11 * MS));
+    struct plan_join back = {1, 101, 5, 2 * CPU};
+    for (int said = 1; said >= 0; said--) {
+        uint64_t now = said ? 100 * MS : 1000 * MS;
+        OK(plan_head_join(h, &back, now));
+        cr_assert_eq(seen[seen_count - 1].kind, PLAN_SYNCED);
+        cr_assert(last(PLAN_GRANT, 1)->slots == 2, "it is repeated");
+        if (said) {
+            OK(plan_head_demand(h, 1, &d, now + 10 * MS));
+        }
+        plan_head_tick(h, now + 10 * MS + PLAN_UNUSED_NS);
+        cr_assert_eq(last(PLAN_LEASE, 2)->slots, said ? 2 : 0);
+    }
+    plan_head_destroy(h);
+}
+
+Test(head_plan, a_job_a_little_ahead_keeps_its_leases_for_a_while)
+{
+    struct plan_head *h = cluster(2, 3);
+    struct plan_demand a = demand(1, CPU, 20), b = demand(2, CPU, 20);
+    OK(plan_head_demand(h, 1, &a, 10 * MS));
+    OK(plan_head_demand(h, 1, &b, 20 * MS));
+    uint32_t moves = 0;
+    for (uint64_t now = 50 * MS; now < 20000 * MS; now += 50 * MS) {
+        uint32_t before = count(PLAN_LEASE);
+        OK(plan_head_heartbeat(h, 1, now));
+        OK(plan_head_heartbeat(h, 2, now));
+        plan_head_tick(h, now);
+        struct plan_lease_view v[2];
+        size_t leases = plan_head_leases(h, v, 2);
+        for (size_t i = 0; i < leases; i++) { /* the node does as it is told */
+            OK(plan_head_lease_held(h, 2, v[i].lease, v[i].epoch, v[i].slots, 3 * CPU,
+                                    now));
+        }
+        moves += count(PLAN_LEASE) > before;
+    }
+    /* Three CPUs and two jobs: one CPU goes from one to the other and back. */
+    cr_assert(moves >= 10, "%u moves: the third CPU is not shared", moves);
+    cr_assert(moves <= 42, "%u moves in 20 s", moves);
+    plan_head_destroy(h);
+}
+
+Test(head_plan, a_wait_for_the_next_look_does_not_spin)
+{
+    struct plan_head *h = cluster(2, 2);
+    struct plan_demand d = demand(1, CPU, 5);
+    OK(plan_head_demand(h, 1, &d, 10 * MS));
+    uint32_t ticks = 0;
+    for (uint64_t now = 10 * MS; now < 1000 * MS; ticks++) {
+        uint64_t due = plan_head_deadline(h);
+        now = due > now ? due : now + 1;
+        plan_head_tick(h, now);
+    }
+    cr_assert(ticks < 60, "%u ticks in a second", ticks);
     plan_head_destroy(h);
 }
 

@@ -212,6 +212,148 @@ Test(node_plan, an_owner_sends_what_its_own_slots_cannot_serve)
     plan_node_destroy(p);
 }
 
+static struct plan_lease lease(uint64_t id, uint32_t number, uint32_t slots)
+{
+    return (struct plan_lease){.lease = id,
+                               .epoch = 1,
+                               .job = {8, number},
+                               .units = CPU,
+                               .weight = 1,
+                               .slots = slots,
+                               .owner = 8};
+}
+
+Test(node_plan, a_job_ahead_keeps_its_slot_for_a_quantum_and_no_longer)
+{
+    struct plan_node *p = node(1);
+    struct plan_job a = job(p, 1, 1, CPU), b = job(p, 2, 1, CPU);
+    OK(plan_node_backlog(p, a, 0, 100, NULL, 0, 0));
+    OK(plan_node_worker_started(p, a, 0, 0));
+    OK(plan_node_backlog(p, b, 0, 100, NULL, 0, 0));
+    uint64_t now = 0;
+    for (; count(PLAN_TAKE, 1) == 0 && now < 10 * NS_PER_S; now += MS) {
+        plan_node_tick(p, now);
+    }
+    /* Their deficits part by one CPU's time: half each. */
+    cr_assert(now >= PLAN_QUANTUM_NS / 2 && now <= 2 * PLAN_QUANTUM_NS, "after %g ms",
+              (double)now / 1e6);
+    plan_node_destroy(p);
+}
+
+Test(node_plan, what_comes_back_for_a_large_task_is_not_given_away)
+{
+    struct plan_node *p = node(2);
+    struct plan_job small = job(p, 1, 1, CPU), large = job(p, 2, 1, 2 * CPU);
+    OK(plan_node_backlog(p, small, 0, 100, NULL, 0, 0));
+    OK(plan_node_worker_started(p, small, 0, 0));
+    OK(plan_node_worker_started(p, small, 0, 0));
+    OK(plan_node_backlog(p, large, 0, 1, NULL, 0, 0));
+    uint64_t now = 0;
+    for (; count(PLAN_TAKE, 1) < 2 && now < 10 * NS_PER_S; now += MS) {
+        plan_node_tick(p, now);
+    }
+    cr_assert(now <= PLAN_RESERVE_NS + 100 * MS);
+    OK(plan_node_slot_returned(p, small, 0, PLAN_SLOT_BUSY, now));
+    cr_assert_eq(count(PLAN_GIVE, 1), 0, "it is kept");
+    OK(plan_node_slot_returned(p, small, 0, PLAN_SLOT_BUSY, now));
+    cr_assert_eq(count(PLAN_START, 2), 1);
+    plan_node_destroy(p);
+}
+
+Test(node_plan, a_guest_that_resumes_ends_no_lease)
+{
+    struct plan_node *p = node(2);
+    plan_node_head_up(p, 5, 0);
+    struct plan_lease one = lease(98, 3, 1), two = lease(99, 4, 1);
+    OK(plan_node_lease(p, &one, 0));
+    OK(plan_node_lease(p, &two, 0));
+    OK(plan_node_received(p, 98, 1, 2, 0));
+    OK(plan_node_received(p, 99, 1, 2, 0));
+    OK(plan_node_worker_started(p, one.job, 0, MS));
+    OK(plan_node_worker_started(p, two.job, 0, MS));
+    OK(plan_node_slot_lent(p, one.job, 0, MS)); /* the other task of @one starts */
+    OK(plan_node_worker_started(p, one.job, 0, MS));
+    uint32_t said = count(PLAN_LEASE_HELD, 0);
+    OK(plan_node_slot_resume(p, one.job, 0, 2 * MS));
+    for (uint64_t now = 2 * MS; now < 100 * MS; now += MS) {
+        plan_node_tick(p, now);
+    }
+    cr_assert_eq(count(PLAN_LEASE_HELD, 0), said);
+    plan_node_destroy(p);
+}
+
+Test(node_plan, a_foreign_task_never_travels_on)
+{
+    struct plan_node *p = node(2);
+    plan_node_head_up(p, 5, 0);
+    struct plan_lease l = lease(99, 3, 2);
+    OK(plan_node_lease(p, &l, 0));
+    OK(plan_node_received(p, 99, 1, 3, 0));
+    OK(plan_node_grant(p, 50, 1, l.job, 0, 9, 4, 0)); /* as if tasks here had children */
+    OK(plan_node_worker_started(p, l.job, 0, MS));
+    OK(plan_node_worker_started(p, l.job, 0, MS));
+    OK(plan_node_backlog(p, l.job, 0, 1, NULL, 0, MS));
+    OK(plan_node_finished(p, l.job, 0, 1, 2 * MS)); /* its worker still counts as busy */
+    cr_assert_eq(count(PLAN_SEND, 3), 0);
+    OK(plan_node_backlog(p, l.job, 0, 5, NULL, 0, 3 * MS));
+    cr_assert_eq(count(PLAN_SEND, 3), 3, "five, and two of them may be foreign");
+    plan_node_destroy(p);
+}
+
+/* What the head hears: @want went up and down, by how many words? */
+static uint32_t words(struct plan_node *p, struct plan_job a, const uint32_t *queued,
+                      uint32_t steps, uint64_t step_ns, uint64_t *now)
+{
+    uint32_t before = count(PLAN_DEMAND, 0) + count(PLAN_REPORT, 0);
+    for (uint32_t i = 0; i < steps; i++) {
+        for (uint64_t end = *now + step_ns; *now < end; *now += MS) {
+            OK(plan_node_backlog(p, a, 0, queued[i], NULL, 0, *now));
+            if (*now >= plan_node_deadline(p)) {
+                plan_node_tick(p, *now);
+            }
+        }
+    }
+    return count(PLAN_DEMAND, 0) + count(PLAN_REPORT, 0) - before;
+}
+
+Test(node_plan, the_head_hears_of_what_lasts)
+{
+    struct plan_node *p = node(1);
+    struct plan_job a = job(p, 1, 1, CPU);
+    uint64_t now = 0;
+    plan_node_head_up(p, 5, 0);
+    uint32_t first[] = {0, 10}, waves[] = {3, 9, 4, 9, 2, 9, 5, 9}, end[] = {0};
+    cr_assert_eq(words(p, a, first, 2, 100 * MS, &now), 2, "the offer, the demand");
+    cr_assert_eq(seen[seen_count - 1].count, 9);
+    OK(plan_node_worker_started(p, a, 0, now));
+    OK(plan_node_grant(p, 50, 1, a, 0, 8, 9, now));
+    now += MS;
+    cr_assert_leq(words(p, a, waves, 8, 100 * MS, &now), 1,
+                  "it falls and comes back: the offer, which fell, is all");
+    OK(plan_node_slot_idle(p, a, 0, now));
+    cr_assert_leq(words(p, a, end, 1, 2 * PLAN_UNUSED_NS, &now), 2);
+    cr_assert_eq(seen[seen_count - 1].kind, PLAN_DEMAND);
+    cr_assert_eq(seen[seen_count - 1].count, 0, "it is over");
+    cr_assert_eq(words(p, a, end, 1, NS_PER_S, &now), 0);
+    plan_node_destroy(p);
+}
+
+Test(node_plan, a_node_with_one_job_sleeps)
+{
+    struct plan_node *p = node(1);
+    struct plan_job a = job(p, 1, 1, CPU);
+    OK(plan_node_backlog(p, a, 0, 1000, NULL, 0, 0));
+    OK(plan_node_worker_started(p, a, 0, MS));
+    uint32_t ticks = 0;
+    for (uint64_t now = MS; now < NS_PER_S; ticks++) {
+        now = plan_node_deadline(p);
+        cr_assert_neq(now, CLOCK_NEVER, "who has tasks queued is looked at");
+        plan_node_tick(p, now);
+    }
+    cr_assert(ticks <= NS_PER_S / PLAN_UNUSED_NS + 1, "%u ticks in a second", ticks);
+    plan_node_destroy(p);
+}
+
 Test(node_plan, a_job_whose_workers_do_not_start_is_given_up_once)
 {
     struct plan_node *p = node(1);

@@ -52,7 +52,7 @@ struct plan_head_action {
 };
 
 /* Called for every action, inside the event that causes it. It must not call the planner.
- */
+ * What one event has to say to one node shares one message, in this order. */
 typedef void (*plan_head_act)(void *arg, const struct plan_head_action *action);
 
 struct plan_head_config {

@@ -41,8 +41,8 @@ enum plan_node_action_kind {
                       */
     /* For other nodes. */
     PLAN_SEND, /* claim up to @count queued tasks for @node under @lease, @epoch */
-    /* For the head; all that one event causes may share one message. */
-    PLAN_REPORT, /* @offer: units that natives do not need */
+    /* For the head; all that one event causes shares one message. */
+    PLAN_REPORT, /* @offer: units that natives do not need and no slot beyond its lease has */
     PLAN_DEMAND, /* @job, @cls of @units, @weight: wants @count slots elsewhere; @hints */
     PLAN_LEASE_HELD, /* @lease at @epoch has @count slots here from now on (0: it is
                         over), @offer */
@@ -85,8 +85,8 @@ struct plan_node *plan_node_create(const struct plan_node_config *config, uint64
 void plan_node_destroy(struct plan_node *p);
 
 /* Time passes. Before it the daemon refreshes the backlog of classes that it last gave
- * one > 0. Due at plan_node_deadline() (CLOCK_NEVER: only events matter); early or late
- * does no harm. */
+ * one > 0: reports are made here alone, from fresh counts. Due at plan_node_deadline()
+ * (CLOCK_NEVER: only events matter); early or late does no harm. */
 void plan_node_tick(struct plan_node *p, uint64_t now);
 uint64_t plan_node_deadline(const struct plan_node *p);
 

@@ -62,8 +62,9 @@ struct plan_hint {
 /* An owner that is silent this long has its leases called back, and a silent node gets
  * none. */
 #define PLAN_LEASE_NS (2 * NS_PER_S)
-/* A lease that nobody uses goes back after this; a job's next phase often comes sooner.
- */
+/* What comes and goes within this time the head never hears of: a lease stays that long
+ * without use, since a job's next phase often comes sooner. Also how often a node looks at
+ * a queue that it has no slots for. */
 #define PLAN_UNUSED_NS (200 * NS_PER_MS)
 /* After two nodes have refused a demand it waits this long. */
 #define PLAN_RETRY_NS (50 * NS_PER_MS)
