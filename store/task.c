@@ -427,6 +427,15 @@ void task_closed(struct lane *l, struct record *r, uint32_t gen)
     }
 }
 
+/* Tells the daemon of a sealed task that another node owns: without a system call but for the
+ * first one since the daemon last looked. */
+static void tell_foreign(struct lane *l, const struct record *r)
+{
+    struct queue_view ring = board_ring(l->board, DAEMON);
+    bool full = queue_push(&ring, board_index(l->board, r)) > QUEUE_OK_POLLED;
+    board_notice(l->board, full ? NOTICE_FOREIGN | NOTICE_RESCAN : NOTICE_FOREIGN);
+}
+
 bool task_seal(struct lane *l, struct record *r, bool error)
 {
     uint64_t s = at_load(&r->state, AT_RELAXED), next;
@@ -448,6 +457,10 @@ bool task_seal(struct lane *l, struct record *r, bool error)
         task_drain_successors(l->board, l->self, r);
     }
     task_wake_waiters(l->board, r, next);
+    struct call call = record_call(r);
+    if (call_options(&call) & CALL_FOREIGN) {
+        tell_foreign(l, r);
+    }
     if (state_phase(next) == PHASE_CLOSED || try_close(r, gen)) {
         task_closed(l, r, gen);
     }
@@ -455,7 +468,7 @@ bool task_seal(struct lane *l, struct record *r, bool error)
     return true;
 }
 
-bool task_requeue(struct lane *l, struct record *r)
+static bool back_to_queue(struct lane *l, struct record *r, uint64_t attempts)
 {
     struct call call = record_call(r);
     uint64_t s = at_load(&r->state, AT_ACQUIRE), next;
@@ -463,10 +476,20 @@ bool task_requeue(struct lane *l, struct record *r)
         if (state_phase(s) != PHASE_TAKEN || state_holder(s) != l->self) {
             return false;
         }
-        next = state_to(s, PHASE_QUEUED, l->self) + (1ull << STATE_ATTEMPT_SHIFT);
+        next = state_to(s, PHASE_QUEUED, l->self) + (attempts << STATE_ATTEMPT_SHIFT);
     } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
     task_make_ready(l->board, r, call_class(&call));
     return true;
+}
+
+bool task_requeue(struct lane *l, struct record *r)
+{
+    return back_to_queue(l, r, 1);
+}
+
+bool task_unclaim(struct lane *l, struct record *r)
+{
+    return back_to_queue(l, r, 0);
 }
 
 void task_set_error(struct record *r, mob_status error, const char *text)
@@ -490,6 +513,9 @@ void task_cancel(struct lane *l, struct record *r, uint32_t gen)
     while (state_gen(s) == gen && state_phase(s) >= PHASE_CREATING &&
            state_phase(s) <= PHASE_TAKEN && !(s & STATE_CANCEL)) {
         if (at_cas(&r->state, &s, s | STATE_CANCEL, AT_SEQ_CST)) {
+            if (state_phase(s) == PHASE_TAKEN && state_holder(s) == DAEMON) {
+                board_notice(l->board, NOTICE_CANCEL); /* it runs on another node */
+            }
             break;
         }
     }

@@ -30,6 +30,7 @@ static void gone(struct conn *c)
     struct job *j = c->job;
     close(c->sock);
     unlink_conn(c);
+    status_forget(c);
     if (n->stopper == c) {
         n->stopper = NULL;
     }
@@ -51,7 +52,7 @@ void conn_reply(struct conn *c, struct local_msg *m, const int *fds, unsigned co
     }
 }
 
-void conn_fail(struct conn *c, uint32_t op, mob_status st)
+void conn_deny(struct conn *c, uint32_t op, mob_status st)
 {
     struct local_msg *m = c->node->scratch;
     local_msg_init(m, (enum local_op)op);
@@ -88,7 +89,7 @@ static void worker_hello(struct conn *c, struct local_msg *m)
 {
     struct job *j = c->job; /* set when its socket was made */
     if (!j || j->ended || c->proc == 0) {
-        conn_fail(c, m->op, status_fail(MOB_ERR_STATE, "no worker is expected on this connection"));
+        conn_deny(c, m->op, status_fail(MOB_ERR_STATE, "no worker is expected on this connection"));
         return;
     }
     struct node *n = c->node;
@@ -117,7 +118,7 @@ static void hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
     }
     if (st) {
         close_fds(fds, count);
-        conn_fail(c, m->op, st);
+        conn_deny(c, m->op, st);
         return;
     }
     c->greeted = true;
@@ -142,7 +143,7 @@ static void records(struct conn *c, uint32_t op)
 {
     mob_status st = grant_records(c->job);
     if (st) {
-        conn_fail(c, op, st);
+        conn_deny(c, op, st);
         return;
     }
     local_msg_init(c->node->scratch, LOCAL_RECORDS);
@@ -177,7 +178,7 @@ static void of_job(struct conn *c, struct local_msg *m)
         job_leave(c);
         break;
     default:
-        conn_fail(c, m->op, status_fail(MOB_ERR_PROTOCOL, "request %u is not for a program", m->op));
+        conn_deny(c, m->op, status_fail(MOB_ERR_PROTOCOL, "request %u is not for a program", m->op));
     }
 }
 
@@ -198,7 +199,7 @@ static void dispatch(struct conn *c, struct local_msg *m, int *fds, unsigned cou
         c->node->stopper = c;
         node_stop(c->node);
     } else {
-        conn_fail(c, m->op, status_fail(MOB_ERR_CLOSED, "the job is over"));
+        conn_deny(c, m->op, status_fail(MOB_ERR_CLOSED, "the job is over"));
     }
 }
 

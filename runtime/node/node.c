@@ -1,6 +1,4 @@
 /* node.c - the daemon's life: set up, serve, and end without a trace. */
-#include "node.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -14,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "cluster.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/machine.h"
@@ -120,7 +119,7 @@ static mob_status set_up(struct node *n)
     MOB_TRY(loop_create(0, &n->loop));
     struct plan_node_config plan = {.node = n->id,
                                     .units = (uint64_t)n->cpus * CPU_UNITS,
-                                    .alone = true,
+                                    .alone = !node_clustered(&n->config),
                                     .act = plan_act,
                                     .arg = n};
     n->plan = plan_node_create(&plan, clock_now_ns());
@@ -131,7 +130,50 @@ static mob_status set_up(struct node *n)
     if (n->config.dir) {
         MOB_TRY(listen_local(n));
     }
-    return n->config.embedded >= 0 ? conn_open(n, n->config.embedded, NULL) : MOB_OK;
+    if (n->config.embedded >= 0) {
+        MOB_TRY(conn_open(n, n->config.embedded, NULL));
+    }
+    if (node_clustered(&n->config)) {
+        return cluster_start(n); /* ready when it has joined */
+    }
+    node_ready(n);
+    return MOB_OK;
+}
+
+/* ---- whoever started us waits for one line ------------------------------------------------------------------------ */
+
+static void say_ready(struct node *n, const char *line)
+{
+    if (n->config.ready_fd >= 0) {
+        (void)!write(n->config.ready_fd, line, strlen(line));
+        close(n->config.ready_fd);
+        n->config.ready_fd = -1;
+    }
+}
+
+void node_ready(struct node *n)
+{
+    char line[512];
+    snprintf(line, sizeof line,
+             "ready {\"node\":\"%010llx\",\"host\":\"%s\",\"address\":\"%s\",\"port\":%u,"
+             "\"cpus\":%u,\"store_bytes\":%llu}\n",
+             (unsigned long long)n->id, n->host, n->cluster ? n->cluster->self->address : "",
+             n->cluster ? n->cluster->port : 0, n->cpus,
+             (unsigned long long)n->budget.limit_bytes);
+    say_ready(n, line);
+}
+
+void node_not_ready(struct node *n, mob_status st, const char *why)
+{
+    char line[1024];
+    if (n->verdict || n->stopping) {
+        return;
+    }
+    snprintf(n->why, sizeof n->why, "%s", why);
+    snprintf(line, sizeof line, "error %s\n", n->why);
+    say_ready(n, line);
+    n->verdict = st;
+    node_stop(n);
 }
 
 static void tear_down(struct node *n)
@@ -146,6 +188,7 @@ static void tear_down(struct node *n)
     if (n->signal_fd >= 0) {
         close(n->signal_fd);
     }
+    cluster_free(n);
     plan_node_destroy(n->plan);
     budget_fini(&n->budget);
     loop_destroy(n->loop);
@@ -180,6 +223,10 @@ void node_step(struct node *n)
             return;
         }
     }
+    cluster_stop(n);
+    if (!cluster_ended(n)) {
+        return;
+    }
     if (n->stopper) {
         local_msg_init(n->scratch, LOCAL_STOP);
         conn_reply(n->stopper, n->scratch, NULL, 0);
@@ -189,6 +236,9 @@ void node_step(struct node *n)
         conn_close(c);
     }
     loop_timer_stop(n->loop, &n->plan_timer);
+    if (n->cluster) {
+        loop_timer_stop(n->loop, &n->cluster->soon);
+    }
     loop_cancel(n->loop, &n->listener_op);
     loop_cancel(n->loop, &n->signal_op);
     if (!n->conns && !loop_op_busy(&n->listener_op) && !loop_op_busy(&n->signal_op)) {
@@ -201,13 +251,20 @@ mob_status node_run(const struct node_config *config)
     static struct node node; /* one to a process; large */
     node.config = *config;
     mob_status st = set_up(&node);
-    if (!st) {
+    if (st) {
+        char line[1024];
+        snprintf(line, sizeof line, "error %s\n", mob_last_error());
+        say_ready(&node, line);
+    } else {
         log_info("node started id %010llx cpus %u store %llu events %s",
                  (unsigned long long)node.id, node.cpus,
                  (unsigned long long)node.budget.limit_bytes, loop_backend(node.loop));
         st = loop_run(node.loop);
         log_info("node stopped");
         tear_down(&node);
+        if (!st && node.verdict) {
+            st = status_fail(node.verdict, "%s", node.why);
+        }
     }
     return st;
 }

@@ -1,11 +1,24 @@
-/* status.c - what the daemon knows, for programs and for people. */
+/* status.c - what the daemon knows, for programs and for people.
+ *
+ * The JSON that LOCAL_STATUS answers; keys may be added, and keep their meaning:
+ *   id, host, cpus, cpus_used, store_limit_bytes, store_used_bytes, events: of this node
+ *   jobs[]: number, name, driver_pid (0: of another node), owner (its node, "" here), failed,
+ *           workers[] {pid, class, slot}, records {phase: count}, tasks_done, tasks_requeued,
+ *           tasks_failed, tasks_away (on other nodes now), store_bytes
+ *   cluster: state "alone", "head", "member" or "headless" (its head is lost), and unless alone
+ *            head (a node's id), address, transport,
+ *            nodes[] {id, host, address, state "alive", "silent", "leaving" or "unknown",
+ *                     head (bool), cpus, cpus_used, store_limit_bytes, store_used_bytes,
+ *                     silent_ms, transport}, as the head says, or if it is lost, as far as this
+ *            node knows: then without cpus_used, store_used_bytes and silent_ms */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster.h"
+#include "core/log.h"
 #include "core/status.h"
-#include "node.h"
 
 static uint32_t count_workers(const struct job *j)
 {
@@ -25,7 +38,7 @@ void status_info(struct conn *c, struct local_msg *m)
     m->arg[2] = n->cpus;
     m->arg[3] = n->budget.limit_bytes;
     m->arg[4] = n->budget.used_bytes;
-    m->arg[5] = 1ull << 32 | count_workers(c->job);
+    m->arg[5] = (uint64_t)cluster_nodes(n) << 32 | count_workers(c->job);
     conn_reply(c, m, NULL, 0);
 }
 
@@ -54,12 +67,57 @@ static json_t *job_json(const struct job *j)
     for (int p = PHASE_CREATING; p <= PHASE_DRAINING; p++) {
         json_object_set_new(phases, phase_names[p], json_integer((json_int_t)counts[p]));
     }
-    return json_pack("{s:i,s:s,s:i,s:b,s:o,s:o,s:I,s:I,s:I,s:I}", "number", (int)j->number, "name",
-                     j->name, "driver_pid", j->driver ? (int)j->driver->pid : 0, "failed",
+    char owner[24] = "";
+    if (j->guest) {
+        snprintf(owner, sizeof owner, "%010llx", (unsigned long long)j->guest->owner->id);
+    }
+    return json_pack("{s:i,s:s,s:s,s:i,s:i,s:b,s:o,s:o,s:I,s:I,s:I,s:I}", "number", (int)j->number,
+                     "name", j->name, "owner", owner, "tasks_away", (int)j->away.out, "driver_pid", j->driver ? (int)j->driver->pid : 0, "failed",
                      j->failed, "workers", workers, "records", phases, "tasks_done",
                      (json_int_t)done, "tasks_requeued", (json_int_t)j->requeued, "tasks_failed",
                      (json_int_t)j->failed_tasks, "store_bytes",
                      (json_int_t)budget_of_job(&j->node->budget, j->index));
+}
+
+static const char *cluster_state(const struct cluster *c)
+{
+    return c->is_head ? "head" : c->head ? "member" : "headless";
+}
+
+/* What this node knows of the others by itself, for when the head cannot be asked. */
+static json_t *known_nodes(const struct cluster *c)
+{
+    json_t *nodes = json_array();
+    for (const struct peer *p = c->peers; p; p = p->next) {
+        char id[24];
+        if (!p->member || p->gone) {
+            continue;
+        }
+        bool here = p == c->self;
+        snprintf(id, sizeof id, "%010llx", (unsigned long long)p->id);
+        json_array_append_new(
+            nodes, json_pack("{s:s,s:s,s:s,s:s,s:b,s:i,s:I,s:s}", "id", id, "host", p->host,
+                             "address", p->address, "state", here || p->links[0] ? "alive" : "unknown",
+                             "head", p->id == c->head_node, "cpus", (int)p->cpus,
+                             "store_limit_bytes", (json_int_t)p->store_bytes, "transport",
+                             here ? "local" : "tcp"));
+    }
+    return nodes;
+}
+
+static json_t *cluster_json(const struct cluster *c, const char *nodes_text)
+{
+    char head[24] = "";
+    if (!c) {
+        return json_pack("{s:s}", "state", "alone");
+    }
+    if (c->head_node) {
+        snprintf(head, sizeof head, "%010llx", (unsigned long long)c->head_node);
+    }
+    json_t *nodes = nodes_text ? json_loads(nodes_text, 0, NULL) : NULL;
+    return json_pack("{s:s,s:s,s:s,s:s,s:o}", "state", cluster_state(c), "head", head, "address",
+                     c->self->address, "transport", "tcp", "nodes",
+                     nodes ? nodes : known_nodes(c));
 }
 
 static json_t *node_json(struct node *n)
@@ -96,16 +154,90 @@ static void send_text(struct conn *c, uint32_t op, const char *text)
     } while (left && !c->closing);
 }
 
-void status_reply(struct conn *c, struct local_msg *m)
+static void answer(struct conn *c, const char *nodes_text)
 {
-    uint32_t op = m->op;
     json_t *root = node_json(c->node);
+    if (root) {
+        json_object_set_new(root, "cluster", cluster_json(c->node->cluster, nodes_text));
+    }
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     if (!text) {
-        conn_fail(c, op, status_fail(MOB_ERR_NOMEM, "no memory for the status"));
+        conn_deny(c, LOCAL_STATUS, status_fail(MOB_ERR_NOMEM, "no memory for the status"));
         return;
     }
-    send_text(c, op, text);
+    send_text(c, LOCAL_STATUS, text);
     free(text);
+}
+
+/* ---- asking the head ------------------------------------------------------------------------------------ */
+
+void status_forget(struct conn *c)
+{
+    loop_timer_stop(c->node->loop, &c->timer);
+    free(c->answer);
+    c->answer = NULL;
+    c->answer_size = 0;
+    c->cookie = 0;
+}
+
+static void too_late(struct loop_timer *timer)
+{
+    struct conn *c = LOOP_OWNER(timer, struct conn, timer);
+    status_forget(c);
+    answer(c, NULL);
+}
+
+void status_reply(struct conn *c, struct local_msg *m)
+{
+    struct cluster *k = c->node->cluster;
+    (void)m;
+    if (!k || !k->head || c->cookie) {
+        answer(c, NULL);
+        return;
+    }
+    c->cookie = ++k->last_cookie;
+    struct codec_writer w = cluster_begin(k, WIRE_STATUS);
+    codec_put_u64(&w, c->cookie);
+    cluster_to_head(k, &w);
+    loop_timer_start(c->node->loop, &c->timer, loop_now_ns(c->node->loop) + STATUS_WAIT_NS,
+                     too_late);
+}
+
+bool status_text(struct node *n, struct codec_reader *r)
+{
+    size_t size;
+    uint64_t cookie = codec_get_u64(r);
+    bool more = codec_get_u8(r);
+    const char *part = codec_get_bytes(r, WIRE_BATCH_BYTES, &size);
+    if (!codec_done(r)) {
+        return false;
+    }
+    struct conn *c = n->conns;
+    while (c && (c->cookie != cookie || cookie == 0)) {
+        c = c->next;
+    }
+    char *grown = c ? realloc(c->answer, c->answer_size + size + 1) : NULL;
+    if (!grown) {
+        return true; /* the one who asked is gone */
+    }
+    memcpy(grown + c->answer_size, part, size);
+    c->answer = grown;
+    c->answer_size += size;
+    grown[c->answer_size] = '\0';
+    if (!more) {
+        answer(c, grown);
+        status_forget(c);
+    }
+    return true;
+}
+
+void status_head_lost(struct node *n)
+{
+    for (struct conn *c = n->conns; c; c = c->next) {
+        if (c->cookie) {
+            status_forget(c);
+            answer(c, NULL);
+        }
+    }
 }

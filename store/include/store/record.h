@@ -141,6 +141,7 @@ struct call {
 #define CALL_PUT 0xffff
 #define CALL_RETRY_ON_ERROR 1u
 #define CALL_HAS_REFS 2u /* some argument is given by id */
+#define CALL_FOREIGN 4u  /* another node owns the task: its seal is told to the daemon */
 
 static inline uint32_t call_class(const struct call *c)
 {
