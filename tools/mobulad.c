@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -28,6 +29,14 @@ static const char usage[] =
     "allow\n"
     "  --object-store-memory=SIZE   limit of shared memory; default: 30 % of what may be "
     "used\n"
+    "  --head                       be the head of a cluster\n"
+    "  --address=HOST:PORT          be a node of the cluster whose head is there\n"
+    "  --listen=ADDRESS             listen at this address only\n"
+    "  --port=PORT                  ... and at this port; default: 6379 for a head, else any\n"
+    "  --key-file=FILE              the cluster's key; default: $MOBULA_KEY_FILE, else\n"
+    "                               ~/.mobula/key, which a head makes if there is none\n"
+    "  --key-stdin                  read the key from standard input\n"
+    "  --allow-shared-key           take a key file that others may read\n"
     "  --log-file=FILE              log there; - is standard error, the default\n"
     "  --log-level=LEVEL            error, warn, info or debug; default: info, or warn "
     "if to\n"
@@ -46,7 +55,12 @@ struct settings {
     const char *dir, *log_file;
     enum log_level level;
     bool level_given;
+    int port;
+    const char *key_file;
+    bool key_stdin, shared_key;
 };
+
+enum { PORT_DEFAULT = 6379, PORT_UNSET = -1 };
 
 /* One line to whoever started the daemon, or to a person. */
 static int fail(const struct settings *s, int code)
@@ -90,6 +104,28 @@ static mob_status parse(int opt, const char *arg, struct settings *s)
 {
     uint64_t n;
     switch (opt) {
+    case 'H':
+        s->node.head = true;
+        return MOB_OK;
+    case 'a':
+        s->node.head_address = arg;
+        return MOB_OK;
+    case 'L':
+        s->node.listen = arg;
+        return MOB_OK;
+    case 'p':
+        MOB_TRY(text_parse_u64(arg, 0, UINT16_MAX, &n));
+        s->port = (int)n;
+        return MOB_OK;
+    case 'k':
+        s->key_file = arg;
+        return MOB_OK;
+    case 'K':
+        s->key_stdin = true;
+        return MOB_OK;
+    case 'S':
+        s->shared_key = true;
+        return MOB_OK;
     case 'e':
         return parse_fd(arg, &s->node.embedded);
     case 'r':
@@ -113,6 +149,41 @@ static mob_status parse(int opt, const char *arg, struct settings *s)
     }
 }
 
+/* The cluster's key, and what goes together. */
+static mob_status complete(struct settings *s)
+{
+    static char path[PATH_MAX];
+    struct node_config *n = &s->node;
+    const char *env = getenv("MOBULA_KEY_FILE"), *home = getenv("HOME");
+    if (!node_clustered(n)) {
+        return MOB_OK;
+    }
+    if (n->head && n->head_address) {
+        return status_fail(MOB_ERR_INVALID, "a node is a head (--head) or has one (--address)");
+    }
+    n->port = s->port != PORT_UNSET ? (uint16_t)s->port : n->head ? PORT_DEFAULT : 0;
+    if (s->key_stdin) {
+        return key_read_fd(STDIN_FILENO, &n->key);
+    }
+    bool given = s->key_file || env;
+    snprintf(path, sizeof path, "%s", given ? s->key_file ? s->key_file : env : "");
+    if (!given) {
+        if (!home || !*home) {
+            return status_fail(MOB_ERR_KEY, "HOME is not set: say where the cluster's key is with "
+                                            "--key-file, MOBULA_KEY_FILE or --key-stdin");
+        }
+        snprintf(path, sizeof path, "%s/.mobula", home);
+        if (n->head && mkdir(path, 0700) < 0 && errno != EEXIST) {
+            return status_fail(MOB_ERR_SYSTEM, "making the folder %s: %m", path);
+        }
+        snprintf(path, sizeof path, "%s/.mobula/key", home);
+    }
+    n->key_file = path;
+    return n->head && access(path, F_OK) < 0
+               ? key_load_or_create(path, &n->key, NULL)
+               : key_load(path, s->shared_key, &n->key);
+}
+
 /* Names the option that a bad value was given for. */
 static int bad_value(const struct settings *s, const char *name)
 {
@@ -123,6 +194,13 @@ static int bad_value(const struct settings *s, const char *name)
 static int parse_all(int argc, char **argv, struct settings *s)
 {
     static const struct option options[] = {
+        {"head", no_argument, NULL, 'H'},
+        {"address", required_argument, NULL, 'a'},
+        {"listen", required_argument, NULL, 'L'},
+        {"port", required_argument, NULL, 'p'},
+        {"key-file", required_argument, NULL, 'k'},
+        {"key-stdin", no_argument, NULL, 'K'},
+        {"allow-shared-key", no_argument, NULL, 'S'},
         {"embedded", required_argument, NULL, 'e'},
         {"node-dir", required_argument, NULL, 'd'},
         {"num-cpus", required_argument, NULL, 'c'},
@@ -228,7 +306,8 @@ static int serve(struct settings *s)
 int main(int argc, char **argv)
 {
     struct settings s = {.node = {.embedded = -1, .ready_fd = -1},
-                         .level = LOG_LEVEL_WARN};
+                         .level = LOG_LEVEL_WARN,
+                         .port = PORT_UNSET};
     signal(SIGPIPE, SIG_IGN);
     const char *env = getenv("MOBULA_LOG_LEVEL");
     if (env && parse_level(env, &s)) {
@@ -238,6 +317,9 @@ int main(int argc, char **argv)
     int code = parse_all(argc, argv, &s);
     if (code) {
         return code;
+    }
+    if (complete(&s)) {
+        return fail(&s, 1);
     }
     if (s.node.embedded < 0) {
         return serve(&s);
