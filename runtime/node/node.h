@@ -176,6 +176,8 @@ struct job {
     uint64_t requeued, failed_tasks; /* for status */
 };
 
+/* Shared memory that a job takes before its first object. */
+uint64_t job_least_bytes(void);
 void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count);
 void job_class(struct conn *c, struct local_msg *m);
 void job_leave(struct conn *c);
