@@ -96,7 +96,7 @@ is_gone()
 
 daemon_pid()
 {
-    cut -d ' ' -f 2 "${1:-$node}/pid"
+    cut -d ' ' -f 2 "$node/pid"
 }
 
 # Nothing of a node is left in the runtime folder.

@@ -111,7 +111,7 @@ works "$bin/mobula" stop
 # A mark of another boot, or of a process that has the pid by chance, holds nobody up.
 for mark in "00000000-0000-0000-0000-000000000000 $$ 1 1" \
     "$(cat /proc/sys/kernel/random/boot_id) $$ 1 1" nonsense; do
-    mkdir -m 700 -p "$XDG_RUNTIME_DIR/mobula" "$node"
+    mkdir -m 700 "$XDG_RUNTIME_DIR/mobula" "$node"
     echo "$mark" >"$node/pid"
     : >"$node/lock"
     works "$bin/mobula" start
@@ -134,6 +134,7 @@ works "$bin/mobula" stop
 nothing_left
 
 # Whoever reads what start prints sees its end, though the daemon lives.
+# shellcheck disable=SC2016 # for the inner shell
 timeout 30 sh -c '"$1" start 2>&1 | cat' sh "$bin/mobula" >"$scratch/out" || fail "start holds its output"
 says 'is ready'
 works "$bin/mobula" stop

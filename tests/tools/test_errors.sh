@@ -83,6 +83,7 @@ works "$bin/tools_probe" version "$node"
 says 'same version of mobula for both'
 works "$mobula" stop
 # What cannot be written is an error.
+# shellcheck disable=SC2016 # for the inner shell
 refuses 1 'writing: No space left' sh -c '"$1" --help >/dev/full' sh "$mobula"
 nothing_left
 
