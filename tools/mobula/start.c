@@ -386,7 +386,7 @@ static void print_ready(const json_t *node)
 int start_main(int argc, char **argv)
 {
     static char line[READY_BYTES_MAX];
-    struct start s = {.ready = -1, .signals = -1};
+    static struct start s = {.ready = -1, .signals = -1};
     json_error_t error;
     s.args[s.count++] = strdup("mobulad");
     add_arg(&s, "ready-fd", "3");
