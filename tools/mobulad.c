@@ -212,14 +212,18 @@ static int parse_all(int argc, char **argv, struct settings *s)
         {NULL, 0, NULL, 0},
     };
     int opt, at = 0;
-    while ((opt = getopt_long(argc, argv, "h", options, &at)) != -1) {
+    opterr = 0; /* our own words, in one line */
+    while ((opt = getopt_long(argc, argv, ":h", options, &at)) != -1) {
         if (opt == 'h') {
             fputs(usage, stdout);
             exit(0);
         }
-        if (opt == '?') {
-            fputs("mobulad: see mobulad --help\n", stderr);
-            return 2;
+        if (opt == '?' || opt == ':') {
+            const char *word = argv[optind - 1];
+            status_say(opt == ':' ? "%s needs a value; see mobulad --help"
+                                  : "unknown option %s; see mobulad --help",
+                       word);
+            return fail(s, 2);
         }
         if (parse(opt, optarg, s)) {
             return bad_value(s, options[at].name);
@@ -277,7 +281,7 @@ static mob_status open_log(struct settings *s, struct home *home)
 static int serve(struct settings *s)
 {
     static struct home home; /* large */
-    char dir[PATH_MAX];
+    static char dir[PATH_MAX];
     if (!s->dir) {
         if (home_default(dir, sizeof dir, true)) {
             return fail(s, 1);
@@ -303,8 +307,21 @@ static int serve(struct settings *s)
     return code;
 }
 
+/* A standard stream that is closed would be taken for the next file that is opened. */
+static void fill_standard_streams(void)
+{
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    fill_standard_streams();
     struct settings s = {.node = {.embedded = -1, .ready_fd = -1},
                          .level = LOG_LEVEL_WARN,
                          .port = PORT_UNSET};

@@ -20,6 +20,11 @@ static uint64_t board_extra_bytes(void)
     return sizeof(at_u64) << BOARD_QUEUE_ORDER;
 }
 
+uint64_t job_least_bytes(void)
+{
+    return board_fixed_bytes() + board_extra_bytes() + BOARD_COMMIT_STEP * sizeof(struct record);
+}
+
 struct plan_job job_plan_id(const struct job *j)
 {
     return j->guest ? j->guest->key->ours : (struct plan_job){j->node->id, j->number};
@@ -262,8 +267,7 @@ static mob_status make_board(struct job *j)
 {
     struct budget *b = &j->node->budget;
     struct budget_owner owner = {j->index, BUDGET_DAEMON};
-    uint64_t bytes = board_fixed_bytes() + board_extra_bytes() +
-                     BOARD_COMMIT_STEP * sizeof(struct record), made;
+    uint64_t bytes = job_least_bytes(), made;
     MOB_TRY(budget_take(b, owner, bytes));
     mob_status st = board_create(j->node->id, j->number, &j->board, &made);
     if (st) {

@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "core/machine.h"
 #include "core/status.h"
+#include "core/text.h"
 
 int eventfd_new(void)
 {
@@ -103,6 +104,28 @@ static mob_status watch_signals(struct node *n)
 
 /* ---- beginning and end ---------------------------------------------------------------------------------------- */
 
+/* A node on which no job fits is refused at once, not at its first job. */
+static mob_status check_memory(const struct node *n)
+{
+    struct budget_status b;
+    char need[32], has[32];
+    text_bytes(job_least_bytes(), need, sizeof need);
+    MOB_TRY(budget_status(&n->budget, &b));
+    if (b.limit_bytes < job_least_bytes()) {
+        return status_fail(MOB_ERR_NOMEM,
+                           "the object store may have %s, and a job needs %s of it before its "
+                           "first object: give the node more with --object-store-memory",
+                           text_bytes(b.limit_bytes, has, sizeof has), need);
+    }
+    if (b.left_bytes < job_least_bytes()) {
+        return status_fail(MOB_ERR_NOMEM,
+                           "not enough memory: a job needs %s before its first object, and this "
+                           "machine or cgroup has %s left",
+                           need, text_bytes(b.left_bytes, has, sizeof has));
+    }
+    return MOB_OK;
+}
+
 static mob_status set_up(struct node *n)
 {
     struct budget_config budget = {.limit_bytes = n->config.store_bytes};
@@ -116,6 +139,7 @@ static mob_status set_up(struct node *n)
     machine_hostname(n->host, sizeof n->host);
     n->started_ns = clock_now_ns();
     MOB_TRY(budget_init(&n->budget, &budget));
+    MOB_TRY(check_memory(n));
     MOB_TRY(loop_create(0, &n->loop));
     struct plan_node_config plan = {.node = n->id,
                                     .units = (uint64_t)n->cpus * CPU_UNITS,

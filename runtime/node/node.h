@@ -242,6 +242,8 @@ struct job {
     struct away_job away;
 };
 
+/* Shared memory that a job takes before its first object. */
+uint64_t job_least_bytes(void);
 void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count);
 void job_class(struct conn *c, struct local_msg *m);
 void job_leave(struct conn *c);

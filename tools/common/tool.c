@@ -26,12 +26,12 @@ int tool_fail(void)
 
 int tool_usage(const char *format, ...)
 {
+    char text[1024];
     va_list ap;
-    fprintf(stderr, "%s: ", tool_name);
     va_start(ap, format);
-    vfprintf(stderr, format, ap);
+    vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
-    fprintf(stderr, "; see %s --help\n", tool_name);
+    fprintf(stderr, "%s: %s; see %s --help\n", tool_name, text, tool_name);
     return TOOL_USAGE;
 }
 

@@ -9,7 +9,7 @@ PACKAGES_BUILD="gcc g++ libc6-dev cmake ninja-build pkg-config
 # To test as well.
 # shellcheck disable=SC2034 # likewise
 PACKAGES_TEST="clang clang-format clang-tidy cppcheck shellcheck
-    libcriterion-dev valgrind strace iproute2 procps"
+    libcriterion-dev valgrind strace iproute2 procps groff-base"
 
 # Installs those of the packages given that are missing; says nothing if none is. Returns 1, after
 # saying what to do, if it cannot.

@@ -172,6 +172,12 @@ static void exec_daemon(const struct start *s, const char *path, int ready, pid_
 {
     enum { READY_FD = 3 };
     sigset_t none;
+    if (ready == READY_FD) {
+        fcntl(ready, F_SETFD, 0);
+    } else {
+        dup2(ready, READY_FD);
+    }
+    syscall(SYS_close_range, READY_FD + 1, ~0u, 0);
     sigemptyset(&none);
     for (int sig = 1; sig < NSIG; sig++) {
         signal(sig, SIG_DFL);
@@ -187,11 +193,9 @@ static void exec_daemon(const struct start *s, const char *path, int ready, pid_
         setsid(); /* a terminal that closes, or its Ctrl-C, does not concern the node */
     }
     if (!s->key_stdin) {
-        int null = open("/dev/null", O_RDONLY);
+        int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
         dup2(null, STDIN_FILENO);
     }
-    dup2(ready, READY_FD);
-    syscall(SYS_close_range, READY_FD + 1, ~0u, 0);
     execv(path, s->args);
     dprintf(READY_FD, "error starting %s: %s\n", path, strerror(errno));
     _exit(TOOL_FAILED);
@@ -200,9 +204,15 @@ static void exec_daemon(const struct start *s, const char *path, int ready, pid_
 static mob_status launch(struct start *s)
 {
     char path[PATH_MAX];
-    int pipe_fds[2];
+    int pipe_fds[2], fd;
     pid_t self = getpid();
     MOB_TRY(find_daemon(path, sizeof path));
+    do { /* no pipe of ours is to be taken for a standard stream that the caller closed */
+        fd = open("/dev/null", O_RDWR); /* the daemon needs them, too */
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        close(fd);
+    }
     if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
         return status_fail(MOB_ERR_SYSTEM, "pipe: %m");
     }
@@ -376,7 +386,7 @@ static void print_ready(const json_t *node)
 int start_main(int argc, char **argv)
 {
     static char line[READY_BYTES_MAX];
-    struct start s = {.ready = -1, .signals = -1};
+    static struct start s = {.ready = -1, .signals = -1};
     json_error_t error;
     s.args[s.count++] = strdup("mobulad");
     add_arg(&s, "ready-fd", "3");
