@@ -614,6 +614,9 @@ bool lane_drain_ring(struct lane *l)
         struct record *r = board_record(l->board, item.index);
         if (queue_take(&ring, &item) && r) {
             lane_drain_own(l, r);
+            if (l->sealed) {
+                l->sealed(l->sealed_arg, r);
+            }
             any = true;
         }
     }

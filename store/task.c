@@ -467,6 +467,15 @@ void task_closed(struct lane *l, struct record *r, uint32_t gen)
     }
 }
 
+/* Tells the daemon of a sealed task that another node owns: without a system call but for the
+ * first one since the daemon last looked. */
+static void tell_foreign(struct lane *l, const struct record *r)
+{
+    struct queue_view ring = board_ring(l->board, DAEMON);
+    bool full = queue_push(&ring, board_index(l->board, r)) > QUEUE_OK_POLLED;
+    board_notice(l->board, full ? NOTICE_FOREIGN | NOTICE_RESCAN : NOTICE_FOREIGN);
+}
+
 /* What follows a seal, and seldom has anything to do. */
 static __attribute__((noinline)) void after_seal(struct lane *l, struct record *r, uint64_t s)
 {
@@ -474,6 +483,10 @@ static __attribute__((noinline)) void after_seal(struct lane *l, struct record *
         task_drain_successors(l->board, l->self, r);
     }
     task_wake_waiters(l->board, r, s);
+    struct call call = record_call(r);
+    if (call_options(&call) & CALL_FOREIGN) {
+        tell_foreign(l, r);
+    }
     if (state_phase(s) == PHASE_CLOSED || try_close(r, state_gen(s))) {
         task_closed(l, r, state_gen(s));
     }
@@ -501,7 +514,7 @@ static inline bool seal(struct lane *l, struct record *r, bool error, bool child
     uint32_t succ = at_load(&r->succ, AT_SEQ_CST);
     uint64_t refs = at_load(&r->refs, AT_SEQ_CST);
     bool more = succ != SUCC_EMPTY || next & (STATE_WAITERS | STATE_NOTIFY) ||
-                call_options(&call) & (CALL_HAS_REFS | CALL_HAS_PARENT) ||
+                call_options(&call) & (CALL_HAS_REFS | CALL_HAS_PARENT | CALL_FOREIGN) ||
                 state_phase(next) != PHASE_CLOSED || (refs & REFS_LOW_MASK) == 0;
     if (__builtin_expect(more, 0)) {
         after_seal(l, r, next);
@@ -520,7 +533,7 @@ bool task_seal_childless(struct lane *l, struct record *r)
     return seal(l, r, false, true);
 }
 
-bool task_requeue(struct lane *l, struct record *r)
+static bool back_to_queue(struct lane *l, struct record *r, uint64_t attempts)
 {
     struct call call = record_call(r);
     uint64_t s = at_load(&r->state, AT_ACQUIRE), next;
@@ -528,10 +541,20 @@ bool task_requeue(struct lane *l, struct record *r)
         if (state_phase(s) != PHASE_TAKEN || state_holder(s) != l->self) {
             return false;
         }
-        next = state_to(s, PHASE_QUEUED, l->self) + (1ull << STATE_ATTEMPT_SHIFT);
+        next = state_to(s, PHASE_QUEUED, l->self) + (attempts << STATE_ATTEMPT_SHIFT);
     } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
     task_make_ready(l->board, r, call_class(&call));
     return true;
+}
+
+bool task_requeue(struct lane *l, struct record *r)
+{
+    return back_to_queue(l, r, 1);
+}
+
+bool task_unclaim(struct lane *l, struct record *r)
+{
+    return back_to_queue(l, r, 0);
 }
 
 void task_set_error(struct record *r, mob_status error, const char *text)
@@ -555,6 +578,9 @@ void task_cancel(struct lane *l, struct record *r, uint32_t gen)
     while (state_gen(s) == gen && state_phase(s) >= PHASE_CREATING &&
            state_phase(s) <= PHASE_TAKEN && !(s & STATE_CANCEL)) {
         if (at_cas(&r->state, &s, s | STATE_CANCEL, AT_SEQ_CST)) {
+            if (state_phase(s) == PHASE_TAKEN && state_holder(s) == DAEMON) {
+                board_notice(l->board, NOTICE_CANCEL); /* it runs on another node */
+            }
             break;
         }
     }

@@ -37,13 +37,23 @@ static const char usage[] =
     "                               serves, or \"error\" and the reason; log into the "
     "node's\n"
     "                               folder unless --log-file says otherwise\n"
+    "  --head                       be the head of a cluster\n"
+    "  --address=HOST:PORT          be a node of the cluster whose head is there\n"
+    "  --listen=ADDRESS             listen at this address of the machine only\n"
+    "  --port=PORT                  and at this port; default: 6379 for a head, else any\n"
+    "  --key-file=FILE              the cluster's key; a head makes it if there is none\n"
+    "  --key-stdin                  read the key from standard input\n"
     "  --embedded=FD                serve the program at the other end of FD, and end "
     "with it\n"
     "  --help                       this text\n";
 
+enum { PORT_DEFAULT = 6379, PORT_UNSET = -1 };
+
 struct settings {
     struct node_config node;
-    const char *dir, *log_file;
+    const char *dir, *log_file, *key_file;
+    bool key_stdin;
+    int port; /* or PORT_UNSET */
     enum log_level level;
     bool level_given;
 };
@@ -86,6 +96,34 @@ static mob_status parse_fd(const char *arg, int *ret)
     return MOB_OK;
 }
 
+static mob_status parse_cluster(int opt, const char *arg, struct settings *s)
+{
+    uint64_t n;
+    switch (opt) {
+    case 'H':
+        s->node.head = true;
+        return MOB_OK;
+    case 'a':
+        s->node.head_address = arg;
+        return MOB_OK;
+    case 'L':
+        s->node.listen = arg;
+        return MOB_OK;
+    case 'p':
+        MOB_TRY(text_parse_u64(arg, 0, UINT16_MAX, &n));
+        s->port = (int)n;
+        return MOB_OK;
+    case 'k':
+        s->key_file = arg;
+        return MOB_OK;
+    case 'K':
+        s->key_stdin = true;
+        return MOB_OK;
+    default:
+        return MOB_ERR_INVALID;
+    }
+}
+
 static mob_status parse(int opt, const char *arg, struct settings *s)
 {
     uint64_t n;
@@ -109,8 +147,31 @@ static mob_status parse(int opt, const char *arg, struct settings *s)
     case 'l':
         return parse_level(arg, s);
     default:
-        return MOB_ERR_INVALID;
+        return parse_cluster(opt, arg, s);
     }
+}
+
+/* The key, and what goes together. */
+static mob_status complete(struct settings *s)
+{
+    struct node_config *n = &s->node;
+    if (!node_clustered(n)) {
+        return MOB_OK;
+    }
+    if (n->head && n->head_address) {
+        return status_fail(MOB_ERR_INVALID,
+                           "a node is a head (--head) or has one (--address), not both");
+    }
+    n->port = s->port != PORT_UNSET ? (uint16_t)s->port : n->head ? PORT_DEFAULT : 0;
+    if (s->key_stdin) {
+        return key_read_fd(STDIN_FILENO, &n->key);
+    }
+    if (!s->key_file) {
+        return status_fail(MOB_ERR_KEY,
+                           "a node of a cluster needs --key-file or --key-stdin");
+    }
+    return n->head ? key_load_or_create(s->key_file, &n->key, NULL)
+                   : key_load(s->key_file, false, &n->key);
 }
 
 /* Names the option that a bad value was given for. */
@@ -124,6 +185,12 @@ static int parse_all(int argc, char **argv, struct settings *s)
 {
     static const struct option options[] = {
         {"embedded", required_argument, NULL, 'e'},
+        {"head", no_argument, NULL, 'H'},
+        {"address", required_argument, NULL, 'a'},
+        {"listen", required_argument, NULL, 'L'},
+        {"port", required_argument, NULL, 'p'},
+        {"key-file", required_argument, NULL, 'k'},
+        {"key-stdin", no_argument, NULL, 'K'},
         {"node-dir", required_argument, NULL, 'd'},
         {"num-cpus", required_argument, NULL, 'c'},
         {"object-store-memory", required_argument, NULL, 'm'},
@@ -151,7 +218,7 @@ static int parse_all(int argc, char **argv, struct settings *s)
         status_say("'%s' is no option; see mobulad --help", argv[optind]);
         return fail(s, 2);
     }
-    return 0;
+    return complete(s) ? fail(s, 1) : 0;
 }
 
 /* ---- the log ------------------------------------------------------------------------------------- */
@@ -228,6 +295,7 @@ static int serve(struct settings *s)
 int main(int argc, char **argv)
 {
     struct settings s = {.node = {.embedded = -1, .ready_fd = -1},
+                         .port = PORT_UNSET,
                          .level = LOG_LEVEL_WARN};
     signal(SIGPIPE, SIG_IGN);
     const char *env = getenv("MOBULA_LOG_LEVEL");

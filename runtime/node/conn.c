@@ -30,6 +30,7 @@ static void gone(struct conn *c)
     struct job *j = c->job;
     close(c->sock);
     unlink_conn(c);
+    status_drop(c);
     if (n->stopper == c) {
         n->stopper = NULL;
     }
@@ -61,7 +62,7 @@ void conn_answer(struct conn *c, uint32_t op, char *text)
         c->answer_at = 0;
     }
     if (!c->answer) {
-        conn_fail(c, op, status_fail(MOB_ERR_PROTOCOL, "there is no more of an answer"));
+        conn_deny(c, op, status_fail(MOB_ERR_PROTOCOL, "there is no more of an answer"));
         return;
     }
     size_t left = strlen(c->answer + c->answer_at);
@@ -77,7 +78,7 @@ void conn_answer(struct conn *c, uint32_t op, char *text)
     conn_reply(c, m, NULL, 0);
 }
 
-void conn_fail(struct conn *c, uint32_t op, mob_status st)
+void conn_deny(struct conn *c, uint32_t op, mob_status st)
 {
     struct local_msg *m = c->node->scratch;
     local_msg_init(m, (enum local_op)op);
@@ -114,7 +115,7 @@ static void worker_hello(struct conn *c, struct local_msg *m)
 {
     struct job *j = c->job; /* set when its socket was made */
     if (!j || j->ended || c->proc == 0) {
-        conn_fail(c, m->op, status_fail(MOB_ERR_STATE, "no worker is expected on this connection"));
+        conn_deny(c, m->op, status_fail(MOB_ERR_STATE, "no worker is expected on this connection"));
         return;
     }
     struct node *n = c->node;
@@ -144,7 +145,7 @@ static void hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
     }
     if (st) {
         close_fds(fds, count);
-        conn_fail(c, m->op, st);
+        conn_deny(c, m->op, st);
         return;
     }
     c->greeted = true;
@@ -169,7 +170,7 @@ static void records(struct conn *c, uint32_t op)
 {
     mob_status st = grant_records(c->job);
     if (st) {
-        conn_fail(c, op, st);
+        conn_deny(c, op, st);
         return;
     }
     local_msg_init(c->node->scratch, LOCAL_RECORDS);
@@ -204,7 +205,7 @@ static void of_job(struct conn *c, struct local_msg *m)
         job_leave(c);
         break;
     default:
-        conn_fail(c, m->op, status_fail(MOB_ERR_PROTOCOL, "request %u is not for a program", m->op));
+        conn_deny(c, m->op, status_fail(MOB_ERR_PROTOCOL, "request %u is not for a program", m->op));
     }
 }
 
@@ -231,7 +232,7 @@ static void dispatch(struct conn *c, struct local_msg *m, int *fds, unsigned cou
         c->node->stopper = c;
         node_stop(c->node);
     } else {
-        conn_fail(c, m->op, status_fail(MOB_ERR_CLOSED, "the job is over"));
+        conn_deny(c, m->op, status_fail(MOB_ERR_CLOSED, "the job is over"));
     }
 }
 

@@ -59,7 +59,7 @@ void grant_request(struct conn *c, struct local_msg *m)
         i++;
     }
     if (i == BOARD_SEGMENTS_MAX || m->arg[0] == 0 || m->arg[0] > GRANT_MAX) {
-        conn_fail(c, m->op, status_fail(MOB_ERR_NOMEM, "%llu bytes in a segment of their own are "
+        conn_deny(c, m->op, status_fail(MOB_ERR_NOMEM, "%llu bytes in a segment of their own are "
                                                        "not to be had: the job has up to %u "
                                                        "segments",
                                         (unsigned long long)m->arg[0], BOARD_SEGMENTS_MAX));
@@ -75,7 +75,7 @@ void grant_request(struct conn *c, struct local_msg *m)
         }
     }
     if (st) {
-        conn_fail(c, m->op, st);
+        conn_deny(c, m->op, st);
         want(c->node);
         return;
     }
@@ -103,12 +103,14 @@ static void drop(struct job *j, uint32_t i)
 {
     struct segment *s = &j->segments[i];
     struct budget *b = &j->node->budget;
-    if (s->state == SEGMENT_GRANTED) {
+    if (s->state == SEGMENT_GRANTED || s->pending) {
         budget_cancel(b, owner_of(j, s), s->bytes);
     } else {
         budget_give(b, owner_of(j, s), s->bytes);
     }
     close(s->fd);
+    seg_unmap(s->rw, s->bytes);
+    seg_unmap((void *)(uintptr_t)s->ro, s->bytes);
     *s = (struct segment){0};
     at_store(&j->board.segments[i], 0, AT_RELEASE);
 }
@@ -117,8 +119,9 @@ static void drop(struct job *j, uint32_t i)
 static void leave(struct job *j, uint32_t i)
 {
     struct segment *s = &j->segments[i];
-    if (s->state == SEGMENT_GRANTED) {
+    if (s->state == SEGMENT_GRANTED || s->pending) {
         budget_committed(&j->node->budget, s->bytes);
+        s->pending = false;
     }
     s->state = SEGMENT_LEAVING;
     publish(j, i, SEGMENT_USED | SEGMENT_REVOKED);
@@ -156,19 +159,162 @@ void grant_map(struct conn *c, struct local_msg *m)
     if (i >= BOARD_SEGMENTS_MAX ||
         (j->segments[i].state != SEGMENT_HELD && j->segments[i].state != SEGMENT_ORPHAN &&
          j->segments[i].state != SEGMENT_GRANTED)) {
-        conn_fail(c, m->op, status_fail(MOB_ERR_CORRUPT, "segment %llu does not exist",
+        conn_deny(c, m->op, status_fail(MOB_ERR_CORRUPT, "segment %llu does not exist",
                                         (unsigned long long)i));
         return;
     }
     mob_status st = seg_read_only(j->segments[i].fd, &fd);
     if (st) {
-        conn_fail(c, m->op, st);
+        conn_deny(c, m->op, st);
         return;
     }
     local_msg_init(m, LOCAL_MAP);
     m->arg[0] = j->segments[i].bytes;
     conn_reply(c, m, &fd, 1);
     close(fd);
+}
+
+/* ---- the daemon's own: bytes from other nodes ------------------------------------------------------------ */
+
+static mob_status grow(struct job *j, uint64_t bytes)
+{
+    struct budget *b = &j->node->budget;
+    uint32_t i = 0;
+    while (i < BOARD_SEGMENTS_MAX && j->segments[i].state != SEGMENT_NONE) {
+        i++;
+    }
+    if (i == BOARD_SEGMENTS_MAX || bytes > GRANT_MAX) {
+        return MOB_ERR_NOMEM;
+    }
+    struct segment s = {.state = SEGMENT_HELD, .owner = DAEMON, .bytes = bytes, .pending = true};
+    grant_collect(j);
+    MOB_TRY(budget_take(b, owner_of(j, &s), bytes));
+    mob_status st = seg_create("mobula-objects", bytes, &s.fd);
+    if (st) {
+        budget_cancel(b, owner_of(j, &s), bytes);
+        return st;
+    }
+    st = seg_map(s.fd, bytes, SEG_WRITE, &s.rw);
+    /* The pages of a large one come as its bytes arrive: committing a gigabyte at once would keep
+     * this thread from everything else for half a second. The memory is promised meanwhile. */
+    if (!st && bytes <= ARENA_SEGMENT_BYTES) {
+        st = seg_commit(s.fd, 0, bytes);
+    }
+    if (!st) {
+        st = arena_add(j->arena, i, s.rw, bytes);
+    }
+    if (st) {
+        seg_unmap(s.rw, s.rw ? bytes : 0);
+        close(s.fd);
+        budget_cancel(b, owner_of(j, &s), bytes);
+        return st;
+    }
+    j->segments[i] = s;
+    publish(j, i, SEGMENT_USED);
+    if (bytes <= ARENA_SEGMENT_BYTES) {
+        grant_landed(j, &(struct arena_place){i, 0});
+    }
+    return MOB_OK;
+}
+
+mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret, void **ret_data)
+{
+    if (!j->arena) {
+        MOB_TRY(arena_create(&j->arena));
+    }
+    lane_drain_ring(&j->lane);
+    mob_status st = arena_alloc(j->arena, size, 64, ret, ret_data);
+    if (st != MOB_ERR_NOMEM) {
+        return st;
+    }
+    lane_reclaim(&j->lane);
+    size_t want = arena_grant_size(j->arena, size), least = arena_grant_least(size);
+    if (grow(j, want) != MOB_OK && (least >= want || grow(j, least) != MOB_OK)) {
+        return MOB_ERR_NOMEM;
+    }
+    return arena_alloc(j->arena, size, 64, ret, ret_data);
+}
+
+void grant_landed(struct job *j, const struct arena_place *place)
+{
+    struct segment *s = &j->segments[place->segment];
+    if (s->pending) {
+        s->pending = false;
+        budget_committed(&j->node->budget, s->bytes);
+    }
+}
+
+void grant_unplace(struct job *j, const struct arena_place *place)
+{
+    uint32_t segment;
+    void *base;
+    size_t size;
+    (void)arena_free(j->arena, *place); /* which refuses what a corrupt board makes up */
+    while (arena_take_empty(j->arena, false, &segment, &base, &size) == MOB_OK) {
+        seg_unmap(base, size);
+        j->segments[segment].rw = NULL;
+        leave(j, segment);
+    }
+}
+
+mob_status grant_resolve(struct job *j, uint64_t *io_link, struct record **ret,
+                         struct place *ret_place)
+{
+    enum { DEEP_MAX = 64 };
+    for (int deep = 0; deep < DEEP_MAX; deep++) {
+        uint64_t s;
+        struct record *r = lane_find(&j->lane, *io_link, &s);
+        if (!r || state_phase(s) == PHASE_FREE || state_phase(s) > PHASE_CLOSED) {
+            return MOB_ERR_NOT_FOUND;
+        }
+        *ret = r;
+        if (!state_sealed(s)) {
+            return MOB_ERR_STATE;
+        }
+        struct call call = record_call(r);
+        uint32_t i = s & STATE_ERROR ? 0 : link_ret(*io_link);
+        if (i >= call_nrets(&call)) {
+            return MOB_ERR_CORRUPT;
+        }
+        *ret_place = record_get_place(r, i);
+        if (s & STATE_ERROR) {
+            return MOB_ERR_TASK_FAILED;
+        }
+        if (ret_place->kind != PLACE_REF) {
+            return MOB_OK;
+        }
+        *io_link = ret_place->size;
+    }
+    return MOB_ERR_CORRUPT;
+}
+
+mob_status grant_read(struct job *j, const struct record *r, const struct place *p,
+                      const void **ret)
+{
+    if (p->kind == PLACE_EMPTY) {
+        *ret = "";
+        return p->size ? MOB_ERR_CORRUPT : MOB_OK;
+    }
+    if (p->kind == PLACE_INLINE) {
+        *ret = r->payload + p->offset;
+        return p->offset <= RECORD_PAYLOAD && p->size <= RECORD_PAYLOAD - p->offset
+                   ? MOB_OK
+                   : MOB_ERR_CORRUPT;
+    }
+    struct segment *s = p->kind == PLACE_ARENA && p->segment < BOARD_SEGMENTS_MAX
+                            ? &j->segments[p->segment]
+                            : NULL;
+    if (!s || s->state == SEGMENT_NONE || p->offset > s->bytes ||
+        p->size > s->bytes - p->offset) {
+        return MOB_ERR_CORRUPT;
+    }
+    if (!s->rw && !s->ro) {
+        void *ro;
+        MOB_TRY(seg_map(s->fd, s->bytes, SEG_READ, &ro));
+        s->ro = ro;
+    }
+    *ret = (const char *)(s->rw ? s->rw : s->ro) + p->offset;
+    return MOB_OK;
 }
 
 /* ---- after a death ----------------------------------------------------------------------------------------- */
@@ -226,8 +372,12 @@ void grant_count_orphans(struct job *j)
 void grant_free_place(void *arg, uint32_t segment, uint64_t offset)
 {
     struct job *j = arg;
-    (void)offset; /* nothing is allocated there again: only the number of survivors counts */
     struct segment *s = &j->segments[segment];
+    if (s->rw) {
+        grant_unplace(j, &(struct arena_place){segment, offset});
+        return;
+    }
+    /* Nothing is allocated in an orphan again: only the number of survivors counts. */
     if (s->state == SEGMENT_ORPHAN && s->live > 0 && --s->live == 0) {
         leave(j, segment);
     }

@@ -282,7 +282,7 @@ void inspect_reply(struct conn *c, struct local_msg *m)
     } else if (ok && strcmp(what, "ls") == 0 && job >= 0 && record >= 0) {
         json_reply(c, op, ls_json(c->node, (uint64_t)job, (uint64_t)record));
     } else {
-        conn_fail(c, op,
+        conn_deny(c, op,
                   status_fail(MOB_ERR_INVALID,
                               "the node does not know this request: %.*s",
                               (int)m->text_size, m->text));

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cluster.h"
 #include "core/log.h"
 #include "core/seg.h"
 #include "core/status.h"
-#include "node.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
@@ -22,7 +22,17 @@ static uint64_t board_extra_bytes(void)
 
 struct plan_job job_plan_id(const struct job *j)
 {
-    return (struct plan_job){j->node->id, j->number};
+    return j->guest ? j->guest->key->ours : (struct plan_job){j->node->id, j->number};
+}
+
+struct job *job_find(struct node *n, uint32_t number)
+{
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        if (n->jobs[i] && n->jobs[i]->number == number) {
+            return n->jobs[i];
+        }
+    }
+    return NULL;
 }
 
 /* ---- the bell ---------------------------------------------------------------------------------------------- */
@@ -34,8 +44,17 @@ static void rescan_late(struct loop_timer *timer)
         job_step(j);
         return;
     }
-    if (j->leaving) {
-        proc_end_all(j, true); /* the grace is over */
+    if (j->leaving) { /* the grace is over */
+        if (j->killed) {
+            away_abandon(j);
+            job_step(j);
+            return;
+        }
+        j->killed = true;
+        proc_end_all(j, true);
+        away_close(j, true);
+        loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop) + LEAVE_GUESTS_NS,
+                         rescan_late);
         return;
     }
     if (sweep_rescan(&j->lane)) {
@@ -50,8 +69,17 @@ static void serve_notices(struct job *j)
     if (bits & NOTICE_RECORDS) {
         (void)grant_records(j); /* whoever really has none asks, and is told */
     }
-    if (bits & NOTICE_PLACES) {
+    if (bits & (NOTICE_PLACES | NOTICE_FOREIGN)) {
         lane_drain_ring(&j->lane);
+    }
+    if (bits & NOTICE_RESCAN) {
+        guest_look_all(j); /* the ring may have been full */
+    }
+    if (bits & (NOTICE_FOREIGN | NOTICE_RESCAN)) {
+        guest_flush(j);
+    }
+    if (bits & NOTICE_CANCEL) {
+        away_cancels(j);
     }
     if (bits & NOTICE_RESCAN && !j->timer.active) {
         loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop), rescan_late);
@@ -152,6 +180,26 @@ void job_refresh(struct job *j)
 
 /* ---- beginning ---------------------------------------------------------------------------------------------------- */
 
+static mob_status add_class(struct job *j, uint32_t units, uint32_t *ret);
+
+void job_sync_classes(struct job *j)
+{
+    const struct guest_key *k = j->guest->key;
+    uint32_t unused;
+    while (j->classes < k->classes && add_class(j, k->units[j->classes], &unused) == MOB_OK) {
+    }
+}
+
+mob_status job_add_class(struct job *j, uint32_t units, uint32_t *ret)
+{
+    if (j->guest) { /* a lease may have named classes before: numbered as the planner knows them */
+        MOB_TRY(guest_key_class(j->guest->key, units, ret));
+        job_sync_classes(j);
+        return *ret < j->classes ? MOB_OK : MOB_ERR_FULL;
+    }
+    return add_class(j, units, ret);
+}
+
 static mob_status add_class(struct job *j, uint32_t units, uint32_t *ret)
 {
     for (uint32_t c = 0; c < j->classes; c++) {
@@ -181,11 +229,11 @@ void job_class(struct conn *c, struct local_msg *m)
 {
     uint32_t class = 0;
     mob_status st = m->arg[0] <= (uint64_t)NODE_CPUS_MAX * CPU_UNITS
-                        ? add_class(c->job, (uint32_t)m->arg[0], &class)
+                        ? job_add_class(c->job, (uint32_t)m->arg[0], &class)
                         : status_fail(MOB_ERR_INVALID, "a demand of %llu CPU units",
                                       (unsigned long long)m->arg[0]);
     if (st) {
-        conn_fail(c, m->op, st);
+        conn_deny(c, m->op, st);
         return;
     }
     local_msg_init(m, LOCAL_CLASS);
@@ -193,11 +241,19 @@ void job_class(struct conn *c, struct local_msg *m)
     conn_reply(c, m, NULL, 0);
 }
 
-static mob_status read_spawn(int fd, uint64_t size, struct local_spawn *ret)
+static mob_status read_spawn(struct job *j, int fd, uint64_t size)
 {
     void *base;
     MOB_TRY(seg_map(fd, size, SEG_READ, &base));
-    mob_status st = local_spawn_unpack(base, size, ret);
+    mob_status st = local_spawn_unpack(base, size, &j->spawn);
+    if (!st && j->node->cluster) { /* as other nodes will get it */
+        j->away.start = malloc(size);
+        j->away.start_size = size;
+        st = j->away.start ? MOB_OK : status_fail(MOB_ERR_NOMEM, "no memory for a job");
+        if (!st) {
+            memcpy(j->away.start, base, size);
+        }
+    }
     seg_unmap(base, size);
     return st;
 }
@@ -227,8 +283,12 @@ static mob_status make_board(struct job *j)
 static void job_free(struct job *j)
 {
     struct node *n = j->node;
+    loop_timer_stop(n->loop, &j->timer);
+    guest_free(j);
+    away_free(j);
     if (j->board.base) {
         grant_end(j);
+        arena_destroy(j->arena);
         lane_fini(&j->lane);
         board_unmap(&j->board);
         budget_give(&n->budget, (struct budget_owner){j->index, BUDGET_DAEMON}, j->board_bytes);
@@ -265,6 +325,15 @@ static mob_status job_new(struct node *n, struct job **ret)
     return MOB_OK;
 }
 
+/* The daemon rings it too, for what its own steps on the board leave to be done: a notice that was
+ * set without a ring would keep all others from ringing. */
+static mob_status make_bell(struct job *j)
+{
+    j->bell = eventfd_new();
+    j->board.bell = j->bell;
+    return j->bell >= 0 ? MOB_OK : status_fail(MOB_ERR_SYSTEM, "eventfd: %m");
+}
+
 /* @fds are the job's from here on, whether it begins or not. */
 static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int *fds,
                         int *ret_watch)
@@ -281,13 +350,13 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
         close(fds[i]);
     }
     snprintf(j->name, sizeof j->name, "%.*s", (int)sizeof j->name - 1, m->text);
-    mob_status st = read_spawn(fds[1], m->arg[4], &j->spawn);
+    mob_status st = read_spawn(j, fds[1], m->arg[4]);
     close(fds[1]);
     MOB_TRY(st);
     MOB_TRY(make_board(j));
-    j->bell = eventfd_new();
-    if (j->bell < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0) {
-        return status_fail(MOB_ERR_SYSTEM, "eventfd or pipe: %m");
+    MOB_TRY(make_bell(j));
+    if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
+        return status_fail(MOB_ERR_SYSTEM, "pipe: %m");
     }
     j->watch = pipe_fds[1];
     (void)fcntl(j->watch, F_SETFL, O_NONBLOCK); /* a driver that stands still holds up nobody */
@@ -311,13 +380,13 @@ void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
         for (unsigned i = 0; i < count; i++) {
             close(fds[i]);
         }
-        conn_fail(c, m->op, st);
+        conn_deny(c, m->op, st);
         return;
     }
     st = begin(j, c, m, fds, &watch);
     if (st) {
         (void)plan_node_job_remove(c->node->plan, job_plan_id(j), loop_now_ns(c->node->loop));
-        conn_fail(c, LOCAL_HELLO, st);
+        conn_deny(c, LOCAL_HELLO, st);
         job_free(j);
         if (watch >= 0) {
             close(watch);
@@ -340,6 +409,36 @@ void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
     log_info("job began job %u pid %d name %s", j->number, (int)c->pid, j->name);
 }
 
+mob_status job_open_guest(struct node *n, struct guest *g, const char *name, struct job **ret)
+{
+    struct job *j;
+    MOB_TRY(job_new(n, &j));
+    j->guest = g;
+    j->out.guest = j->err.guest = j;
+    j->out.stream = 1;
+    j->err.stream = 2;
+    snprintf(j->name, sizeof j->name, "%s", name);
+    mob_status st = make_board(j);
+    if (!st) {
+        st = make_bell(j);
+    }
+    if (!st) {
+        st = plan_node_job_add(n->plan, g->key->ours, 1, loop_now_ns(n->loop));
+    }
+    if (st) {
+        j->guest = NULL; /* the caller's still */
+        job_free(j);
+        return st;
+    }
+    j->lane.sealed = guest_sealed;
+    j->lane.sealed_arg = j;
+    job_sync_classes(j);
+    loop_watch(n->loop, &j->bell_op, j->bell, POLLIN, rung);
+    log_info("job began job %u of another node, name %s", j->number, j->name);
+    *ret = j;
+    return MOB_OK;
+}
+
 /* ---- ending --------------------------------------------------------------------------------------------------------- */
 
 void job_fail(struct job *j, mob_status st, const char *text)
@@ -347,7 +446,12 @@ void job_fail(struct job *j, mob_status st, const char *text)
     if (j->failed || j->ended) {
         return;
     }
+    if (j->guest) {
+        guest_failed(j, text);
+        return;
+    }
     j->failed = true;
+    away_close(j, true);
     log_warn("job failed job %u: %s", j->number, text);
     /* Filled only once, and before the status: who sees the status sees the text. */
     snprintf(j->board.header->failure, BOARD_FAILURE_MAX, "%s", text);
@@ -361,10 +465,19 @@ void job_leave(struct conn *c)
 {
     struct job *j = c->job;
     if (c->role != LOCAL_DRIVER || j->leaving) {
-        conn_fail(c, LOCAL_LEAVE, status_fail(MOB_ERR_PROTOCOL, "only a driver leaves, and once"));
+        conn_deny(c, LOCAL_LEAVE, status_fail(MOB_ERR_PROTOCOL, "only a driver leaves, and once"));
+        return;
+    }
+    job_close(j);
+}
+
+void job_close(struct job *j)
+{
+    if (j->leaving || j->ended) {
         return;
     }
     j->leaving = true;
+    away_close(j, false);
     for (uint32_t i = 0; i < at_load(&j->board.header->committed, AT_ACQUIRE); i++) {
         struct record *r = &j->board.records[i];
         task_cancel(&j->lane, r, state_gen(at_load(&r->state, AT_RELAXED)));
@@ -383,6 +496,8 @@ void job_end(struct job *j)
     j->ended = true;
     log_info("job ended job %u", j->number);
     proc_end_all(j, true);
+    away_close(j, true);
+    fetch_end_job(j);
     loop_cancel(j->node->loop, &j->bell_op);
     loop_timer_stop(j->node->loop, &j->timer);
     job_step(j);
@@ -400,13 +515,21 @@ void job_step(struct job *j)
     if (!proc_all_gone(j)) {
         return;
     }
-    if (j->leaving && !j->replied && j->driver && output_done(j)) {
+    if (j->guest && j->leaving && !j->ended && away_closed(j)) {
+        guest_ended(j);
+        job_end(j);
+        return;
+    }
+    if (j->leaving && !j->replied && j->driver && away_closed(j) && output_done(j)) {
         j->replied = true;
         local_msg_init(n->scratch, LOCAL_LEAVE);
         conn_reply(j->driver, n->scratch, NULL, 0);
     }
-    if (!j->ended || loop_op_busy(&j->bell_op)) {
+    if (!j->ended || loop_op_busy(&j->bell_op) || j->busy) {
         return;
+    }
+    if (j->guest) {
+        guest_ended(j);
     }
     if (!output_done(j)) { /* nobody waits for it any more */
         loop_cancel(n->loop, &j->out.op);

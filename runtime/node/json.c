@@ -26,7 +26,7 @@ void json_reply(struct conn *c, uint32_t op, json_t *root)
     if (text) {
         conn_answer(c, op, text);
     } else {
-        conn_fail(c, op, status_fail(MOB_ERR_NOMEM, "no memory for the answer"));
+        conn_deny(c, op, status_fail(MOB_ERR_NOMEM, "no memory for the answer"));
     }
 }
 

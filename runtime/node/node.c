@@ -1,6 +1,4 @@
 /* node.c - the daemon's life: set up, serve, and end without a trace. */
-#include "node.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -14,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "cluster.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/machine.h"
@@ -120,7 +119,7 @@ static mob_status set_up(struct node *n)
     MOB_TRY(loop_create(0, &n->loop));
     struct plan_node_config plan = {.node = n->id,
                                     .units = (uint64_t)n->cpus * CPU_UNITS,
-                                    .alone = true,
+                                    .alone = !node_clustered(&n->config),
                                     .act = plan_act,
                                     .arg = n};
     n->plan = plan_node_create(&plan, clock_now_ns());
@@ -131,7 +130,10 @@ static mob_status set_up(struct node *n)
     if (n->config.dir) {
         MOB_TRY(listen_local(n));
     }
-    return n->config.embedded >= 0 ? conn_open(n, n->config.embedded, NULL) : MOB_OK;
+    if (n->config.embedded >= 0) {
+        MOB_TRY(conn_open(n, n->config.embedded, NULL));
+    }
+    return node_clustered(&n->config) ? cluster_start(n) : MOB_OK;
 }
 
 void node_ready(struct node *n)
@@ -148,6 +150,15 @@ void node_ready(struct node *n)
     }
 }
 
+void node_not_ready(struct node *n, mob_status st, const char *why)
+{
+    if (!n->verdict && !n->stopping) {
+        snprintf(n->why, sizeof n->why, "%s", why);
+        n->verdict = st;
+        node_stop(n);
+    }
+}
+
 static void tear_down(struct node *n)
 {
     if (n->listener >= 0) {
@@ -160,6 +171,7 @@ static void tear_down(struct node *n)
     if (n->signal_fd >= 0) {
         close(n->signal_fd);
     }
+    cluster_free(n);
     plan_node_destroy(n->plan);
     budget_fini(&n->budget);
     loop_destroy(n->loop);
@@ -194,6 +206,10 @@ void node_step(struct node *n)
             return;
         }
     }
+    cluster_stop(n);
+    if (!cluster_ended(n)) {
+        return;
+    }
     if (n->stopper) {
         local_msg_init(n->scratch, LOCAL_STOP);
         conn_reply(n->stopper, n->scratch, NULL, 0);
@@ -203,6 +219,9 @@ void node_step(struct node *n)
         conn_close(c);
     }
     loop_timer_stop(n->loop, &n->plan_timer);
+    if (n->cluster) {
+        loop_timer_stop(n->loop, &n->cluster->soon);
+    }
     loop_cancel(n->loop, &n->listener_op);
     loop_cancel(n->loop, &n->signal_op);
     if (!n->conns && !loop_op_busy(&n->listener_op) && !loop_op_busy(&n->signal_op)) {
@@ -219,10 +238,15 @@ mob_status node_run(const struct node_config *config)
         log_info("node started id %010llx cpus %u store %llu events %s",
                  (unsigned long long)node.id, node.cpus,
                  (unsigned long long)node.budget.limit_bytes, loop_backend(node.loop));
-        node_ready(&node);
+        if (!node.cluster) { /* else once it has joined */
+            node_ready(&node);
+        }
         st = loop_run(node.loop);
         log_info("node stopped");
         tear_down(&node);
+        if (!st && node.verdict) {
+            st = status_fail(node.verdict, "%s", node.why);
+        }
     }
     return st;
 }

@@ -13,18 +13,24 @@
 #include "core/loop.h"
 #include "local.h"
 #include "scheduler/node_plan.h"
+#include "store/arena.h"
 #include "store/board.h"
 #include "store/budget.h"
 #include "store/lane.h"
+#include "transport/key.h"
 
 #define OUTPUT_LINE_MAX 4096         /* a longer line is cut into several */
 #define OUTPUT_QUEUE_MAX (4u << 20)  /* bytes waiting for a driver's terminal; more is dropped */
 #define LEAVE_GRACE_NS (1000000000ull) /* for running tasks when their driver shuts down */
 #define PIPES_GRACE_NS (200000000ull) /* for what a dead worker wrote last */
+#define NODE_HASH_BYTES 32u
 #define RESCAN_NS (20000000ull)      /* between looks at records that views still pin */
 
 struct node;
 struct job;
+struct cluster;
+struct guest;
+struct codec_reader;
 
 /* ---- conn.c: a local connection ----------------------------------------------------------------- */
 
@@ -39,6 +45,10 @@ struct conn {
     uint32_t proc;        /* likewise */
     char *answer; /* of LOCAL_STATUS and LOCAL_STORE, until it is sent to its end */
     size_t answer_at;
+    uint64_t cookie;      /* of the question to the head that it waits for, or 0 */
+    struct loop_timer timer;
+    char *told;           /* what the head has said of it so far */
+    size_t told_size;
     struct conn *next, *prev;
 };
 
@@ -51,7 +61,7 @@ void conn_reply(struct conn *c, struct local_msg *m, const int *fds, unsigned co
  * part of the text that was begun if @text is NULL. */
 void conn_answer(struct conn *c, uint32_t op, char *text);
 /* Answers @op with what status_fail() said. */
-void conn_fail(struct conn *c, uint32_t op, mob_status st);
+void conn_deny(struct conn *c, uint32_t op, mob_status st);
 
 /* ---- output.c: what workers print, on its way to the driver's terminal ----------------------------- */
 
@@ -63,6 +73,8 @@ struct output { /* one of a driver's two streams */
     size_t size, sent, writing, room;
     uint64_t dropped;
     bool dead; /* nobody reads any more */
+    struct job *guest; /* a job of another node: its owner gets the lines, as stream `stream` */
+    int stream;
 };
 
 struct stream { /* one of a worker's two pipes */
@@ -130,6 +142,9 @@ struct segment { /* the daemon's own account; the word on the board is a copy fo
     uint64_t live;     /* of an orphan: places in use */
     uint32_t epoch;    /* of a leaving one: gone when every process has seen this revocation */
     int fd;
+    void *rw;        /* mapped here: the daemon's own, which its arena cuts */
+    const void *ro;  /* likewise: another's, to be sent to other nodes */
+    bool pending;    /* its pages come as bytes arrive; not counted as committed yet */
 };
 
 void grant_request(struct conn *c, struct local_msg *m);
@@ -144,7 +159,53 @@ void grant_free_place(void *job, uint32_t segment, uint64_t offset);
 /* Drops leaving segments that nobody maps any more. */
 void grant_collect(struct job *j);
 void grant_end(struct job *j);
+/* A place of the daemon's own for bytes that come from other nodes. MOB_ERR_NOMEM. Then exactly one
+ * of the next two, when the bytes are there or will not come. */
+mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret, void **ret_data);
+void grant_landed(struct job *j, const struct arena_place *place);
+void grant_unplace(struct job *j, const struct arena_place *place);
+/* The record and place that hold the bytes of a sealed record's result, through references.
+ * @io_link becomes that record's. Everything is checked: clients can write there. */
+mob_status grant_resolve(struct job *j, uint64_t *io_link, struct record **ret,
+                         struct place *ret_place);
+/* Where those bytes are, mapped here. The caller has pinned the record or knows what keeps it. */
+mob_status grant_read(struct job *j, const struct record *r, const struct place *p,
+                      const void **ret);
 mob_status grant_records(struct job *j);
+
+/* ---- away.c: tasks of this node that run on others; see cluster.h -------------------------------- */
+
+struct peer;
+struct away_result;
+enum away_state { AWAY_FREE, AWAY_SENT, AWAY_TAKING };
+struct away { /* one of our tasks on another node */
+    enum away_state state;
+    uint64_t link;
+    struct peer *peer;
+    uint64_t lease, remote_link;
+    uint32_t remote; /* its proxy there */
+    uint8_t attempt, left; /* left: results that are on their way */
+    bool cancel_sent, failed;
+    struct away_result *results;
+    uint32_t next_free;
+};
+struct away_host { /* a node that has our job */
+    struct away_host *next;
+    struct peer *peer;
+    bool failed, closing;
+};
+struct away_job { /* of every job */
+    struct away *slots;
+    uint32_t count, room, free;
+    uint32_t out;
+    struct away_host *hosts;
+    uint8_t hash[NODE_HASH_BYTES];
+    bool hashed, no_exe;
+    int exe; /* our own copy, in the cache */
+    uint64_t exe_size;
+    void *start;
+    size_t start_size;
+};
 
 /* ---- job.c ------------------------------------------------------------------------------------------------------ */
 
@@ -162,7 +223,7 @@ struct job {
     struct conn *driver;
     int driver_pidfd;
     int watch; /* the driver's pipe */
-    bool leaving, ended, failed, inline_tasks, replied;
+    bool leaving, killed, ended, failed, inline_tasks, replied;
     struct local_spawn spawn;
     int exe;
     struct output out, err;
@@ -174,6 +235,12 @@ struct job {
     struct segment segments[BOARD_SEGMENTS_MAX];
     struct member members[PROCS_MAX];
     uint64_t requeued, failed_tasks; /* for status */
+    uint32_t unmet_units; /* a demand that no node of the cluster can meet, or 0 */
+    /* In a cluster: */
+    struct arena *arena; /* of the daemon's own segments */
+    uint32_t busy;       /* bytes on their way to or from other nodes, which keep the job here */
+    struct guest *guest; /* its driver is on another node; else NULL */
+    struct away_job away;
 };
 
 void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count);
@@ -183,6 +250,16 @@ void job_leave(struct conn *c);
 void job_end(struct job *j);
 /* Goes on with the end of a job if nothing is in the way any more. */
 void job_step(struct job *j);
+/* The job that a driver here has, by its number; or NULL. */
+struct job *job_find(struct node *n, uint32_t number);
+/* A job whose driver is on another node. */
+mob_status job_open_guest(struct node *n, struct guest *g, const char *name, struct job **ret);
+/* The job is to end in good order: nothing new begins, and what runs has a while. */
+void job_close(struct job *j);
+/* Classes that the planner knows of a guest, on its board too. */
+void job_sync_classes(struct job *j);
+/* The class of a demand, added if it is new. */
+mob_status job_add_class(struct job *j, uint32_t units, uint32_t *ret);
 /* Nothing of the job can run: says so to the driver, once. */
 void job_fail(struct job *j, mob_status st, const char *text);
 /* Looks at workers and queues, and tells the planner what changed. */
@@ -192,6 +269,9 @@ struct plan_job job_plan_id(const struct job *j);
 /* ---- plan.c: the node's planner ---- */
 void plan_act(void *node, const struct plan_node_action *a);
 void plan_arm(struct node *node);
+struct job *plan_find_job(struct node *n, struct plan_job id);
+/* Starts workers of a guest's job that were asked for before its executable was there. */
+void plan_start(struct job *j, uint32_t cls, uint32_t count);
 
 /* ---- status.c ---- */
 void status_reply(struct conn *c, struct local_msg *m);
@@ -210,6 +290,14 @@ struct json_t *json_phases(const struct job *j);
 
 /* ---- inspect.c ---- */
 void inspect_reply(struct conn *c, struct local_msg *m);
+/* The head's answer. False: malformed. */
+bool status_text(struct node *n, struct codec_reader *r);
+/* The head will not answer what it was asked. */
+void status_head_lost(struct node *n);
+/* Tasks that run on this node now. */
+uint32_t status_tasks(const struct node *n);
+/* The connection is going. */
+void status_drop(struct conn *c);
 
 /* ---- node.c ------------------------------------------------------------------------------------------------------- */
 
@@ -219,7 +307,18 @@ struct node_config {
     uint64_t store_bytes;
     const char *dir; /* its folder; NULL if embedded */
     int ready_fd;    /* where node_ready() tells, or -1 */
+    /* A node of a cluster is its head, or has one. */
+    bool head;
+    const char *head_address; /* HOST:PORT */
+    const char *listen;       /* the address to listen at; NULL: all */
+    uint16_t port;            /* 0: any */
+    struct key key;
 };
+
+static inline bool node_clustered(const struct node_config *c)
+{
+    return c->head || c->head_address;
+}
 
 struct node {
     struct node_config config;
@@ -241,7 +340,9 @@ struct node {
     struct conn *stopper; /* asked us to stop, and waits for it */
     char host[64];
     struct local_msg *scratch; /* one message, for whoever answers */
-    void (*changed)(void *arg); /* for the cluster part; may be NULL */
+    struct cluster *cluster; /* NULL: alone */
+    mob_status verdict;      /* it could not join ... */
+    char why[512];           /* ... and this is why */
 };
 
 int eventfd_new(void);
@@ -250,6 +351,8 @@ mob_status node_run(const struct node_config *config);
  * Nobody there any more means that the start was broken off, and ends the node. */
 void node_ready(struct node *n);
 void node_stop(struct node *n);
+/* The node could not join, and stops. */
+void node_not_ready(struct node *n, mob_status st, const char *why);
 /* Called when a job or connection has gone: the node may be over. */
 void node_step(struct node *n);
 

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cluster.h"
 #include "core/log.h"
-#include "node.h"
 
 /* ---- the driver's side --------------------------------------------------------------------------------- */
 
@@ -67,6 +67,10 @@ bool output_empty(const struct output *o)
 
 void output_add(struct output *o, const char *text, size_t size)
 {
+    if (o->guest) {
+        guest_output(o->guest, o->stream, text, size);
+        return;
+    }
     if (o->fd < 0 || o->dead) {
         return;
     }

@@ -1,31 +1,41 @@
 /* plan.c - the planner's wishes, carried out. */
 #include <stdio.h>
 
+#include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
-#include "node.h"
 #include "store/task.h"
 
-static struct job *find_job(struct node *n, struct plan_job id)
+struct job *plan_find_job(struct node *n, struct plan_job id)
 {
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
-        if (n->jobs[i] && id.node == n->id && n->jobs[i]->number == id.number) {
-            return n->jobs[i];
+        if (n->jobs[i]) {
+            struct plan_job have = job_plan_id(n->jobs[i]);
+            if (have.node == id.node && have.number == id.number) {
+                return n->jobs[i];
+            }
         }
     }
     return NULL;
 }
 
-static void start(struct job *j, const struct plan_node_action *a)
+void plan_start(struct job *j, uint32_t cls, uint32_t count)
 {
-    for (uint32_t i = 0; i < a->count; i++) {
+    if (j->guest) {
+        job_sync_classes(j);
+        if (!j->guest->ready && !j->ended) {
+            j->guest->starts[cls] += count;
+            return;
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
         mob_status st = j->ended || j->leaving || j->failed ? MOB_ERR_CLOSED
-                                                            : proc_start(j, a->cls);
+                                                            : proc_start(j, cls);
         if (st) {
             if (st != MOB_ERR_CLOSED) {
                 log_error("%s", mob_last_error());
             }
-            j->start_failures[a->cls]++; /* told to the planner later: not from within its event */
+            j->start_failures[cls]++; /* told to the planner later: not from within its event */
         }
     }
 }
@@ -76,13 +86,18 @@ static void resume(struct job *j, const struct plan_node_action *a)
 void plan_act(void *arg, const struct plan_node_action *a)
 {
     struct node *n = arg;
-    struct job *j = find_job(n, a->job);
+    bool remote = a->kind == PLAN_SEND || a->kind == PLAN_REPORT || a->kind == PLAN_DEMAND ||
+                  a->kind == PLAN_LEASE_HELD;
+    if (remote && n->cluster) {
+        member_act(n->cluster, a);
+    }
+    struct job *j = remote ? NULL : plan_find_job(n, a->job);
     if (!j) {
         return;
     }
     switch (a->kind) {
     case PLAN_START:
-        start(j, a);
+        plan_start(j, a->cls, a->count);
         break;
     case PLAN_GIVE:
         give(j, a);
@@ -104,7 +119,7 @@ void plan_act(void *arg, const struct plan_node_action *a)
     case PLAN_REPORT:
     case PLAN_DEMAND:
     case PLAN_LEASE_HELD:
-        break; /* for nodes that have others */
+        break; /* sent above */
     }
 }
 

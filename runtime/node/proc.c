@@ -12,9 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
-#include "node.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
@@ -97,7 +97,11 @@ static void child(struct job *j, int sock, int out, int err, pid_t parent)
         close(fd);
     }
     if (chdir(j->spawn.cwd) < 0) {
-        child_fail(j->spawn.cwd);
+        /* On another node the folder need not be there: then the home, as it is here. */
+        const char *home = getenv("HOME");
+        if (!j->guest || ((!home || chdir(home) < 0) && chdir("/") < 0)) {
+            child_fail(j->spawn.cwd);
+        }
     }
     snprintf(env, sizeof env, LOCAL_WORKER_ENV "=%d", sock);
     size_t count = 0;
@@ -284,6 +288,8 @@ static void sweep(struct member *m)
     grant_count_orphans(j);
     j->requeued += res.requeued;
     j->failed_tasks += res.failed;
+    guest_look_all(j); /* it may have sealed a task and died before it said so */
+    guest_flush(j);
     char how[128];
     log_info("worker ended job %u pid %d: %s; tasks requeued %u failed %u", j->number,
              (int)m->pid, how_it_ended(m, how, sizeof how), res.requeued, res.failed);

@@ -10,6 +10,10 @@
  *   JOB    number, name, driver_pid, failed (true or false), workers [{pid, class, slot}],
  *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes
  *   UNMET  job (its number), cpus (that one task asks for), tasks (that wait)
+ * A node of a cluster adds "cluster": "head", "member", or "headless" (its head is lost), and the
+ * node's silent_ms; JOB has owner ("" or the node that it came from) and tasks_away (on other nodes
+ * now). The nodes are as the head says; of a lost head's, only what this node knows is there, and
+ * their state is "unknown" unless they are connected.
  * Readers leave alone what they do not know, and do without what is missing. */
 #include <jansson.h>
 #include <stdio.h>
@@ -17,8 +21,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cluster.h"
+#include "core/clock.h"
 #include "core/status.h"
-#include "node.h"
 
 static uint32_t count_workers(const struct job *j)
 {
@@ -38,7 +43,7 @@ void status_info(struct conn *c, struct local_msg *m)
     m->arg[2] = n->cpus;
     m->arg[3] = n->budget.limit_bytes;
     m->arg[4] = n->budget.used_bytes;
-    m->arg[5] = 1ull << 32 | count_workers(c->job);
+    m->arg[5] = (uint64_t)cluster_nodes(n) << 32 | count_workers(c->job);
     conn_reply(c, m, NULL, 0);
 }
 
@@ -57,8 +62,13 @@ static json_t *job_json(const struct job *j)
                                    "slot", states[w->slot]));
         }
     }
-    return json_pack("{s:i,s:o,s:i,s:b,s:o,s:o,s:I,s:I,s:I,s:I}", "number", (int)j->number, "name",
-                     json_text(j->name), "driver_pid", j->driver ? (int)j->driver->pid : 0, "failed",
+    char owner[24] = "";
+    if (j->guest) {
+        snprintf(owner, sizeof owner, "%010llx", (unsigned long long)j->guest->owner->id);
+    }
+    return json_pack("{s:i,s:o,s:s,s:i,s:i,s:b,s:o,s:o,s:I,s:I,s:I,s:I}", "number", (int)j->number,
+                     "name", json_text(j->name), "owner", owner, "tasks_away", (int)j->away.out,
+                     "driver_pid", j->driver ? (int)j->driver->pid : 0, "failed",
                      j->failed, "workers", workers, "records", json_phases(j), "tasks_done",
                      (json_int_t)done, "tasks_requeued", (json_int_t)j->requeued, "tasks_failed",
                      (json_int_t)j->failed_tasks, "store_bytes",
@@ -81,13 +91,82 @@ static json_t *node_json(struct node *n)
 char *status_node_text(struct node *n)
 {
     json_t *root = node_json(n);
+    if (root && n->cluster) {
+        json_object_set_new(root, "address", json_string(n->cluster->self->address));
+        json_object_set_new(root, "port", json_integer(n->cluster->port));
+    }
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     return text;
 }
 
-static json_t *status_json(struct node *n)
+uint32_t status_tasks(const struct node *n)
 {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        const struct job *j = n->jobs[i];
+        for (uint32_t p = 2; j && p < PROCS_MAX; p++) {
+            count += j->members[p].used && at_load(&j->board.procs[p].task, AT_RELAXED) != LINK_NONE;
+        }
+    }
+    return count;
+}
+
+/* ---- the cluster -------------------------------------------------------------------------------- */
+
+json_t *status_member(const struct cluster *c, const struct peer *p, const char *state)
+{
+    char id[24];
+    bool here = p == c->self;
+    uint64_t used = here ? plan_node_used(c->node->plan) : p->units_used;
+    snprintf(id, sizeof id, "%010llx", (unsigned long long)p->id);
+    json_t *o = json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s}", "id", id, "host", json_text(p->host),
+                          "address", p->address, "state", state, "head", p->id == c->head_node,
+                          "cpus", (int)p->cpus, "store_limit_bytes", (json_int_t)p->store_bytes,
+                          "transport", here ? "local" : "tcp");
+    if (o && (here || c->is_head)) { /* only the head hears of others */
+        json_object_set_new(o, "cpus_used", json_real((double)used / CPU_UNITS));
+        json_object_set_new(
+            o, "store_used_bytes",
+            json_integer((json_int_t)(here ? c->node->budget.used_bytes : p->store_used)));
+        json_object_set_new(o, "tasks", json_integer(here ? status_tasks(c->node) : p->tasks));
+    }
+    return o;
+}
+
+/* What this node knows of the others by itself, for when the head cannot be asked. */
+static json_t *known_nodes(const struct cluster *c)
+{
+    json_t *nodes = json_array();
+    for (const struct peer *p = c->peers; p; p = p->next) {
+        if (p->member && !p->gone) {
+            bool alive = p == c->self || p->links[0];
+            json_array_append_new(nodes, status_member(c, p, alive ? "alive" : "unknown"));
+        }
+    }
+    return nodes;
+}
+
+static json_t *unmet_json(const struct node *n)
+{
+    json_t *unmet = json_array();
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        const struct job *j = n->jobs[i];
+        for (uint32_t k = 0; j && j->unmet_units && k < j->classes; k++) {
+            if (j->class_units[k] == j->unmet_units && j->backlog[k]) {
+                json_array_append_new(unmet,
+                                      json_pack("{s:i,s:f,s:i}", "job", (int)j->number, "cpus",
+                                                (double)j->unmet_units / CPU_UNITS, "tasks",
+                                                (int)j->backlog[k]));
+            }
+        }
+    }
+    return unmet;
+}
+
+static json_t *status_json(struct node *n, const char *nodes_text)
+{
+    const struct cluster *c = n->cluster;
     json_t *root = node_json(n), *jobs = json_array();
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         if (n->jobs[i]) {
@@ -95,10 +174,93 @@ static json_t *status_json(struct node *n)
         }
     }
     json_object_set_new(root, "jobs", jobs);
+    json_object_set_new(root, "unmet", unmet_json(n));
+    if (c) {
+        json_t *nodes = nodes_text ? json_loads(nodes_text, 0, NULL) : NULL;
+        const char *state = c->is_head ? "head" : c->head ? "member" : "headless";
+        json_object_set_new(root, "cluster", json_string(state));
+        json_object_set_new(root, "address", json_string(c->self->address));
+        json_object_set_new(root, "port", json_integer(c->port));
+        json_object_set_new(root, "nodes", json_is_array(nodes) ? json_incref(nodes)
+                                                                : known_nodes(c));
+        json_decref(nodes);
+    }
     return root;
+}
+
+static void answer(struct conn *c, const char *nodes_text)
+{
+    json_reply(c, LOCAL_STATUS, status_json(c->node, nodes_text));
+}
+
+/* ---- asking the head ---------------------------------------------------------------------------- */
+
+void status_drop(struct conn *c)
+{
+    loop_timer_stop(c->node->loop, &c->timer);
+    free(c->told);
+    c->told = NULL;
+    c->told_size = 0;
+    c->cookie = 0;
+}
+
+static void too_late(struct loop_timer *timer)
+{
+    struct conn *c = LOOP_OWNER(timer, struct conn, timer);
+    status_drop(c);
+    answer(c, NULL);
 }
 
 void status_reply(struct conn *c, struct local_msg *m)
 {
-    json_reply(c, m->op, status_json(c->node));
+    struct cluster *k = c->node->cluster;
+    (void)m;
+    if (!k || !k->head || c->cookie) {
+        answer(c, NULL);
+        return;
+    }
+    c->cookie = ++k->last_cookie;
+    struct codec_writer w = cluster_begin(k, WIRE_STATUS);
+    codec_put_u64(&w, c->cookie);
+    cluster_to_head(k, &w);
+    loop_timer_start(c->node->loop, &c->timer, loop_now_ns(c->node->loop) + STATUS_WAIT_NS,
+                     too_late);
+}
+
+bool status_text(struct node *n, struct codec_reader *r)
+{
+    size_t size;
+    uint64_t cookie = codec_get_u64(r);
+    bool more = codec_get_u8(r);
+    const char *part = codec_get_bytes(r, WIRE_BATCH_BYTES, &size);
+    if (!codec_done(r)) {
+        return false;
+    }
+    struct conn *c = n->conns;
+    while (c && (c->cookie != cookie || cookie == 0)) {
+        c = c->next;
+    }
+    char *grown = c ? realloc(c->told, c->told_size + size + 1) : NULL;
+    if (!grown) {
+        return true; /* the one who asked is gone */
+    }
+    memcpy(grown + c->told_size, part, size);
+    c->told = grown;
+    c->told_size += size;
+    grown[c->told_size] = '\0';
+    if (!more) {
+        answer(c, grown);
+        status_drop(c);
+    }
+    return true;
+}
+
+void status_head_lost(struct node *n)
+{
+    for (struct conn *c = n->conns; c; c = c->next) {
+        if (c->cookie) {
+            status_drop(c);
+            answer(c, NULL);
+        }
+    }
 }

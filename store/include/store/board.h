@@ -42,6 +42,8 @@
     4u /* records wait for the daemon: a queue or ring was full, a view pins */
 #define NOTICE_LENT 8u    /* a worker waits inside a task */
 #define NOTICE_PLACES 16u /* places were freed that belong to the daemon */
+#define NOTICE_FOREIGN 32u /* tasks of other nodes were sealed; they are on its ring */
+#define NOTICE_CANCEL 64u  /* a task that the daemon holds for another node is to be cancelled */
 
 struct board_header {
     at_u64 magic; /* daemon, last */
@@ -150,7 +152,7 @@ struct board {
     void *base;
     const void *base_ro;
     int fd;   /* of the daemon's; -1 elsewhere */
-    int bell; /* eventfd that wakes the daemon; -1 in the daemon itself */
+    int bell; /* eventfd that wakes the daemon, which may ring it for itself; or -1 */
 };
 
 /* Makes a board with its fixed part and the first records committed. The daemon's call.

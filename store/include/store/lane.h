@@ -48,6 +48,10 @@ struct lane {
         [LANE_LEDGERS]; /* bitmaps; a pin given back by another thread stays set */
     uint32_t ledgers_count;
 
+    /* Called by lane_drain_ring() with each record that somebody put there; may be NULL. */
+    void (*sealed)(void *arg, struct record *r);
+    void *sealed_arg;
+
     bool reclaiming; /* inside lane_reclaim(): freeing one record may free others */
     uint64_t scans;  /* a count, for tests */
 };

@@ -147,6 +147,7 @@ struct call {
 #define CALL_RETRY_ON_ERROR 1u
 #define CALL_HAS_REFS 2u   /* some argument is given by id */
 #define CALL_HAS_PARENT 4u /* a task submitted it */
+#define CALL_FOREIGN 8u    /* another node owns the task: its seal is told to the daemon */
 
 static inline uint32_t call_class(const struct call *c)
 {

@@ -62,6 +62,9 @@ bool task_seal_childless(struct lane *l, struct record *r);
 /* TAKEN by this process -> QUEUED, next attempt. */
 bool task_requeue(struct lane *l, struct record *r);
 
+/* TAKEN by this process, and certainly not begun -> QUEUED, the same attempt. */
+bool task_unclaim(struct lane *l, struct record *r);
+
 /* Counts a task as open child of the task @parent, which this process runs in @attempt. */
 void task_add_child(struct board *b, uint64_t parent, uint32_t attempt);
 

@@ -1,0 +1,271 @@
+/* cluster.h - this node as a member of a cluster: its peers, its head, and work that crosses nodes.
+ *
+ *   cluster.c  peers and their connections, membership as a member sees it
+ *   head.c     the head's side: membership and leases (in the daemon started with --head)
+ *   away.c     an owner's tasks that run on other nodes
+ *   guest.c    jobs of other nodes that run here       standin.c  their arguments
+ *   fetch.c    pulls, and what others pull from here   exe.c      the cache of executables
+ *
+ * A peer is another node's incarnation. Its connection is the unit of failure: when it is lost,
+ * what the peer did for us is taken back and run again, and what we did for it is ended; the other
+ * side does the same. So no message needs to be repeated, and none is ever lost without both
+ * sides knowing. Either side may dial; if both do at once there are two connections, each side
+ * sends on the one that it had first, and losing one is losing both.
+ *
+ *   known --send()--> dialing --up--> up --down--> known, after everything of it was taken back
+ *
+ * Threads: the loop's alone. Planners call back from inside their events, and must not be called
+ * then: what needs that is queued and done by soon(), in the next turn. */
+#ifndef NODE_CLUSTER_H
+#define NODE_CLUSTER_H
+
+#include "node.h"
+#include "scheduler/head_plan.h"
+#include "wire.h"
+
+#define PEER_QUEUE_MAX (64ull << 20)     /* bytes that wait for one peer; more loses it */
+#define PEER_DIAL_NS (500000000ull)      /* between tries to reach a peer or the head */
+#define JOIN_PATIENCE_NS (5000000000ull) /* of a node that starts, if no head answers */
+#define PEER_FETCHES 32u /* pulls from one peer at once; the others wait here */
+#define FETCH_RETRY_NS (10000000ull) /* while the store is full */
+#define STATUS_WAIT_NS (1000000000ull)
+#define LEAVE_GUESTS_NS (3000000000ull) /* for other nodes to end a job that shuts down */
+
+struct fetch;
+struct message;
+
+struct peer {
+    struct cluster *cluster;
+    struct peer *next;
+    uint64_t id;
+    bool member; /* the head named it */
+    bool gone;   /* declared dead: freed when nothing refers to it */
+    char host[64], address[ADDR_TEXT_SIZE];
+    char seen[ADDR_TEXT_SIZE]; /* where its connection comes from */
+    uint32_t cpus;
+    uint64_t store_bytes;
+    struct transport_peer *links[2]; /* up; we send on the first */
+    struct transport_peer *dial;
+    uint64_t dial_after;
+    struct message *queue, **queue_end; /* waits for a connection, or for room on it */
+    uint64_t queue_bytes;
+    struct fetch *waiting, **waiting_end; /* pulls that wait for their turn */
+    unsigned fetching;
+    uint64_t heard_ns;
+    /* On the head: */
+    bool joined;
+    uint64_t session, units_used, store_used;
+    uint32_t tasks;
+};
+
+struct cluster {
+    struct node *node;
+    struct transport *transport;
+    struct transport_user user;
+    uint64_t session, head_id;
+    struct peer *self, *peers, *head; /* head: once it welcomed us; self if we are it */
+    bool is_head, ready, rejoining, closing, closed, ever_joined;
+    struct transport_peer *head_dial;
+    struct peer *joining; /* was asked to take us in */
+    uint64_t head_node;   /* the node that was the head last */
+    struct addr head_addr;
+    uint16_t port;
+    uint64_t started_ns;
+    struct loop_timer beat, soon, retry;
+    struct message *local, **local_end; /* between this node and the head in it */
+    struct send_job *sends, **sends_end;
+    struct fetch *fetches; /* active ones */
+    struct export_pin *exports;
+    struct guest_key *keys;
+    uint64_t last_key, last_cookie;
+    struct plan_head *plan; /* the head's */
+    struct loop_timer plan_timer;
+    uint8_t *scratch; /* WIRE_BATCH_BYTES */
+};
+
+/* ---- cluster.c ---- */
+mob_status cluster_start(struct node *n);
+/* Says goodbye; node_step() goes on once cluster_ended(). */
+void cluster_stop(struct node *n);
+bool cluster_ended(const struct node *n);
+void cluster_free(struct node *n);
+/* Sends a message, dialing if need be. To this very node: delivered in the next turn. */
+void cluster_send(struct peer *p, const struct codec_writer *w);
+void cluster_to_head(struct cluster *c, const struct codec_writer *w);
+/* A writer on the scratch buffer, with the op in it. */
+struct codec_writer cluster_begin(struct cluster *c, enum wire_op op);
+struct peer *cluster_peer(struct cluster *c, uint64_t id);
+struct peer *cluster_peer_make(struct cluster *c, uint64_t id);
+bool cluster_reachable(const struct peer *p);
+/* A new incarnation takes the place of this one, which was declared dead. */
+void cluster_rejoin(struct cluster *c);
+/* Ends the connections to a peer, and what it and we did for each other. */
+void cluster_lose(struct peer *p, const char *why);
+void cluster_soon(struct cluster *c);
+unsigned cluster_nodes(const struct node *n);
+/* Handles one message; false: it was malformed or out of place. */
+bool cluster_dispatch(struct peer *p, const void *data, size_t size);
+
+/* ---- member.c: the planner's words, and membership as a member sees it ---- */
+void member_act(struct cluster *c, const struct plan_node_action *a);
+bool member_message(struct peer *p, enum wire_op op, struct codec_reader *r);
+void member_join(struct cluster *c, struct peer *head);
+void member_head_lost(struct cluster *c);
+void member_beat(struct cluster *c);
+
+/* ---- head.c ---- */
+mob_status head_start(struct cluster *c);
+bool head_message(struct peer *p, enum wire_op op, struct codec_reader *r);
+void head_beat(struct cluster *c);
+void head_status(struct cluster *c, struct peer *to, uint64_t cookie);
+void head_free(struct cluster *c);
+
+/* ---- status.c ---- */
+struct json_t;
+/* A member as `mobula status` shows it, as far as this node knows. */
+struct json_t *status_member(const struct cluster *c, const struct peer *p, const char *state);
+
+/* ---- guest.c ---- */
+struct guest_key { /* a job of another node, as this node's planner knows it */
+    struct guest_key *next;
+    uint64_t owner;
+    struct plan_job theirs, ours;
+    uint32_t classes, units[CLASSES_MAX];
+    bool failed; /* no worker of it starts here */
+    struct job *job;
+};
+
+struct proxy {     /* a task that another node owns, on our board */
+    uint64_t link; /* here; LINK_NONE: the place is free */
+    uint64_t theirs;
+    uint32_t slot; /* there */
+    uint32_t cls;
+    bool done; /* told; the record stays until its results were taken */
+    bool late; /* done, and a result is not there yet */
+    uint32_t next_free;
+};
+
+struct standin { /* an object of another node that tasks here have as argument */
+    uint64_t theirs, ours;
+    uint64_t bytes, used; /* used: a count of uses, for eviction */
+    bool pending;
+    struct standin *next;
+};
+
+#define STANDIN_BUCKETS 1024u
+
+struct guest {
+    struct peer *owner;
+    uint32_t number; /* the owner's */
+    struct guest_key *key;
+    bool ready;                   /* the executable is here */
+    uint32_t starts[CLASSES_MAX]; /* that the planner asked for before it was ready */
+    struct proxy *proxies;
+    uint32_t proxies_count, proxies_room, free_proxy, live;
+    uint32_t finished[CLASSES_MAX]; /* to be told to the planner */
+    uint32_t *ended;                /* proxies to be told of */
+    uint32_t ended_count, ended_room;
+    uint32_t late;
+    struct loop_timer late_timer;
+    struct standin *standins[STANDIN_BUCKETS];
+    uint64_t standin_bytes, clock;
+    uint8_t hash[WIRE_HASH_BYTES];
+    uint64_t exe_size, start_size;
+    void *start;
+    int temp; /* the executable while it is pulled, and where */
+    void *temp_map;
+    char temp_path[512];
+    bool close_asked, close_told;
+};
+
+bool guest_message(struct peer *p, enum wire_op op, struct codec_reader *r);
+struct guest_key *guest_key_get(struct cluster *c, uint64_t owner, struct plan_job theirs,
+                                bool make);
+mob_status guest_key_class(struct guest_key *k, uint32_t units, uint32_t *ret);
+struct job *guest_find(struct cluster *c, const struct peer *owner, uint32_t number);
+void guest_peer_lost(struct cluster *c, struct peer *p);
+/* The board's daemon lane found a record on its ring. */
+void guest_sealed(void *job, struct record *r);
+/* Sends what was found. */
+void guest_flush(struct job *j);
+/* Looks at all proxies: after a worker's death, or when the ring was full. */
+void guest_look_all(struct job *j);
+void guest_output(struct job *j, int stream, const char *text, size_t size);
+void guest_failed(struct job *j, const char *text);
+void guest_ended(struct job *j);
+void guest_free(struct job *j);
+/* ---- standin.c ---- */
+mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
+                       bool *ret_new);
+void standin_bytes(struct job *j, struct standin *s, const void *bytes, size_t size);
+void standin_pull(struct job *j, struct standin *s, uint64_t size);
+void standin_error(struct job *j, struct standin *s, mob_status st, const char *text);
+/* Drops those that no task uses until at most @keep bytes are left. */
+void standin_evict(struct job *j, uint64_t keep);
+void standin_free(struct job *j);
+
+/* ---- away.c; its structs are in node.h ---- */
+struct send_job { /* what PLAN_SEND asked for */
+    struct send_job *next;
+    struct plan_job job;
+    uint64_t node, lease;
+    uint32_t epoch, cls, count;
+};
+void away_send(struct cluster *c, const struct send_job *s);
+bool away_message(struct peer *p, enum wire_op op, struct codec_reader *r);
+void away_peer_lost(struct cluster *c, struct peer *p);
+void away_cancels(struct job *j);
+/* Asks all nodes to end the job. */
+void away_close(struct job *j, bool kill_now);
+bool away_closed(const struct job *j);
+/* Waits no longer for them. */
+void away_abandon(struct job *j);
+void away_free(struct job *j);
+
+/* ---- fetch.c ---- */
+typedef void (*fetch_done)(struct fetch *f, mob_status st);
+struct fetch {
+    struct fetch *next, *prev;
+    struct job *job;
+    struct peer *peer; /* NULL: the bytes are here, and wait for room */
+    struct transport_xfer xfer;
+    struct transport_source source;
+    void *dst;
+    bool placed, active, cancelled;
+    unsigned tries;
+    struct arena_place place;
+    void *copy; /* of peerless ones */
+    fetch_done done;
+    void *arg;
+    uint64_t tag;
+};
+/* @dst NULL: a place of the job's is found when its turn comes. @copy: for a NULL @peer, bytes that
+ * the fetch frees. Out of memory of our own: @done comes at once. */
+void fetch_start(struct job *j, struct peer *p, enum wire_object kind, uint32_t number,
+                 uint64_t link, uint64_t size, void *dst, void *copy, fetch_done done,
+                 void *arg, uint64_t tag);
+void fetch_pump(struct peer *p);
+void fetch_peer_lost(struct peer *p);
+/* Cancels all of a job; they are over once job.busy is 0. */
+void fetch_end_job(struct job *j);
+mob_status fetch_export(void *cluster, struct transport_peer *tp,
+                        const uint8_t name[TRANSPORT_OBJECT_BYTES],
+                        struct transport_export *ret);
+void fetch_unexport(void *cluster, struct transport_peer *tp,
+                    const struct transport_export *exported);
+void fetch_pulled(void *cluster, struct transport_xfer *xfer, mob_status st);
+
+/* ---- exe.c ---- */
+/* Copies an executable into the cache and says its hash. @ret_fd: open for reading. */
+mob_status exe_keep(int from, uint8_t hash[WIRE_HASH_BYTES], int *ret_fd,
+                    uint64_t *ret_size);
+/* Opens a cached one. MOB_ERR_NOT_FOUND. */
+mob_status exe_open(const uint8_t hash[WIRE_HASH_BYTES], uint64_t size, int *ret_fd);
+/* A file in the cache to be filled with @size bytes. */
+mob_status exe_temp(uint64_t size, char *path, size_t path_size, int *ret_fd,
+                    void **ret_map);
+/* Gives it its name if its bytes have that hash, and opens it; else removes it. */
+mob_status exe_commit(const char *path, int fd, const void *map, uint64_t size,
+                      const uint8_t hash[WIRE_HASH_BYTES], int *ret_fd);
+
+#endif

@@ -1,0 +1,387 @@
+/* head.c - the head's side: who is a member, and the words of the head's planner. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cluster.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/status.h"
+
+static uint64_t now_ns(const struct cluster *c)
+{
+    return loop_now_ns(c->node->loop);
+}
+
+static void tick(struct loop_timer *timer);
+
+static void arm(struct cluster *c)
+{
+    if (c->plan && !c->closing) {
+        loop_timer_start(c->node->loop, &c->plan_timer, plan_head_deadline(c->plan),
+                         tick);
+    }
+}
+
+static void tick(struct loop_timer *timer)
+{
+    struct cluster *c = LOOP_OWNER(timer, struct cluster, plan_timer);
+    plan_head_tick(c->plan, now_ns(c));
+    arm(c);
+}
+
+/* ---- the planner's words ------------------------------------------------------------------------ */
+
+static void to_all(struct cluster *c, const struct codec_writer *w)
+{
+    for (struct peer *p = c->peers; p; p = p->next) {
+        if (p->joined && (p->links[0] || p == c->self)) {
+            cluster_send(p, w);
+        }
+    }
+}
+
+static void died(struct cluster *c, uint64_t id)
+{
+    struct peer *p = cluster_peer(c, id);
+    if (!p || !p->joined) {
+        return;
+    }
+    log_warn("node %s (%010llx) is dead", p->host, (unsigned long long)id);
+    struct codec_writer w = cluster_begin(c, WIRE_DEAD);
+    codec_put_u64(&w, id);
+    to_all(c, &w); /* itself too: if it lives it must end what it does for others */
+    p->joined = false;
+}
+
+static void act(void *arg, const struct plan_head_action *a)
+{
+    struct cluster *c = arg;
+    struct codec_writer w;
+    if (a->kind == PLAN_NODE_DEAD) {
+        died(c, a->node);
+        return;
+    }
+    struct peer *to = cluster_peer(c, a->to);
+    if (!to || !to->joined || (to != c->self && !to->links[0])) {
+        return; /* repeated when it is back */
+    }
+    switch (a->kind) {
+    case PLAN_LEASE:
+        w = cluster_begin(c, WIRE_LEASE);
+        codec_put_u64(&w, a->lease);
+        codec_put_u32(&w, a->epoch);
+        wire_put_key(&w, a->job);
+        codec_put_u64(&w, a->owner);
+        codec_put_u32(&w, a->cls);
+        codec_put_u32(&w, a->units);
+        codec_put_u32(&w, a->weight);
+        codec_put_u32(&w, a->slots);
+        break;
+    case PLAN_GRANT:
+        w = cluster_begin(c, WIRE_GRANT);
+        codec_put_u64(&w, a->lease);
+        codec_put_u32(&w, a->epoch);
+        wire_put_key(&w, a->job);
+        codec_put_u32(&w, a->cls);
+        codec_put_u64(&w, a->node);
+        codec_put_u32(&w, a->slots);
+        break;
+    case PLAN_SYNCED:
+        w = cluster_begin(c, WIRE_SYNCED);
+        break;
+    case PLAN_DEMAND_INFEASIBLE:
+        w = cluster_begin(c, WIRE_INFEASIBLE);
+        wire_put_key(&w, a->job);
+        codec_put_u32(&w, a->units);
+        break;
+    case PLAN_NODE_DEAD:
+        return;
+    }
+    cluster_send(to, &w);
+}
+
+/* ---- members ---------------------------------------------------------------------------------------- */
+
+static struct codec_writer node_word(struct cluster *c, const struct peer *p)
+{
+    struct codec_writer w = cluster_begin(c, WIRE_NODE);
+    codec_put_u64(&w, p->id);
+    codec_put_str(&w, p->address);
+    codec_put_str(&w, p->host);
+    codec_put_u32(&w, p->cpus);
+    codec_put_u64(&w, p->store_bytes);
+    return w;
+}
+
+static void refuse(struct peer *p, mob_status st, const char *text)
+{
+    struct codec_writer w = cluster_begin(p->cluster, WIRE_REFUSED);
+    log_warn("node %s (%010llx) is refused: %s", p->host, (unsigned long long)p->id,
+             text);
+    codec_put_u32(&w, (uint32_t)st);
+    codec_put_str(&w, text);
+    cluster_send(p, &w);
+}
+
+static const char *why_not(mob_status st)
+{
+    switch (st) {
+    case MOB_ERR_EXISTS:
+        return "another node has the same incarnation";
+    case MOB_ERR_NODE_LOST:
+        return "this incarnation was declared dead";
+    case MOB_ERR_FULL:
+        return "the cluster has as many nodes as it can have";
+    default:
+        return "the node's description makes no sense";
+    }
+}
+
+/* The node's own host, as we see it, with the port at which it listens. */
+static void set_address(struct peer *p, uint16_t port)
+{
+    struct addr addr;
+    if (addr_parse(p->seen, ADDR_CONNECT, &addr) == MOB_OK) {
+        addr_set_port(&addr, port);
+        addr_text(&addr, p->address);
+    }
+}
+
+static bool join(struct peer *p, struct codec_reader *r)
+{
+    struct cluster *c = p->cluster;
+    struct plan_join in = {.node = p->id};
+    uint32_t version = codec_get_u32(r);
+    in.session = codec_get_u64(r);
+    in.member_of = codec_get_u64(r);
+    in.units = codec_get_u64(r);
+    uint64_t store = codec_get_u64(r);
+    uint16_t port = codec_get_u16(r);
+    char host[sizeof p->host];
+    codec_get_str(r, host, sizeof host);
+    if (!r->ok || (version == WIRE_VERSION && !codec_done(r))) {
+        return false;
+    }
+    snprintf(p->host, sizeof p->host, "%s", host);
+    if (version != WIRE_VERSION) {
+        refuse(p, MOB_ERR_VERSION, "head and node are of different versions of mobula");
+        return true;
+    }
+    p->cpus = (uint32_t)(in.units / CPU_UNITS);
+    p->store_bytes = store;
+    if (p != c->self) {
+        set_address(p, port);
+    }
+    bool was = p->joined;
+    mob_status no = was && p->session != in.session      ? MOB_ERR_EXISTS
+                    : !was && in.member_of == c->head_id ? MOB_ERR_NODE_LOST
+                                                         : MOB_OK;
+    if (no) {
+        refuse(p, no, why_not(no));
+        return true;
+    }
+    /* The planner speaks to the node as soon as it has joined; the welcome must come first. */
+    p->joined = true;
+    p->session = in.session;
+    struct codec_writer w = cluster_begin(c, WIRE_WELCOME);
+    codec_put_u64(&w, c->head_id);
+    cluster_send(p, &w);
+    for (struct peer *q = c->peers; q; q = q->next) {
+        if (q->joined) {
+            struct codec_writer word = node_word(c, q);
+            cluster_send(p, &word);
+        }
+    }
+    mob_status st = plan_head_join(c->plan, &in, now_ns(c));
+    if (st) {
+        p->joined = was;
+        refuse(p, st, why_not(st));
+        return true;
+    }
+    if (!was) {
+        log_info("node joined %s (%010llx) at %s cpus %u", p->host,
+                 (unsigned long long)p->id, p->address, p->cpus);
+        struct codec_writer word = node_word(c, p);
+        to_all(c, &word);
+    }
+    return true;
+}
+
+/* ---- what members say ---------------------------------------------------------------------------------- */
+
+static bool demand(struct peer *p, struct codec_reader *r)
+{
+    struct plan_demand d = {.job = wire_get_key(r)};
+    d.cls = codec_get_u32(r);
+    d.units = codec_get_u32(r);
+    d.weight = codec_get_u32(r);
+    d.want = codec_get_u32(r);
+    d.hints_count = codec_get_u32(r);
+    for (uint32_t i = 0; i < d.hints_count && i < PLAN_HINTS_MAX; i++) {
+        d.hints[i].node = codec_get_u64(r);
+        d.hints[i].bytes = codec_get_u64(r);
+    }
+    if (!codec_done(r)) {
+        return false;
+    }
+    mob_status st = plan_head_demand(p->cluster->plan, p->id, &d, now_ns(p->cluster));
+    if (st) {
+        log_warn("node %s: its demand is not taken: %s", p->host, mob_status_text(st));
+    }
+    return true;
+}
+
+static bool member_word(struct peer *p, enum wire_op op, struct codec_reader *r)
+{
+    struct cluster *c = p->cluster;
+    uint64_t a = 0, b = 0, offer = 0;
+    uint32_t epoch = 0, slots = 0;
+    switch (op) {
+    case WIRE_HEARTBEAT:
+        a = codec_get_u64(r);
+        b = codec_get_u64(r);
+        slots = codec_get_u32(r);
+        if (!codec_done(r)) {
+            return false;
+        }
+        p->units_used = a;
+        p->store_used = b;
+        p->tasks = slots;
+        (void)plan_head_heartbeat(c->plan, p->id, now_ns(c));
+        return true;
+    case WIRE_REPORT:
+        offer = codec_get_u64(r);
+        if (!codec_done(r)) {
+            return false;
+        }
+        (void)plan_head_report(c->plan, p->id, offer, now_ns(c));
+        return true;
+    case WIRE_DEMAND:
+        return demand(p, r);
+    case WIRE_HELD:
+        a = codec_get_u64(r);
+        epoch = codec_get_u32(r);
+        slots = codec_get_u32(r);
+        offer = codec_get_u64(r);
+        if (!codec_done(r)) {
+            return false;
+        }
+        (void)plan_head_lease_held(c->plan, p->id, a, epoch, slots, offer, now_ns(c));
+        return true;
+    case WIRE_GOODBYE:
+        log_info("node %s leaves", p->host);
+        (void)plan_head_leave(c->plan, p->id, now_ns(c));
+        return codec_done(r);
+    case WIRE_STATUS:
+        a = codec_get_u64(r);
+        if (!codec_done(r)) {
+            return false;
+        }
+        head_status(c, p, a);
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool head_message(struct peer *p, enum wire_op op, struct codec_reader *r)
+{
+    struct cluster *c = p->cluster;
+    if (!c->is_head) {
+        return false;
+    }
+    bool ok = true;
+    if (op == WIRE_JOIN) {
+        ok = join(p, r);
+    } else if (!p->joined) { /* declared dead, and does not know it */
+        refuse(p, MOB_ERR_NODE_LOST, why_not(MOB_ERR_NODE_LOST));
+    } else {
+        ok = member_word(p, op, r);
+    }
+    arm(c);
+    return ok;
+}
+
+void head_beat(struct cluster *c)
+{
+    struct codec_writer w = cluster_begin(c, WIRE_HEARTBEAT);
+    for (struct peer *p = c->peers; p; p = p->next) {
+        if (p->joined && p->links[0]) {
+            cluster_send(p, &w);
+        }
+    }
+    c->self->units_used = plan_node_used(c->node->plan);
+    c->self->store_used = c->node->budget.used_bytes;
+    (void)plan_head_heartbeat(c->plan, c->self->id, now_ns(c));
+    arm(c);
+}
+
+mob_status head_start(struct cluster *c)
+{
+    struct plan_head_config config = {
+        .head = c->self->id, .seed = c->session, .act = act, .arg = c};
+    c->plan = plan_head_create(&config, clock_now_ns());
+    if (!c->plan) {
+        return MOB_ERR_NOMEM;
+    }
+    c->head_id = c->self->id;
+    c->head = c->self;
+    uint64_t id = c->head_id;
+    c->head_id = 0; /* we come as everybody else does */
+    member_join(c, c->self);
+    c->head_id = id;
+    return MOB_OK;
+}
+
+void head_free(struct cluster *c)
+{
+    plan_head_destroy(c->plan);
+    c->plan = NULL;
+}
+
+/* ---- for people -------------------------------------------------------------------------------------------- */
+
+static json_t *member_json(struct cluster *c, const struct peer *p,
+                           const struct plan_member_view *v)
+{
+    bool heard = p == c->self || v->silent_ns < PLAN_LEASE_NS;
+    json_t *o = status_member(c, p, v->draining ? "leaving" : heard ? "alive" : "silent");
+    uint64_t silent_ms = p == c->self ? 0 : v->silent_ns / NS_PER_MS;
+    if (o) {
+        json_object_set_new(o, "silent_ms", json_integer((json_int_t)silent_ms));
+    }
+    return o;
+}
+
+void head_status(struct cluster *c, struct peer *to, uint64_t cookie)
+{
+    size_t count = plan_head_nodes(c->plan, NULL, 0, now_ns(c));
+    struct plan_member_view *views = calloc(count + 1, sizeof *views);
+    json_t *nodes = json_array();
+    if (views) {
+        count = plan_head_nodes(c->plan, views, count, now_ns(c));
+    }
+    for (size_t i = 0; views && i < count; i++) {
+        struct peer *p = cluster_peer(c, views[i].node);
+        if (p) {
+            json_array_append_new(nodes, member_json(c, p, &views[i]));
+        }
+    }
+    char *text = json_dumps(nodes, JSON_COMPACT);
+    json_decref(nodes);
+    free(views);
+    size_t left = text ? strlen(text) : 0, at = 0;
+    do {
+        size_t part = left < WIRE_BATCH_BYTES / 2 ? left : WIRE_BATCH_BYTES / 2;
+        struct codec_writer w = cluster_begin(c, WIRE_STATUS_TEXT);
+        left -= part;
+        codec_put_u64(&w, cookie);
+        codec_put_u8(&w, left > 0);
+        codec_put_bytes(&w, text ? text + at : "", part);
+        at += part;
+        cluster_send(to, &w);
+    } while (left);
+    free(text);
+}

@@ -1,0 +1,186 @@
+/* standin.c - objects of a guest job's owner that tasks here have as arguments.
+ *
+ * A stand-in is a record on our board that is filled with the owner's bytes, once, however many
+ * tasks use it. It stays for later tasks until room is needed: what is sealed never changes. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cluster.h"
+#include "core/log.h"
+#include "core/status.h"
+#include "store/task.h"
+
+enum { INLINE_AT = 16 }; /* in the payload, behind the place */
+
+static struct standin **bucket_of(struct guest *g, uint64_t theirs)
+{
+    return &g->standins[(theirs * 0x9e3779b97f4a7c15ull) >> 54];
+}
+_Static_assert(STANDIN_BUCKETS == 1u << 10, "the top ten bits of a hash");
+
+static mob_status new_record(struct job *j, struct record **ret)
+{
+    mob_status st = lane_record(&j->lane, ret);
+    if (st == MOB_ERR_FULL && grant_records(j) == MOB_OK) {
+        st = lane_record(&j->lane, ret);
+    }
+    return st;
+}
+
+mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
+                       bool *ret_new)
+{
+    struct guest *g = j->guest;
+    struct standin **at = bucket_of(g, theirs), *s = *at;
+    while (s && s->theirs != theirs) {
+        s = s->next;
+    }
+    *ret_new = !s;
+    if (!s) {
+        struct call call = {
+            .fn = CALL_PUT, .counts = call_counts(0, 1)};
+        struct record *r;
+        MOB_TRY(new_record(j, &r));
+        s = calloc(1, sizeof *s);
+        if (!s) {
+            lane_unrecord(&j->lane, r);
+            return status_fail(MOB_ERR_NOMEM,
+                               "no memory for an argument from another node");
+        }
+        task_begin(&j->lane, r, &call, LINK_NONE);
+        uint32_t gen = lane_gen(r);
+        at_store(&r->state, state_make(gen, DAEMON, 0, PHASE_CREATING), AT_RELEASE);
+        *s = (struct standin){.theirs = theirs,
+                              .ours = link_make(gen, board_index(&j->board, r), 0),
+                              .pending = true,
+                              .next = *at};
+        *at = s;
+    }
+    s->used = g->clock;
+    *ret = s;
+    return MOB_OK;
+}
+
+static struct record *record_of(struct job *j, const struct standin *s)
+{
+    uint64_t state;
+    struct record *r = lane_find(&j->lane, s->ours, &state);
+    return r && state_phase(state) == PHASE_CREATING && state_holder(state) == DAEMON
+               ? r
+               : NULL;
+}
+
+static void seal(struct job *j, struct standin *s, const struct arena_place *place,
+                 uint64_t size)
+{
+    struct record *r = record_of(j, s);
+    s->pending = false;
+    if (!r) { /* scribbled on */
+        if (place) {
+            grant_unplace(j, place);
+        }
+        return;
+    }
+    if (place) {
+        record_set_place(r, 0, PLACE_ARENA, place->segment, place->offset, size);
+        s->bytes = size;
+        j->guest->standin_bytes += size;
+    }
+    (void)task_seal(&j->lane, r, false);
+}
+
+static void pulled(struct fetch *f, mob_status st)
+{
+    struct standin *s = f->arg;
+    struct job *j = f->job;
+    if (j->ended) {
+        if (!st) {
+            grant_unplace(j, &f->place);
+        }
+        s->pending = false;
+    } else if (st) {
+        standin_error(j, s, MOB_ERR_LOST,
+                      "an argument was lost on its way from its node");
+    } else {
+        seal(j, s, &f->place, f->source.size);
+    }
+}
+
+void standin_bytes(struct job *j, struct standin *s, const void *bytes, size_t size)
+{
+    struct arena_place place;
+    struct record *r = record_of(j, s);
+    void *data;
+    if (!r) {
+        s->pending = false;
+    } else if (size <= RECORD_INLINE_MAX) {
+        if (size) {
+            memcpy(r->payload + INLINE_AT, bytes, size);
+            record_set_place(r, 0, PLACE_INLINE, 0, INLINE_AT, size);
+        }
+        seal(j, s, NULL, size);
+    } else if (grant_place(j, size, &place, &data) == MOB_OK) {
+        memcpy(data, bytes, size);
+        seal(j, s, &place, size);
+    } else { /* no room now */
+        void *copy = malloc(size);
+        MOB_ASSERT(copy);
+        memcpy(copy, bytes, size);
+        fetch_start(j, NULL, WIRE_ARGUMENT, 0, 0, size, NULL, copy, pulled, s, 0);
+    }
+}
+
+void standin_pull(struct job *j, struct standin *s, uint64_t size)
+{
+    fetch_start(j, j->guest->owner, WIRE_ARGUMENT, j->guest->number, s->theirs, size,
+                NULL, NULL, pulled, s, 0);
+}
+
+void standin_error(struct job *j, struct standin *s, mob_status st, const char *text)
+{
+    struct record *r = record_of(j, s);
+    s->pending = false;
+    if (r) {
+        task_set_error(r, st, text);
+        (void)task_seal(&j->lane, r, true);
+    }
+}
+
+/* Nothing but our own handle keeps it. */
+static bool unused(struct job *j, const struct standin *s)
+{
+    struct record *r = board_record(&j->board, link_index(s->ours));
+    return r && (at_load(&r->refs, AT_ACQUIRE) & REFS_USES_MASK) == 0;
+}
+
+void standin_evict(struct job *j, uint64_t keep)
+{
+    struct guest *g = j->guest;
+    /* The least recently used would be better to go first; an order would cost each use a list's
+     * upkeep, and what goes here can be had again from its owner. */
+    for (uint32_t b = 0; b < STANDIN_BUCKETS && g->standin_bytes > keep; b++) {
+        for (struct standin **at = &g->standins[b]; *at;) {
+            struct standin *s = *at;
+            if (s->pending || s->used == g->clock || !unused(j, s)) {
+                at = &s->next;
+                continue;
+            }
+            *at = s->next;
+            g->standin_bytes -= s->bytes;
+            lane_drop(&j->lane, s->ours);
+            free(s);
+        }
+    }
+    lane_reclaim(&j->lane);
+}
+
+void standin_free(struct job *j)
+{
+    for (uint32_t b = 0; b < STANDIN_BUCKETS; b++) {
+        while (j->guest->standins[b]) {
+            struct standin *s = j->guest->standins[b];
+            j->guest->standins[b] = s->next;
+            free(s);
+        }
+    }
+}

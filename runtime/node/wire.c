@@ -1,0 +1,62 @@
+#include "wire.h"
+
+#include <string.h>
+
+void wire_name(uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object kind, uint32_t job,
+               uint64_t link)
+{
+    struct codec_writer w;
+    memset(name, 0, TRANSPORT_OBJECT_BYTES);
+    codec_writer_init(&w, name, TRANSPORT_OBJECT_BYTES);
+    codec_put_u32(&w, kind);
+    codec_put_u32(&w, job);
+    codec_put_u64(&w, link);
+}
+
+bool wire_unname(const uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object *ret_kind,
+                 uint32_t *ret_job, uint64_t *ret_link)
+{
+    static const uint8_t zeros[16];
+    struct codec_reader r;
+    codec_reader_init(&r, name, TRANSPORT_OBJECT_BYTES);
+    uint32_t kind = codec_get_u32(&r);
+    *ret_kind = (enum wire_object)kind;
+    *ret_job = codec_get_u32(&r);
+    *ret_link = codec_get_u64(&r);
+    const void *rest = codec_get_raw(&r, sizeof zeros);
+    return r.ok && kind >= WIRE_ARGUMENT && kind <= WIRE_START &&
+           memcmp(rest, zeros, sizeof zeros) == 0;
+}
+
+void wire_put_key(struct codec_writer *w, struct plan_job key)
+{
+    codec_put_u64(w, key.node);
+    codec_put_u32(w, key.number);
+}
+
+struct plan_job wire_get_key(struct codec_reader *r)
+{
+    struct plan_job key;
+    key.node = codec_get_u64(r);
+    key.number = codec_get_u32(r);
+    return key;
+}
+
+void wire_batch_begin(struct wire_batch *b)
+{
+    b->count = 0;
+    b->count_at = b->w.at;
+    codec_put_u32(&b->w, 0);
+}
+
+void wire_batch_end(struct wire_batch *b)
+{
+    struct codec_writer w;
+    codec_writer_init(&w, b->count_at, sizeof(uint32_t));
+    codec_put_u32(&w, b->count);
+}
+
+bool wire_batch_full(const struct wire_batch *b)
+{
+    return (size_t)(b->w.end - b->w.at) < WIRE_ENTRY_MAX;
+}

@@ -1,0 +1,114 @@
+/* wire.h - what daemons say to each other over the transport, in core/codec.h's encoding.
+ *
+ * A message begins with its op (u8). Every field is checked by its reader; a message that is
+ * malformed, or that its sender may not send, costs the sender the connection.
+ *
+ * Terms: `node` is a member incarnation; `job` is a number that the owner of the job gave it, so
+ * that it means something only together with that owner; `link` is a record's, on the board of the
+ * one who says it; `key` is a planner's name for a job (u64 node, u32 number).
+ *
+ * Between a node and its head
+ *   JOIN       version u32, session u64, member_of u64, units u64, store u64, port u16, host str
+ *   WELCOME    head u64
+ *   REFUSED    status i32, text str                    then the head hangs up
+ *   NODE       node u64, address str, host str, cpus u32, store u64     one for each member
+ *   DEAD       node u64
+ *   HEARTBEAT  cpu units used u64, store used u64, tasks u32    to the head; without fields from it
+ *   GOODBYE                                            the node leaves in good order
+ *   REPORT, DEMAND, HELD, LEASE, GRANT, SYNCED, INFEASIBLE: the planners' words
+ *   STATUS     cookie u64                              asks for
+ *   STATUS_TEXT cookie u64, more u8, JSON bytes
+ * From a job's owner to a node that works for it
+ *   OPEN       job u32, key, name str, hash raw[32], executable size u64, start size u64
+ *   CLOSE      job u32, kill u8
+ *   TASKS      job u32, lease u64, epoch u32, class u32, units u32, count u32, tasks
+ *     task     slot u32, link u64, retries u8, options u8, returns u8, args u8,
+ *              function str, name str, arguments
+ *     argument kind u8: VALUE or OBJECT or REMOTE or ERROR; link u64 unless VALUE;
+ *              bytes (VALUE, OBJECT), size u64 (REMOTE), status i32 and text (ERROR)
+ *   RELEASE    job u32, count u32, (proxy u32, link u64)...   results were taken
+ *   CANCEL     job u32, count u32, (proxy slot u32, link u64)...   of the owner
+ * From that node back to the owner
+ *   CLOSED     job u32
+ *   FAILED     job u32, text str                       no worker can start here
+ *   DONE       job u32, count u32, results
+ *     result   slot u32, link u64 (the owner's), proxy u32, link u64, status i32, then
+ *              text str if status is not 0, else returns u8 and for each
+ *              kind u8: VALUE bytes or REMOTE size u64
+ *   BACK       job u32, count u32, (slot u32, link u64)...    not begun, and not wanted here
+ *   OUTPUT     job u32, stream u8 (1 or 2), bytes
+ *
+ * Objects are pulled by a name of 32 bytes: kind u32, job u32, link u64, zero[16]. */
+#ifndef NODE_WIRE_H
+#define NODE_WIRE_H
+
+#include <stdint.h>
+
+#include "core/codec.h"
+#include "scheduler/plan.h"
+#include "transport/transport.h"
+
+#define WIRE_VERSION 1u
+#define WIRE_INLINE_MAX 4096u /* larger arguments and results are pulled */
+#define WIRE_HASH_BYTES 32u   /* BLAKE2b-256 of an executable */
+#define WIRE_TEXT_MAX 2048u
+/* Batches are closed when less than one more entry of the largest kind would fit. */
+#define WIRE_ENTRY_MAX (MOB_ARGS_MAX * (WIRE_INLINE_MAX + 32u) + 1024u)
+#define WIRE_BATCH_BYTES (512u << 10)
+
+enum wire_op {
+    WIRE_JOIN = 1,
+    WIRE_WELCOME,
+    WIRE_REFUSED,
+    WIRE_NODE,
+    WIRE_DEAD,
+    WIRE_HEARTBEAT,
+    WIRE_GOODBYE,
+    WIRE_REPORT,
+    WIRE_DEMAND,
+    WIRE_HELD,
+    WIRE_LEASE,
+    WIRE_GRANT,
+    WIRE_SYNCED,
+    WIRE_INFEASIBLE,
+    WIRE_STATUS,
+    WIRE_STATUS_TEXT,
+    WIRE_OPEN,
+    WIRE_CLOSE,
+    WIRE_TASKS,
+    WIRE_RELEASE,
+    WIRE_CANCEL,
+    WIRE_CLOSED,
+    WIRE_FAILED,
+    WIRE_DONE,
+    WIRE_BACK,
+    WIRE_OUTPUT,
+    WIRE_OPS
+};
+
+enum wire_kind { WIRE_VALUE, WIRE_OBJECT, WIRE_REMOTE, WIRE_ERROR };
+
+/* What a pull names. */
+enum wire_object { WIRE_ARGUMENT = 1, WIRE_RESULT, WIRE_EXECUTABLE, WIRE_START };
+
+void wire_name(uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object kind, uint32_t job,
+               uint64_t link);
+/* False if those bytes are no name. */
+bool wire_unname(const uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object *ret_kind,
+                 uint32_t *ret_job, uint64_t *ret_link);
+
+void wire_put_key(struct codec_writer *w, struct plan_job key);
+struct plan_job wire_get_key(struct codec_reader *r);
+
+/* A message whose entries are counted in a field that is filled in at the end. */
+struct wire_batch {
+    struct codec_writer w;
+    uint8_t *count_at;
+    uint32_t count;
+};
+void wire_batch_begin(struct wire_batch *b); /* after the fields before the count */
+void wire_batch_end(struct wire_batch *b);
+/* True if the next entry might not fit. */
+bool wire_batch_full(const struct wire_batch *b);
+
+#endif
