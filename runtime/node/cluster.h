@@ -55,6 +55,7 @@ struct peer {
     /* On the head: */
     bool joined;
     uint64_t session, units_used, store_used;
+    uint32_t tasks;
 };
 
 struct cluster {
@@ -118,6 +119,11 @@ bool head_message(struct peer *p, enum wire_op op, struct codec_reader *r);
 void head_beat(struct cluster *c);
 void head_status(struct cluster *c, struct peer *to, uint64_t cookie);
 void head_free(struct cluster *c);
+
+/* ---- status.c ---- */
+struct json_t;
+/* A member as `mobula status` shows it, as far as this node knows. */
+struct json_t *status_member(const struct cluster *c, const struct peer *p, const char *state);
 
 /* ---- guest.c ---- */
 struct guest_key { /* a job of another node, as this node's planner knows it */

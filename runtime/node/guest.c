@@ -413,16 +413,16 @@ static mob_status accept_task(struct job *j, uint32_t cls, const struct arrival 
 {
     struct guest *g = j->guest;
     struct call call = {.class_options =
-                            (uint8_t)(cls | ((t->options & CALL_RETRY_ON_ERROR) | CALL_FOREIGN) << 4),
+                            (uint8_t)(cls | (t->options | CALL_FOREIGN) << 4),
                         .counts = call_counts(t->nargs, t->nrets),
                         .retries = t->retries};
     struct record *r;
-    uint16_t name;
     g->clock++;
     for (uint32_t i = 0; i < t->nargs; i++) {
         call.class_options |= t->args[i].kind != WIRE_VALUE ? CALL_HAS_REFS << 4 : 0;
     }
     MOB_TRY(board_name(&j->board, DAEMON, t->fn, &call.fn));
+    uint16_t name;
     MOB_TRY(board_name(&j->board, DAEMON, t->name, &name));
     struct proxy *x = proxy_new(g);
     if (!x) {

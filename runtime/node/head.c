@@ -242,11 +242,13 @@ static bool member_word(struct peer *p, enum wire_op op, struct codec_reader *r)
     case WIRE_HEARTBEAT:
         a = codec_get_u64(r);
         b = codec_get_u64(r);
+        slots = codec_get_u32(r);
         if (!codec_done(r)) {
             return false;
         }
         p->units_used = a;
         p->store_used = b;
+        p->tasks = slots;
         (void)plan_head_heartbeat(c->plan, p->id, now_ns(c));
         return true;
     case WIRE_REPORT:
@@ -344,21 +346,13 @@ void head_free(struct cluster *c)
 static json_t *member_json(struct cluster *c, const struct peer *p,
                            const struct plan_member_view *v)
 {
-    char id[24];
-    bool here = p == c->self;
-    snprintf(id, sizeof id, "%010llx", (unsigned long long)v->node);
-    return json_pack("{s:s,s:s,s:s,s:s,s:b,s:i,s:f,s:I,s:I,s:I,s:s}", "id", id, "host",
-                     p->host, "address", p->address, "state",
-                     v->draining                            ? "leaving"
-                     : here || v->silent_ns < PLAN_LEASE_NS ? "alive"
-                                                            : "silent",
-                     "head", here, "cpus", (int)p->cpus, "cpus_used",
-                     (double)(here ? plan_node_used(c->node->plan) : p->units_used) /
-                         CPU_UNITS,
-                     "store_limit_bytes", (json_int_t)p->store_bytes, "store_used_bytes",
-                     (json_int_t)(here ? c->node->budget.used_bytes : p->store_used),
-                     "silent_ms", (json_int_t)(here ? 0 : v->silent_ns / NS_PER_MS),
-                     "transport", here ? "local" : "tcp");
+    bool heard = p == c->self || v->silent_ns < PLAN_LEASE_NS;
+    json_t *o = status_member(c, p, v->draining ? "leaving" : heard ? "alive" : "silent");
+    uint64_t silent_ms = p == c->self ? 0 : v->silent_ns / NS_PER_MS;
+    if (o) {
+        json_object_set_new(o, "silent_ms", json_integer((json_int_t)silent_ms));
+    }
+    return o;
 }
 
 void head_status(struct cluster *c, struct peer *to, uint64_t cookie)

@@ -74,6 +74,7 @@ void member_beat(struct cluster *c)
     struct codec_writer w = cluster_begin(c, WIRE_HEARTBEAT);
     codec_put_u64(&w, plan_node_used(c->node->plan));
     codec_put_u64(&w, c->node->budget.used_bytes);
+    codec_put_u32(&w, status_tasks(c->node));
     cluster_to_head(c, &w);
 }
 
@@ -249,6 +250,7 @@ static bool infeasible_word(struct peer *from, struct codec_reader *r)
     }
     struct job *j = plan_find_job(n, key);
     if (j) {
+        j->unmet_units = units;
         int size = snprintf(
             text, sizeof text,
             "mobula: a task needs %g CPUs, and no node of the cluster has so many: "

@@ -45,10 +45,10 @@ struct conn {
     uint32_t proc;        /* likewise */
     char *answer; /* of LOCAL_STATUS and LOCAL_STORE, until it is sent to its end */
     size_t answer_at;
-    uint64_t cookie; /* of the question to the head that it waits for, or 0 */
+    uint64_t cookie;      /* of the question to the head that it waits for, or 0 */
     struct loop_timer timer;
-    char *heard; /* what the head has said of it so far */
-    size_t heard_size;
+    char *told;           /* what the head has said of it so far */
+    size_t told_size;
     struct conn *next, *prev;
 };
 
@@ -235,6 +235,7 @@ struct job {
     struct segment segments[BOARD_SEGMENTS_MAX];
     struct member members[PROCS_MAX];
     uint64_t requeued, failed_tasks; /* for status */
+    uint32_t unmet_units; /* a demand that no node of the cluster can meet, or 0 */
     /* In a cluster: */
     struct arena *arena; /* of the daemon's own segments */
     uint32_t busy;       /* bytes on their way to or from other nodes, which keep the job here */
@@ -295,6 +296,8 @@ void inspect_reply(struct conn *c, struct local_msg *m);
 bool status_text(struct node *n, struct codec_reader *r);
 /* The head will not answer what it was asked. */
 void status_head_lost(struct node *n);
+/* Tasks that run on this node now. */
+uint32_t status_tasks(const struct node *n);
 /* The connection is going. */
 void status_drop(struct conn *c);
 
@@ -351,7 +354,7 @@ mob_status node_run(const struct node_config *config);
  * Nobody there any more means that the start was broken off, and ends the node. */
 void node_ready(struct node *n);
 void node_stop(struct node *n);
-/* It could not join, and stops. Said once, on the ready fd. */
+/* The node could not join, and stops. */
 void node_not_ready(struct node *n, mob_status st, const char *why);
 /* Called when a job or connection has gone: the node may be over. */
 void node_step(struct node *n);

@@ -1,16 +1,19 @@
 /* status.c - what the daemon knows, for programs and for people.
  *
- * What `mobula status --json` shows, in one object:
- *   this node's own NODE members, "jobs": [JOB...], and in a cluster "nodes": [NODE...] and "cluster":
- *   {state ("head", "member" or "headless": its head is lost), head (a node's id), address}
- *   NODE   id, host, pid, state ("alive", "silent", "leaving", "unknown"), head (true or false),
- *          address, transport ("local", "tcp"), cpus, cpus_used, store_limit_bytes,
- *          store_used_bytes, silent_ms, events (what its loop runs on), dir (its folder), key_file
- *          (if its key is in one). Of other nodes as the head says, or if it is lost as far as this
- *          node knows: then without cpus_used, store_used_bytes and silent_ms.
- *   JOB    number, name, driver_pid (0: of another node), owner (its node, "" here), failed (true or
- *          false), workers [{pid, class, slot}], records {phase: count}, tasks_done, tasks_requeued,
- *          tasks_failed, tasks_away (on other nodes now), store_bytes
+ * What `mobula status --json` shows. The node that answers alone has its own members and "jobs" at
+ * the top; with other nodes it is
+ *   {"nodes": [NODE...], "jobs": [JOB...], "unmet": [UNMET...]}
+ *   NODE   id, host, pid, state ("alive", "leaving", "dead"), head (true or false), address,
+ *          transport ("local", "tcp", "verbs"), cpus, cpus_used, store_limit_bytes,
+ *          store_used_bytes, tasks (that run there now), events (what its loop runs on)
+ *          and, of the node that answers: dir (its folder), key_file (if its key is in one)
+ *   JOB    number, name, driver_pid, failed (true or false), workers [{pid, class, slot}],
+ *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes
+ *   UNMET  job (its number), cpus (that one task asks for), tasks (that wait)
+ * A node of a cluster adds "cluster": "head", "member", or "headless" (its head is lost), and the
+ * node's silent_ms; JOB has owner ("" or the node that it came from) and tasks_away (on other nodes
+ * now). The nodes are as the head says; of a lost head's, only what this node knows is there, and
+ * their state is "unknown" unless they are connected.
  * Readers leave alone what they do not know, and do without what is missing. */
 #include <jansson.h>
 #include <stdio.h>
@@ -19,7 +22,7 @@
 #include <unistd.h>
 
 #include "cluster.h"
-#include "core/log.h"
+#include "core/clock.h"
 #include "core/status.h"
 
 static uint32_t count_workers(const struct job *j)
@@ -65,47 +68,11 @@ static json_t *job_json(const struct job *j)
     }
     return json_pack("{s:i,s:o,s:s,s:i,s:i,s:b,s:o,s:o,s:I,s:I,s:I,s:I}", "number", (int)j->number,
                      "name", json_text(j->name), "owner", owner, "tasks_away", (int)j->away.out,
-                     "driver_pid", j->driver ? (int)j->driver->pid : 0, "failed", j->failed, "workers",
-                     workers, "records", json_phases(j), "tasks_done",
+                     "driver_pid", j->driver ? (int)j->driver->pid : 0, "failed",
+                     j->failed, "workers", workers, "records", json_phases(j), "tasks_done",
                      (json_int_t)done, "tasks_requeued", (json_int_t)j->requeued, "tasks_failed",
                      (json_int_t)j->failed_tasks, "store_bytes",
                      (json_int_t)budget_of_job(&j->node->budget, j->index));
-}
-
-static const char *cluster_state(const struct cluster *c)
-{
-    return c->is_head ? "head" : c->head ? "member" : "headless";
-}
-
-/* What this node knows of the others by itself, for when the head cannot be asked. */
-static json_t *known_nodes(const struct cluster *c)
-{
-    json_t *nodes = json_array();
-    for (const struct peer *p = c->peers; p; p = p->next) {
-        char id[24];
-        if (!p->member || p->gone) {
-            continue;
-        }
-        bool here = p == c->self;
-        snprintf(id, sizeof id, "%010llx", (unsigned long long)p->id);
-        json_array_append_new(
-            nodes, json_pack("{s:s,s:s,s:s,s:s,s:b,s:i,s:I,s:s}", "id", id, "host", p->host,
-                             "address", p->address, "state", here || p->links[0] ? "alive" : "unknown",
-                             "head", p->id == c->head_node, "cpus", (int)p->cpus,
-                             "store_limit_bytes", (json_int_t)p->store_bytes, "transport",
-                             here ? "local" : "tcp"));
-    }
-    return nodes;
-}
-
-static json_t *cluster_json(const struct cluster *c)
-{
-    char head[24] = "";
-    if (c->head_node) {
-        snprintf(head, sizeof head, "%010llx", (unsigned long long)c->head_node);
-    }
-    return json_pack("{s:s,s:s,s:s}", "state", cluster_state(c), "head", head, "address",
-                     c->self->address);
 }
 
 static json_t *node_json(struct node *n)
@@ -113,33 +80,96 @@ static json_t *node_json(struct node *n)
     char id[24];
     snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
     const char *dir = n->config.dir ? n->config.dir : "";
-    json_t *root =
-        json_pack("{s:s,s:o,s:i,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host", json_text(n->host), "pid",
+    return json_pack("{s:s,s:o,s:i,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host", json_text(n->host), "pid",
                      (int)getpid(), "state", n->stopping ? "leaving" : "alive", "cpus",
                      (int)n->cpus, "cpus_used", (double)plan_node_used(n->plan) / CPU_UNITS,
                      "store_limit_bytes", (json_int_t)n->budget.limit_bytes, "store_used_bytes",
                      (json_int_t)n->budget.used_bytes, "events", loop_backend(n->loop), "dir",
                      json_text(dir));
-    if (n->cluster) {
-        json_object_set_new(root, "address", json_text(n->cluster->self->address));
-        json_object_set_new(root, "head", json_boolean(n->cluster->is_head));
-    }
-    if (n->config.key_file) {
-        json_object_set_new(root, "key_file", json_text(n->config.key_file));
-    }
-    return root;
 }
 
 char *status_node_text(struct node *n)
 {
     json_t *root = node_json(n);
+    if (root && n->cluster) {
+        json_object_set_new(root, "address", json_text(n->cluster->self->address));
+        json_object_set_new(root, "head", json_boolean(n->cluster->is_head));
+    }
+    if (root && n->config.key_file) {
+        json_object_set_new(root, "key_file", json_text(n->config.key_file));
+    }
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     return text;
 }
 
-static json_t *status_json(struct node *n)
+uint32_t status_tasks(const struct node *n)
 {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        const struct job *j = n->jobs[i];
+        for (uint32_t p = 2; j && p < PROCS_MAX; p++) {
+            count += j->members[p].used && at_load(&j->board.procs[p].task, AT_RELAXED) != LINK_NONE;
+        }
+    }
+    return count;
+}
+
+/* ---- the cluster -------------------------------------------------------------------------------- */
+
+json_t *status_member(const struct cluster *c, const struct peer *p, const char *state)
+{
+    char id[24];
+    bool here = p == c->self;
+    uint64_t used = here ? plan_node_used(c->node->plan) : p->units_used;
+    snprintf(id, sizeof id, "%010llx", (unsigned long long)p->id);
+    json_t *o = json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s}", "id", id, "host", json_text(p->host),
+                          "address", p->address, "state", state, "head", p->id == c->head_node,
+                          "cpus", (int)p->cpus, "store_limit_bytes", (json_int_t)p->store_bytes,
+                          "transport", here ? "local" : "tcp");
+    if (o && (here || c->is_head)) { /* only the head hears of others */
+        json_object_set_new(o, "cpus_used", json_real((double)used / CPU_UNITS));
+        json_object_set_new(
+            o, "store_used_bytes",
+            json_integer((json_int_t)(here ? c->node->budget.used_bytes : p->store_used)));
+        json_object_set_new(o, "tasks", json_integer(here ? status_tasks(c->node) : p->tasks));
+    }
+    return o;
+}
+
+/* What this node knows of the others by itself, for when the head cannot be asked. */
+static json_t *known_nodes(const struct cluster *c)
+{
+    json_t *nodes = json_array();
+    for (const struct peer *p = c->peers; p; p = p->next) {
+        if (p->member && !p->gone) {
+            bool alive = p == c->self || p->links[0];
+            json_array_append_new(nodes, status_member(c, p, alive ? "alive" : "unknown"));
+        }
+    }
+    return nodes;
+}
+
+static json_t *unmet_json(const struct node *n)
+{
+    json_t *unmet = json_array();
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        const struct job *j = n->jobs[i];
+        for (uint32_t k = 0; j && j->unmet_units && k < j->classes; k++) {
+            if (j->class_units[k] == j->unmet_units && j->backlog[k]) {
+                json_array_append_new(unmet,
+                                      json_pack("{s:i,s:f,s:i}", "job", (int)j->number, "cpus",
+                                                (double)j->unmet_units / CPU_UNITS, "tasks",
+                                                (int)j->backlog[k]));
+            }
+        }
+    }
+    return unmet;
+}
+
+static json_t *status_json(struct node *n, const char *nodes_text)
+{
+    const struct cluster *c = n->cluster;
     json_t *root = node_json(n), *jobs = json_array();
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         if (n->jobs[i]) {
@@ -147,29 +177,33 @@ static json_t *status_json(struct node *n)
         }
     }
     json_object_set_new(root, "jobs", jobs);
+    json_object_set_new(root, "unmet", unmet_json(n));
+    if (c) {
+        json_t *nodes = nodes_text ? json_loads(nodes_text, 0, NULL) : NULL;
+        const char *state = c->is_head ? "head" : c->head ? "member" : "headless";
+        json_object_set_new(root, "cluster", json_string(state));
+        json_object_set_new(root, "address", json_string(c->self->address));
+        json_object_set_new(root, "port", json_integer(c->port));
+        json_object_set_new(root, "nodes", json_is_array(nodes) ? json_incref(nodes)
+                                                                : known_nodes(c));
+        json_decref(nodes);
+    }
     return root;
 }
 
 static void answer(struct conn *c, const char *nodes_text)
 {
-    json_t *root = status_json(c->node);
-    struct cluster *k = c->node->cluster;
-    if (k) {
-        json_t *nodes = nodes_text ? json_loads(nodes_text, 0, NULL) : NULL;
-        json_object_set_new(root, "nodes", nodes ? nodes : known_nodes(k));
-        json_object_set_new(root, "cluster", cluster_json(k));
-    }
-    json_reply(c, LOCAL_STATUS, root);
+    json_reply(c, LOCAL_STATUS, status_json(c->node, nodes_text));
 }
 
-/* ---- asking the head ------------------------------------------------------------------------------------ */
+/* ---- asking the head ---------------------------------------------------------------------------- */
 
 void status_drop(struct conn *c)
 {
     loop_timer_stop(c->node->loop, &c->timer);
-    free(c->heard);
-    c->heard = NULL;
-    c->heard_size = 0;
+    free(c->told);
+    c->told = NULL;
+    c->told_size = 0;
     c->cookie = 0;
 }
 
@@ -209,14 +243,14 @@ bool status_text(struct node *n, struct codec_reader *r)
     while (c && (c->cookie != cookie || cookie == 0)) {
         c = c->next;
     }
-    char *grown = c ? realloc(c->heard, c->heard_size + size + 1) : NULL;
+    char *grown = c ? realloc(c->told, c->told_size + size + 1) : NULL;
     if (!grown) {
         return true; /* the one who asked is gone */
     }
-    memcpy(grown + c->heard_size, part, size);
-    c->heard = grown;
-    c->heard_size += size;
-    grown[c->heard_size] = '\0';
+    memcpy(grown + c->told_size, part, size);
+    c->told = grown;
+    c->told_size += size;
+    grown[c->told_size] = '\0';
     if (!more) {
         answer(c, grown);
         status_drop(c);

@@ -13,7 +13,7 @@
  *   REFUSED    status i32, text str                    then the head hangs up
  *   NODE       node u64, address str, host str, cpus u32, store u64     one for each member
  *   DEAD       node u64
- *   HEARTBEAT  cpu units used u64, store used u64      to the head; without fields from it
+ *   HEARTBEAT  cpu units used u64, store used u64, tasks u32    to the head; without fields from it
  *   GOODBYE                                            the node leaves in good order
  *   REPORT, DEMAND, HELD, LEASE, GRANT, SYNCED, INFEASIBLE: the planners' words
  *   STATUS     cookie u64                              asks for
