@@ -40,7 +40,8 @@ int main(void)
     while (getchar() != EOF) {
     }
     mob_ref one;
-    mob_status st = mob_submit(mob, square, MOB_ARGS(MOB_VALUE(3.0)), NULL, &one);
+    y = 3;
+    mob_status st = mob_submit(mob, square, MOB_ARGS(MOB_VALUE(y)), NULL, &one);
     if (!st) {
         st = mob_get_copy(mob, one, &y, sizeof y, MOB_FOREVER);
     }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -68,7 +69,11 @@ enum {
 struct start {
     char *args[ARGS_MAX + 1]; /* the daemon's */
     unsigned count;
-    bool block, key_stdin;
+    bool block, head, clustered;
+    const char *key_file; /* as given, or NULL */
+    bool key_stdin, key_shared;
+    struct key key; /* of a node in a cluster */
+    int key_pipe;   /* where the daemon reads it, or -1 */
     pid_t pid;
     int ready; /* what the daemon says */
     int signals;
@@ -86,6 +91,24 @@ static void add_arg(struct start *s, const char *name, const char *value)
         exit(TOOL_FAILED);
     }
     s->args[s->count++] = arg;
+}
+
+/* The options about the key are for this command, which gives the daemon the key itself. */
+static bool take_key_option(struct start *s, int opt)
+{
+    switch (opt) {
+    case 'k':
+        s->key_file = optarg;
+        return true;
+    case 'K':
+        s->key_stdin = true;
+        return true;
+    case 'S':
+        s->key_shared = true;
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* What the daemon knows goes to it as it is, and the daemon says what is wrong with it. */
@@ -107,7 +130,7 @@ static int parse(struct start *s, int argc, char **argv)
         {"block", no_argument, NULL, 'B'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};
-    bool head = false, address = false, key_file = false, network = false, log = false;
+    bool address = false, network = false, log = false;
     int opt;
     while ((opt = tool_option(argc, argv, options)) != -1) {
         const struct option *o = options;
@@ -126,28 +149,87 @@ static int parse(struct start *s, int argc, char **argv)
         default:
             break;
         }
-        head |= opt == 'H';
+        s->head |= opt == 'H';
         address |= opt == 'a';
-        key_file |= opt == 'k';
         network |= strchr("pLkKS", opt) != NULL;
-        s->key_stdin |= opt == 'K';
         log |= opt == 'f';
-        add_arg(s, o->name, o->has_arg ? optarg : NULL);
+        if (!take_key_option(s, opt)) {
+            add_arg(s, o->name, o->has_arg ? optarg : NULL);
+        }
     }
-    if (head && address) {
+    if (s->head && address) {
         return tool_usage(
             "--head makes a new cluster and --address joins one: give one of them");
     }
-    if (key_file && s->key_stdin) {
+    if (s->key_file && s->key_stdin) {
         return tool_usage("--key-file and --key-stdin: give one of them");
     }
-    if (network && !head && !address) {
+    s->clustered = s->head || address;
+    if (network && !s->clustered) {
         return tool_usage("the options of a cluster need --head or --address=HOST:PORT");
+    }
+    if (s->clustered) {
+        add_arg(s, "key-stdin", NULL);
     }
     if (s->block && !log) {
         add_arg(s, "log-file", "-");
     }
     return tool_no_words(argc, argv);
+}
+
+/* ---- the key ------------------------------------------------------------------------------------- */
+
+/* ~/.mobula/key; its folder is made for a head. */
+static mob_status usual_key_file(bool make, char *path, size_t size)
+{
+    const char *home = getenv("HOME");
+    int n = snprintf(path, size, "%s/.mobula", home && *home == '/' ? home : "");
+    if (!home || *home != '/' || n < 0 || (size_t)n + 5 > size) {
+        return status_fail(MOB_ERR_KEY,
+                           "HOME does not say where the cluster's key is; give "
+                           "--key-file, or set MOBULA_KEY_FILE");
+    }
+    if (make && mkdir(path, 0700) < 0 && errno != EEXIST) {
+        return status_fail(MOB_ERR_KEY, "making the folder %s for the cluster's key: %m",
+                           path);
+    }
+    snprintf(path + n, size - (size_t)n, "/key");
+    return MOB_OK;
+}
+
+static mob_status find_key(struct start *s)
+{
+    char usual[PATH_MAX];
+    const char *path = s->key_file ? s->key_file : getenv("MOBULA_KEY_FILE");
+    if (s->key_stdin) {
+        return key_read_fd(STDIN_FILENO, &s->key);
+    }
+    if (!path || !*path) {
+        MOB_TRY(usual_key_file(s->head, usual, sizeof usual));
+        path = usual;
+    }
+    if (s->head && !s->key_shared) {
+        return key_load_or_create(path, &s->key, NULL);
+    }
+    return key_load(path, s->key_shared, &s->key);
+}
+
+/* The key goes to the daemon over a pipe, which holds it until it is read. */
+static mob_status pass_key(struct start *s)
+{
+    char text[KEY_TEXT_SIZE];
+    int fds[2];
+    MOB_TRY(find_key(s));
+    if (pipe2(fds, O_CLOEXEC) < 0) {
+        return status_fail(MOB_ERR_SYSTEM, "pipe: %m");
+    }
+    key_text(&s->key, text);
+    text[KEY_TEXT_SIZE - 1] = '\n';
+    ssize_t n = write(fds[1], text, sizeof text);
+    key_wipe(text, sizeof text);
+    close(fds[1]);
+    s->key_pipe = fds[0];
+    return n == (ssize_t)sizeof text ? MOB_OK : status_fail(MOB_ERR_SYSTEM, "pipe: %m");
 }
 
 /* ---- starting ------------------------------------------------------------------------------------ */
@@ -177,6 +259,8 @@ static void exec_daemon(const struct start *s, const char *path, int ready, pid_
 {
     enum { READY_FD = 3 };
     sigset_t none;
+    int in = s->key_pipe >= 0 ? s->key_pipe : open("/dev/null", O_RDONLY | O_CLOEXEC);
+    dup2(in, STDIN_FILENO);
     if (ready == READY_FD) {
         fcntl(ready, F_SETFD, 0);
     } else {
@@ -197,27 +281,30 @@ static void exec_daemon(const struct start *s, const char *path, int ready, pid_
     } else {
         setsid(); /* a terminal that closes, or its Ctrl-C, does not concern the node */
     }
-    if (!s->key_stdin) {
-        int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        dup2(null, STDIN_FILENO);
-    }
     execv(path, s->args);
     dprintf(READY_FD, "error starting %s: %s\n", path, strerror(errno));
     _exit(TOOL_FAILED);
 }
 
-static mob_status launch(struct start *s)
+/* No pipe of ours is to be taken for a standard stream that the caller closed. */
+static void fill_standard_streams(void)
 {
-    char path[PATH_MAX];
-    int pipe_fds[2], fd;
-    pid_t self = getpid();
-    MOB_TRY(find_daemon(path, sizeof path));
-    do { /* no pipe of ours is to be taken for a standard stream that the caller closed */
-        fd = open("/dev/null", O_RDWR); /* the daemon needs them, too */
+    int fd;
+    do {
+        fd =
+            open("/dev/null", O_RDWR); /* not close-on-exec: the daemon needs them, too */
     } while (fd >= 0 && fd <= STDERR_FILENO);
     if (fd >= 0) {
         close(fd);
     }
+}
+
+static mob_status launch(struct start *s)
+{
+    char path[PATH_MAX];
+    int pipe_fds[2];
+    pid_t self = getpid();
+    MOB_TRY(find_daemon(path, sizeof path));
     if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
         return status_fail(MOB_ERR_SYSTEM, "pipe: %m");
     }
@@ -227,6 +314,9 @@ static mob_status launch(struct start *s)
         exec_daemon(s, path, pipe_fds[1], self);
     }
     close(pipe_fds[1]);
+    if (s->key_pipe >= 0) {
+        close(s->key_pipe);
+    }
     s->ready = pipe_fds[0];
     return s->pid > 0 ? MOB_OK : status_fail(MOB_ERR_SYSTEM, "starting mobulad: %m");
 }
@@ -390,49 +480,39 @@ static const char *reachable(const json_t *node, char *buf, size_t size)
 }
 
 /* The lines to type on the next machine. */
-static void print_invitation(const json_t *node)
+static void print_invitation(const struct start *s, const char *address)
 {
-    char where[192];
-    const char *address = reachable(node, where, sizeof where), *file = tool_str(node, "key_file");
     char text[KEY_TEXT_SIZE];
-    struct key key;
-    printf("\nTo add a machine, type there:\n");
-    if (*file && key_load(file, true, &key) == MOB_OK) {
-        printf("  echo '%s' | mobula start --address=%s --key-stdin\n",
-               key_text(&key, text), address);
-        printf("or bring the key file %s there, with mode 600, and type:\n", file);
-        printf("  MOBULA_KEY_FILE=THAT_FILE mobula start --address=%s\n", address);
-        key_wipe(&key, sizeof key);
-        key_wipe(text, sizeof text);
-    } else {
-        printf("  mobula start --address=%s --key-stdin\nand give it the same key.\n",
-               address);
-    }
+    printf("\nTo add a machine, type there:\n"
+           "  echo '%s' | mobula start --address=%s --key-stdin\n"
+           "or, with the same key in a file of mode 600 there:\n"
+           "  MOBULA_KEY_FILE=FILE mobula start --address=%s\n",
+           key_text(&s->key, text), address, address);
+    key_wipe(text, sizeof text);
 }
 
-static void print_ready(const json_t *node)
+static void print_ready(const struct start *s, const json_t *node)
 {
     char store[32], where[192];
     const char *address = reachable(node, where, sizeof where);
-    bool head = json_is_true(json_object_get(node, "head"));
     text_bytes(tool_u64(node, "store_limit_bytes"), store, sizeof store);
     printf("mobula: node %s is ready%s\n", tool_str(node, "id"),
-           head ? ", the head" : "");
+           s->head ? ", the head" : "");
     if (*address) {
         printf("  address       %s\n", address);
     }
     printf("  CPUs          %llu\n", (unsigned long long)tool_u64(node, "cpus"));
     printf("  object store  %s\n", store);
     printf("  folder        %s\n", tool_str(node, "dir"));
-    if (head && *address) {
-        print_invitation(node);
+    if (s->head) {
+        print_invitation(s, address);
     }
 }
 
 int start_main(int argc, char **argv)
 {
     static char line[READY_BYTES_MAX];
-    static struct start s = {.ready = -1, .signals = -1};
+    static struct start s = {.ready = -1, .signals = -1, .key_pipe = -1};
     json_error_t error;
     s.args[s.count++] = strdup("mobulad");
     add_arg(&s, "ready-fd", "3");
@@ -443,7 +523,8 @@ int start_main(int argc, char **argv)
     if (s.block) {
         take_signals(&s);
     }
-    if (launch(&s)) {
+    fill_standard_streams();
+    if ((s.clustered && pass_key(&s)) || launch(&s)) {
         return tool_fail();
     }
     mob_status st = read_line(&s, line, sizeof line);
@@ -456,7 +537,7 @@ int start_main(int argc, char **argv)
     if (!node) {
         return not_ready(&s, line);
     }
-    print_ready(node);
+    print_ready(&s, node);
     json_decref(node);
     if (!tool_flush()) {
         return TOOL_FAILED;
