@@ -199,7 +199,7 @@ static mob_status open_log(struct settings *s, struct home *home)
 static int serve(struct settings *s)
 {
     static struct home home; /* large */
-    char dir[PATH_MAX];
+    static char dir[PATH_MAX]; /* stays in the settings */
     if (!s->dir) {
         if (home_default(dir, sizeof dir, true)) {
             return fail(s, 1);

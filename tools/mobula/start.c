@@ -376,7 +376,7 @@ static void print_ready(const json_t *node)
 int start_main(int argc, char **argv)
 {
     static char line[READY_BYTES_MAX];
-    struct start s = {.ready = -1, .signals = -1};
+    static struct start s = {.ready = -1, .signals = -1}; /* its args live as long as we do */
     json_error_t error;
     s.args[s.count++] = strdup("mobulad");
     add_arg(&s, "ready-fd", "3");
