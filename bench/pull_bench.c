@@ -221,8 +221,9 @@ int main(int argc, char **argv)
     }
     qsort(ours, rounds, sizeof *ours, by_size);
     qsort(plain, rounds, sizeof *plain, by_size);
-    double a = (double)size / (double)ours[rounds / 2];
-    double b = (double)size / (double)plain[rounds / 2];
+    uint64_t median = rounds / 2;
+    double a = (double)size / (double)ours[median];
+    double b = (double)size / (double)plain[median];
     printf("pull %llu MiB: %.3f GB/s, plain sockets %.3f GB/s, ratio %.3f (median of "
            "%llu)\n",
            (unsigned long long)mib, a, b, a / b, (unsigned long long)rounds);

@@ -150,11 +150,11 @@ static void unescape(char *text)
 /* What follows @prefix in @path if prefix is one of its parents or itself, else NULL. */
 static const char *below(const char *path, const char *prefix)
 {
-    size_t length = strcmp(prefix, "/") ? strlen(prefix) : 0;
-    if (strncmp(path, prefix, length) || (path[length] != '/' && path[length] != 0)) {
+    size_t length = strcmp(prefix, "/") != 0 ? strlen(prefix) : 0;
+    if (strncmp(path, prefix, length) != 0 || (path[length] != '/' && path[length] != 0)) {
         return NULL;
     }
-    return strcmp(path + length, "/") ? path + length : "";
+    return strcmp(path + length, "/") != 0 ? path + length : "";
 }
 
 /* One line of /proc/self/mountinfo: "36 35 98:0 /root /point opts [tags] - type source
@@ -179,7 +179,7 @@ static bool parse_mount(char *line, const char *controller, char **ret_root,
     if (n < 6 || !type || !source) {
         return false;
     }
-    if (*controller ? strcmp(type, "cgroup") || !super || !in_list(super, controller)
+    if (*controller ? strcmp(type, "cgroup") != 0 || !super || !in_list(super, controller)
                     : strcmp(type, "cgroup2") != 0) {
         return false;
     }

@@ -125,8 +125,9 @@ static mob_status read_file(const char *path, char *buf, size_t size, size_t *re
 /* Variables by which launchers and this library speak to one process, not to those it starts. */
 static bool is_private(const char *var)
 {
-    static const char *const prefixes[] = {"PMI_",   "PMIX_",  "PMI2_",        "OMPI_",
-                                           "SLURM_", "MPIEXEC_", LOCAL_WORKER_ENV "="};
+    static const char worker[] = LOCAL_WORKER_ENV "=";
+    static const char *const prefixes[] = {"PMI_",   "PMIX_",    "PMI2_", "OMPI_",
+                                           "SLURM_", "MPIEXEC_", worker};
     for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
         if (strncmp(var, prefixes[i], strlen(prefixes[i])) == 0) {
             return true;
@@ -207,10 +208,11 @@ mob_status local_spawn_unpack(const void *bytes, size_t size, struct local_spawn
 {
     struct local_spawn s = {0};
     struct codec_reader r;
-    char *text = size <= SPAWN_BYTES_MAX ? malloc(size + 1) : NULL, *end = text + size + 1;
+    char *text = size <= SPAWN_BYTES_MAX ? malloc(size + 1) : NULL;
     s.buf = text;
     codec_reader_init(&r, bytes, size);
     if (text) {
+        char *end = text + size + 1;
         s.cwd = text;
         codec_get_str(&r, text, (size_t)(end - text));
         text += strlen(text) + 1;

@@ -366,16 +366,15 @@ static mob_status demand_new(struct plan_head *h, uint32_t owner,
     return MOB_OK;
 }
 
-static struct head_demand *demand_find(struct plan_head *h, uint32_t owner,
-                                       const struct plan_demand *in)
+/* INDEX_NONE if there is none. */
+static uint32_t demand_find(struct plan_head *h, uint32_t owner, const struct plan_demand *in)
 {
     uint32_t job = index_find(&h->job_index, job_key(in->job));
     if (job == INDEX_NONE || h->jobs[job].key.node != in->job.node ||
         h->jobs[job].key.number != in->job.number) {
-        return NULL;
+        return INDEX_NONE;
     }
-    uint32_t at = index_find(&h->demand_index, demand_key(job, in->cls, owner));
-    return at == INDEX_NONE ? NULL : &h->demands[at];
+    return index_find(&h->demand_index, demand_key(job, in->cls, owner));
 }
 
 mob_status plan_head_demand(struct plan_head *h, uint64_t owner,
@@ -388,16 +387,18 @@ mob_status plan_head_demand(struct plan_head *h, uint64_t owner,
     if (!demand_ok(in)) {
         return MOB_ERR_INVALID;
     }
-    uint32_t at = (uint32_t)(n - h->nodes);
-    struct head_demand *d = demand_find(h, at, in);
-    if (d && d->units != in->units) {
-        return MOB_ERR_EXISTS;
-    }
-    if (!d && in->want == 0) {
+    uint32_t at = demand_find(h, (uint32_t)(n - h->nodes), in);
+    if (at == INDEX_NONE && in->want == 0) {
         return MOB_OK;
     }
-    if (!d) {
-        MOB_TRY(demand_new(h, at, in, &d));
+    struct head_demand *d;
+    if (at == INDEX_NONE) {
+        MOB_TRY(demand_new(h, (uint32_t)(n - h->nodes), in, &d));
+    } else {
+        d = &h->demands[at];
+    }
+    if (d->units != in->units) {
+        return MOB_ERR_EXISTS;
     }
     d->want = in->want;
     d->void_at = CLOCK_NEVER;

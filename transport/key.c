@@ -39,7 +39,7 @@ mob_status key_parse(const char *text, size_t size, struct key *ret)
 {
     struct key key;
     size_t got = 0;
-    const char *end;
+    const char *end = NULL;
     while (size != 0 && is_space(*text)) {
         text++;
         size--;

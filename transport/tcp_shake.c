@@ -196,10 +196,11 @@ static void listener_refuse(struct conn *conn, mob_status status, const char *wh
               listener_refused);
 }
 
+/* @peer: whose lane this is; NULL for a control connection, which makes a peer. */
 static mob_status listener_attach(struct conn *conn, struct tcp_peer *peer,
                                   const uint8_t session[KEY_BYTES])
 {
-    if (conn->kind == WIRE_CONTROL) {
+    if (peer == NULL) {
         MOB_TRY(peer_new(conn->tcp, false, &conn->addr, &peer));
         keep_session(peer, conn, session);
         peer->lanes_want = conn->lane;

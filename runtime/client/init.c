@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "client.h"
 #include "core/machine.h"
 #include "core/status.h"
+#include "core/text.h"
 #include "local.h"
 
 static int joined_fd = -1; /* of this worker, once mob_init() was called */
@@ -16,7 +18,8 @@ static int joined_fd = -1; /* of this worker, once mob_init() was called */
 static int worker_fd(void)
 {
     const char *text = getenv(LOCAL_WORKER_ENV);
-    return joined_fd < 0 && text ? atoi(text) : joined_fd;
+    uint64_t fd;
+    return joined_fd < 0 && text && !text_parse_u64(text, 0, INT_MAX, &fd) ? (int)fd : joined_fd;
 }
 
 int mob_is_worker(void)

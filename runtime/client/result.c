@@ -160,7 +160,9 @@ static __attribute__((noinline)) mob_status get_copy(struct mob *mob, struct thr
         return MOB_OK;
     }
     MOB_TRY(mob_get(mob, ref, 0, &view));
-    memcpy(dst, view.data, size);
+    if (size) { /* dst may be NULL else */
+        memcpy(dst, view.data, size);
+    }
     mob_view_release(mob, &view);
     return MOB_OK;
 }

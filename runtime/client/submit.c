@@ -239,22 +239,23 @@ static __attribute__((noinline)) mob_status submit_any(struct mob *mob, struct t
                                                        const struct mob_arg *args,
                                                        uint64_t *ret_link)
 {
-    uint64_t spilled[MOB_ARGS_MAX], parent = t->task ? t->task->link : LINK_NONE;
-    uint32_t spilled_count = 0, attempt = t->task ? t->task->attempt : 0;
+    struct mob_task *task = t->task;
+    uint64_t spilled[MOB_ARGS_MAX], parent = task ? task->link : LINK_NONE;
+    uint32_t spilled_count = 0, attempt = task ? task->attempt : 0;
     task_begin(&t->lane, r, call, parent);
     r->parent_attempt = (uint8_t)attempt;
     r->name = name;
     mob_status st = add_args(mob, r, call, args, spilled, &spilled_count);
-    if (!st && t->task) {
-        st = task_hold(t->task, link_make(lane_gen(r), board_index(&mob->board, r), 0));
+    if (!st && task) {
+        st = task_hold(task, link_make(lane_gen(r), board_index(&mob->board, r), 0));
     }
     if (!st) {
-        if (parent != LINK_NONE) {
-            t->task->parent = true;
+        if (task) {
+            task->parent = true;
             task_add_child(&mob->board, parent, attempt);
         }
         st = task_publish(&t->lane, r, ret_link);
-        if (st && parent != LINK_NONE) {
+        if (st && task) {
             task_remove_child(&mob->board, parent, attempt);
         }
     }

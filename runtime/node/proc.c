@@ -46,8 +46,10 @@ static void child_fail(const char *what)
 static void exec_wrapped(struct job *j, char *wrap, char **envp)
 {
     char *argv[WRAP_WORDS_MAX + 2], exe[4096], link[64];
+    char *save;
     int n = 0;
-    for (char *word = strtok(wrap, " "); word && n < WRAP_WORDS_MAX; word = strtok(NULL, " ")) {
+    for (char *word = strtok_r(wrap, " ", &save); word && n < WRAP_WORDS_MAX;
+         word = strtok_r(NULL, " ", &save)) {
         argv[n++] = word;
     }
     snprintf(link, sizeof link, "/proc/self/fd/%d", j->exe);

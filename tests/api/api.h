@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <mobula.h>
 #include <poll.h>
 #include <signal.h>
@@ -166,7 +167,9 @@ static inline void api_gate_wait(const char *path)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     while (fd >= 0 && read(fd, &c, 1) < 0 && errno == EINTR) {
     }
-    close(fd);
+    if (fd >= 0) {
+        close(fd);
+    }
 }
 
 /* ---- processes ------------------------------------------------------------------------------------------------ */
@@ -301,6 +304,13 @@ static inline char *api_scratch(void)
     return dir;
 }
 
+static inline int api_remove_one(const char *path, const struct stat *st, int flag,
+                                 struct FTW *ftw)
+{
+    (void)st, (void)flag, (void)ftw;
+    return remove(path);
+}
+
 /* Cases by name, or all: without an argument, or with "--only PART". */
 static inline int api_main(int argc, char **argv, const struct api_case *cases, size_t count)
 {
@@ -315,7 +325,7 @@ static inline int api_main(int argc, char **argv, const struct api_case *cases, 
         fprintf(stderr, "no case '%s'\n", argv[1]);
         return 2;
     }
-    char *dir = api_scratch(), command[128];
+    const char *dir = api_scratch();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     for (size_t i = 0; i < count; i++) {
         if (cases[i].name[0] != '_' && (argc < 3 || strstr(cases[i].name, argv[2]))) {
@@ -325,8 +335,7 @@ static inline int api_main(int argc, char **argv, const struct api_case *cases, 
             ran++;
         }
     }
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    (void)!system(command);
+    nftw(dir, api_remove_one, 16, FTW_DEPTH | FTW_PHYS);
     printf("%d cases, %d failed, %d skipped\n", ran, failed, skipped);
     return failed ? 1 : skipped == ran ? API_SKIP : 0;
 }

@@ -216,7 +216,6 @@ static mob_status spread(struct mob_task *task)
     MOB_TRY(mob_arg_copy(task, 0, size, sizeof size));
     for (size_t i = mob_return_count(task); i-- > 0;) {
         void *to;
-        unsigned char *tmp = malloc(size[i] + 1);
         if (i % 2) {
             MOB_TRY(mob_return_place(task, i, size[i], &to));
             if (size[i] > 128 && (uintptr_t)to % 64) {
@@ -224,10 +223,12 @@ static mob_status spread(struct mob_task *task)
             }
             fill(to, size[i], (unsigned)i);
         } else {
+            unsigned char *tmp = malloc(size[i] + 1);
             fill(tmp, size[i], (unsigned)i);
-            MOB_TRY(mob_return_copy(task, i, tmp, size[i]));
+            mob_status st = mob_return_copy(task, i, tmp, size[i]);
+            free(tmp);
+            MOB_TRY(st);
         }
-        free(tmp);
     }
     return MOB_OK;
 }

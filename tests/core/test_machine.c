@@ -35,7 +35,7 @@ static void put(const char *path, const char *text)
 
 static void begin(void)
 {
-    strcpy(root, "/tmp/test_machine.XXXXXX");
+    snprintf(root, sizeof root, "/tmp/mob-machine-XXXXXX");
     cr_assert_not_null(mkdtemp(root));
     put("/proc/meminfo", "MemTotal:       4194304 kB\nMemFree:         100 kB\n"
                          "MemAvailable:   2097152 kB\n");

@@ -74,12 +74,13 @@ static uint64_t random_next(void)
 
 static unsigned random_pick(const struct option *options, unsigned count)
 {
-    unsigned total = 0, weight[OPTIONS_MAX];
-    for (unsigned i = 0; i < count; i++) {
+    unsigned total = 0, weight[OPTIONS_MAX], i = 0;
+    do { /* there is always one: the end of an execution is no choice */
         weight[i] = options[i].kind != RUN ? 1 : options[i].variant ? 4 : 16;
         total += weight[i];
-    }
-    unsigned at = (unsigned)(random_next() % total), i = 0;
+    } while (++i < count);
+    unsigned at = (unsigned)(random_next() % total);
+    i = 0;
     while (at >= weight[i]) {
         at -= weight[i++];
     }
@@ -282,37 +283,58 @@ static int usage(void)
     return 2;
 }
 
+static int list(void)
+{
+    for (const struct model_scenario *s = model_scenarios; s->name; s++) {
+        printf("%s: %s\n", s->name, s->about);
+    }
+    return 0;
+}
+
+static unsigned long number(const char *text)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    if (end == text || *end) {
+        fprintf(stderr, "model: '%s' is no number\n", text);
+        exit(usage());
+    }
+    return value;
+}
+
+/* Options with a value. False: there is no such option. */
+static bool set(const char *name, const char *value)
+{
+    if (!strcmp(name, "--scenario")) {
+        opt.scenario = value;
+    } else if (!strcmp(name, "--replay")) {
+        opt.replay = value;
+    } else if (!strcmp(name, "--mutant")) {
+        opt.mutant = (int)number(value);
+    } else if (!strcmp(name, "--random")) {
+        opt.random = number(value);
+    } else if (!strcmp(name, "--seed")) {
+        opt.seed = number(value);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (!strcmp(argv[i], "--full")) {
             opt.full = true;
-            continue;
         } else if (!strcmp(argv[i], "--trace")) {
             opt.trace = true;
-            continue;
         } else if (!strcmp(argv[i], "--list")) {
-            for (const struct model_scenario *s = model_scenarios; s->name; s++) {
-                printf("%s: %s\n", s->name, s->about);
-            }
-            return 0;
-        } else if (!value) {
+            return list();
+        } else if (i + 1 == argc || !set(argv[i], argv[i + 1])) {
             return usage();
-        } else if (!strcmp(argv[i], "--scenario")) {
-            opt.scenario = value;
-        } else if (!strcmp(argv[i], "--replay")) {
-            opt.replay = value;
-        } else if (!strcmp(argv[i], "--mutant")) {
-            opt.mutant = atoi(value);
-        } else if (!strcmp(argv[i], "--random")) {
-            opt.random = strtoul(value, NULL, 10);
-        } else if (!strcmp(argv[i], "--seed")) {
-            opt.seed = strtoul(value, NULL, 10);
         } else {
-            return usage();
+            i++;
         }
-        i++;
     }
     int wrong = 0, ran = 0;
     for (scenario = model_scenarios; scenario->name; scenario++) {

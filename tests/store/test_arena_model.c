@@ -178,6 +178,7 @@ static double soak_run(struct arena *arena, unsigned log_max)
     for (unsigned step = 0; step < SOAK_STEPS; step++) {
         size_t size = draw_size(log_max);
         while (!soak_alloc(arena, size)) {
+            cr_assert_gt(soak_n, 0, "%zu bytes do not fit into an empty store", size);
             soak_free(arena, (unsigned)(draw() % soak_n));
         }
         if (step % 1000 == 0 && step > SOAK_STEPS / 2) {

@@ -19,6 +19,7 @@ static int open_fds(void)
 {
     int n = 0;
     DIR *dir = opendir("/proc/self/fd");
+    cr_assert_not_null(dir);
     while (readdir(dir) != NULL) {
         n++;
     }

@@ -14,7 +14,7 @@ static char dir[64], path[96];
 
 static void setup(void)
 {
-    strcpy(dir, "/tmp/mob-key-XXXXXX");
+    snprintf(dir, sizeof dir, "/tmp/mob-key-XXXXXX");
     cr_assert_not_null(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/key", dir);
 }
@@ -50,15 +50,16 @@ Test(key, is_made_once_and_private)
 Test(key, both_texts_are_read)
 {
     struct key a, b;
-    char text[KEY_TEXT_SIZE], hex[80] = " ";
+    char text[KEY_TEXT_SIZE], hex[80];
     int fd[2];
+    size_t used = (size_t)snprintf(hex, sizeof hex, " ");
     key_generate(&a);
     cr_assert_eq(key_parse(key_text(&a, text), 44, &b), MOB_OK);
     cr_assert_arr_eq(a.bytes, b.bytes, KEY_BYTES);
     for (int i = 0; i < KEY_BYTES; i++) {
-        sprintf(hex + 1 + 2 * i, "%02x", a.bytes[i]);
+        used += (size_t)snprintf(hex + used, sizeof hex - used, "%02x", a.bytes[i]);
     }
-    strcat(hex, " \n");
+    snprintf(hex + used, sizeof hex - used, " \n");
     cr_assert_eq(pipe(fd), 0);
     cr_assert_eq(write(fd[1], hex, strlen(hex)), (ssize_t)strlen(hex));
     cr_assert_eq(key_read_fd(fd[0], &b),
