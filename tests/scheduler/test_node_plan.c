@@ -328,6 +328,30 @@ Test(node_plan, a_guest_that_resumes_ends_no_lease)
     plan_node_destroy(p);
 }
 
+Test(node_plan, what_the_head_does_not_repeat_is_over)
+{
+    struct plan_node *p = node(2);
+    struct plan_lease one = lease(98, 3, 1), two = lease(99, 4, 1);
+    struct plan_job a = job(p, 1, 1, CPU);
+    struct plan_class_view v;
+    plan_node_head_up(p, 5, 0);
+    OK(plan_node_lease(p, &one, 0));
+    OK(plan_node_lease(p, &two, 0));
+    OK(plan_node_grant(p, 50, 1, a, 0, 8, 2, 0));
+    plan_node_head_down(p, MS);
+    plan_node_head_up(p, 5, 2 * MS);
+    OK(plan_node_lease(p, &one, 3 * MS));
+    cr_assert_eq(plan_node_received(p, 99, 1, 1, 3 * MS), MOB_OK,
+                 "until then it goes on");
+    plan_node_head_synced(p, 4 * MS);
+    cr_assert_null(plan_node_check(p));
+    cr_assert_eq(plan_node_view(p, one.job, 0, &v), MOB_OK);
+    cr_assert_eq(v.leased, 1);
+    cr_assert_eq(plan_node_received(p, 99, 1, 1, 5 * MS), MOB_ERR_NOT_FOUND);
+    cr_assert_eq(plan_node_sent(p, 50, 0, 5 * MS), MOB_ERR_NOT_FOUND);
+    plan_node_destroy(p);
+}
+
 Test(node_plan, a_foreign_task_never_travels_on)
 {
     struct plan_node *p = node(2);
