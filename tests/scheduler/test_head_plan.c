@@ -191,6 +191,84 @@ Test(head_plan, a_job_a_little_ahead_keeps_its_leases_for_a_while)
     plan_head_destroy(h);
 }
 
+static uint32_t granted(const struct plan_head *h, uint32_t number)
+{
+    struct plan_demand_view v[8];
+    size_t all = plan_head_demands(h, v, 8);
+    for (size_t i = 0; i < all; i++) {
+        if (v[i].job.number == number) {
+            return v[i].granted;
+        }
+    }
+    return 0;
+}
+
+Test(head_plan, one_nodes_room_is_shared_by_weight)
+{
+    struct plan_head *h = cluster(2, 8);
+    struct plan_demand a = demand(1, CPU, 20), b = demand(2, CPU, 20);
+    b.weight = 3;
+    OK(plan_head_report(h, 2, 0, 5 * MS));
+    OK(plan_head_demand(h, 1, &a, 10 * MS));
+    OK(plan_head_demand(h, 1, &b, 20 * MS));
+    OK(plan_head_report(h, 2, 8 * CPU, 30 * MS));
+    cr_assert_eq(granted(h, 1), 2);
+    cr_assert_eq(granted(h, 2), 6);
+    plan_head_destroy(h);
+}
+
+Test(head_plan, who_has_least_is_next)
+{
+    struct plan_head *h = cluster(3, 4);
+    struct plan_demand a = demand(1, CPU, 20), b = demand(2, CPU, 20);
+    OK(plan_head_report(h, 3, 0, 5 * MS));
+    OK(plan_head_demand(h, 1, &a, 10 * MS));
+    cr_assert_eq(granted(h, 1), 4);
+    OK(plan_head_demand(h, 1, &b, 20 * MS));
+    OK(plan_head_report(h, 3, CPU, 30 * MS));
+    cr_assert_eq(granted(h, 2), 1);
+    plan_head_destroy(h);
+}
+
+Test(head_plan, a_demand_that_two_refused_is_tried_again)
+{
+    struct plan_head *h = cluster(2, 1);
+    struct plan_demand d = demand(1, CPU, 1);
+    OK(plan_head_demand(h, 1, &d, 10 * MS));
+    uint64_t now = 20 * MS;
+    for (uint32_t asked = 1; asked < 6; asked++) {
+        while (count(PLAN_LEASE) < asked && now < 2000 * MS) {
+            now = plan_head_deadline(h);
+            OK(plan_head_heartbeat(h, 1, now));
+            OK(plan_head_heartbeat(h, 2, now));
+            plan_head_tick(h, now);
+        }
+        struct plan_head_action l = *last(PLAN_LEASE, 2);
+        OK(plan_head_lease_held(h, 2, l.lease, l.epoch, 0, CPU, ++now));
+    }
+    cr_assert(now < 1000 * MS, "asked five times in %g ms", (double)now / 1e6);
+    cr_assert(now > 2 * PLAN_RETRY_NS, "and not all at once");
+    plan_head_destroy(h);
+}
+
+Test(head_plan, a_silent_node_gets_no_lease_until_it_speaks)
+{
+    struct plan_head *h = cluster(2, 2);
+    uint64_t now = 0;
+    for (; now < PLAN_LEASE_NS + 2 * HEARTBEAT_NS; now += 100 * MS) {
+        OK(plan_head_heartbeat(h, 1, now));
+        plan_head_tick(h, now);
+    }
+    struct plan_demand d = demand(1, CPU, 1);
+    OK(plan_head_demand(h, 1, &d, now));
+    plan_head_tick(h, now + 10 * MS);
+    cr_assert_null(last(PLAN_LEASE, 2));
+    OK(plan_head_heartbeat(h, 2, now + 20 * MS));
+    plan_head_tick(h, now + 30 * MS);
+    cr_assert_not_null(last(PLAN_LEASE, 2));
+    plan_head_destroy(h);
+}
+
 Test(head_plan, a_wait_for_the_next_look_does_not_spin)
 {
     struct plan_head *h = cluster(2, 2);
