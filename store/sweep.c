@@ -159,11 +159,12 @@ static void check_arrivals(struct sweep *w, struct record *r)
     }
 }
 
-/* True if the record was submitted by an attempt that died. */
+/* True if the record was submitted or put by an attempt that died. */
 static bool is_orphan(const struct sweep *w, const struct record *r)
 {
+    struct call call = record_call(r);
     uint64_t parent = at_load(&r->parent, AT_RELAXED);
-    if (parent == LINK_NONE) {
+    if ((call.fn != CALL_PUT && !(call_options(&call) & CALL_HAS_PARENT)) || parent == LINK_NONE) {
         return false;
     }
     for (uint32_t i = 0; i < w->attempts_count; i++) {
