@@ -133,7 +133,10 @@ static mob_status surroundings(struct mob_task *task)
     for (int fd = 3; fd < 200; fd++) { /* what is open is the library's, and closes on exec */
         int flags = fcntl(fd, F_GETFD);
         if (flags >= 0 && !(flags & FD_CLOEXEC) && fstat(fd, &st) == 0) {
-            n += snprintf(text + n, sizeof text - (size_t)n, "leaks=%d;", fd);
+            char link[64], to[256];
+            snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+            len = readlink(link, to, sizeof to - 1);
+            n += snprintf(text + n, sizeof text - (size_t)n, "leaks=%d %.*s;", fd, (int)len, to);
         }
     }
     return mob_return_copy(task, 0, text, (size_t)n + 1);
