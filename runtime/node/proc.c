@@ -83,7 +83,7 @@ static void child(struct job *j, int sock, int out, int err, pid_t parent)
     if (getppid() != parent) {
         _exit(0);
     }
-    int null = open("/dev/null", O_RDONLY);
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     dup2(null, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(err, STDERR_FILENO);
@@ -189,6 +189,7 @@ mob_status proc_start(struct job *j, uint32_t class)
     at_store(&p->run, RUN_NONE, AT_RELAXED);
     at_store(&p->pid, (uint32_t)pid, AT_RELAXED);
     at_store(&p->task, LINK_NONE, AT_RELAXED);
+    at_store(&p->last_fn, 0, AT_RELAXED);
     at_store(&p->state, PROC_STARTING, AT_RELEASE);
     stream_open(&m->out, m, out[0], &j->out);
     stream_open(&m->err, m, err[0], &j->err);

@@ -146,6 +146,7 @@ MOB_REGISTER(surroundings);
 static void argv_cwd_env(void)
 {
     if (!mob_is_worker()) {
+        close_range(3, ~0u, 0); /* what this program itself inherited */
         CHECK(chdir(getenv("API_SCRATCH")) == 0);
         setenv("API_SPECIAL", "a=b c;\xff", 1);
         setenv("OMPI_COMM_WORLD_RANK", "1", 1);
