@@ -199,7 +199,9 @@ mob_status proc_start(struct job *j, uint32_t class)
         m->conn->role = LOCAL_WORKER;
     }
     loop_watch(n->loop, &m->op, pidfd, POLLIN, ended);
-    loop_timer_start(n->loop, &m->timer, loop_now_ns(n->loop) + WORKER_START_NS, start_late);
+    const char *wrap = spawn_env(&j->spawn, "MOBULA_WORKER_WRAP");
+    uint64_t limit_ns = wrap && *wrap ? WORKER_WRAPPED_START_NS : WORKER_START_NS;
+    loop_timer_start(n->loop, &m->timer, loop_now_ns(n->loop) + limit_ns, start_late);
     log_debug("worker started job %u pid %d", j->number, (int)pid);
     return MOB_OK;
 }

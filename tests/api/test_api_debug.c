@@ -37,10 +37,10 @@ MOB_REGISTER(depth);
 /* Reads one byte behind its memory: what valgrind is for. */
 static mob_status overread(struct mob_task *task)
 {
-    char *p = malloc(10);
-    memset(p, 1, 10);
-    volatile char *v = p;
-    int odd = v[10] == 77;
+    static volatile size_t size = 10; /* so that no compiler finds it */
+    char *p = malloc(size);
+    memset(p, 1, size);
+    int odd = p[size] == 77;
     free(p);
     return mob_return_copy(task, 0, &odd, sizeof odd);
 }
@@ -74,6 +74,17 @@ static void _program(void)
     EQ(y, 4);
     mob_shutdown(mob);
     printf("done\n");
+}
+
+static void _one_sum(void)
+{
+    struct mob *mob = api_init();
+    mob_ref ref;
+    long x = 4, y;
+    OK(mob_submit(mob, sum, MOB_ARGS(MOB_VALUE(x)), NULL, &ref));
+    OK(mob_get_copy(mob, ref, &y, sizeof y, MOB_FOREVER));
+    EQ(y, 4);
+    mob_shutdown(mob);
 }
 
 static void _overreads(void)
@@ -213,7 +224,7 @@ static void wait_gdb(void)
         dup2(fd, STDOUT_FILENO);
         dup2(fd, STDERR_FILENO);
         setenv("MOBULA_WAIT_GDB", "sum", 1);
-        execl(self(), self(), "_program", (char *)NULL);
+        execl(self(), self(), "_one_sum", (char *)NULL);
         _exit(127);
     }
     CHECK(pid > 0);
@@ -228,33 +239,15 @@ static void wait_gdb(void)
     snprintf(command, sizeof command, "%s -batch -nx -ex backtrace -ex delete -ex detach", at);
     runs((const char *[]){"sh", "-c", command, NULL}, 30, 0, (const char *[]){"sum (task=", "mob", NULL});
     int status;
-    snprintf(command, sizeof command, "waitpid");
-    /* The other tasks of that name wait too, each once: in the same way. */
-    for (;;) {
-        pid_t got = waitpid(pid, &status, WNOHANG);
-        if (got == pid) {
-            break;
-        }
-        f = fopen(path, "r");
-        char last[512] = "";
-        while (f && fgets(line, sizeof line, f)) {
-            if (strstr(line, "gdb -p")) {
-                memcpy(last, line, sizeof last);
-            }
-        }
-        fclose(f);
-        int worker = atoi(strstr(last, "gdb -p") + 6);
-        snprintf(command, sizeof command, "gdb -p %d -batch -nx -ex detach >/dev/null 2>&1", worker);
-        (void)!system(command);
-        poll(NULL, 0, 200);
-    }
+    CHECK(waitpid(pid, &status, 0) == pid); /* detached, it goes on to its end */
     EQ(status, 0);
 }
 
 API_MAIN({"_program", _program, 0}, {"_overreads", _overreads, 0},
+         {"_one_sum", _one_sum, 0},
          {"inline_runs_tasks_in_submit", inline_runs_tasks_in_submit, 40},
          {"inline_under_valgrind", inline_under_valgrind, 120},
          {"inline_under_gdb", inline_under_gdb, 90},
          {"wrap_runs_workers_under_valgrind", wrap_runs_workers_under_valgrind, 150},
          {"wrap_may_take_its_time", wrap_may_take_its_time, 40},
-         {"wrap_that_is_not_there", wrap_that_is_not_there, 40}, {"wait_gdb", wait_gdb, 120});
+         {"wrap_that_is_not_there", wrap_that_is_not_there, 40}, {"wait_gdb", wait_gdb, 30});
