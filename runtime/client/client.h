@@ -42,6 +42,7 @@ struct mob {
     uint32_t job, self, cpus;
     bool worker, embedded, inline_tasks;
     uint64_t store_bytes; /* the node's limit */
+    const char *wait_gdb; /* MOBULA_WAIT_GDB, or NULL */
     at_u32 lost;   /* the watcher sets it: the daemon is gone */
     at_u32 closed;
     pid_t pid, daemon_pid;
@@ -185,6 +186,9 @@ mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
 void task_run(struct mob *mob, struct thread *t, struct record *r);
 /* Remembers an id that the running task holds. */
 mob_status task_hold(struct mob_task *task, uint64_t link);
+/* If the task has the name that MOBULA_WAIT_GDB gives, says how to attach a debugger, and waits until
+ * one is attached. */
+void debug_wait(const struct mob_task *task);
 void worker_run(struct mob *mob) __attribute__((noreturn));
 /* MOBULA_INLINE: runs what is ready, here and now. */
 void worker_run_inline(struct mob *mob, struct thread *t);

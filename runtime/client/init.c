@@ -106,6 +106,8 @@ mob_status mob_init(const struct mob_config *config, struct mob **ret)
     }
     MOB_TRY(registry_error());
     MOB_TRY(mob_new(&mob));
+    const char *wait_gdb = getenv("MOBULA_WAIT_GDB");
+    mob->wait_gdb = wait_gdb && wait_gdb[0] ? wait_gdb : NULL;
     if (worker_fd() >= 0) {
         be_worker(mob, worker_fd());
     }

@@ -156,6 +156,7 @@ mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, uint64_t
                            size, (unsigned long long)mob->store_bytes);
     }
     for (;;) {
+        client_let_go(mob); /* what is waited for may be what this process still maps */
         pthread_mutex_lock(&mob->memory_lock);
         draining = true;
         lane_drain_ring(&t->lane); /* places that others freed */

@@ -242,7 +242,7 @@ static mob_status find_daemon(char *path, size_t size)
     if (set) {
         snprintf(path, size, "%s", set);
         return is_program(path) ? MOB_OK
-                                : status_fail(MOB_ERR_NOT_FOUND,
+                                : status_fail(MOB_ERR_NO_NODE,
                                               "MOBULA_DAEMON names '%s': %m", set);
     }
     Dl_info info;
@@ -267,7 +267,7 @@ static mob_status find_daemon(char *path, size_t size)
         }
         at += len + (at[len] == ':');
     }
-    return status_fail(MOB_ERR_NOT_FOUND,
+    return status_fail(MOB_ERR_NO_NODE,
                        "the program mobulad was found neither beside libmobula nor in PATH; "
                        "install it or set MOBULA_DAEMON");
 }

@@ -359,6 +359,9 @@ static void finish(struct mob_task *task, mob_status st)
 
 static void run_function(struct mob_task *task)
 {
+    if (__builtin_expect(task->mob->wait_gdb != NULL, 0)) {
+        debug_wait(task);
+    }
     mob_fn fn = registry_by_id(task->mob, task->call.fn);
     if (!fn) {
         char name[MOB_NAME_MAX + 1], what[256];
@@ -395,6 +398,7 @@ void task_run(struct mob *mob, struct thread *t, struct record *r)
     task.message[0] = '\0';
     t->task = &task;
     at_store(&mob->board.procs[mob->self].task, task.link, AT_RELAXED);
+    at_store(&mob->board.procs[mob->self].last_fn, task.call.fn + 1u, AT_RELAXED);
     if (s & STATE_CANCEL) {
         seal_error(&task, MOB_ERR_CANCELLED, "cancelled before it ran");
     } else if (!(call_options(&task.call) & CALL_HAS_REFS) || !fail_for_argument(&task)) {

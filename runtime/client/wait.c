@@ -148,11 +148,17 @@ static __attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, s
     return st;
 }
 
+/* With MOBULA_INLINE nobody else would ever run the awaited task. */
+static inline bool may_nest(const struct mob *mob, const struct thread *t)
+{
+    return !t->task || t->task->depth < GET_NESTED_MAX || mob->inline_tasks;
+}
+
 static mob_status await_slow(struct mob *mob, struct thread *t, struct record *r, uint32_t gen,
                              uint64_t timeout_ns)
 {
     if (__builtin_expect(t->task || mob->inline_tasks, 0) &&
-        (!t->task || t->task->depth < GET_NESTED_MAX) && task_claim_one(&t->lane, r, gen)) {
+        may_nest(mob, t) && task_claim_one(&t->lane, r, gen)) {
         task_run(mob, t, r);
         return MOB_OK;
     }
@@ -217,7 +223,7 @@ static mob_status look(struct mob *mob, struct thread *t, const mob_ref *refs, s
 static bool run_one(struct mob *mob, struct thread *t, const mob_ref *refs, size_t count,
                     const unsigned char *ready)
 {
-    if ((!t->task && !mob->inline_tasks) || (t->task && t->task->depth >= GET_NESTED_MAX)) {
+    if ((!t->task && !mob->inline_tasks) || !may_nest(mob, t)) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {

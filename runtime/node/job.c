@@ -348,8 +348,8 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
     bool forward = !(m->arg[5] & 1);
     j->inline_tasks = m->arg[5] & 2;
     j->exe = fds[0];
-    output_init(&j->out, n->loop, forward ? fds[2] : -1);
-    output_init(&j->err, n->loop, forward ? fds[3] : -1);
+    output_init(&j->out, j, forward ? fds[2] : -1);
+    output_init(&j->err, j, forward ? fds[3] : -1);
     for (int i = 2; i < 4 && !forward; i++) {
         close(fds[i]);
     }

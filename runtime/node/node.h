@@ -66,6 +66,7 @@ void conn_deny(struct conn *c, uint32_t op, mob_status st);
 /* ---- output.c: what workers print, on its way to the driver's terminal ----------------------------- */
 
 struct output { /* one of a driver's two streams */
+    struct job *job;
     struct loop *loop;
     struct loop_op op;
     int fd;
@@ -87,7 +88,7 @@ struct stream { /* one of a worker's two pipes */
     char buf[OUTPUT_LINE_MAX];
 };
 
-void output_init(struct output *o, struct loop *loop, int fd);
+void output_init(struct output *o, struct job *job, int fd);
 void output_fini(struct output *o);
 void output_add(struct output *o, const char *text, size_t size);
 bool output_empty(const struct output *o);

@@ -29,6 +29,7 @@ static void written(struct loop_op *op, int result)
     if (result < 0 && result != -EINTR && result != -EAGAIN) {
         o->sent = o->size = 0; /* nobody reads any more */
         o->dead = true;
+        job_step(o->job);
         return;
     }
     o->sent += result > 0 ? (size_t)result : 0;
@@ -44,11 +45,14 @@ static void written(struct loop_op *op, int result)
         }
     }
     push_out(o);
+    if (output_empty(o)) {
+        job_step(o->job); /* its end may wait for this; the output may be gone now */
+    }
 }
 
-void output_init(struct output *o, struct loop *loop, int fd)
+void output_init(struct output *o, struct job *job, int fd)
 {
-    *o = (struct output){.loop = loop, .fd = fd};
+    *o = (struct output){.job = job, .loop = job->node->loop, .fd = fd};
 }
 
 void output_fini(struct output *o)
@@ -116,16 +120,19 @@ static void keep_tail(struct member *m, const char *text, size_t size)
 }
 
 /* "(square pid=4711 node1) text". The name is that of the task which the worker runs when the
- * line arrives here. */
+ * line arrives here, else the function of the one that it ran last. */
 static void emit(struct stream *s, const char *line, size_t size)
 {
     struct member *m = s->member;
     struct board *b = &m->job->board;
     char name[MOB_NAME_MAX + 1] = "worker", text[OUTPUT_LINE_MAX + 256];
     uint64_t link = at_load(&b->procs[m->proc].task, AT_RELAXED);
+    uint32_t last = at_load(&b->procs[m->proc].last_fn, AT_RELAXED);
     struct record *r = board_record(b, link_index(link));
     if (link != LINK_NONE && r) {
         board_name_text(b, r->name, name);
+    } else if (last) {
+        board_name_text(b, last - 1, name);
     }
     int n = snprintf(text, sizeof text, "(%s pid=%d %s) %.*s\n", name, (int)m->pid,
                      m->job->node->host, (int)size, line);

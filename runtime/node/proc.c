@@ -85,7 +85,7 @@ static void child(struct job *j, int sock, int out, int err, pid_t parent)
     if (getppid() != parent) {
         _exit(0);
     }
-    int null = open("/dev/null", O_RDONLY);
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     dup2(null, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(err, STDERR_FILENO);
@@ -191,6 +191,7 @@ mob_status proc_start(struct job *j, uint32_t class)
     at_store(&p->run, RUN_NONE, AT_RELAXED);
     at_store(&p->pid, (uint32_t)pid, AT_RELAXED);
     at_store(&p->task, LINK_NONE, AT_RELAXED);
+    at_store(&p->last_fn, 0, AT_RELAXED);
     at_store(&p->state, PROC_STARTING, AT_RELEASE);
     stream_open(&m->out, m, out[0], &j->out);
     stream_open(&m->err, m, err[0], &j->err);
@@ -200,7 +201,9 @@ mob_status proc_start(struct job *j, uint32_t class)
         m->conn->role = LOCAL_WORKER;
     }
     loop_watch(n->loop, &m->op, pidfd, POLLIN, ended);
-    loop_timer_start(n->loop, &m->timer, loop_now_ns(n->loop) + WORKER_START_NS, start_late);
+    const char *wrap = spawn_env(&j->spawn, "MOBULA_WORKER_WRAP");
+    uint64_t limit_ns = wrap && *wrap ? WORKER_WRAPPED_START_NS : WORKER_START_NS;
+    loop_timer_start(n->loop, &m->timer, loop_now_ns(n->loop) + limit_ns, start_late);
     log_debug("worker started job %u pid %d", j->number, (int)pid);
     return MOB_OK;
 }

@@ -89,7 +89,8 @@ struct proc {
     at_u64 done;  /* the process: tasks finished, for people */
     at_u32
         revoked_seen; /* the process: board_header.revoked up to which it has unmapped */
-    at_u32 pad[5];
+    at_u32 last_fn; /* the process: the function that it ran last + 1, for people */
+    at_u32 pad[4];
     struct queue ring __attribute__((aligned(CACHE_LINE))); /* its freed places */
 } __attribute__((aligned(CACHE_LINE)));
 

@@ -32,7 +32,8 @@ uint32_t sweep_audit(struct lane *d);
  * True if something must be tried again later (still full, still pinned). */
 bool sweep_rescan(struct lane *d);
 
-/* Gives blocks free that ended lanes left behind, once all their records are. Returns how many. */
+/* Gives blocks free that ended lanes left behind, once all their records are. Returns how many
+ * blocks can be leased now. */
 uint32_t sweep_blocks(struct lane *d);
 
 /* Wakes everybody on the board, whatever they wait for. */
