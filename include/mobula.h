@@ -196,7 +196,8 @@ struct mob_options {
  * @options: NULL, or options made with MOB_OPTIONS_INIT.
  * @ret: one id for each result (options->returns); the caller holds them: mob_release() each.
  *       In a task, ids not released or returned are released when the task returns.
- * Waits while the job's tables are full; inside a task returns MOB_ERR_FULL instead.
+ * Waits while the job's tables are full; inside a task returns MOB_ERR_FULL instead. Arguments
+ * too large for the tables go to the store, and wait up to 10 s while that is full.
  * Returns MOB_OK, MOB_ERR_NO_FUNCTION, MOB_ERR_INVALID, MOB_ERR_RELEASED, MOB_ERR_FULL,
  * MOB_ERR_NOMEM, MOB_ERR_NODE_LOST, MOB_ERR_JOB_FAILED, MOB_ERR_CORRUPT, MOB_ERR_FORKED. */
 MOB_API MOB_MUST_CHECK mob_status mob_submit(struct mob *mob, mob_fn fn,
@@ -301,7 +302,10 @@ MOB_API MOB_MUST_CHECK mob_status mob_arg_copy(struct mob_task *task, size_t ind
 /* Result @index: written in place (the room is the result's own, 64-byte aligned if larger
  * than 128 bytes, sealed when the task returns MOB_OK), copied, or another object's bytes.
  * A result not given is empty (0 bytes); given twice is MOB_ERR_STATE.
- * mob_return_ref() takes an id that the task submitted or put, or was given as an argument. */
+ * mob_return_ref() takes an id that the task submitted or put, or was given as an argument; the
+ * end of the task waits until that object is there.
+ * While the store is full the first two wait up to 10 s. Return MOB_OK, MOB_ERR_INVALID (no such
+ * result), MOB_ERR_STATE, MOB_ERR_NOMEM, MOB_ERR_RELEASED. */
 MOB_API MOB_MUST_CHECK mob_status mob_return_place(struct mob_task *task, size_t index,
                                                    size_t size, void **ret_data);
 MOB_API MOB_MUST_CHECK mob_status mob_return_copy(struct mob_task *task, size_t index,
