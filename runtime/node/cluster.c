@@ -462,7 +462,7 @@ static void beat(struct loop_timer *timer)
     loop_timer_start(c->node->loop, &c->beat, now + HEARTBEAT_NS, beat);
 }
 
-/* The transport of a new incarnation, and the way to the head. */
+/* The transport of an incarnation. */
 static mob_status open_transport(struct cluster *c)
 {
     struct node *n = c->node;
@@ -480,10 +480,6 @@ static mob_status open_transport(struct cluster *c)
     MOB_TRY(transport_listen(c->transport, &addr, &addr));
     c->port = addr_port(&addr);
     addr_text(&addr, c->self->address);
-    if (c->is_head) {
-        return MOB_OK;
-    }
-    dial_head(c);
     return MOB_OK;
 }
 
@@ -508,6 +504,7 @@ void cluster_rejoin(struct cluster *c)
     }
     c->self->id = id;
     c->session++;
+    c->head_id = 0; /* this one was never a member; the next heartbeat dials */
     c->closing = true;
     transport_close(c->transport);
 }
@@ -539,6 +536,7 @@ mob_status cluster_start(struct node *n)
     c->self->store_bytes = n->budget.limit_bytes;
     MOB_TRY(open_transport(c));
     loop_timer_start(n->loop, &c->beat, clock_now_ns() + HEARTBEAT_NS, beat);
+    dial_head(c);
     return c->is_head ? head_start(c) : MOB_OK;
 }
 

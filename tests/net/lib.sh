@@ -1,0 +1,166 @@
+# lib.sh - clusters for tests: nodes on one machine, or each in a network namespace of its own.
+#
+# Sourced by a test, which gets BUILD (the build's folder) as its first argument. Everything that
+# is made here is removed at the end: processes by pid, namespaces and links by name (mob...).
+#
+#   net_mode local|netns     where nodes live; netns needs root, and exits 77 without
+#   node_start I [OPTION...] starts node I (1 is the head) and waits until it serves
+#   node_kill I SIGNAL       node_wait I
+#   on I COMMAND...          runs a program as a driver on node I
+set -u
+BUILD=$(cd "$1" && pwd)
+BIN=$BUILD/bin
+WORK=$(mktemp -d /tmp/mob-net.XXXXXX)
+TAG=mob$$
+MODE=local
+PORT=$((20000 + $$ % 12000)) # below those that the kernel gives out
+PIDS=
+export MOBULA_LOG_LEVEL=${MOBULA_LOG_LEVEL:-info}
+unset XDG_RUNTIME_DIR XDG_CACHE_HOME
+
+fail() {
+    echo "FAILED: $*" >&2
+    for log in "$WORK"/*.log; do
+        [ -f "$log" ] && echo "--- $log" >&2 && tail -25 "$log" >&2
+    done
+    exit 1
+}
+
+clean_up() {
+    code=$?
+    trap - EXIT INT TERM
+    for pid in $PIDS; do
+        kill -CONT "$pid" 2>/dev/null
+        kill "$pid" 2>/dev/null
+    done
+    for pid in $PIDS; do
+        wait "$pid" 2>/dev/null
+    done
+    if [ "$MODE" = netns ]; then
+        for i in 1 2 3; do
+            ip netns del "$TAG-$i" 2>/dev/null
+        done
+        ip link del "$TAG" 2>/dev/null
+    fi
+    rm -rf "$WORK"
+    exit $code
+}
+trap clean_up EXIT
+trap 'exit 1' INT TERM
+
+net_mode() {
+    MODE=$1
+    [ "$MODE" = local ] && return
+    if [ "$(id -u)" != 0 ] || ! ip netns add "$TAG-1" 2>/dev/null; then
+        echo "skipped: network namespaces need root"
+        exit 77
+    fi
+    ip link add "$TAG" type bridge && ip link set "$TAG" up || fail "no bridge"
+    for i in 1 2 3; do
+        [ $i = 1 ] || ip netns add "$TAG-$i"
+        ip link add "$TAG.$i" type veth peer name eth0 netns "$TAG-$i" || fail "no veth"
+        ip link set "$TAG.$i" master "$TAG" up
+        ip -n "$TAG-$i" addr add "10.77.0.$i/24" dev eth0
+        ip -n "$TAG-$i" link set eth0 up
+        ip -n "$TAG-$i" link set lo up
+    done
+}
+
+address() {
+    if [ "$MODE" = netns ]; then echo "10.77.0.$1"; else echo 127.0.0.1; fi
+}
+
+# A command where node I is. Nodes beyond the first have a /tmp and a HOME of their own there, in
+# which nothing of the driver's is.
+inside() {
+    i=$1
+    shift
+    if [ "$MODE" = local ]; then
+        HOME=$WORK/home$i exec "$@"
+    elif [ "$i" = 1 ]; then
+        HOME=$WORK/home1 exec ip netns exec "$TAG-1" "$@"
+    else
+        exec ip netns exec "$TAG-$i" unshare -m --propagation private sh -c '
+            mount -t tmpfs tmpfs /tmp && mkdir -m 700 /tmp/home /tmp/node && cd / &&
+            HOME=/tmp/home exec "$@"' sh "$@"
+    fi
+}
+
+key() {
+    [ -f "$WORK/key" ] || (umask 077; head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$WORK/key")
+    cat "$WORK/key"
+}
+
+node_dir() {
+    if [ "$MODE" = netns ] && [ "$1" != 1 ]; then echo /tmp/node; else echo "$WORK/node$1"; fi
+}
+
+# Starts it and gives the line that it says in LINE; its pid is in PID_I.
+node_try() {
+    i=$1
+    shift
+    mkdir -p "$WORK/home$i"
+    rm -f "$WORK/ready$i"
+    mkfifo "$WORK/ready$i"
+    key >/dev/null
+    if [ "$i" = 1 ]; then
+        role="--head --port=$PORT"
+    else
+        role="--address=$(address 1):$PORT"
+    fi
+    # shellcheck disable=SC2086
+    (inside "$i" "$BIN/mobulad" $role --listen="$(address "$i")" --key-stdin \
+        --node-dir="$(node_dir "$i")" --log-file=- --ready-fd=3 "$@" \
+        <"${KEY:-$WORK/key}" 3>"$WORK/ready$i" 2>>"$WORK/node$i.log") &
+    eval "PID_$i=$!"
+    PIDS="$PIDS $!"
+    LINE=$(timeout 20 head -n 1 "$WORK/ready$i")
+}
+
+node_start() {
+    node_try "$@"
+    case $LINE in
+    ready*) ;;
+    *) fail "node $1 did not start: $LINE" ;;
+    esac
+}
+
+pid_of() {
+    eval "echo \$PID_$1"
+}
+
+node_kill() {
+    kill "-$2" "$(pid_of "$1")"
+}
+
+node_wait() {
+    wait "$(pid_of "$1")" 2>/dev/null
+}
+
+# A driver on node I. It runs from a copy that only that node sees.
+on() {
+    i=$1
+    shift
+    cp -f "$BIN/net_driver" "$WORK/driver" 2>/dev/null
+    dir=$(node_dir "$i")
+    if [ "$MODE" = netns ]; then
+        MOBULA_ADDRESS=$dir timeout "${LIMIT:-60}" ip netns exec "$TAG-$i" "$WORK/driver" "$@"
+    else
+        MOBULA_ADDRESS=$dir timeout "${LIMIT:-60}" "$WORK/driver" "$@"
+    fi
+}
+
+# Waits until a command is true.
+eventually() {
+    n=0
+    until "$@"; do
+        n=$((n + 1))
+        [ $n -gt 150 ] && return 1
+        sleep 0.1
+    done
+}
+
+# No worker of the driver is left anywhere.
+no_workers() {
+    ! pgrep -f "^$WORK/driver" >/dev/null
+}

@@ -1,0 +1,173 @@
+#!/bin/sh
+# test_net.sh BUILD MODE CASE - several nodes; see lib.sh for MODE. Each case has a cluster of its own.
+. "$(dirname "$0")/lib.sh"
+CPU=--num-cpus=1
+STORE=--object-store-memory=${STORE:-1G}
+
+two_nodes() {
+    node_start 1 $CPU "$STORE"
+    node_start 2 $CPU "$STORE"
+}
+
+case_squares() {
+    two_nodes
+    on 1 info 2 || fail "info"
+    on 1 squares || fail "squares"
+    on 1 squares || fail "squares a second time"
+}
+
+case_balance() {
+    two_nodes
+    on 1 balance || fail "balance" # the first ships the executable too
+    on 1 balance || fail "balance"
+}
+
+case_three() {
+    two_nodes
+    node_start 3 $CPU "$STORE"
+    on 1 all_nodes 3 || fail "three nodes"
+}
+
+case_nested() {
+    two_nodes
+    on 1 nested || fail "nested"
+    on 1 errors || fail "errors"
+}
+
+case_chain() {
+    two_nodes
+    LIMIT=120 on 1 chain 1000 || fail "chain"
+}
+
+case_objects() {
+    two_nodes
+    LIMIT=240 on 1 objects "${COUNT:-10000}" || fail "objects"
+}
+
+case_big() {
+    CPU=--num-cpus=1
+    node_start 1 $CPU --object-store-memory="${BIG_STORE:-2300M}"
+    node_start 2 $CPU --object-store-memory="${BIG_STORE:-2300M}"
+    LIMIT=120 on 1 big "${MIB:-1024}" || fail "big"
+}
+
+# All lines of finished tasks are there when the driver ends, marked with their node's host.
+case_lines() {
+    two_nodes
+    on 1 lines >"$WORK/out" || fail "lines"
+    [ "$(grep -c 'ran on' "$WORK/out")" = 20 ] || fail "$(grep -c 'ran on' "$WORK/out") lines of 20"
+    [ "$(sed -n 's/.*ran on //p' "$WORK/out" | sort -u | wc -l)" = 2 ] || fail "lines of one node"
+}
+
+# A daemon dies: what it had runs elsewhere, and the next tasks do.
+case_kill_node() {
+    two_nodes
+    on 1 steady 3000 >"$WORK/out" &
+    driver=$!
+    eventually grep -q begun "$WORK/out" || fail "not begun"
+    sleep 1
+    node_kill 2 KILL
+    wait $driver || fail "the driver failed: $(tail -3 "$WORK/out")"
+    grep -q 'on 2 nodes' "$WORK/out" || fail "it never ran on both nodes: $(tail -1 "$WORK/out")"
+    eventually no_workers || fail "workers are left"
+}
+
+# A daemon stands still for so long that it is declared dead, and comes back as a new member.
+case_stall() {
+    two_nodes
+    on 1 squares || fail "squares"
+    node_kill 2 STOP
+    eventually grep -q 'is dead' "$WORK/node1.log" || fail "it was not declared dead"
+    on 1 info 1 || fail "still a member"
+    node_kill 2 CONT
+    eventually grep -q 'joins anew' "$WORK/node2.log" || fail "it did not notice"
+    eventually test "$(grep -c 'joined the cluster' "$WORK/node2.log")" != 1
+    sleep 1
+    on 1 info 2 || fail "it is no member again"
+    on 1 balance || fail "it does not work again"
+}
+
+# The head dies and comes back: the other node goes on meanwhile, and joins again.
+case_kill_head() {
+    two_nodes
+    node_kill 1 KILL
+    node_wait 1
+    eventually grep -q 'is lost' "$WORK/node2.log" || fail "the node did not notice"
+    [ "$MODE" = netns ] || on 2 squares || fail "the node does not go on"
+    node_start 1 $CPU "$STORE"
+    eventually sh -c "[ \$(grep -c 'joined the cluster' '$WORK/node2.log') = 2 ]" || fail "not joined"
+    on 1 balance || fail "balance after the head came back"
+}
+
+case_wrong_key() {
+    node_start 1 $CPU "$STORE"
+    (umask 077; printf '%064d' 7 >"$WORK/other")
+    KEY=$WORK/other node_try 2 $CPU "$STORE"
+    case $LINE in
+    error*key*) ;;
+    *) fail "a node with another key: '$LINE'" ;;
+    esac
+    node_wait 2 && fail "it did not fail"
+    on 1 squares || fail "the head took harm"
+}
+
+case_no_head() {
+    i=2
+    node_try 2 $CPU "$STORE"
+    case $LINE in
+    error*) ;;
+    *) fail "a node without a head: '$LINE'" ;;
+    esac
+    node_wait 2 && fail "it did not fail"
+    return 0
+}
+
+# The driver is killed: nothing of it is left on either node.
+case_kill_driver() {
+    two_nodes
+    on 1 steady 20000 >"$WORK/out" &
+    wrapper=$!
+    eventually grep -q begun "$WORK/out" || fail "not begun"
+    eventually sh -c "[ \$(pgrep -cf '^$WORK/driver') -ge 3 ]" || fail "no workers on both nodes"
+    pkill_driver
+    wait $wrapper
+    eventually no_workers || fail "workers are left"
+    eventually sh -c "[ \$(grep -c 'job ended' '$WORK/node2.log') = 1 ]" || fail "the job is left there"
+    on 1 balance || fail "balance after a killed driver"
+}
+
+# The oldest process of the program is the driver.
+pkill_driver() {
+    kill -KILL "$(pgrep -of "^$WORK/driver steady")"
+}
+
+# Two drivers on two nodes at once.
+case_both_ways() {
+    [ "$MODE" = local ] || exit 77
+    two_nodes
+    on 1 steady 2000 >"$WORK/out1" &
+    a=$!
+    on 2 steady 2000 >"$WORK/out2" &
+    b=$!
+    wait $a || fail "the first driver"
+    wait $b || fail "the second driver"
+    cat "$WORK/out1" "$WORK/out2" | grep 'steady:'
+}
+
+# An idle cluster does nothing but heartbeats.
+case_idle() {
+    two_nodes
+    on 1 squares || fail "squares"
+    sleep 1
+    pid=$(pid_of 2)
+    ticks() { awk '{print $14 + $15}' "/proc/$pid/stat"; }
+    switches() { awk '/^voluntary/ {print $2}' "/proc/$pid/status"; }
+    t=$(ticks) s=$(switches)
+    sleep 4
+    t=$(($(ticks) - t)) s=$(($(switches) - s))
+    echo "idle for 4 s: $t ticks, $s wake-ups"
+    [ $t -le 2 ] && [ $s -le 60 ] || fail "an idle node is busy"
+}
+
+net_mode "$2"
+"case_$3"
