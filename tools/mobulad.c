@@ -32,7 +32,8 @@ static const char usage[] =
     "  --head                       be the head of a cluster\n"
     "  --address=HOST:PORT          be a node of the cluster whose head is there\n"
     "  --listen=ADDRESS             listen at this address only\n"
-    "  --port=PORT                  ... and at this port; default: 6379 for a head, else any\n"
+    "  --port=PORT                  ... and at this port; default: 6379 for a head, else "
+    "any\n"
     "  --key-file=FILE              the cluster's key; default: $MOBULA_KEY_FILE, else\n"
     "                               ~/.mobula/key, which a head makes if there is none\n"
     "  --key-stdin                  read the key from standard input\n"
@@ -159,7 +160,8 @@ static mob_status complete(struct settings *s)
         return MOB_OK;
     }
     if (n->head && n->head_address) {
-        return status_fail(MOB_ERR_INVALID, "a node is a head (--head) or has one (--address)");
+        return status_fail(MOB_ERR_INVALID,
+                           "a node is a head (--head) or has one (--address)");
     }
     n->port = s->port != PORT_UNSET ? (uint16_t)s->port : n->head ? PORT_DEFAULT : 0;
     if (s->key_stdin) {
@@ -169,8 +171,9 @@ static mob_status complete(struct settings *s)
     snprintf(path, sizeof path, "%s", given ? s->key_file ? s->key_file : env : "");
     if (!given) {
         if (!home || !*home) {
-            return status_fail(MOB_ERR_KEY, "HOME is not set: say where the cluster's key is with "
-                                            "--key-file, MOBULA_KEY_FILE or --key-stdin");
+            return status_fail(MOB_ERR_KEY,
+                               "HOME is not set: say where the cluster's key is with "
+                               "--key-file, MOBULA_KEY_FILE or --key-stdin");
         }
         snprintf(path, sizeof path, "%s/.mobula", home);
         if (n->head && mkdir(path, 0700) < 0 && errno != EEXIST) {
@@ -179,9 +182,8 @@ static mob_status complete(struct settings *s)
         snprintf(path, sizeof path, "%s/.mobula/key", home);
     }
     n->key_file = path;
-    return n->head && access(path, F_OK) < 0
-               ? key_load_or_create(path, &n->key, NULL)
-               : key_load(path, s->shared_key, &n->key);
+    return n->head && access(path, F_OK) < 0 ? key_load_or_create(path, &n->key, NULL)
+                                             : key_load(path, s->shared_key, &n->key);
 }
 
 /* Names the option that a bad value was given for. */

@@ -273,6 +273,7 @@ mob_status home_log(struct home *home, int *ret_fd)
 void home_close(struct home *home)
 {
     char *slash = strrchr(home->dir, '/');
+    unlinkat(home->dir_fd, "socket", 0); /* of a node that failed on its way up */
     unlinkat(home->dir_fd, "pid", 0);
     if (home->log || home->cleaned) {
         unlinkat(home->dir_fd, "log", 0);

@@ -2,10 +2,8 @@
  *
  * The daemon writes one line to a pipe: "ready" and JSON about the node, or "error" and a sentence.
  * Until it has opened its log, its standard error is ours, for what it cannot say in that line. */
-#include <ifaddrs.h>
-#include <net/if.h>
-#include <netdb.h>
-#include <netinet/in.h>
+#include "start.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,17 +13,12 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/clock.h"
 #include "core/status.h"
-#include "core/text.h"
-#include "mobula_tool.h"
-#include "core/machine.h"
-#include "transport/key.h"
 
 static const char usage[] =
     "usage: mobula start [--head | --address=HOST:PORT] [options]\n"
@@ -62,21 +55,7 @@ static const char usage[] =
 
 enum {
     READY_BYTES_MAX = 65536, /* of the daemon's line */
-    ARGS_MAX = 64,           /* to the daemon */
     PATIENCE_S = 60          /* the daemon's own time limits end sooner */
-};
-
-struct start {
-    char *args[ARGS_MAX + 1]; /* the daemon's */
-    unsigned count;
-    bool block, head, clustered;
-    const char *key_file; /* as given, or NULL */
-    bool key_stdin, key_shared;
-    struct key key; /* of a node in a cluster */
-    int key_pipe;   /* where the daemon reads it, or -1 */
-    pid_t pid;
-    int ready; /* what the daemon says */
-    int signals;
 };
 
 /* ---- options ------------------------------------------------------------------------------------- */
@@ -175,61 +154,6 @@ static int parse(struct start *s, int argc, char **argv)
         add_arg(s, "log-file", "-");
     }
     return tool_no_words(argc, argv);
-}
-
-/* ---- the key ------------------------------------------------------------------------------------- */
-
-/* ~/.mobula/key; its folder is made for a head. */
-static mob_status usual_key_file(bool make, char *path, size_t size)
-{
-    const char *home = getenv("HOME");
-    int n = snprintf(path, size, "%s/.mobula", home && *home == '/' ? home : "");
-    if (!home || *home != '/' || n < 0 || (size_t)n + 5 > size) {
-        return status_fail(MOB_ERR_KEY,
-                           "HOME does not say where the cluster's key is; give "
-                           "--key-file, or set MOBULA_KEY_FILE");
-    }
-    if (make && mkdir(path, 0700) < 0 && errno != EEXIST) {
-        return status_fail(MOB_ERR_KEY, "making the folder %s for the cluster's key: %m",
-                           path);
-    }
-    snprintf(path + n, size - (size_t)n, "/key");
-    return MOB_OK;
-}
-
-static mob_status find_key(struct start *s)
-{
-    char usual[PATH_MAX];
-    const char *path = s->key_file ? s->key_file : getenv("MOBULA_KEY_FILE");
-    if (s->key_stdin) {
-        return key_read_fd(STDIN_FILENO, &s->key);
-    }
-    if (!path || !*path) {
-        MOB_TRY(usual_key_file(s->head, usual, sizeof usual));
-        path = usual;
-    }
-    if (s->head && !s->key_shared) {
-        return key_load_or_create(path, &s->key, NULL);
-    }
-    return key_load(path, s->key_shared, &s->key);
-}
-
-/* The key goes to the daemon over a pipe, which holds it until it is read. */
-static mob_status pass_key(struct start *s)
-{
-    char text[KEY_TEXT_SIZE];
-    int fds[2];
-    MOB_TRY(find_key(s));
-    if (pipe2(fds, O_CLOEXEC) < 0) {
-        return status_fail(MOB_ERR_SYSTEM, "pipe: %m");
-    }
-    key_text(&s->key, text);
-    text[KEY_TEXT_SIZE - 1] = '\n';
-    ssize_t n = write(fds[1], text, sizeof text);
-    key_wipe(text, sizeof text);
-    close(fds[1]);
-    s->key_pipe = fds[0];
-    return n == (ssize_t)sizeof text ? MOB_OK : status_fail(MOB_ERR_SYSTEM, "pipe: %m");
 }
 
 /* ---- starting ------------------------------------------------------------------------------------ */
@@ -437,78 +361,6 @@ static int stay(const struct start *s)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? TOOL_OK : TOOL_FAILED;
 }
 
-/* ---- what the user sees ------------------------------------------------------------------------- */
-
-/* An address at which other machines reach this one: its first that is not local to it, IPv4 rather
- * than IPv6; else its name. */
-static void own_address(char *buf, size_t size)
-{
-    struct ifaddrs *list = NULL;
-    int best = 0;
-    machine_hostname(buf, size);
-    if (getifaddrs(&list) < 0) {
-        return;
-    }
-    for (const struct ifaddrs *i = list; i; i = i->ifa_next) {
-        int family = i->ifa_addr ? i->ifa_addr->sa_family : AF_UNSPEC;
-        int rank = family == AF_INET ? 2 : family == AF_INET6 ? 1 : 0;
-        char host[NI_MAXHOST];
-        socklen_t bytes = family == AF_INET ? sizeof(struct sockaddr_in)
-                                            : sizeof(struct sockaddr_in6);
-        if (rank <= best || i->ifa_flags & IFF_LOOPBACK || !(i->ifa_flags & IFF_UP) ||
-            getnameinfo(i->ifa_addr, bytes, host, sizeof host, NULL, 0, NI_NUMERICHOST) != 0 ||
-            strchr(host, '%')) { /* a link-local address means nothing elsewhere */
-            continue;
-        }
-        best = rank;
-        snprintf(buf, size, rank == 1 ? "[%.100s]" : "%.100s", host);
-    }
-    freeifaddrs(list);
-}
-
-/* The address to type on other machines: a node that listens everywhere says so, which is none. */
-static const char *reachable(const json_t *node, char *buf, size_t size)
-{
-    const char *address = tool_str(node, "address"), *port = strrchr(address, ':');
-    char host[128];
-    if (!port || (strncmp(address, "[::]:", 5) != 0 && strncmp(address, "0.0.0.0:", 8) != 0)) {
-        return address;
-    }
-    own_address(host, sizeof host);
-    snprintf(buf, size, "%s%s", host, port);
-    return buf;
-}
-
-/* The lines to type on the next machine. */
-static void print_invitation(const struct start *s, const char *address)
-{
-    char text[KEY_TEXT_SIZE];
-    printf("\nTo add a machine, type there:\n"
-           "  echo '%s' | mobula start --address=%s --key-stdin\n"
-           "or, with the same key in a file of mode 600 there:\n"
-           "  MOBULA_KEY_FILE=FILE mobula start --address=%s\n",
-           key_text(&s->key, text), address, address);
-    key_wipe(text, sizeof text);
-}
-
-static void print_ready(const struct start *s, const json_t *node)
-{
-    char store[32], where[192];
-    const char *address = reachable(node, where, sizeof where);
-    text_bytes(tool_u64(node, "store_limit_bytes"), store, sizeof store);
-    printf("mobula: node %s is ready%s\n", tool_str(node, "id"),
-           s->head ? ", the head" : "");
-    if (*address) {
-        printf("  address       %s\n", address);
-    }
-    printf("  CPUs          %llu\n", (unsigned long long)tool_u64(node, "cpus"));
-    printf("  object store  %s\n", store);
-    printf("  folder        %s\n", tool_str(node, "dir"));
-    if (s->head) {
-        print_invitation(s, address);
-    }
-}
-
 int start_main(int argc, char **argv)
 {
     static char line[READY_BYTES_MAX];
@@ -524,7 +376,7 @@ int start_main(int argc, char **argv)
         take_signals(&s);
     }
     fill_standard_streams();
-    if ((s.clustered && pass_key(&s)) || launch(&s)) {
+    if ((s.clustered && start_key(&s)) || launch(&s)) {
         return tool_fail();
     }
     mob_status st = read_line(&s, line, sizeof line);
@@ -537,7 +389,7 @@ int start_main(int argc, char **argv)
     if (!node) {
         return not_ready(&s, line);
     }
-    print_ready(&s, node);
+    start_show(&s, node);
     json_decref(node);
     if (!tool_flush()) {
         return TOOL_FAILED;

@@ -1,0 +1,89 @@
+#!/bin/sh
+# test_cluster.sh FOLDER - mobula start as head and as its nodes, on the loopback interface: what
+# the head says to type on the next machine is typed, and what can go wrong goes wrong.
+set -u
+# shellcheck source=tests/tools/common.sh
+. "$(dirname -- "$0")/common.sh"
+mobula=$bin/mobula
+key=$HOME/.mobula/key
+second=$scratch/second
+
+# A head on a port that was free when it was asked for; others may take it, so more than one try.
+start_head()
+{
+    for try in 1 2 3 4 5; do
+        port=$((20000 + ($$ + try * 7919) % 12000))
+        run "$mobula" start --head --listen=127.0.0.1 --port="$port" --num-cpus=1 \
+            --object-store-memory=256M && return 0
+    done
+    fail "no head started"
+}
+
+start_head
+at=127.0.0.1:$port
+says ' is ready, the head$'
+says "^  address  *127\.0\.0\.1:$port$"
+[ "$(stat -c %a "$key")" = 600 ] || fail "the key's file has another mode than 600"
+line=$(sed -n 's/^  \(echo .*\)/\1/p' "$scratch/out")
+[ "$line" = "echo '$(cat "$key")' | mobula start --address=127.0.0.1:$port --key-stdin" ] ||
+    fail "the line for the next machine is: $line"
+
+# That line, as it stands.
+mkdir -m 700 "$scratch/home2"
+timeout 60 env HOME="$scratch/home2" PATH="$bin:$PATH" \
+    sh -c "$line --node-dir='$second' --num-cpus=1 --object-store-memory=256M" >"$scratch/out" \
+    2>"$scratch/err" || fail "the line for the next machine does not work"
+[ -e "$scratch/home2/.mobula" ] && fail "a node that is no head made a key"
+# shellcheck disable=SC2317 # until_ok calls it
+both()
+{
+    "$mobula" status "$@" >"$scratch/out" && [ "$(grep -c ' alive ' "$scratch/out")" -eq 2 ]
+}
+until_ok both
+says '(head)'
+until_ok both --node-dir="$second"
+works "$mobula" status --json
+says "\"address\": \"127.0.0.1:$port\""
+if [ -x "$bin/square" ] && [ -z "${SANITIZED:-}" ]; then
+    works "$bin/square"
+    says '^\[0, 1, 4, 9\]$'
+fi
+works "$mobula" stop --node-dir="$second"
+[ -e "$second" ] && fail "the second node left its folder"
+
+# The same with the key in a file.
+works env MOBULA_KEY_FILE="$key" HOME="$scratch/home2" "$mobula" start \
+    --address="$at" --node-dir="$second"
+works "$mobula" stop --node-dir="$second"
+
+# Keys that do not do.
+refuses 1 'no cluster key at .*home2/.mobula/key' env HOME="$scratch/home2" "$mobula" start \
+    --address="$at" --node-dir="$second"
+refuses 1 'no cluster key at .*none' "$mobula" start --address="$at" \
+    --node-dir="$second" --key-file="$scratch/none"
+refuses 1 'a cluster key is' "$mobula" start --address="$at" --node-dir="$second" \
+    --key-stdin # which is empty
+refuses 1 'HOME does not say' env -u HOME "$mobula" start --address="$at" \
+    --node-dir="$second"
+(umask 077 && head -c 32 /dev/urandom | base64 >"$scratch/wrong")
+refuses 1 "key of $at differs" "$mobula" start --address="$at" --node-dir="$second" \
+    --key-file="$scratch/wrong"
+cp "$key" "$scratch/shared"
+chmod 644 "$scratch/shared"
+refuses 1 'open to others (mode 644)' "$mobula" start --address="$at" \
+    --node-dir="$second" --key-file="$scratch/shared"
+works "$mobula" start --address="$at" --node-dir="$second" \
+    --key-file="$scratch/shared" --allow-shared-key
+works "$mobula" stop --node-dir="$second"
+
+# The port is taken; nobody listens; the address makes no sense.
+refuses 1 "port $port is taken" "$mobula" start --head --listen=127.0.0.1 --port="$port" --node-dir="$second"
+refuses 2 "--port: '70000'" "$mobula" start --head --port=70000 --node-dir="$second"
+works "$mobula" stop
+refuses 1 "nobody listens at 127.0.0.1:$port" "$mobula" start --address="$at" \
+    --node-dir="$second"
+refuses 1 'nowhere' "$mobula" start --address=nowhere --node-dir="$second"
+nothing_left
+[ -e "$second" ] && fail "a start that failed left its folder"
+
+finish
