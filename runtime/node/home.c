@@ -236,12 +236,26 @@ static mob_status absolute(const char *dir, struct home *h)
     return local_socket_path(h->dir, path, sizeof path);
 }
 
+/* Is @dir the state folder, or (@below) a folder in it? */
+static bool is_state_dir(const char *dir, bool below)
+{
+    char state[PATH_MAX], path[PATH_MAX];
+    if (local_state_dir(state, sizeof state, 0) != MOB_OK || !realpath(state, path)) {
+        return false;
+    }
+    size_t size = strlen(path);
+    return strncmp(dir, path, size) == 0 && dir[size] == (below ? '/' : '\0');
+}
+
 mob_status home_open(const char *dir, struct home *ret)
 {
     struct home h = {.dir_fd = -1, .lock_fd = -1};
     MOB_TRY(enter(dir, true, &h));
     remove_remains(&h);
     mob_status st = absolute(dir, &h);
+    /* Of two that start at once, one may have made the folder and the other locked it: what is in
+     * the state folder was made for a node in any case. */
+    h.made = h.made || is_state_dir(h.dir, true);
     if (!st) {
         st = write_mark(h.dir_fd, h.made);
     }
@@ -280,11 +294,9 @@ void home_close(struct home *home)
     }
     unlinkat(home->dir_fd, "lock", 0);
     if (home->made && slash && slash != home->dir && rmdir(home->dir) == 0) {
-        char state[PATH_MAX];
         *slash = '\0';
-        if (local_state_dir(state, sizeof state, 0) == MOB_OK &&
-            strcmp(state, home->dir) == 0) {
-            rmdir(state); /* fails if other nodes have their folders there */
+        if (is_state_dir(home->dir, false)) {
+            rmdir(home->dir); /* fails if other nodes have their folders there */
         }
     }
     close(home->dir_fd);
