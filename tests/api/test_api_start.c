@@ -41,8 +41,8 @@ static void bad_configs(void)
     c.num_cpus = 1000000;
     IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
     c.num_cpus = 1;
-    c.store_bytes = 1; /* not even a board fits */
-    IS(mob_init(&c, &mob), MOB_ERR_NOMEM);
+    c.store_bytes = 1; /* not even a board fits: the node says so and ends */
+    IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
     CHECK(mob == NULL); /* untouched */
     c.store_bytes = 0;
     OK(mob_init(&c, &mob));
