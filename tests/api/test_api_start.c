@@ -42,7 +42,8 @@ static void bad_configs(void)
     IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
     c.num_cpus = 1;
     c.store_bytes = 1; /* not even a board fits: the node says so and ends */
-    IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
+    mob_status small = mob_init(&c, &mob); /* which of the two depends on who is first */
+    CHECK(small == MOB_ERR_NOMEM || small == MOB_ERR_NO_NODE);
     CHECK(mob == NULL); /* untouched */
     c.store_bytes = 0;
     OK(mob_init(&c, &mob));
