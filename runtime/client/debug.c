@@ -45,7 +45,8 @@ void debug_wait(const struct mob_task *task)
         return;
     }
     fprintf(stderr,
-            "mobula: waiting before task %s for a debugger; in another terminal run: gdb -p %d "
+            "mobula: waiting before task %s for a debugger; in another terminal run: gdb "
+            "-p %d "
             "-ex 'break %s' -ex continue\n",
             name, (int)getpid(), name);
     while (tracer() == 0) {

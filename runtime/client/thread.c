@@ -88,7 +88,8 @@ mob_status client_opened(struct mob *mob)
         }
     }
     pthread_mutex_unlock(&open_lock);
-    return st ? status_fail(st, "this process has %d open handles, the most that it may have",
+    return st ? status_fail(st,
+                            "this process has %d open handles, the most that it may have",
                             HANDLES_MAX)
               : MOB_OK;
 }
@@ -119,12 +120,14 @@ static mob_status join_thread(struct mob *mob, struct thread **ret)
     }
     pthread_mutex_unlock(&mob->threads_lock);
     if (!t) {
-        t = aligned_alloc(CACHE_LINE, (sizeof *t + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+        t = aligned_alloc(CACHE_LINE,
+                          (sizeof *t + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
         if (!t) {
             return status_fail(MOB_ERR_NOMEM, "no memory for a thread's state");
         }
         *t = (struct thread){.mob = mob, .owner = pthread_self(), .fn = no_function};
-        mob_status st = lane_init(&t->lane, &mob->board, mob->self, client_free_place, mob);
+        mob_status st =
+            lane_init(&t->lane, &mob->board, mob->self, client_free_place, mob);
         if (st) {
             free(t);
             return st;
@@ -147,8 +150,9 @@ mob_status client_thread_slow(struct mob *mob, struct thread **ret)
         return status_fail(MOB_ERR_INVALID, "the handle is NULL");
     }
     if (forked) {
-        return status_fail(MOB_ERR_FORKED, "this process was made by fork() and has no part in "
-                                           "the job; call mobula from the parent, or exec() first");
+        return status_fail(MOB_ERR_FORKED,
+                           "this process was made by fork() and has no part in "
+                           "the job; call mobula from the parent, or exec() first");
     }
     if (at_load(&mob->closed, AT_RELAXED)) {
         return status_fail(MOB_ERR_CLOSED, "mob_shutdown() was called on this handle");

@@ -47,8 +47,7 @@ api_fail(const char *file, int line, const char *format, ...)
     exit(1);
 }
 
-#define CHECK(cond)                                                                      \
-    ((cond) ? (void)0 : api_fail(__FILE__, __LINE__, "not so: %s", #cond))
+#define CHECK(cond) ((cond) ? (void)0 : api_fail(__FILE__, __LINE__, "not so: %s", #cond))
 
 #define EQ(a, b)                                                                         \
     do {                                                                                 \
@@ -116,9 +115,8 @@ static inline uint64_t api_now_ns(void)
 static inline struct mob *api_init_with(unsigned num_cpus, uint64_t store_bytes)
 {
     struct mob *mob;
-    struct mob_config config = {.struct_size = sizeof config,
-                                .num_cpus = num_cpus,
-                                .store_bytes = store_bytes};
+    struct mob_config config = {
+        .struct_size = sizeof config, .num_cpus = num_cpus, .store_bytes = store_bytes};
     OK(mob_init(&config, &mob));
     return mob;
 }
@@ -147,7 +145,8 @@ static inline void api_gate_make(struct api_gate *g)
 {
     const char *dir = getenv("API_SCRATCH");
     static int count;
-    snprintf(g->path, sizeof g->path, "%s/gate%d-%d", dir ? dir : "/tmp", (int)getpid(), count++);
+    snprintf(g->path, sizeof g->path, "%s/gate%d-%d", dir ? dir : "/tmp", (int)getpid(),
+             count++);
     CHECK(mkfifo(g->path, 0600) == 0);
     g->fd = open(g->path, O_RDWR | O_CLOEXEC);
     CHECK(g->fd >= 0);
@@ -259,7 +258,8 @@ static inline int api_left_behind(void)
             ssize_t n = fd >= 0 ? read(fd, line, sizeof line - 1) : -1;
             line[n > 0 ? n : 0] = '\0';
             close(fd);
-            for (char *at = line, *end; (pid = (pid_t)strtol(at, &end, 10)) > 0; at = end) {
+            for (char *at = line, *end; (pid = (pid_t)strtol(at, &end, 10)) > 0;
+                 at = end) {
                 left++;
                 kill(pid, SIGKILL);
             }
@@ -275,11 +275,16 @@ static inline int api_run_one(const struct api_case *c)
     CHECK(n > 0);
     exe[n] = '\0';
     uint64_t begin = api_now_ns();
-    struct api_result r = api_spawn((const char *[]){exe, c->name, NULL}, c->limit_s ? c->limit_s : 20);
+    struct api_result r =
+        api_spawn((const char *[]){exe, c->name, NULL}, c->limit_s ? c->limit_s : 20);
     double s = (double)(api_now_ns() - begin) / 1e9;
     int left = api_left_behind();
     int code = api_exit_code(&r);
-    const char *what = r.timed_out ? "HANGS" : left ? "LEAVES" : code == 0 ? "ok" : code == API_SKIP ? "skipped" : "FAILED";
+    const char *what = r.timed_out        ? "HANGS"
+                       : left             ? "LEAVES"
+                       : code == 0        ? "ok"
+                       : code == API_SKIP ? "skipped"
+                                          : "FAILED";
     printf("%-7s %6.2f s  %s\n", what, s, c->name);
     if (left) {
         printf("        %d processes were left behind, and ended now\n", left);
@@ -312,7 +317,8 @@ static inline int api_remove_one(const char *path, const struct stat *st, int fl
 }
 
 /* Cases by name, or all: without an argument, or with "--only PART". */
-static inline int api_main(int argc, char **argv, const struct api_case *cases, size_t count)
+static inline int api_main(int argc, char **argv, const struct api_case *cases,
+                           size_t count)
 {
     int failed = 0, skipped = 0, ran = 0;
     if (argc == 2) {

@@ -41,7 +41,8 @@ int main()
     MOB_CHECK(mob_init(nullptr, &mob));
     point p = {1, 2};
     MOB_CHECK(mob_put(mob, &p, sizeof p, MOB_FOREVER, &in));
-    MOB_CHECK(mob_submit(mob, length2, MOB_ARGS(MOB_REF(in), MOB_VALUE((point{4, 6}))), nullptr, &ref));
+    MOB_CHECK(mob_submit(mob, length2, MOB_ARGS(MOB_REF(in), MOB_VALUE((point{4, 6}))),
+                         nullptr, &ref));
     if (get<double>(mob, ref) != 25) {
         return 1;
     }

@@ -26,7 +26,8 @@ static mob_status depth(struct mob_task *task)
     if (n > 0) {
         mob_ref ref;
         long next = n - 1;
-        MOB_TRY(mob_submit(mob_task_mob(task), depth, MOB_ARGS(MOB_VALUE(next)), NULL, &ref));
+        MOB_TRY(
+            mob_submit(mob_task_mob(task), depth, MOB_ARGS(MOB_VALUE(next)), NULL, &ref));
         MOB_TRY(mob_get_copy(mob_task_mob(task), ref, &below, sizeof below, MOB_FOREVER));
     }
     below++;
@@ -126,7 +127,8 @@ static const char *self(void)
     return exe;
 }
 
-static void runs(const char *const *argv, unsigned limit_s, int code, const char *const *has)
+static void runs(const char *const *argv, unsigned limit_s, int code,
+                 const char *const *has)
 {
     struct api_result r = api_spawn(argv, limit_s);
     if (api_exit_code(&r) != code) {
@@ -142,7 +144,8 @@ static void runs(const char *const *argv, unsigned limit_s, int code, const char
 static void inline_runs_tasks_in_submit(void)
 {
     setenv("MOBULA_INLINE", "1", 1);
-    runs((const char *[]){self(), "_program", NULL}, 15, 0, (const char *[]){"this process", "done", NULL});
+    runs((const char *[]){self(), "_program", NULL}, 15, 0,
+         (const char *[]){"this process", "done", NULL});
     setenv("MOBULA_INLINE", "0", 1);
     runs((const char *[]){self(), "_program", NULL}, 15, 0,
          (const char *[]){"another process", "done", NULL});
@@ -152,18 +155,20 @@ static void inline_under_valgrind(void)
 {
     need("valgrind");
     setenv("MOBULA_INLINE", "1", 1);
-    runs((const char *[]){"valgrind", "-q", "--error-exitcode=9", self(), "_program", NULL}, 60, 0,
-         (const char *[]){"this process", "done", NULL});
-    runs((const char *[]){"valgrind", "-q", "--error-exitcode=9", self(), "_overreads", NULL}, 60, 9,
-         (const char *[]){"Invalid read of size 1", "overread", NULL});
+    runs((const char *[]){"valgrind", "-q", "--error-exitcode=9", self(), "_program",
+                          NULL},
+         60, 0, (const char *[]){"this process", "done", NULL});
+    runs((const char *[]){"valgrind", "-q", "--error-exitcode=9", self(), "_overreads",
+                          NULL},
+         60, 9, (const char *[]){"Invalid read of size 1", "overread", NULL});
 }
 
 static void inline_under_gdb(void)
 {
     need("gdb");
     setenv("MOBULA_INLINE", "1", 1);
-    runs((const char *[]){"gdb", "-batch", "-nx", "-ex", "break sum", "-ex", "run", "-ex", "backtrace",
-                          "--args", self(), "_program", NULL},
+    runs((const char *[]){"gdb", "-batch", "-nx", "-ex", "break sum", "-ex", "run", "-ex",
+                          "backtrace", "--args", self(), "_program", NULL},
          60, 0, (const char *[]){"sum (task=", "mob_submit", "_program", NULL});
 }
 
@@ -231,13 +236,16 @@ static void wait_gdb(void)
     FILE *f = NULL;
     at = NULL;
     EVENTUALLY((f = fopen(path, "r")) != NULL);
-    EVENTUALLY((clearerr(f), fgets(line, sizeof line, f)) != NULL && (at = strstr(line, "gdb -p")) != NULL);
+    EVENTUALLY((clearerr(f), fgets(line, sizeof line, f)) != NULL &&
+               (at = strstr(line, "gdb -p")) != NULL);
     fclose(f);
     poll(NULL, 0, 200);
     EQ(waitpid(pid, NULL, WNOHANG), 0); /* it waits */
     at[strcspn(at, "\n")] = '\0';
-    snprintf(command, sizeof command, "%s -batch -nx -ex backtrace -ex delete -ex detach", at);
-    runs((const char *[]){"sh", "-c", command, NULL}, 30, 0, (const char *[]){"sum (task=", "mob", NULL});
+    snprintf(command, sizeof command, "%s -batch -nx -ex backtrace -ex delete -ex detach",
+             at);
+    runs((const char *[]){"sh", "-c", command, NULL}, 30, 0,
+         (const char *[]){"sum (task=", "mob", NULL});
     int status;
     CHECK(waitpid(pid, &status, 0) == pid); /* detached, it goes on to its end */
     EQ(status, 0);
@@ -250,4 +258,5 @@ API_MAIN({"_program", _program, 0}, {"_overreads", _overreads, 0},
          {"inline_under_gdb", inline_under_gdb, 90},
          {"wrap_runs_workers_under_valgrind", wrap_runs_workers_under_valgrind, 150},
          {"wrap_may_take_its_time", wrap_may_take_its_time, 40},
-         {"wrap_that_is_not_there", wrap_that_is_not_there, 40}, {"wait_gdb", wait_gdb, 30});
+         {"wrap_that_is_not_there", wrap_that_is_not_there, 40},
+         {"wait_gdb", wait_gdb, 30});

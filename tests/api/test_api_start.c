@@ -41,8 +41,9 @@ static void bad_configs(void)
     c.num_cpus = 1000000;
     IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
     c.num_cpus = 1;
-    c.store_bytes = 1; /* not even a board fits */
-    IS(mob_init(&c, &mob), MOB_ERR_NOMEM);
+    c.store_bytes = 1; /* not even a board fits: the node says so and ends */
+    mob_status small = mob_init(&c, &mob); /* which of the two depends on who is first */
+    CHECK(small == MOB_ERR_NOMEM || small == MOB_ERR_NO_NODE);
     CHECK(mob == NULL); /* untouched */
     c.store_bytes = 0;
     OK(mob_init(&c, &mob));
@@ -117,26 +118,30 @@ static mob_status surroundings(struct mob_task *task)
 {
     char text[8192] = "", cwd[4096], stdin_path[64];
     struct stat st;
-    int n = snprintf(text, sizeof text, "cwd=%s;argc=%d;", getcwd(cwd, sizeof cwd), saved_argc);
+    int n = snprintf(text, sizeof text, "cwd=%s;argc=%d;", getcwd(cwd, sizeof cwd),
+                     saved_argc);
     for (int i = 0; i < saved_argc; i++) {
         n += snprintf(text + n, sizeof text - (size_t)n, "argv%d=%s;", i, saved_argv[i]);
     }
-    static const char *const names[] = {"API_SPECIAL", "OMPI_COMM_WORLD_RANK", "SLURM_JOB_ID", "PMI_RANK",
-                                        "MOBULA_WORKER_FD"};
+    static const char *const names[] = {"API_SPECIAL", "OMPI_COMM_WORLD_RANK",
+                                        "SLURM_JOB_ID", "PMI_RANK", "MOBULA_WORKER_FD"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const char *value = getenv(names[i]);
-        n += snprintf(text + n, sizeof text - (size_t)n, "%s=%s;", names[i], value ? value : "(none)");
+        n += snprintf(text + n, sizeof text - (size_t)n, "%s=%s;", names[i],
+                      value ? value : "(none)");
     }
     ssize_t len = readlink("/proc/self/fd/0", stdin_path, sizeof stdin_path - 1);
     stdin_path[len > 0 ? len : 0] = '\0';
     n += snprintf(text + n, sizeof text - (size_t)n, "stdin=%s;", stdin_path);
-    for (int fd = 3; fd < 200; fd++) { /* what is open is the library's, and closes on exec */
+    for (int fd = 3; fd < 200;
+         fd++) { /* what is open is the library's, and closes on exec */
         int flags = fcntl(fd, F_GETFD);
         if (flags >= 0 && !(flags & FD_CLOEXEC) && fstat(fd, &st) == 0) {
             char link[64], to[256];
             snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
             len = readlink(link, to, sizeof to - 1);
-            n += snprintf(text + n, sizeof text - (size_t)n, "leaks=%d %.*s;", fd, (int)len, to);
+            n += snprintf(text + n, sizeof text - (size_t)n, "leaks=%d %.*s;", fd,
+                          (int)len, to);
         }
     }
     return mob_return_copy(task, 0, text, (size_t)n + 1);
@@ -222,7 +227,9 @@ MOB_REGISTER(talk);
 static void _talker(void)
 {
     struct mob *mob;
-    struct mob_config c = {.struct_size = sizeof c, .num_cpus = 1, .no_log_forward = getenv("API_QUIET") != NULL};
+    struct mob_config c = {.struct_size = sizeof c,
+                           .num_cpus = 1,
+                           .no_log_forward = getenv("API_QUIET") != NULL};
     mob_ref ref;
     size_t size;
     int n = 500;
@@ -361,5 +368,5 @@ API_MAIN({"bad_configs", bad_configs, 0}, {"main_exits", main_exits, 0},
          {"_talker", _talker, 0},
          {"output_comes_marked_and_before_shutdown_returns",
           output_comes_marked_and_before_shutdown_returns, 40},
-         {"shutdown_in_the_middle", shutdown_in_the_middle, 0}, {"no_shutdown", no_shutdown, 0},
-         {"node_lost", node_lost, 0});
+         {"shutdown_in_the_middle", shutdown_in_the_middle, 0},
+         {"no_shutdown", no_shutdown, 0}, {"node_lost", node_lost, 0});

@@ -76,7 +76,8 @@ static mob_status fail(struct mob_task *task)
         memset(text, 'y', sizeof text - 1);
         text[sizeof text - 1] = '\0';
         return mob_fail(task, "%sEND", text);
-    } else if (strcmp(h.what, "big") == 0) { /* results of the attempt that fails are not seen */
+    } else if (strcmp(h.what, "big") ==
+               0) { /* results of the attempt that fails are not seen */
         void *p;
         MOB_TRY(mob_return_place(task, 0, 1 << 20, &p));
         memset(p, 1, 1 << 20);
@@ -114,8 +115,10 @@ static void returned_errors(void)
     size_t size;
     static const struct {
         const char *what, *has;
-    } cases[] = {{"status", "MOB_ERR_UNSUPPORTED"}, {"message", "row 17 is singular"},
-                 {"long", "yyyEND"},                {"big", "after a large result"},
+    } cases[] = {{"status", "MOB_ERR_UNSUPPORTED"},
+                 {"message", "row 17 is singular"},
+                 {"long", "yyyEND"},
+                 {"big", "after a large result"},
                  {"unknown", "MOB_ERR_?"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct how h = how(cases[i].what, INT_MAX);
@@ -173,7 +176,7 @@ static void deaths(void)
         OK(mob_failure(mob, ref, text, sizeof text));
         HAS(text, cases[i].has);
         HAS(text, "task fail ");
-        EQ(attempts(h.path), 4); /* 3 retries */
+        EQ(attempts(h.path), 4);   /* 3 retries */
         h = how(cases[i].what, 2); /* the third attempt succeeds */
         ref = submit_how(mob, h, 2, 0);
         long done;
@@ -215,7 +218,8 @@ static void failed_arguments(void)
     mob_ref ref = submit_how(mob, how("message", INT_MAX), 0, 0), next, first = ref, put;
     OK(mob_put(mob, &one, sizeof one, MOB_FOREVER, &put));
     for (int i = 0; i < 6; i++) {
-        OK(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(one), MOB_REF(put), MOB_REF(ref)), NULL, &next));
+        OK(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(one), MOB_REF(put), MOB_REF(ref)),
+                      NULL, &next));
         if (i) {
             mob_release(mob, ref);
         }
@@ -235,7 +239,8 @@ static void what_a_dead_task_made_goes(void)
 {
     struct mob *mob = api_init_with(1, 256u << 20);
     size_t size;
-    for (int i = 0; i < 40; i++) { /* 4 attempts, 1 MiB each: would not end below 40 MiB */
+    for (int i = 0; i < 40;
+         i++) { /* 4 attempts, 1 MiB each: would not end below 40 MiB */
         struct how h = how("put", INT_MAX);
         mob_ref ref = submit_how(mob, h, 3, 0);
         IS(mob_get_size(mob, ref, MOB_FOREVER, &size), MOB_ERR_TASK_DIED);
@@ -472,7 +477,8 @@ static mob_status depth(struct mob_task *task)
     if (n > 0) {
         mob_ref ref;
         long next = n - 1;
-        MOB_TRY(mob_submit(mob_task_mob(task), depth, MOB_ARGS(MOB_VALUE(next)), NULL, &ref));
+        MOB_TRY(
+            mob_submit(mob_task_mob(task), depth, MOB_ARGS(MOB_VALUE(next)), NULL, &ref));
         MOB_TRY(mob_get_copy(mob_task_mob(task), ref, &below, sizeof below, MOB_FOREVER));
     }
     below++;
@@ -535,8 +541,8 @@ static mob_status spawner(struct mob_task *task)
         struct gated g = {.value = i};
         mob_ref ref;
         memcpy(g.path, path, sizeof path);
-        MOB_TRY(mob_submit(mob_task_mob(task), gated, MOB_ARGS(MOB_VALUE(g), MOB_REF(data)), NULL,
-                           &ref));
+        MOB_TRY(mob_submit(mob_task_mob(task), gated,
+                           MOB_ARGS(MOB_VALUE(g), MOB_REF(data)), NULL, &ref));
     }
     return MOB_OK;
 }
@@ -573,7 +579,8 @@ static void options(void)
     struct mob *mob = api_init();
     long one = 1, got;
     mob_ref ref[MOB_RETURNS_MAX] = {{0, 0}};
-    static const double good[] = {0, 1, 2, 0.5, 0.25, 0.0001, 1.5, MOB_NO_CPU, 0.1, 0.333};
+    static const double good[] = {0,      1,   2,          0.5, 0.25,
+                                  0.0001, 1.5, MOB_NO_CPU, 0.1, 0.333};
     static const double bad[] = {-2, 1e-9, -0.5, 1e9, 0.0 / 0.0, 1.0 / 0.0};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         struct mob_options o = MOB_OPTIONS_INIT;
@@ -600,9 +607,11 @@ static void options(void)
         {.struct_size = 4},
         {.struct_size = 100000}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        IS(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(one)), &wrong[i], ref), MOB_ERR_INVALID);
+        IS(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(one)), &wrong[i], ref),
+           MOB_ERR_INVALID);
     }
-    struct mob_options o = MOB_OPTIONS_INIT; /* an older program knows less of the struct */
+    struct mob_options o =
+        MOB_OPTIONS_INIT; /* an older program knows less of the struct */
     o.struct_size = offsetof(struct mob_options, returns);
     o.name = "my own name";
     o.returns = 77;
@@ -727,8 +736,9 @@ static void info(void)
 }
 
 API_MAIN({"returned_errors", returned_errors, 0},
-         {"old_errors_are_forgotten", old_errors_are_forgotten, 0}, {"deaths", deaths, 60},
-         {"retry_on_error", retry_on_error, 0}, {"failed_arguments", failed_arguments, 0},
+         {"old_errors_are_forgotten", old_errors_are_forgotten, 0},
+         {"deaths", deaths, 60}, {"retry_on_error", retry_on_error, 0},
+         {"failed_arguments", failed_arguments, 0},
          {"what_a_dead_task_made_goes", what_a_dead_task_made_goes, 60},
          {"wait_any_k", wait_any_k, 0}, {"wait_counts_failures", wait_counts_failures, 0},
          {"get_time_limits", get_time_limits, 0},

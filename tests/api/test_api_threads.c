@@ -44,7 +44,8 @@ static void *many_tasks(void *p)
         }
         if (i < a->count) {
             long x = a->from + i;
-            OK(mob_submit(a->mob, twice, MOB_ARGS(MOB_VALUE(x)), NULL, &ref[i % a->window]));
+            OK(mob_submit(a->mob, twice, MOB_ARGS(MOB_VALUE(x)), NULL,
+                          &ref[i % a->window]));
         }
     }
     return NULL;
@@ -56,7 +57,8 @@ static void eight_threads(void)
     pthread_t thread[8];
     struct arg arg[8];
     for (int i = 0; i < 8; i++) {
-        arg[i] = (struct arg){.mob = mob, .from = i * 1000000, .count = 10000, .window = 1 << i};
+        arg[i] = (struct arg){
+            .mob = mob, .from = i * 1000000, .count = 10000, .window = 1 << i};
         CHECK(pthread_create(&thread[i], NULL, many_tasks, &arg[i]) == 0);
     }
     for (int i = 0; i < 8; i++) {
@@ -110,7 +112,8 @@ static void views_cross_threads(void)
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, makes_view, &kept) == 0);
     pthread_join(thread, NULL);
-    for (int i = 0; i < 2000; i++) { /* 200 MB through a store of 64, and 4 times the ledgers */
+    for (int i = 0; i < 2000;
+         i++) { /* 200 MB through a store of 64, and 4 times the ledgers */
         struct arg a = {.mob = mob, .from = i % 100};
         CHECK(pthread_create(&thread, NULL, makes_view, &a) == 0);
         pthread_join(thread, NULL);
@@ -323,9 +326,11 @@ static void a_killed_driver_with_a_child(void)
     CHECK(api_now_ns() - begin < 3 * SEC);
 }
 
-API_MAIN({"eight_threads", eight_threads, 120}, {"ids_cross_threads", ids_cross_threads, 0},
+API_MAIN({"eight_threads", eight_threads, 120},
+         {"ids_cross_threads", ids_cross_threads, 0},
          {"views_cross_threads", views_cross_threads, 60},
-         {"threads_come_and_go", threads_come_and_go, 60}, {"two_handles", two_handles, 0},
+         {"threads_come_and_go", threads_come_and_go, 60},
+         {"two_handles", two_handles, 0},
          {"handles_one_after_the_other", handles_one_after_the_other, 60},
          {"many_handles", many_handles, 60},
          {"fork_keeps_children_out", fork_keeps_children_out, 0},

@@ -50,9 +50,10 @@ static mob_status join(struct mob_task *task)
 }
 MOB_REGISTER(join);
 
-static const size_t sizes[] = {0,   1,   7,    8,    9,    63,   64,    65,     119,    120,
-                               121, 127, 128,  129,  255,  256,  257,   300,    304,    305,
-                               511, 512, 1000, 4095, 4096, 4097, 32768, 32769, 1u << 20, (5u << 20) + 3};
+static const size_t sizes[] = {
+    0,   1,   7,    8,    9,    63,   64,    65,    119,      120,
+    121, 127, 128,  129,  255,  256,  257,   300,   304,      305,
+    511, 512, 1000, 4095, 4096, 4097, 32768, 32769, 1u << 20, (5u << 20) + 3};
 
 static void one_value_of_each_size(void)
 {
@@ -106,7 +107,8 @@ static void sixteen_ids(void)
     struct mob_arg args[MOB_ARGS_MAX];
     mob_ref in[MOB_ARGS_MAX], ref;
     int got[MOB_ARGS_MAX];
-    for (int i = 0; i < MOB_ARGS_MAX; i++) { /* half of them results, half of them objects */
+    for (int i = 0; i < MOB_ARGS_MAX;
+         i++) { /* half of them results, half of them objects */
         if (i % 2) {
             OK(mob_submit(mob, join, MOB_ARGS(MOB_VALUE(i)), NULL, &in[i]));
         } else {
@@ -147,7 +149,8 @@ static void same_id_and_mixed(void)
         args[i] = i % 2 ? MOB_REF(in) : MOB_VALUE((long long)i);
         long long v = i;
         mob_ref one;
-        OK(mob_submit(mob, join, MOB_ARGS(MOB_VALUE(v), MOB_REF(in), MOB_VALUE(v)), NULL, &one));
+        OK(mob_submit(mob, join, MOB_ARGS(MOB_VALUE(v), MOB_REF(in), MOB_VALUE(v)), NULL,
+                      &one));
         OK(mob_get_copy(mob, one, got, 24, MOB_FOREVER));
         EQ(got[0], i);
         EQ(got[1], 77);
@@ -246,7 +249,8 @@ static void one_to_eight_results(void)
                 size[i] = sizes[(i * 7 + k) % 26];
             }
             options.returns = n;
-            OK(mob_submit(mob, spread, MOB_ARGS(MOB_BYTES(size, sizeof size)), &options, ref));
+            OK(mob_submit(mob, spread, MOB_ARGS(MOB_BYTES(size, sizeof size)), &options,
+                          ref));
             for (unsigned i = 0; i < n; i++) {
                 struct mob_view view;
                 OK(mob_get(mob, ref[i], MOB_FOREVER, &view));
@@ -282,7 +286,8 @@ static mob_status make_inside(struct mob_task *task)
     size_t size;
     MOB_TRY(mob_arg_copy(task, 0, &size, sizeof size));
     fill(data, sizeof data, 9);
-    MOB_TRY(mob_submit(mob_task_mob(task), join, MOB_ARGS(MOB_BYTES(data, size)), NULL, &ref[0]));
+    MOB_TRY(mob_submit(mob_task_mob(task), join, MOB_ARGS(MOB_BYTES(data, size)), NULL,
+                       &ref[0]));
     MOB_TRY(mob_return_ref(task, 0, ref[0])); /* not there yet, perhaps */
     MOB_TRY(mob_put(mob_task_mob(task), data, size, MOB_FOREVER, &ref[1]));
     MOB_TRY(mob_return_ref(task, 1, ref[1]));
@@ -306,14 +311,16 @@ static void results_by_ref(void)
             EQ(view[i].size, size);
             CHECK(same(view[i].data, size, 9));
         }
-        OK(mob_submit(mob, join, MOB_ARGS(MOB_REF(ref[0]), MOB_REF(ref[1])), NULL, &next));
+        OK(mob_submit(mob, join, MOB_ARGS(MOB_REF(ref[0]), MOB_REF(ref[1])), NULL,
+                      &next));
         mob_release(mob, ref[0]);
         mob_release(mob, ref[1]);
         unsigned char *both = malloc(2 * size + 1);
         OK(mob_get_copy(mob, next, both, 2 * size, MOB_FOREVER));
         CHECK(same(both, size, 9) && same(both + size, size, 9));
         free(both);
-        CHECK(same(view[0].data, size, 9) && same(view[1].data, size, 9)); /* the views hold */
+        CHECK(same(view[0].data, size, 9) &&
+              same(view[1].data, size, 9)); /* the views hold */
         mob_view_release(mob, &view[0]);
         mob_view_release(mob, &view[1]);
         mob_release(mob, next);
@@ -344,10 +351,12 @@ static void chain_of_refs(void)
 static void put_each_size(void)
 {
     struct mob *mob = api_init_with(1, 1u << 30);
-    const size_t large[] = {(16u << 20) - 1, 16u << 20, (16u << 20) + 1, 64u << 20, 256u << 20};
+    const size_t large[] = {(16u << 20) - 1, 16u << 20, (16u << 20) + 1, 64u << 20,
+                            256u << 20};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0] + 5; i++) {
-        size_t size = i < sizeof sizes / sizeof sizes[0] ? sizes[i]
-                                                         : large[i - sizeof sizes / sizeof sizes[0]];
+        size_t size = i < sizeof sizes / sizeof sizes[0]
+                          ? sizes[i]
+                          : large[i - sizeof sizes / sizeof sizes[0]];
         mob_ref ref;
         struct mob_view view;
         unsigned char *data = malloc(size + 1), *copy = malloc(size + 1);
@@ -562,8 +571,10 @@ static void bad_arguments(void)
     }
     IS(mob_submit(mob, join, MOB_NO_ARGS, NULL, NULL), MOB_ERR_INVALID);
     IS(mob_submit(mob, join, (struct mob_args){3, NULL}, NULL, &ref), MOB_ERR_INVALID);
-    IS(mob_submit(mob, join, (struct mob_args){MOB_ARGS_MAX + 1, args}, NULL, &ref), MOB_ERR_INVALID);
-    IS(mob_submit(mob, join, (struct mob_args){(1ull << 32) + 1, args}, NULL, &ref), MOB_ERR_INVALID);
+    IS(mob_submit(mob, join, (struct mob_args){MOB_ARGS_MAX + 1, args}, NULL, &ref),
+       MOB_ERR_INVALID);
+    IS(mob_submit(mob, join, (struct mob_args){(1ull << 32) + 1, args}, NULL, &ref),
+       MOB_ERR_INVALID);
     IS(mob_submit(mob, join, MOB_ARGS(MOB_BYTES(NULL, 8)), NULL, &ref), MOB_ERR_INVALID);
     IS(mob_submit(mob, join, MOB_ARGS(MOB_REF(ref)), NULL, &ref), MOB_ERR_RELEASED);
     EQ(ref.hi, 1); /* untouched */
@@ -595,12 +606,13 @@ static void bad_arguments(void)
     mob_shutdown(NULL);
 }
 
-API_MAIN({"one_value_of_each_size", one_value_of_each_size, 0}, {"many_values", many_values, 0},
-         {"sixteen_ids", sixteen_ids, 0}, {"same_id_and_mixed", same_id_and_mixed, 0},
+API_MAIN({"one_value_of_each_size", one_value_of_each_size, 0},
+         {"many_values", many_values, 0}, {"sixteen_ids", sixteen_ids, 0},
+         {"same_id_and_mixed", same_id_and_mixed, 0},
          {"errors_inside_a_task", errors_inside_a_task, 0},
-         {"one_to_eight_results", one_to_eight_results, 0}, {"results_by_ref", results_by_ref, 0},
-         {"chain_of_refs", chain_of_refs, 0}, {"put_each_size", put_each_size, 0},
-         {"create_seal_abort", create_seal_abort, 0},
+         {"one_to_eight_results", one_to_eight_results, 0},
+         {"results_by_ref", results_by_ref, 0}, {"chain_of_refs", chain_of_refs, 0},
+         {"put_each_size", put_each_size, 0}, {"create_seal_abort", create_seal_abort, 0},
          {"views_are_read_only", views_are_read_only, 0},
          {"_store_into_view", _store_into_view, 0},
          {"a_store_into_a_view_faults", a_store_into_a_view_faults, 0},

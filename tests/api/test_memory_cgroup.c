@@ -27,7 +27,8 @@ static long kills(void)
 {
     char path[400], line[256];
     long n = -1;
-    snprintf(path, sizeof path, "%s/%s", group, version == 1 ? "memory.oom_control" : "memory.events");
+    snprintf(path, sizeof path, "%s/%s", group,
+             version == 1 ? "memory.oom_control" : "memory.events");
     FILE *f = fopen(path, "r");
     while (f && fgets(line, sizeof line, f)) {
         (void)sscanf(line, "oom_kill %ld", &n);
@@ -53,7 +54,8 @@ static int own_group(const char *controller, const char *mount, int as_version)
         *second = '\0';
         if (strcmp(first + 1, controller) == 0) {
             const char *own = second + 1;
-            snprintf(group, sizeof group, "%s%s/mobula-api-%d", mount, own, (int)getpid());
+            snprintf(group, sizeof group, "%s%s/mobula-api-%d", mount, own,
+                     (int)getpid());
             found = mkdir(group, 0755) == 0;
             if (!found) { /* the path may be seen from outside of a container */
                 snprintf(group, sizeof group, "%s/mobula-api-%d", mount, (int)getpid());
@@ -65,7 +67,8 @@ static int own_group(const char *controller, const char *mount, int as_version)
         fclose(f);
     }
     version = as_version;
-    return found && put(as_version == 1 ? "memory.limit_in_bytes" : "memory.max", LIMIT_TEXT) == 0;
+    return found &&
+           put(as_version == 1 ? "memory.limit_in_bytes" : "memory.max", LIMIT_TEXT) == 0;
 }
 
 static mob_status block(struct mob_task *task)
@@ -97,12 +100,14 @@ static size_t fill(struct mob *mob, mob_ref *ref)
 /* Puts until it is full, with time limits of 0 and more; then releases, and all works again. */
 static void driver(void)
 {
-    struct mob *mob = api_init_with(2, 1024 * MIB); /* the cgroup is the limit, not the store's */
+    struct mob *mob =
+        api_init_with(2, 1024 * MIB); /* the cgroup is the limit, not the store's */
     mob_ref ref[MANY], task;
     size_t got[3], size = STEP;
     for (int round = 0; round < 3; round++) {
         got[round] = fill(mob, ref);
-        fprintf(stderr, "round %d: %zu MiB, then: %s\n", round, got[round] * 4, mob_last_error());
+        fprintf(stderr, "round %d: %zu MiB, then: %s\n", round, got[round] * 4,
+                mob_last_error());
         CHECK(got[round] * STEP > 96 * MIB);
         CHECK(round == 0 || got[round] + 6 >= got[0]); /* it came back */
         void *p;
@@ -162,7 +167,8 @@ static void fills_and_says_so(void)
     if (mob_is_worker()) {
         driver();
     }
-    if (!own_group("memory", "/sys/fs/cgroup/memory", 1) && !own_group("", "/sys/fs/cgroup", 2)) {
+    if (!own_group("memory", "/sys/fs/cgroup/memory", 1) &&
+        !own_group("", "/sys/fs/cgroup", 2)) {
         fprintf(stderr, "skipped: no memory cgroup can be made: %s\n", strerror(errno));
         rmdir(group);
         exit(API_SKIP);

@@ -33,8 +33,8 @@ static uint64_t get(struct mob *mob, mob_ref ref)
 static void baseline(struct mob *mob, const char *what)
 {
     struct mob_info i = api_info(mob);
-    fprintf(stderr, "%s: %llu of %llu bytes used\n", what, (unsigned long long)i.store_used_bytes,
-            (unsigned long long)i.store_bytes);
+    fprintf(stderr, "%s: %llu of %llu bytes used\n", what,
+            (unsigned long long)i.store_used_bytes, (unsigned long long)i.store_bytes);
 }
 
 static mob_status gate(struct mob_task *task)
@@ -60,7 +60,8 @@ static void million_in_flight(void)
         api_gate_make(&g);
         memcpy(path, g.path, sizeof path);
         for (int i = 0; i < 2; i++) {
-            OK(mob_submit(mob, gate, MOB_ARGS(MOB_BYTES(path, sizeof path)), NULL, &held[i]));
+            OK(mob_submit(mob, gate, MOB_ARGS(MOB_BYTES(path, sizeof path)), NULL,
+                          &held[i]));
         }
         uint64_t begin = api_now_ns();
         for (uint64_t i = 0; i < N; i++) {
@@ -74,7 +75,8 @@ static void million_in_flight(void)
             CHECK(x == (i ^ i >> 31) * 0x9e3779b97f4a7c15ull);
             mob_release(mob, ref[i]);
         }
-        fprintf(stderr, "round %d: %.2f s\n", round, (double)(api_now_ns() - begin) / 1e9);
+        fprintf(stderr, "round %d: %.2f s\n", round,
+                (double)(api_now_ns() - begin) / 1e9);
         baseline(mob, "a million");
         for (int i = 0; i < 2; i++) {
             mob_release(mob, held[i]);
@@ -100,7 +102,8 @@ static mob_status until_full(struct mob_task *task)
         n++;
     } while (st == MOB_OK && n < 20000000);
     if (st != MOB_ERR_FULL) {
-        return mob_fail(task, "after %llu: %s", (unsigned long long)n, mob_status_name(st));
+        return mob_fail(task, "after %llu: %s", (unsigned long long)n,
+                        mob_status_name(st));
     }
     return mob_return_copy(task, 0, &n, sizeof n);
 }
@@ -179,8 +182,8 @@ static void tree(void)
         OK(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(x)), NULL, &ref[made++]));
     }
     while (made - used > 1) { /* two become one */
-        OK(mob_submit(mob, add, MOB_ARGS(MOB_REF(ref[used]), MOB_REF(ref[used + 1])), NULL,
-                      &ref[made++]));
+        OK(mob_submit(mob, add, MOB_ARGS(MOB_REF(ref[used]), MOB_REF(ref[used + 1])),
+                      NULL, &ref[made++]));
         mob_release(mob, ref[used++]);
         mob_release(mob, ref[used++]);
     }
@@ -207,8 +210,9 @@ static void stencil(void)
         uint64_t *old = value[s % 2], *new = value[(s + 1) % 2];
         for (int i = 0; i < WIDTH; i++) {
             int l = (i + WIDTH - 1) % WIDTH, r = (i + 1) % WIDTH;
-            OK(mob_submit(mob, add, MOB_ARGS(MOB_REF(from[l]), MOB_REF(from[i]), MOB_REF(from[r])), NULL,
-                          &to[i]));
+            OK(mob_submit(mob, add,
+                          MOB_ARGS(MOB_REF(from[l]), MOB_REF(from[i]), MOB_REF(from[r])),
+                          NULL, &to[i]));
             new[i] = old[l] + old[i] + old[r] + 1;
         }
         for (int i = 0; i < WIDTH; i++) {
@@ -244,9 +248,11 @@ static void bytes_come_back(void)
         mob_ref put, sum[2];
         struct mob_view view;
         OK(mob_put(mob, data, size, 20 * SEC, &put));
-        OK(mob_submit(mob, large, MOB_ARGS(MOB_VALUE(size), MOB_REF(put)), NULL, &sum[0]));
+        OK(mob_submit(mob, large, MOB_ARGS(MOB_VALUE(size), MOB_REF(put)), NULL,
+                      &sum[0]));
         mob_release(mob, put);
-        OK(mob_submit(mob, large, MOB_ARGS(MOB_VALUE(size), MOB_REF(sum[0])), NULL, &sum[1]));
+        OK(mob_submit(mob, large, MOB_ARGS(MOB_VALUE(size), MOB_REF(sum[0])), NULL,
+                      &sum[1]));
         mob_release(mob, sum[0]);
         OK(mob_get(mob, sum[1], 30 * SEC, &view));
         EQ(((const char *)view.data)[size - 1], 7);
@@ -257,6 +263,8 @@ static void bytes_come_back(void)
     mob_shutdown(mob);
 }
 
-API_MAIN({"million_in_flight", million_in_flight, 300}, {"full_inside_a_task", full_inside_a_task, 120},
-         {"full_in_a_driver", full_in_a_driver, 120}, {"chain", chain, 120}, {"tree", tree, 120},
-         {"stencil", stencil, 120}, {"bytes_come_back", bytes_come_back, 120});
+API_MAIN({"million_in_flight", million_in_flight, 300},
+         {"full_inside_a_task", full_inside_a_task, 120},
+         {"full_in_a_driver", full_in_a_driver, 120}, {"chain", chain, 120},
+         {"tree", tree, 120}, {"stencil", stencil, 120},
+         {"bytes_come_back", bytes_come_back, 120});

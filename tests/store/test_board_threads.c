@@ -13,7 +13,13 @@
 #include "store/sweep.h"
 #include "store/task.h"
 
-enum { DRIVERS = 2, WORKERS = 3, PROCS = 1 + DRIVERS + WORKERS, WINDOW = 64, DEATH_ONE_IN = 1500 };
+enum {
+    DRIVERS = 2,
+    WORKERS = 3,
+    PROCS = 1 + DRIVERS + WORKERS,
+    WINDOW = 64,
+    DEATH_ONE_IN = 1500
+};
 enum { SEGMENTS = 512, PLACES = 4096 };
 
 struct process {
@@ -57,14 +63,15 @@ static void join_board(struct process *p)
     CHECK(lane_init(&p->lane, &board, p->index, free_place, p) == MOB_OK);
     p->segment = at_add(&segments_made, 1, AT_RELAXED) % SEGMENTS;
     p->place = 0;
-    at_store(&board.segments[p->segment], SEGMENT_USED | (uint64_t)p->index << 40, AT_RELEASE);
+    at_store(&board.segments[p->segment], SEGMENT_USED | (uint64_t)p->index << 40,
+             AT_RELEASE);
     at_store(&board.procs[p->index].state, PROC_BUSY, AT_RELEASE);
 }
 
 /* ---- both sides ------------------------------------------------------------------------------------------- */
 
-static uint64_t submit(struct process *p, uint64_t x, const uint64_t *refs, uint32_t nrefs, uint64_t parent,
-                       uint32_t attempt)
+static uint64_t submit(struct process *p, uint64_t x, const uint64_t *refs,
+                       uint32_t nrefs, uint64_t parent, uint32_t attempt)
 {
     struct record *r;
     uint64_t link;
@@ -254,7 +261,8 @@ static uint32_t bury(struct process *p)
 {
     struct sweep_result res;
     CHECK(pthread_join(p->thread, NULL) == 0);
-    at_store(&board.segments[p->segment], SEGMENT_USED | (uint64_t)DAEMON << 40, AT_RELEASE);
+    at_store(&board.segments[p->segment], SEGMENT_USED | (uint64_t)DAEMON << 40,
+             AT_RELEASE);
     free(p->lane.blocks); /* the private memory of the dead */
     free(p->lane.block_slot);
     sweep_process(&processes[DAEMON].lane, p->index, NULL, NULL, &res);
