@@ -250,9 +250,8 @@ static inline void record_set_call(struct record *r, const struct call *c)
 
 static inline uint32_t record_arg_len(const struct record *r, const struct call *c, uint32_t i)
 {
-    /* Relaxed: the audit looks at records that are being filled, and checks what it sees. */
-    return i < CALL_LENS ? c->len[i]
-                         : __atomic_load_n(&r->arg_len[i - CALL_LENS], __ATOMIC_RELAXED);
+    /* The audit looks at records that are being filled, and checks what it sees. */
+    return i < CALL_LENS ? c->len[i] : r->arg_len[i - CALL_LENS];
 }
 /* Before the record is published. */
 static inline void record_set_arg_len(struct record *r, uint32_t i, uint8_t len)
@@ -262,7 +261,7 @@ static inline void record_set_arg_len(struct record *r, uint32_t i, uint8_t len)
         c.len[i] = len;
         record_set_call(r, &c);
     } else {
-        __atomic_store_n(&r->arg_len[i - CALL_LENS], len, __ATOMIC_RELAXED);
+        r->arg_len[i - CALL_LENS] = len;
     }
 }
 
