@@ -343,6 +343,9 @@ void away_send(struct cluster *c, const struct send_job *s)
         sent = send_tasks(j, p, s);
     }
     (void)plan_node_sent(c->node->plan, s->lease, sent, loop_now_ns(c->node->loop));
+    if (j) {
+        job_refresh(j); /* an empty queue asks to be told of the next task */
+    }
 }
 
 /* ---- results ------------------------------------------------------------------------------------------------ */
@@ -468,8 +471,7 @@ static bool take_results(struct job *j, struct away *s, struct codec_reader *r,
     uint32_t nrets = codec_get_u8(r);
     struct record *rec = s ? slot_record(j, s) : NULL;
     struct call call = rec ? record_call(rec) : (struct call){0};
-    uint32_t fill =
-        rec ? record_arg_offset(rec, &call, call_nargs(&call)) : 0;
+    uint32_t fill = rec ? record_arg_offset(rec, &call, call_nargs(&call)) : 0;
     bool later = false;
     *ret_remote = false;
     if (!r->ok || nrets == 0 || nrets > MOB_RETURNS_MAX ||
@@ -571,6 +573,9 @@ static bool done(struct job *j, struct peer *p, struct codec_reader *r)
     }
     if (back) {
         (void)plan_node_back(plan, lease, back, now);
+    }
+    if (j) {
+        job_refresh(j);
     }
     return codec_done(r);
 }

@@ -123,7 +123,8 @@ void head_free(struct cluster *c);
 /* ---- status.c ---- */
 struct json_t;
 /* A member as `mobula status` shows it, as far as this node knows. */
-struct json_t *status_member(const struct cluster *c, const struct peer *p, const char *state);
+struct json_t *status_member(const struct cluster *c, const struct peer *p,
+                             const char *state);
 
 /* ---- guest.c ---- */
 struct guest_key { /* a job of another node, as this node's planner knows it */

@@ -37,8 +37,7 @@ mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
     }
     *ret_new = !s;
     if (!s) {
-        struct call call = {
-            .fn = CALL_PUT, .counts = call_counts(0, 1)};
+        struct call call = {.fn = CALL_PUT, .counts = call_counts(0, 1)};
         struct record *r;
         MOB_TRY(new_record(j, &r));
         s = calloc(1, sizeof *s);

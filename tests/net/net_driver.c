@@ -125,7 +125,7 @@ static mob_status there_and_back(struct mob_task *task)
     MOB_TRY(mob_return_copy(task, 0, &m, sizeof m));
     MOB_TRY(mob_return_place(task, 1, size, &to));
     for (size_t i = 0; i < size; i++) {
-        ((uint8_t *)to)[i] = (uint8_t)~((const uint8_t *)data)[i];
+        ((uint8_t *)to)[i] = (uint8_t) ~((const uint8_t *)data)[i];
     }
     return MOB_OK;
 }
@@ -267,7 +267,7 @@ static void big(void)
         FAIL("the bytes arrived changed");
     }
     for (size_t i = 0; i < size; i++) {
-        turned[i] = (uint8_t)~((const uint8_t *)view.data)[i];
+        turned[i] = (uint8_t) ~((const uint8_t *)view.data)[i];
     }
     if (sum_of(turned, size) != sum) {
         FAIL("the bytes came back changed");
@@ -299,7 +299,7 @@ static void objects(void)
             MOB_CHECK(mob_get_copy(mob, ref[w][0], &m, sizeof m, MOB_FOREVER));
             MOB_CHECK(mob_get(mob, ref[w][1], MOB_FOREVER, &view));
             for (size_t k = 0; k < view.size; k++) {
-                buf[k] = (uint8_t)~((const uint8_t *)view.data)[k];
+                buf[k] = (uint8_t) ~((const uint8_t *)view.data)[k];
             }
             if (m.sum != sum[w] || sum_of(buf, view.size) != sum[w]) {
                 FAIL("object %ld of %zu bytes changed on its way", i - WINDOW, view.size);
@@ -314,16 +314,21 @@ static void objects(void)
             seed = seed * 6364136223846793005ull + 1442695040888963407ull;
             /* Small ones mostly, and all the edges. */
             size_t size = (seed >> 33) % ((size_t)1 << (seed >> 60) % 4 * 5 % 21);
-            size = i % 97 == 0 ? 1u << 20 : i % 101 == 0 ? 4096 + (size_t)(i % 3) - 1 : size;
+            size = i % 97 == 0    ? 1u << 20
+                   : i % 101 == 0 ? 4096 + (size_t)(i % 3) - 1
+                                  : size;
             fill(buf, size, seed);
+            o.num_cpus =
+                i % 2 ? 2 : 1; /* the first node has one CPU: every other one goes away */
             sum[w] = sum_of(buf, size);
             MOB_CHECK(mob_put(mob, buf, size, MOB_FOREVER, &data[w]));
-            MOB_CHECK(mob_submit(mob, there_and_back, MOB_ARGS(MOB_REF(data[w])), &o, ref[w]));
+            MOB_CHECK(
+                mob_submit(mob, there_and_back, MOB_ARGS(MOB_REF(data[w])), &o, ref[w]));
         }
     }
     printf("%ld objects, %ld of them on another node\n", count, away);
-    if (away == 0) {
-        FAIL("none went to the other node");
+    if (away < count / 2) {
+        FAIL("too few went to the other node");
     }
     free(buf);
 }
@@ -402,7 +407,8 @@ static void errors(void)
     }
     for (int i = 0; i < 6; i++) {
         uint64_t x;
-        if (mob_get_copy(mob, after[i], &x, sizeof x, MOB_FOREVER) != MOB_ERR_ARG_FAILED ||
+        if (mob_get_copy(mob, after[i], &x, sizeof x, MOB_FOREVER) !=
+                MOB_ERR_ARG_FAILED ||
             mob_failure(mob, ref[i], text, sizeof text) != MOB_OK ||
             !strstr(text, "no such luck")) {
             FAIL("a failure is not told: %s", mob_last_error());
@@ -417,7 +423,8 @@ static void steady(void)
     enum { WINDOW = 24 };
     mob_ref ref[WINDOW];
     unsigned ms = 30, done = 0;
-    uint64_t until = now_ms() + (uint64_t)(number < 0 ? 4000 : number), ids[NODES_SEEN_MAX] = {0};
+    uint64_t until = now_ms() + (uint64_t)(number < 0 ? 4000 : number),
+             ids[NODES_SEEN_MAX] = {0};
     int seen = 0;
     for (int i = 0; i < WINDOW; i++) {
         MOB_CHECK(mob_submit(mob, where, MOB_ARGS(MOB_VALUE(ms)), NULL, &ref[i]));
