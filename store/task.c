@@ -4,8 +4,6 @@
 
 #include "core/park.h"
 
-static inline void make_ready(struct board *b, struct record *r, uint32_t index, uint32_t class);
-
 /* ---- submitting ----------------------------------------------------------------------------------- */
 
 void task_begin(struct lane *l, struct record *r, const struct call *call, uint64_t parent)
@@ -16,23 +14,14 @@ void task_begin(struct lane *l, struct record *r, const struct call *call, uint6
     if (parent != LINK_NONE) {
         c.class_options |= CALL_HAS_PARENT << 4;
     }
+    task_blank(r, lane_gen(r), nrets);
     record_set_call(r, &c);
-    at_store(&r->arrived, 0, AT_RELAXED);
-    at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
     at_store(&r->parent, parent, AT_RELAXED);
-    at_store(&r->children, 0, AT_RELAXED);
-    at_store(&r->site, 0, AT_RELAXED);
-    at_store(&r->error, 0, AT_RELAXED);
     at_store(&r->fill, 16 * nrets, AT_RELAXED);
     r->name = call->fn;
-    r->parent_attempt = 0;
     for (uint32_t i = 0; i < nrets; i++) {
         record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
     }
-    /* Handles are set before the record can be seen, so that nobody finds it unkept. */
-    at_store(&r->refs,
-             (uint64_t)lane_gen(r) << 32 | ((1ull << nrets) - 1) << REFS_HANDLE_SHIFT,
-             AT_RELAXED);
 }
 
 static void *reserve(struct record *r, uint32_t size)
@@ -156,7 +145,7 @@ mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link)
         /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
          * sees QUEUED sees the arguments; pairs with the claim. */
         at_store(&r->state, state_make(gen, l->self, 0, PHASE_QUEUED), AT_RELEASE);
-        make_ready(l->board, r, index, call_class(&call));
+        task_push(l, r, index, call_class(&call));
     }
     *ret_link = link;
     return MOB_OK;
@@ -165,7 +154,7 @@ mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link)
 /* ---- ready tasks ----------------------------------------------------------------------------------- */
 
 /* The queue is full: the daemon pushes the record when there is room. */
-static __attribute__((noinline)) void leave_unhinted(struct board *b, struct record *r)
+static void leave_unhinted(struct board *b, struct record *r)
 {
     uint64_t s = at_load(&r->state, AT_RELAXED);
     while (state_phase(s) == PHASE_QUEUED && state_holder(s) != UNHINTED &&
@@ -174,14 +163,9 @@ static __attribute__((noinline)) void leave_unhinted(struct board *b, struct rec
     board_notice(b, NOTICE_RESCAN);
 }
 
-static inline void make_ready(struct board *b, struct record *r, uint32_t index, uint32_t class)
+void task_pushed(struct board *b, struct record *r, uint32_t class, enum queue_result pushed)
 {
-    struct queue_view ready = board_ready(b, class);
-    enum queue_result res = queue_push(&ready, index);
-    if (res == QUEUE_OK_POLLED) {
-        return; /* an awake worker looks at this cell */
-    }
-    if (__builtin_expect(res != QUEUE_OK, 0)) {
+    if (__builtin_expect(pushed > QUEUE_OK_POLLED, 0)) {
         leave_unhinted(b, r);
     }
     task_wake_worker(b, class);
@@ -189,7 +173,11 @@ static inline void make_ready(struct board *b, struct record *r, uint32_t index,
 
 void task_make_ready(struct board *b, struct record *r, uint32_t class)
 {
-    make_ready(b, r, board_index(b, r), class);
+    struct queue_view ready = board_ready(b, class);
+    enum queue_result pushed = queue_push(&ready, board_index(b, r));
+    if (pushed != QUEUE_OK_POLLED) {
+        task_pushed(b, r, class, pushed);
+    }
 }
 
 void task_wake_process(struct board *b, uint32_t process)
@@ -199,7 +187,7 @@ void task_wake_process(struct board *b, uint32_t process)
 }
 
 /* Wakes one of those who said that they sleep. */
-static __attribute__((noinline)) bool wake_parked(struct board *b, struct klass *k)
+static bool wake_parked(struct board *b, struct klass *k)
 {
     for (uint32_t i = 0; i < PROCS_MAX / 64; i++) {
         uint64_t word = at_load(&k->parked[i], AT_SEQ_CST);
@@ -215,20 +203,12 @@ static __attribute__((noinline)) bool wake_parked(struct board *b, struct klass 
     return false;
 }
 
-void task_wake_worker(struct board *b, uint32_t class)
+void task_wake_somebody(struct board *b, uint32_t class)
 {
     struct klass *k = &b->classes[class];
-    uint64_t parked = 0;
-    /* After the push, a read-modify-write; pairs with the or in task_park(), which comes before the
-     * sleeper's look at the queue. */
-    for (uint32_t i = 0; i < PROCS_MAX / 64; i++) {
-        parked |= at_load(&k->parked[i], AT_SEQ_CST);
-    }
-    if (parked && wake_parked(b, k)) {
-        return;
-    }
     uint32_t armed = 1;
-    if (at_load(&k->alert, AT_SEQ_CST) == 1 && at_cas(&k->alert, &armed, 0, AT_SEQ_CST)) {
+    if (!wake_parked(b, k) && at_load(&k->alert, AT_SEQ_CST) == 1 &&
+        at_cas(&k->alert, &armed, 0, AT_SEQ_CST)) {
         board_notice(b, NOTICE_ALERT);
     }
 }
@@ -254,28 +234,21 @@ bool task_claim_one(struct lane *l, struct record *r, uint32_t gen)
     return false;
 }
 
-static void make_room(struct klass *k, uint64_t position)
+void task_make_room(struct lane *l, uint32_t class)
 {
-    /* Once in a while is enough: waiters want room for many. */
-    if (position % 1024 == 0 && at_load(&k->room_waiters, AT_RELAXED)) {
+    struct klass *k = &l->board->classes[class];
+    if (at_load(&k->room_waiters, AT_RELAXED)) {
         at_add(&k->room, 1, AT_SEQ_CST);
         park_wake(&k->room, PARK_ALL);
     }
 }
 
-void task_unhint(struct board *b, uint32_t class, const struct queue_item *item)
-{
-    struct queue_view ready = board_ready(b, class);
-    queue_take(&ready, item);
-    make_room(&b->classes[class], item->position);
-}
-
 enum queue_result task_claim_hinted(struct lane *l, uint32_t class, struct record **ret,
                                     struct queue_item *ret_item)
 {
-    struct queue_view ready = board_ready(l->board, class);
+    struct queue_view *ready = &l->ready[class];
     for (;;) {
-        enum queue_result res = queue_peek(&ready, ret_item);
+        enum queue_result res = queue_peek(ready, ret_item);
         if (res != QUEUE_OK) {
             return res;
         }
@@ -292,7 +265,7 @@ enum queue_result task_claim_hinted(struct lane *l, uint32_t class, struct recor
                 }
             }
         }
-        task_unhint(l->board, class, ret_item); /* stale */
+        task_unhint(l, class, ret_item); /* stale */
     }
 }
 
@@ -302,7 +275,7 @@ enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret
     /* The claim comes first: dying after it leaves a stale hint, never a lost task. */
     enum queue_result res = task_claim_hinted(l, class, ret, ret_item);
     if (res == QUEUE_OK) {
-        task_unhint(l->board, class, ret_item);
+        task_unhint(l, class, ret_item);
     }
     return res;
 }
@@ -492,9 +465,10 @@ static __attribute__((noinline)) void after_seal(struct lane *l, struct record *
     }
 }
 
-static inline bool seal(struct lane *l, struct record *r, bool error, bool childless)
+/* @s: the state word, or what it was when the task was claimed. */
+static inline bool seal(struct lane *l, struct record *r, uint64_t s, bool error, bool childless)
 {
-    uint64_t s = at_load(&r->state, AT_RELAXED), next;
+    uint64_t next;
     uint32_t gen = state_gen(s);
     struct call call = record_call(r);
     lane_finishing(l, link_make(gen, board_index(l->board, r), 0));
@@ -525,12 +499,12 @@ static inline bool seal(struct lane *l, struct record *r, bool error, bool child
 
 bool task_seal(struct lane *l, struct record *r, bool error)
 {
-    return seal(l, r, error, false);
+    return seal(l, r, at_load(&r->state, AT_RELAXED), error, false);
 }
 
-bool task_seal_childless(struct lane *l, struct record *r)
+bool task_seal_childless(struct lane *l, struct record *r, uint64_t s)
 {
-    return seal(l, r, false, true);
+    return seal(l, r, s, false, true);
 }
 
 static bool back_to_queue(struct lane *l, struct record *r, uint64_t attempts)

@@ -38,6 +38,7 @@ struct thread {
 
 struct mob {
     struct board board;
+    struct proc *proc; /* its own entry on the board */
     uint64_t node;
     uint32_t job, self, cpus;
     bool worker, embedded, inline_tasks;
@@ -150,10 +151,13 @@ mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref, uint64_t
                         struct record **ret, uint64_t *ret_state);
 /* MOB_OK while job and node are well. */
 mob_status client_health_slow(const struct mob *mob);
+static inline bool client_ill(const struct mob *mob)
+{
+    return at_load(&mob->board.header->failed, AT_ACQUIRE) | at_load(&mob->lost, AT_ACQUIRE);
+}
 static inline mob_status client_health(const struct mob *mob)
 {
-    bool ill = at_load(&mob->board.header->failed, AT_ACQUIRE) | at_load(&mob->lost, AT_ACQUIRE);
-    return __builtin_expect(ill, 0) ? client_health_slow(mob) : MOB_OK;
+    return __builtin_expect(client_ill(mob), 0) ? client_health_slow(mob) : MOB_OK;
 }
 /* True if fewer processes of the job are awake than there are CPUs for. */
 bool spin_allowed(const struct mob *mob);

@@ -72,18 +72,6 @@ static mob_status await_value(struct mob *mob, struct thread *t, mob_ref ref, ui
     }
 }
 
-/* Waits for a record of this node, and says nothing about what is wrong: the general form does. */
-static inline bool client_look(struct mob *mob, struct thread *t, mob_ref ref, uint64_t timeout_ns,
-                               struct record **ret, uint64_t *ret_state)
-{
-    struct record *r = lane_find(&t->lane, ref.lo, ret_state);
-    *ret = r;
-    if (__builtin_expect(r && state_sealed(*ret_state), 1)) {
-        return true;
-    }
-    return timeout_ns && client_await(mob, t, ref, timeout_ns, ret, ret_state) == MOB_OK;
-}
-
 mob_status mob_get(struct mob *mob, mob_ref ref, uint64_t timeout_ns, struct mob_view *ret)
 {
     struct thread *t;
@@ -127,25 +115,25 @@ void mob_view_release(struct mob *mob, struct mob_view *view)
     }
 }
 
-/* Copies a small result out of its record. The record may be freed and used again meanwhile if
- * another thread releases the id: looked at once more afterwards. */
-static inline bool copy_inline(struct thread *t, const struct record *r, uint64_t link, void *dst,
-                               size_t size)
+/* Copies the small first result of a record whose state @s says that it is sealed without error. The
+ * record may be freed and used again meanwhile if another thread releases the id: looked at once more
+ * afterwards. False: something else is the matter; the general form finds out. */
+static inline bool copy_inline(const struct record *r, uint64_t s, void *dst, size_t size)
 {
-    struct place p = record_get_place(r, link_ret(link));
-    if (p.kind != PLACE_INLINE || p.size != size || p.offset > RECORD_PAYLOAD ||
-        size > RECORD_PAYLOAD - p.offset) {
+    const struct place_words *w = record_place((struct record *)(uintptr_t)r, 0);
+    uint64_t at = at_load(&w->where, AT_RELAXED) - place_pack(PLACE_INLINE, 0, 0);
+    if (__builtin_expect(at_load(&w->size, AT_RELAXED) != size || size > RECORD_INLINE_MAX ||
+                             at > RECORD_PAYLOAD - size,
+                         0)) {
         return false;
     }
-    client_copy(dst, r->payload + p.offset, size);
+    client_copy(dst, r->payload + at, size);
     at_fence_acquire(); /* the bytes before the look at the generation */
-    (void)t;
-    return state_gen(at_load(&r->state, AT_RELAXED)) == link_gen(link);
+    return state_gen(at_load(&r->state, AT_RELAXED)) == state_gen(s);
 }
 
-static __attribute__((noinline)) mob_status get_copy(struct mob *mob, struct thread *t,
-                                                     mob_ref ref, void *dst, size_t size,
-                                                     uint64_t timeout_ns)
+static mob_status get_copy(struct mob *mob, struct thread *t, mob_ref ref, void *dst, size_t size,
+                           uint64_t timeout_ns)
 {
     struct record *r;
     struct place p;
@@ -156,9 +144,6 @@ static __attribute__((noinline)) mob_status get_copy(struct mob *mob, struct thr
         return status_fail(MOB_ERR_SIZE, "the object has %llu bytes, and %zu were asked for",
                            (unsigned long long)p.size, size);
     }
-    if (link == ref.lo && copy_inline(t, r, link, dst, size)) {
-        return MOB_OK;
-    }
     MOB_TRY(mob_get(mob, ref, 0, &view));
     if (size) { /* dst may be NULL else */
         memcpy(dst, view.data, size);
@@ -167,21 +152,37 @@ static __attribute__((noinline)) mob_status get_copy(struct mob *mob, struct thr
     return MOB_OK;
 }
 
+/* The first result of a local record, sealed without error, its bytes inside: what most gets are. */
+static inline bool get_plain(const struct mob *mob, mob_ref ref, void *dst, size_t size)
+{
+    if (__builtin_expect(client_serial != mob->serial || ref.hi != mob->ref_hi || !dst, 0)) {
+        return false;
+    }
+    const struct record *r = board_record(&mob->board, link_index(ref.lo));
+    if (__builtin_expect(!r || link_ret(ref.lo) != 0, 0)) {
+        return false;
+    }
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    return __builtin_expect(state_gen(s) == link_gen(ref.lo) && state_sealed(s) &&
+                                !(s & STATE_ERROR),
+                            1) &&
+           copy_inline(r, s, dst, size);
+}
+
 mob_status mob_get_copy(struct mob *mob, mob_ref ref, void *dst, size_t size, uint64_t timeout_ns)
 {
     struct thread *t;
     struct record *r;
-    uint64_t link, s;
-    MOB_TRY(client_thread(mob, &t));
-    if (__builtin_expect(!dst && size, 0)) {
-        return status_fail(MOB_ERR_INVALID, "mob_get_copy: no place for the bytes");
-    }
-    MOB_TRY(client_link(mob, ref, &link));
-    if (__builtin_expect(link_ret(link) == 0, 1) && client_look(mob, t, ref, timeout_ns, &r, &s) &&
-        !(s & STATE_ERROR) && copy_inline(t, r, link, dst, size)) {
+    uint64_t s;
+    if (__builtin_expect(mob && get_plain(mob, ref, dst, size), 1)) {
         return MOB_OK;
     }
-    return get_copy(mob, t, ref, dst, size, timeout_ns);
+    MOB_TRY(client_thread(mob, &t));
+    if (!dst && size) {
+        return status_fail(MOB_ERR_INVALID, "mob_get_copy: no place for the bytes");
+    }
+    MOB_TRY(client_await(mob, t, ref, timeout_ns, &r, &s));
+    return get_plain(mob, ref, dst, size) ? MOB_OK : get_copy(mob, t, ref, dst, size, timeout_ns);
 }
 
 mob_status mob_get_size(struct mob *mob, mob_ref ref, uint64_t timeout_ns, size_t *ret)

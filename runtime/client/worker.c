@@ -88,11 +88,11 @@ static void serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
         enum queue_result res = task_claim_hinted(&t->lane, class, &r, &item);
         if (res == QUEUE_OK) {
             if (!waited) {
-                task_unhint(&mob->board, class, &item);
+                task_unhint(&t->lane, class, &item);
             }
             task_run(mob, t, r);
             if (waited) { /* somebody waits for this very task: tidied up when it is done */
-                task_unhint(&mob->board, class, &item);
+                task_unhint(&t->lane, class, &item);
             }
             waited = false;
         } else if (res == QUEUE_NONE) {
