@@ -217,7 +217,8 @@ mob_status lane_init(struct lane *l, struct board *b, uint32_t process,
                      lane_free_place free_place, void *arg)
 {
     *l = (struct lane){
-        .board = b, .self = process, .free_place = free_place, .free_place_arg = arg};
+        .board = b, .self = process,
+        .queued = (uint32_t)state_make(0, process, 0, PHASE_QUEUED), .free_place = free_place, .free_place_arg = arg};
     for (uint32_t i = 0; i < CLASSES_MAX; i++) {
         l->ready[i] = board_ready(b, i);
     }
@@ -482,21 +483,35 @@ void lane_try_free(struct lane *l, struct record *r, uint32_t gen)
     }
 }
 
-/* The last step: the record has no bytes outside itself. Only the holder of a DEAD or DRAINING
- * record comes here. */
-static void make_free(struct lane *l, struct record *r, uint32_t index)
+/* Hands records of a block out again. */
+static void give_bits(struct lane *l, uint32_t block, uint64_t bits)
 {
-    uint32_t gen = lane_gen(r) + 1, block = index / BOARD_BLOCK;
-    if (__builtin_expect(gen == 0, 0)) {
-        at_store(&r->state, state_make(UINT32_MAX, 0, 0, PHASE_RETIRED), AT_RELEASE);
-        return;
-    }
-    at_store(&r->state, state_make(gen, 0, 0, PHASE_FREE), AT_RELEASE);
     uint32_t slot = l->block_slot[block];
     if (slot) {
-        add_avail(l, slot - 1, 1ull << bit_of(index));
+        add_avail(l, slot - 1, bits);
     } else {
-        at_or(&l->board->block_returned[block], 1ull << bit_of(index), AT_RELEASE);
+        at_or(&l->board->block_returned[block], bits, AT_RELEASE);
+    }
+}
+
+/* The last step: the record has no bytes outside itself. Only the holder of a DEAD or DRAINING
+ * record comes here. False: its generations are used up. The caller gives it to its block. */
+static inline bool set_free(struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    uint64_t next = (s & ~0xffffffffull) + (1ull << STATE_GEN_SHIFT);
+    if (__builtin_expect(next == 0, 0)) {
+        at_store(&r->state, state_make(UINT32_MAX, 0, 0, PHASE_RETIRED), AT_RELEASE);
+        return false;
+    }
+    at_store(&r->state, next, AT_RELEASE);
+    return true;
+}
+
+static void make_free(struct lane *l, struct record *r, uint32_t index)
+{
+    if (set_free(r)) {
+        give_bits(l, index / BOARD_BLOCK, 1ull << bit_of(index));
     }
 }
 
@@ -610,11 +625,18 @@ void lane_reclaim(struct lane *l)
     l->limbo_count = 0; /* freeing adds to it: uses that results of others had */
     at_fence(); /* the DEAD marks before the look at the pins; pairs with the fence in lane_pin() */
     scan_ledgers(l->board, batch, pinned, count);
+    uint64_t bits = 0; /* of the block in hand: neighbours mostly go together */
+    uint32_t block = batch[0] % LANE_PLAIN / BOARD_BLOCK;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t index = batch[i] & ~LANE_PLAIN;
         struct record *r = &l->board->records[index];
         if (__builtin_expect(!pinned[i] && batch[i] & LANE_PLAIN, 1)) {
-            make_free(l, r, index);
+            if (index / BOARD_BLOCK != block) {
+                give_bits(l, block, bits);
+                bits = 0;
+                block = index / BOARD_BLOCK;
+            }
+            bits |= (uint64_t)set_free(r) << bit_of(index);
         } else if (!pinned[i]) {
             drain(l, r, index);
         } else if (++kept > LANE_LIMBO / 2) {
@@ -623,6 +645,9 @@ void lane_reclaim(struct lane *l)
         } else {
             lane_adopt(l, r);
         }
+    }
+    if (bits) {
+        give_bits(l, block, bits);
     }
     l->limbo_bytes = 0; /* those that are pinned wait for the next reason to look */
     l->reclaiming = false;

@@ -14,14 +14,21 @@ void task_begin(struct lane *l, struct record *r, const struct call *call, uint6
     if (parent != LINK_NONE) {
         c.class_options |= CALL_HAS_PARENT << 4;
     }
-    task_blank(r, lane_gen(r), nrets);
     record_set_call(r, &c);
+    at_store(&r->arrived, 0, AT_RELAXED);
+    at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
     at_store(&r->parent, parent, AT_RELAXED);
+    at_store(&r->children, 0, AT_RELAXED);
     at_store(&r->fill, 16 * nrets, AT_RELAXED);
     r->name = call->fn;
+    r->parent_attempt = 0;
     for (uint32_t i = 0; i < nrets; i++) {
         record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
     }
+    /* Handles are set before the record can be seen, so that nobody finds it unkept. */
+    at_store(&r->refs,
+             (uint64_t)lane_gen(r) << 32 | ((1ull << nrets) - 1) << REFS_HANDLE_SHIFT,
+             AT_RELAXED);
 }
 
 static void *reserve(struct record *r, uint32_t size)
@@ -243,32 +250,6 @@ void task_make_room(struct lane *l, uint32_t class)
     }
 }
 
-enum queue_result task_claim_hinted(struct lane *l, uint32_t class, struct record **ret,
-                                    struct queue_item *ret_item)
-{
-    struct queue_view *ready = &l->ready[class];
-    for (;;) {
-        enum queue_result res = queue_peek(ready, ret_item);
-        if (res != QUEUE_OK) {
-            return res;
-        }
-        struct record *r = board_record(l->board, ret_item->index);
-        if (__builtin_expect(r != NULL, 1)) {
-            __builtin_prefetch(r, 1); /* it will be written: one transfer instead of two */
-            uint64_t s = at_load(&r->state, AT_ACQUIRE);
-            /* Again while it is QUEUED: a waiter's or canceller's flag must not cost the task
-             * its only hint. */
-            while (__builtin_expect(state_phase(s) == PHASE_QUEUED, 1)) {
-                if (at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self), AT_SEQ_CST)) {
-                    *ret = r;
-                    return QUEUE_OK;
-                }
-            }
-        }
-        task_unhint(l, class, ret_item); /* stale */
-    }
-}
-
 enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret,
                              struct queue_item *ret_item)
 {
@@ -460,51 +441,60 @@ static __attribute__((noinline)) void after_seal(struct lane *l, struct record *
     if (options & CALL_FOREIGN) {
         tell_foreign(l, r);
     }
-    if (state_phase(s) == PHASE_CLOSED || try_close(r, state_gen(s))) {
+    bool closed = state_phase(s) == PHASE_CLOSED || try_close(r, state_gen(s));
+    if (closed && options & (CALL_HAS_REFS | CALL_HAS_PARENT)) {
         task_closed(l, r, state_gen(s));
+    } else if (closed) {
+        lane_try_free(l, r, state_gen(s));
     }
 }
 
-/* @s: the state word, or what it was when the task was claimed. */
-static inline bool seal(struct lane *l, struct record *r, uint64_t s, bool error, bool childless)
+/* After the CAS that sealed: gives what is wanted to who wants it. */
+static inline void sealed(struct lane *l, struct record *r, uint64_t s)
 {
-    uint64_t next;
-    uint32_t gen = state_gen(s);
-    struct call call = record_call(r);
-    lane_finishing(l, link_make(gen, board_index(l->board, r), 0));
-    do {
-        if (__builtin_expect((state_phase(s) != PHASE_TAKEN && state_phase(s) != PHASE_CREATING) ||
-                                 state_holder(s) != l->self || state_gen(s) != gen,
-                             0)) {
-            lane_finished(l);
-            return false;
-        }
-        bool open = !childless && has_open_children(r, state_attempt(s));
-        next = state_to(s, open ? PHASE_DONE : PHASE_CLOSED, l->self) | (error ? STATE_ERROR : 0);
-        /* Sequentially consistent: who sees the phase sees the result, and our later looks at
-         * successors and refs come after it. */
-    } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
+    struct call call = record_call(r); /* the record is held by lane_finishing() */
     /* Both looks at once, while the line is still here. */
     uint32_t succ = at_load(&r->succ, AT_SEQ_CST), options = call_options(&call);
     uint64_t refs = at_load(&r->refs, AT_SEQ_CST);
-    bool more = succ != SUCC_EMPTY || next & (STATE_WAITERS | STATE_NOTIFY) ||
+    bool more = succ != SUCC_EMPTY || s & (STATE_WAITERS | STATE_NOTIFY) ||
                 options & (CALL_HAS_REFS | CALL_HAS_PARENT | CALL_FOREIGN) ||
-                state_phase(next) != PHASE_CLOSED || (refs & REFS_LOW_MASK) == 0;
+                state_phase(s) != PHASE_CLOSED || (refs & REFS_LOW_MASK) == 0;
     if (__builtin_expect(more, 0)) {
-        after_seal(l, r, next, options);
+        after_seal(l, r, s, options);
     }
     lane_finished(l);
-    return true;
 }
 
 bool task_seal(struct lane *l, struct record *r, bool error)
 {
-    return seal(l, r, at_load(&r->state, AT_RELAXED), error, false);
+    uint64_t s = at_load(&r->state, AT_RELAXED), next;
+    uint32_t gen = state_gen(s);
+    lane_finishing(l, link_make(gen, board_index(l->board, r), 0));
+    do {
+        if ((state_phase(s) != PHASE_TAKEN && state_phase(s) != PHASE_CREATING) ||
+            state_holder(s) != l->self || state_gen(s) != gen) {
+            lane_finished(l);
+            return false;
+        }
+        bool open = has_open_children(r, state_attempt(s));
+        next = state_to(s, open ? PHASE_DONE : PHASE_CLOSED, l->self) | (error ? STATE_ERROR : 0);
+        /* Sequentially consistent: who sees the phase sees the result, and our later looks at
+         * successors and refs come after it. */
+    } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
+    sealed(l, r, next);
+    return true;
 }
 
-bool task_seal_childless(struct lane *l, struct record *r, uint64_t s)
+bool task_seal_childless(struct lane *l, struct record *r, uint64_t link, uint64_t s)
 {
-    return seal(l, r, s, false, true);
+    uint64_t next = s ^ PHASE_TAKEN ^ PHASE_CLOSED;
+    lane_finishing(l, link);
+    /* As in task_seal(), with a guess instead of a look: nobody set a flag since the claim. */
+    if (__builtin_expect(!at_cas(&r->state, &s, next, AT_SEQ_CST), 0)) {
+        return task_seal(l, r, false);
+    }
+    sealed(l, r, next);
+    return true;
 }
 
 static bool back_to_queue(struct lane *l, struct record *r, uint64_t attempts)

@@ -118,7 +118,7 @@ void mob_view_release(struct mob *mob, struct mob_view *view)
 /* Copies the small first result of a record whose state @s says that it is sealed without error. The
  * record may be freed and used again meanwhile if another thread releases the id: looked at once more
  * afterwards. False: something else is the matter; the general form finds out. */
-static inline bool copy_inline(const struct record *r, uint64_t s, void *dst, size_t size)
+CLIENT_FAST bool copy_inline(const struct record *r, uint64_t s, void *dst, size_t size)
 {
     const struct place_words *w = record_place((struct record *)(uintptr_t)r, 0);
     uint64_t at = at_load(&w->where, AT_RELAXED) - place_pack(PLACE_INLINE, 0, 0);
@@ -152,37 +152,60 @@ static mob_status get_copy(struct mob *mob, struct thread *t, mob_ref ref, void 
     return MOB_OK;
 }
 
-/* The first result of a local record, sealed without error, its bytes inside: what most gets are. */
-static inline bool get_plain(const struct mob *mob, mob_ref ref, void *dst, size_t size)
+/* The record of an id of this job on this node, if it is a first result; a record may be gone. */
+CLIENT_FAST struct record *find_first(const struct mob *mob, mob_ref ref)
 {
-    if (__builtin_expect(client_serial != mob->serial || ref.hi != mob->ref_hi || !dst, 0)) {
-        return false;
+    if (__builtin_expect(client_serial != mob->serial || ref.hi != mob->ref_hi ||
+                             link_ret(ref.lo) != 0,
+                         0)) {
+        return NULL;
     }
-    const struct record *r = board_record(&mob->board, link_index(ref.lo));
-    if (__builtin_expect(!r || link_ret(ref.lo) != 0, 0)) {
-        return false;
-    }
+    return board_record(&mob->board, link_index(ref.lo));
+}
+
+/* The bytes of a record that stands for @link, if it is sealed without error. */
+CLIENT_FAST bool get_plain(const struct record *r, uint64_t link, void *dst, size_t size)
+{
     uint64_t s = at_load(&r->state, AT_ACQUIRE);
-    return __builtin_expect(state_gen(s) == link_gen(ref.lo) && state_sealed(s) &&
-                                !(s & STATE_ERROR),
+    return __builtin_expect(state_gen(s) == link_gen(link) && state_sealed(s) && !(s & STATE_ERROR),
                             1) &&
            copy_inline(r, s, dst, size);
 }
 
-mob_status mob_get_copy(struct mob *mob, mob_ref ref, void *dst, size_t size, uint64_t timeout_ns)
+/* mob_get_copy() in general. */
+static __attribute__((noinline)) mob_status get_any(struct mob *mob, mob_ref ref, void *dst,
+                                                    size_t size, uint64_t timeout_ns)
 {
     struct thread *t;
     struct record *r;
     uint64_t s;
-    if (__builtin_expect(mob && get_plain(mob, ref, dst, size), 1)) {
-        return MOB_OK;
-    }
     MOB_TRY(client_thread(mob, &t));
     if (!dst && size) {
         return status_fail(MOB_ERR_INVALID, "mob_get_copy: no place for the bytes");
     }
     MOB_TRY(client_await(mob, t, ref, timeout_ns, &r, &s));
-    return get_plain(mob, ref, dst, size) ? MOB_OK : get_copy(mob, t, ref, dst, size, timeout_ns);
+    return link_ret(ref.lo) == 0 && get_plain(r, ref.lo, dst, size)
+               ? MOB_OK
+               : get_copy(mob, t, ref, dst, size, timeout_ns);
+}
+
+mob_status mob_get_copy(struct mob *mob, mob_ref ref, void *dst, size_t size, uint64_t timeout_ns)
+{
+    struct record *r = mob ? find_first(mob, ref) : NULL;
+    /* With a size that the compiler knows there is no call on this way. */
+    if (__builtin_expect(!r || !dst || size != 8, 0)) {
+        return get_any(mob, ref, dst, size, timeout_ns);
+    }
+    if (get_plain(r, ref.lo, dst, 8)) {
+        return MOB_OK;
+    }
+    if (timeout_ns && client_waits(mob, r, ref.lo)) {
+        MOB_TRY(park_until_sealed(mob, client_current, r, link_gen(ref.lo), timeout_ns));
+        if (get_plain(r, ref.lo, dst, 8)) {
+            return MOB_OK;
+        }
+    }
+    return get_any(mob, ref, dst, size, timeout_ns);
 }
 
 mob_status mob_get_size(struct mob *mob, mob_ref ref, uint64_t timeout_ns, size_t *ret)
@@ -200,12 +223,21 @@ mob_status mob_get_size(struct mob *mob, mob_ref ref, uint64_t timeout_ns, size_
     return MOB_OK;
 }
 
-void mob_release(struct mob *mob, mob_ref ref)
+static __attribute__((noinline)) void release_any(struct mob *mob, mob_ref ref)
 {
     struct thread *t;
     uint64_t link;
     if (client_thread(mob, &t) == MOB_OK && client_link(mob, ref, &link) == MOB_OK) {
         lane_drop(&t->lane, link);
+    }
+}
+
+void mob_release(struct mob *mob, mob_ref ref)
+{
+    if (__builtin_expect(mob && client_serial == mob->serial && ref.hi == mob->ref_hi, 1)) {
+        lane_drop(&client_current->lane, ref.lo);
+    } else {
+        release_any(mob, ref);
     }
 }
 

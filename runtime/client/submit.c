@@ -281,18 +281,21 @@ static inline bool take_room(struct thread *t, uint32_t class)
 }
 
 /* Notes the function that a thread submits. */
-static inline mob_status note_fn(struct mob *mob, struct thread *t, mob_fn fn)
+static mob_status note_fn(struct mob *mob, struct thread *t, mob_fn fn)
 {
-    if (__builtin_expect(t->fn != fn, 0)) {
+    if (t->fn != fn) {
         MOB_TRY(registry_fn_id(mob, fn, &t->fn_id));
         t->fn = fn;
+        t->plain_call = call_word(t->fn_id, call_counts(1, 1), RETRIES_DEFAULT) |
+                        call_word_len(0, 8);
+        t->plain_fn = mob->worker || mob->inline_tasks ? client_no_function : fn;
     }
     return MOB_OK;
 }
 
 /* The general form. */
 static __attribute__((noinline)) mob_status submit(struct mob *mob, mob_fn fn,
-                                                   const struct mob_args *args,
+                                                   const struct mob_arg *args, size_t count,
                                                    const struct mob_options *options, mob_ref *ret)
 {
     struct thread *t;
@@ -300,25 +303,25 @@ static __attribute__((noinline)) mob_status submit(struct mob *mob, mob_fn fn,
     bool no_wait = false;
     uint64_t link = 0;
     MOB_TRY(client_thread(mob, &t));
-    if (!ret || args->count > MOB_ARGS_MAX || (args->count && !args->args)) {
+    if (!ret || count > MOB_ARGS_MAX || (count && !args)) {
         return status_fail(MOB_ERR_INVALID,
                            "mob_submit: %zu arguments (%d are allowed), or no place for the ids",
-                           args->count, MOB_ARGS_MAX);
+                           count, MOB_ARGS_MAX);
     }
     MOB_TRY(client_health(mob));
     MOB_TRY(note_fn(mob, t, fn));
     struct call call = {.fn = t->fn_id, .retries = RETRIES_DEFAULT,
-                        .counts = call_counts((uint32_t)args->count, 1)};
+                        .counts = call_counts((uint32_t)count, 1)};
     uint16_t name = call.fn;
     if (options) {
-        MOB_TRY(plan_call(mob, options, (uint32_t)args->count, &call, &name, &no_wait));
+        MOB_TRY(plan_call(mob, options, (uint32_t)count, &call, &name, &no_wait));
     }
-    MOB_TRY(look_at_args(&call, args->args));
+    MOB_TRY(look_at_args(&call, args));
     if (!take_room(t, call_class(&call))) {
         MOB_TRY(wait_for_room(mob, t, call_class(&call), no_wait));
     }
     MOB_TRY(client_record(mob, t, no_wait, &r));
-    mob_status st = submit_any(mob, t, r, &call, name, args->args, &link);
+    mob_status st = submit_any(mob, t, r, &call, name, args, &link);
     if (st) {
         lane_unrecord(&t->lane, r);
         return st;
@@ -332,38 +335,17 @@ static __attribute__((noinline)) mob_status submit(struct mob *mob, mob_fn fn,
     return MOB_OK;
 }
 
-/* Fills a record as a task with one result and few small values as arguments, what most tasks are.
- * False: it is none, and nothing has happened. */
-static inline bool fill_plain(struct record *r, uint16_t fn, const struct mob_args *args)
-{
-    struct call call = {.fn = fn, .retries = RETRIES_DEFAULT,
-                        .counts = call_counts((uint32_t)args->count, 1)};
-    uint32_t at = sizeof(struct place_words);
-    for (size_t i = 0; i < args->count; i++) {
-        const struct mob_arg *a = &args->args[i];
-        if (__builtin_expect(!a->data || a->size > RECORD_VALUE_MAX, 0)) {
-            return false;
-        }
-        client_copy(r->payload + at, a->data, a->size);
-        call.len[i] = (uint8_t)a->size;
-        at += ((uint32_t)a->size + 7) & ~7u;
-    }
-    record_set_call(r, &call);
-    record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
-    at_store(&r->fill, at, AT_RELAXED);
-    r->name = fn;
-    return true;
-}
+enum { PLAIN_CLASS = 0 }; /* of one CPU */
 
-/* mob_submit() for such tasks of a driver's thread that finds all that it needs at hand. */
-static inline bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_args *args, mob_ref *ret)
+/* mob_submit() for what most tasks are: one result, one word as argument, from a driver that finds all
+ * that it needs at hand. False: it is not so, and nothing has happened. */
+CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *arg, mob_ref *ret)
 {
-    enum { PLAIN_ARGS_MAX = 2, PLAIN_CLASS = 0 }; /* two always fit; the class of one CPU */
     struct thread *t = client_current;
     uint64_t link;
-    if (__builtin_expect(client_serial != mob->serial || t->fn != fn || t->task ||
-                             args->count > PLAIN_ARGS_MAX || !ret || mob->inline_tasks ||
-                             client_ill(mob) || t->room[PLAIN_CLASS] == 0,
+    if (__builtin_expect(client_serial != mob->serial || t->plain_fn != fn || client_ill(mob) ||
+                             !arg || arg->size != 8 || !arg->data || !ret ||
+                             t->room[PLAIN_CLASS] == 0,
                          0)) {
         return false;
     }
@@ -371,11 +353,11 @@ static inline bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg
     if (__builtin_expect(!r, 0)) {
         return false;
     }
-    if (__builtin_expect(!fill_plain(r, t->fn_id, args), 0)) {
-        lane_unrecord(&t->lane, r);
-        return false;
-    }
     t->room[PLAIN_CLASS]--;
+    __builtin_memcpy(r->payload + sizeof(struct place_words), arg->data, 8);
+    at_store(&r->call, t->plain_call, AT_RELAXED);
+    record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
+    r->name = t->fn_id;
     task_publish_plain(&t->lane, r, link, PLAIN_CLASS);
     *ret = client_ref(mob, link, 0);
     return true;
@@ -384,10 +366,12 @@ static inline bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg
 mob_status mob_submit(struct mob *mob, mob_fn fn, struct mob_args args,
                       const struct mob_options *options, mob_ref *ret)
 {
-    if (__builtin_expect(mob && !options && submit_plain(mob, fn, &args, ret), 1)) {
+    if (__builtin_expect(mob && !options && args.count == 1 &&
+                             submit_plain(mob, fn, args.args, ret),
+                         1)) {
         return MOB_OK;
     }
-    return submit(mob, fn, &args, options, ret);
+    return submit(mob, fn, args.args, args.count, options, ret);
 }
 
 mob_status mob_submit_name(struct mob *mob, const char *name, struct mob_args args,

@@ -69,18 +69,29 @@ mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data, size_
     return MOB_OK;
 }
 
-mob_status mob_arg_copy(struct mob_task *task, size_t i, void *dst, size_t size)
+/* Copies a small value. False: it is none of that size. */
+CLIENT_FAST bool copy_value(const struct mob_task *task, size_t i, void *dst, size_t size)
+{
+    if (__builtin_expect(i >= call_nargs(&task->call) || size > RECORD_VALUE_MAX ||
+                             record_arg_len(task->r, &task->call, (uint32_t)i) != size,
+                         0)) {
+        return false;
+    }
+    uint32_t at = record_arg_offset(task->r, &task->call, (uint32_t)i);
+    if (__builtin_expect(at > RECORD_PAYLOAD - size, 0)) {
+        return false;
+    }
+    client_copy(dst, task->r->payload + at, size);
+    return true;
+}
+
+static __attribute__((noinline)) mob_status copy_any(struct mob_task *task, size_t i, void *dst,
+                                                     size_t size)
 {
     const void *data;
     size_t have;
-    if (__builtin_expect(i < call_nargs(&task->call) && size <= RECORD_VALUE_MAX &&
-                             record_arg_len(task->r, &task->call, (uint32_t)i) == size,
-                         1)) {
-        uint32_t at = record_arg_offset(task->r, &task->call, (uint32_t)i);
-        if (at <= RECORD_PAYLOAD - size) {
-            client_copy(dst, task->r->payload + at, size);
-            return MOB_OK;
-        }
+    if (copy_value(task, i, dst, size)) {
+        return MOB_OK;
     }
     MOB_TRY(mob_arg(task, i, &data, &have));
     if (have != size) {
@@ -89,6 +100,15 @@ mob_status mob_arg_copy(struct mob_task *task, size_t i, void *dst, size_t size)
     }
     memcpy(dst, data, size);
     return MOB_OK;
+}
+
+mob_status mob_arg_copy(struct mob_task *task, size_t i, void *dst, size_t size)
+{
+    /* With numbers that the compiler knows there is no call and no loop on this way. */
+    if (__builtin_expect(i == 0 && size == 8 && copy_value(task, 0, dst, 8), 1)) {
+        return MOB_OK;
+    }
+    return copy_any(task, i, dst, size);
 }
 
 /* ---- results ----------------------------------------------------------------------------------------------- */
@@ -105,40 +125,62 @@ static mob_status may_give(struct mob_task *task, size_t i)
     return MOB_OK;
 }
 
-static inline mob_status give_place(struct mob_task *task, size_t i, size_t size, void **ret_data)
+/* Room inside the record for a result that may be given, or NULL. */
+CLIENT_FAST void *give_inside(struct mob_task *task, size_t i, size_t size)
 {
-    struct record *r = task->r;
-    MOB_TRY(may_give(task, i));
     uint32_t fill = task->fill, padded = ((uint32_t)size + 7u) & ~7u;
-    if (__builtin_expect(size - 1 < RECORD_INLINE_MAX && fill + padded <= RECORD_PAYLOAD, 1)) {
-        record_set_place(r, (uint32_t)i, PLACE_INLINE, 0, fill, size);
-        task->fill = fill + padded;
-        *ret_data = r->payload + fill;
-    } else if (size == 0) {
-        *ret_data = r->payload;
+    if (__builtin_expect(size - 1 >= RECORD_INLINE_MAX || fill + padded > RECORD_PAYLOAD ||
+                             i >= call_nrets(&task->call) || task->given & 1u << i,
+                         0)) {
+        return NULL;
+    }
+    record_set_place(task->r, (uint32_t)i, PLACE_INLINE, 0, fill, size);
+    task->fill = fill + padded;
+    task->given |= 1u << i;
+    return task->r->payload + fill;
+}
+
+mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void **ret_data)
+{
+    void *inside = give_inside(task, i, size);
+    if (__builtin_expect(inside != NULL, 1)) {
+        *ret_data = inside;
+        return MOB_OK;
+    }
+    MOB_TRY(may_give(task, i));
+    if (size == 0) {
+        *ret_data = task->r->payload;
     } else {
         struct arena_place p;
         void *data;
         MOB_TRY(client_alloc(task->mob, task->thread, size, clock_deadline_ns(FULL_WAIT_NS), &p,
                              &data));
-        record_set_place(r, (uint32_t)i, PLACE_ARENA, p.segment, p.offset, size);
+        record_set_place(task->r, (uint32_t)i, PLACE_ARENA, p.segment, p.offset, size);
         *ret_data = data;
     }
     task->given |= 1u << i;
     return MOB_OK;
 }
 
-mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void **ret_data)
+static __attribute__((noinline)) mob_status return_any(struct mob_task *task, size_t i,
+                                                       const void *data, size_t size)
 {
-    return give_place(task, i, size, ret_data);
+    void *to;
+    MOB_TRY(mob_return_place(task, i, size, &to));
+    if (size) {
+        memcpy(to, data, size);
+    }
+    return MOB_OK;
 }
 
 mob_status mob_return_copy(struct mob_task *task, size_t i, const void *data, size_t size)
 {
     void *to;
-    MOB_TRY(give_place(task, i, size, &to));
-    client_copy(to, data, size);
-    return MOB_OK;
+    if (__builtin_expect(i == 0 && size == 8 && (to = give_inside(task, 0, 8)) != NULL, 1)) {
+        __builtin_memcpy(to, data, 8);
+        return MOB_OK;
+    }
+    return return_any(task, i, data, size);
 }
 
 mob_status mob_return_ref(struct mob_task *task, size_t i, mob_ref ref)
@@ -359,7 +401,7 @@ static inline void finish(struct mob_task *task, uint64_t s, mob_status st)
 {
     bool plain = st == MOB_OK && !task->parent && !task->gave_ref && task->children_count == 0;
     if (__builtin_expect(plain, 1)) {
-        (void)task_seal_childless(&task->thread->lane, task->r, s);
+        (void)task_seal_childless(&task->thread->lane, task->r, task->link, s);
     } else {
         finish_any(task, st);
     }
@@ -386,7 +428,7 @@ static __attribute__((noinline)) bool fail_before(struct mob_task *task, uint64_
     return fail_for_argument(task);
 }
 
-void task_run(struct mob *mob, struct thread *t, struct record *r)
+void task_run(struct mob *mob, struct thread *t, struct record *r, uint32_t index)
 {
     uint64_t s = at_load(&r->state, AT_RELAXED);
     struct proc *self = mob->proc;
@@ -394,7 +436,7 @@ void task_run(struct mob *mob, struct thread *t, struct record *r)
     task.mob = mob;
     task.thread = t;
     task.r = r;
-    task.link = link_make(state_gen(s), board_index(&mob->board, r), 0);
+    task.link = link_make(state_gen(s), index, 0);
     task.call = record_call(r);
     task.attempt = state_attempt(s);
     task.given = 0;

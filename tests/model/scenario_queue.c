@@ -23,7 +23,7 @@ static void setup(void)
 {
     m = model_alloc("m", sizeof *m);
     for (unsigned i = 0; i < MODEL_PROCS_MAX; i++) {
-        views[i] = (struct queue_view){.queue = &m->queue, .cells = m->cells, .order = 1};
+        views[i] = queue_view(&m->queue, m->cells, 1);
     }
     memset(pushed, 0, sizeof pushed);
     memset(taken, 0, sizeof taken);

@@ -27,6 +27,7 @@ struct lane_block {
 struct lane {
     struct board *board;
     uint32_t self; /* the process */
+    uint32_t queued; /* the low half of the state of a task that it publishes */
     lane_free_place free_place;
     void *free_place_arg;
 
@@ -84,9 +85,10 @@ static inline struct record *lane_take(struct lane *l, uint64_t *ret_link)
     struct record *r = &l->first[bit];
     l->avail &= l->avail - 1;
     uint64_t s = at_load(&r->state, AT_ACQUIRE);
-    *ret_link = link_make(state_gen(s), l->first_index + bit, 0);
-    /* The word of returned records is a hint that others write: look at the truth. */
-    return __builtin_expect(state_phase(s) == PHASE_FREE, 1) ? r : NULL;
+    *ret_link = s | (uint64_t)(l->first_index + bit) << 4;
+    /* The word of returned records is a hint that others write: look at the truth. A FREE record has
+     * nothing in the low half. */
+    return __builtin_expect((uint32_t)s == PHASE_FREE, 1) ? r : NULL;
 }
 /* True if records of this lane will come back without anybody releasing an id. */
 bool lane_await_record(const struct lane *l);

@@ -35,7 +35,6 @@
 #define QUEUE_POLLED (1ull << 29)
 #define QUEUE_LAP_SHIFT 30
 #define QUEUE_STRIDE 8u /* cells in a cache line */
-#define QUEUE_LAP_MASK ((1ull << (64 - QUEUE_LAP_SHIFT)) - 1)
 
 struct queue { /* in shared memory; any process may advance both */
     at_u64 tail __attribute__((aligned(CACHE_LINE)));
@@ -45,6 +44,7 @@ struct queue { /* in shared memory; any process may advance both */
 struct queue_view { /* one thread's way to a queue */
     struct queue *queue;
     at_u64 *cells;
+    uint64_t mask;        /* capacity - 1 */
     unsigned order;       /* capacity is 1 << order cells */
     bool polled;          /* the last push found the mark; a guess for the next */
     uint64_t push, taken; /* positions below are done with, as this thread saw; 0 is true too */
@@ -63,22 +63,29 @@ struct queue_item {
     uint32_t index;
 };
 
-static inline at_u64 *queue_cell(const struct queue_view *v, uint64_t position)
+static inline struct queue_view queue_view(struct queue *queue, at_u64 *cells, unsigned order)
 {
-    return &v->cells[position & ((1ull << v->order) - 1)];
+    return (struct queue_view){
+        .queue = queue, .cells = cells, .mask = (1ull << order) - 1, .order = order};
 }
 
-static inline uint64_t queue_lap(const struct queue_view *v, uint64_t position)
+static inline at_u64 *queue_cell(const struct queue_view *v, uint64_t position)
 {
-    return (position >> v->order) & QUEUE_LAP_MASK;
+    return &v->cells[position & v->mask];
+}
+
+/* What an empty cell holds in the lap of a position. */
+static inline uint64_t queue_empty(const struct queue_view *v, uint64_t position)
+{
+    return position >> v->order << QUEUE_LAP_SHIFT;
 }
 
 /* How many laps a cell is ahead (1) or behind (-1) of what a position expects. */
 static inline int64_t queue_ahead(const struct queue_view *v, uint64_t cell,
                                   uint64_t position)
 {
-    uint64_t d = ((cell >> QUEUE_LAP_SHIFT) - queue_lap(v, position)) & QUEUE_LAP_MASK;
-    return d > QUEUE_LAP_MASK / 2 ? (int64_t)(d - QUEUE_LAP_MASK - 1) : (int64_t)d;
+    uint64_t low = (1ull << QUEUE_LAP_SHIFT) - 1;
+    return (int64_t)((cell & ~low) - queue_empty(v, position)) >> QUEUE_LAP_SHIFT;
 }
 
 /* Moves a cursor past a position that is done with, if a line of cells ends there. */
@@ -106,7 +113,7 @@ static __attribute__((noinline)) enum queue_result queue_push_on(struct queue_vi
     for (uint64_t steps = 0; steps <= 1ull << v->order; steps++) {
         int64_t ahead = queue_ahead(v, c, p);
         while (ahead == 0 && !(c & QUEUE_FULL)) {
-            uint64_t full = queue_lap(v, p) << QUEUE_LAP_SHIFT | QUEUE_FULL | index;
+            uint64_t full = queue_empty(v, p) | QUEUE_FULL | index;
             if (at_cas(queue_cell(v, p), &c, full, AT_SEQ_CST)) {
                 v->polled = c & QUEUE_POLLED;
                 v->push = p + 1;
@@ -129,7 +136,7 @@ static inline enum queue_result queue_push(struct queue_view *v, uint32_t index)
 {
     /* A guess instead of a look: a look that is followed by a write costs two transfers of the cell's
      * line, and a guess that fails tells what is there. */
-    uint64_t p = queue_start(&v->queue->tail, v->push), lap = queue_lap(v, p) << QUEUE_LAP_SHIFT;
+    uint64_t p = queue_start(&v->queue->tail, v->push), lap = queue_empty(v, p);
     uint64_t c = lap | (v->polled ? QUEUE_POLLED : 0);
     if (__builtin_expect(
             !at_cas(queue_cell(v, p), &c, lap | QUEUE_FULL | index, AT_SEQ_CST), 0)) {
@@ -140,12 +147,12 @@ static inline enum queue_result queue_push(struct queue_view *v, uint32_t index)
     return v->polled ? QUEUE_OK_POLLED : QUEUE_OK;
 }
 
-/* The rest of queue_peek(). */
+/* The rest of queue_peek(): the cell at @p holds @c, which is no item. */
 static __attribute__((noinline)) enum queue_result queue_peek_on(struct queue_view *v,
-                                                                 struct queue_item *ret, uint64_t p)
+                                                                 struct queue_item *ret, uint64_t p,
+                                                                 uint64_t c)
 {
     for (uint64_t steps = 0; steps <= 1ull << v->order; steps++) {
-        uint64_t c = at_load(queue_cell(v, p), AT_SEQ_CST);
         int64_t ahead = queue_ahead(v, c, p);
         if (ahead < 0) {
             return QUEUE_CORRUPT;
@@ -155,7 +162,8 @@ static __attribute__((noinline)) enum queue_result queue_peek_on(struct queue_vi
             *ret = (struct queue_item){p, c, (uint32_t)(c & QUEUE_INDEX_MASK)};
             return c & QUEUE_FULL ? QUEUE_OK : QUEUE_NONE;
         }
-        queue_pass(&v->queue->head, p++);
+        queue_pass(&v->queue->head, p);
+        c = at_load(queue_cell(v, ++p), AT_SEQ_CST);
     }
     return QUEUE_CORRUPT;
 }
@@ -166,18 +174,20 @@ static inline enum queue_result queue_peek(struct queue_view *v, struct queue_it
 {
     uint64_t p = queue_start(&v->queue->head, v->taken);
     uint64_t c = at_load(queue_cell(v, p), AT_SEQ_CST);
-    if (__builtin_expect(c >> QUEUE_LAP_SHIFT != queue_lap(v, p), 0)) {
-        return queue_peek_on(v, ret, p);
+    /* FULL, of this lap, and not marked: a full cell has no mark. */
+    uint64_t index = c ^ (queue_empty(v, p) | QUEUE_FULL);
+    *ret = (struct queue_item){p, c, (uint32_t)index};
+    if (__builtin_expect(index <= QUEUE_INDEX_MASK, 1)) {
+        return QUEUE_OK;
     }
-    *ret = (struct queue_item){p, c, (uint32_t)(c & QUEUE_INDEX_MASK)};
-    return c & QUEUE_FULL ? QUEUE_OK : QUEUE_NONE;
+    return (c & ~QUEUE_POLLED) == queue_empty(v, p) ? QUEUE_NONE : queue_peek_on(v, ret, p, c);
 }
 
 /* Removes a peeked item. False: somebody else removed it. */
 static inline bool queue_take(struct queue_view *v, const struct queue_item *item)
 {
     uint64_t p = item->position, c = item->cell;
-    uint64_t next = ((queue_lap(v, p) + 1) & QUEUE_LAP_MASK) << QUEUE_LAP_SHIFT;
+    uint64_t next = queue_empty(v, p + v->mask + 1);
     bool mine = at_cas(queue_cell(v, p), &c, next, AT_SEQ_CST);
     v->taken = p + 1;
     queue_pass(&v->queue->head, p);

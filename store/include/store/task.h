@@ -13,21 +13,6 @@
 void task_begin(struct lane *l, struct record *r, const struct call *call,
                 uint64_t parent);
 
-/* All of a record but its call, its places and what is in its payload. */
-static inline void task_blank(struct record *r, uint32_t gen, uint32_t nrets)
-{
-    at_store(&r->arrived, 0, AT_RELAXED);
-    at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
-    at_store(&r->parent, LINK_NONE, AT_RELAXED);
-    at_store(&r->children, 0, AT_RELAXED);
-    at_store(&r->site, 0, AT_RELAXED);
-    at_store(&r->error, 0, AT_RELAXED);
-    r->parent_attempt = 0;
-    /* Handles are set before the record can be seen, so that nobody finds it unkept. */
-    at_store(&r->refs, (uint64_t)gen << 32 | ((1ull << nrets) - 1) << REFS_HANDLE_SHIFT,
-             AT_RELAXED);
-}
-
 /* Adds a value argument: where to copy its @size <= RECORD_VALUE_MAX bytes to, or NULL if the
  * payload has no room. Arguments are added in their order. */
 void *task_add_value(struct record *r, uint32_t arg, size_t size);
@@ -55,6 +40,7 @@ static inline void task_wake_worker(struct board *b, uint32_t class)
     uint64_t any = at_load(&k->alert, AT_SEQ_CST);
     /* After the push, a read-modify-write; pairs with the or in task_park(), which comes before the
      * sleeper's look at the queue. */
+#pragma GCC unroll 4
     for (uint32_t i = 0; i < PROCS_MAX / 64; i++) {
         any |= at_load(&k->parked[i], AT_SEQ_CST);
     }
@@ -81,15 +67,20 @@ static inline void task_push(struct lane *l, struct record *r, uint32_t index, u
     }
 }
 
-/* Publishes a FREE record of the lane whose call, places and arguments are in place: one result, no
- * parent, and all arguments are values. */
+/* Publishes a record of lane_take(), given by @link, whose call, places and arguments are in place: one
+ * result, no parent, and all arguments are values. */
 static inline void task_publish_plain(struct lane *l, struct record *r, uint64_t link,
                                       uint32_t class)
 {
-    task_blank(r, link_gen(link), 1);
+    uint64_t gen = link & ~0xffffffffull;
+    at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
+    at_store(&r->parent, LINK_NONE, AT_RELAXED);
+    at_store(&r->children, 0, AT_RELAXED);
+    /* The handle is set before the record can be seen, so that nobody finds it unkept. */
+    at_store(&r->refs, gen | 1ull << REFS_HANDLE_SHIFT, AT_RELAXED);
     /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
      * sees QUEUED sees the arguments; pairs with the claim. */
-    at_store(&r->state, state_make(link_gen(link), l->self, 0, PHASE_QUEUED), AT_RELEASE);
+    at_store(&r->state, gen | l->queued, AT_RELEASE);
     task_push(l, r, link_index(link), class);
 }
 
@@ -98,10 +89,6 @@ static inline void task_publish_plain(struct lane *l, struct record *r, uint64_t
 enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret,
                              struct queue_item *ret_item);
 
-/* The two halves of it. Between them the hint of the claimed task is stale: a worker that comes out
- * of waiting runs the task first, so that who waits for it does not wait for the tidying up. */
-enum queue_result task_claim_hinted(struct lane *l, uint32_t class, struct record **ret,
-                                    struct queue_item *ret_item);
 enum { TASK_ROOM_STEP = 1024 }; /* taken tasks between wake-ups of who waits for room for many */
 void task_make_room(struct lane *l, uint32_t class);
 static inline void task_unhint(struct lane *l, uint32_t class, const struct queue_item *item)
@@ -109,6 +96,33 @@ static inline void task_unhint(struct lane *l, uint32_t class, const struct queu
     queue_take(&l->ready[class], item);
     if (__builtin_expect(item->position % TASK_ROOM_STEP == 0, 0)) {
         task_make_room(l, class);
+    }
+}
+
+/* The two halves of it. Between them the hint of the claimed task is stale: a worker that comes out
+ * of waiting runs the task first, so that who waits for it does not wait for the tidying up. */
+static inline enum queue_result task_claim_hinted(struct lane *l, uint32_t class,
+                                                  struct record **ret, struct queue_item *ret_item)
+{
+    for (;;) {
+        enum queue_result res = queue_peek(&l->ready[class], ret_item);
+        if (__builtin_expect(res != QUEUE_OK, 0)) {
+            return res;
+        }
+        struct record *r = board_record(l->board, ret_item->index);
+        if (__builtin_expect(r != NULL, 1)) {
+            at_prefetch_write(r);
+            uint64_t s = at_load(&r->state, AT_ACQUIRE);
+            /* Again while it is QUEUED: a waiter's or canceller's flag must not cost the task
+             * its only hint. */
+            while (__builtin_expect(state_phase(s) == PHASE_QUEUED, 1)) {
+                if (at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self), AT_SEQ_CST)) {
+                    *ret = r;
+                    return QUEUE_OK;
+                }
+            }
+        }
+        task_unhint(l, class, ret_item); /* stale */
     }
 }
 
@@ -122,8 +136,9 @@ bool task_claim_one(struct lane *l, struct record *r, uint32_t gen);
  * False: the record is not this process's any more (a corrupt board). */
 bool task_seal(struct lane *l, struct record *r, bool error);
 
-/* The same without error, for an attempt that submitted nothing. @s: the state when it was claimed. */
-bool task_seal_childless(struct lane *l, struct record *r, uint64_t s);
+/* The same without error, for an attempt that submitted nothing. @link: of the record;
+ * @s: its state when it was claimed. */
+bool task_seal_childless(struct lane *l, struct record *r, uint64_t link, uint64_t s);
 
 /* TAKEN by this process -> QUEUED, next attempt. */
 bool task_requeue(struct lane *l, struct record *r);
