@@ -40,9 +40,12 @@ const char *mob_last_error(void)
     return last_error;
 }
 
-void status_forget(void)
+_Thread_local unsigned char status_said __attribute__((tls_model("initial-exec")));
+
+void status_forget_text(void)
 {
     last_error[0] = '\0';
+    status_said = 0;
 }
 
 void status_say(const char *format, ...)
@@ -53,6 +56,7 @@ void status_say(const char *format, ...)
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
     memcpy(last_error, text, sizeof text);
+    status_said = 1;
 }
 
 mob_status status_from_errno(int err)

@@ -37,9 +37,12 @@ static bool add_block(struct lane *l, uint32_t block)
     }
     uint64_t avail = 0;
     for (uint32_t i = 0; i < BOARD_BLOCK; i++) {
-        uint64_t s =
-            at_load(&l->board->records[block * BOARD_BLOCK + i].state, AT_ACQUIRE);
+        struct record *r = &l->board->records[block * BOARD_BLOCK + i];
+        uint64_t s = at_load(&r->state, AT_ACQUIRE);
         avail |= state_phase(s) == PHASE_FREE ? 1ull << i : 0;
+        if (s == 0) { /* never used; generations start at 1 */
+            at_store(&r->state, state_make(1, 0, 0, PHASE_FREE), AT_RELAXED);
+        }
     }
     at_store(&l->board->block_returned[block], 0, AT_RELAXED);
     l->blocks[l->blocks_count++] = (struct lane_block){.block = block};
@@ -89,31 +92,28 @@ static bool collect_returned(struct lane *l, uint32_t count)
     return l->top != 0;
 }
 
-/* A record of the block on top of the stack. */
+/* A record of the block at hand, or of the next one on the stack. */
 static struct record *take(struct lane *l)
 {
-    while (l->top) {
-        struct lane_block *blk = &l->blocks[l->top - 1];
-        while (blk->avail) {
-            uint32_t bit = (uint32_t)__builtin_ctzll(blk->avail);
-            blk->avail &= blk->avail - 1;
-            struct record *r = &l->board->records[blk->block * BOARD_BLOCK + bit];
-            /* The word of returned records is a hint that others write: look at the truth. */
-            if (__builtin_expect(
-                    state_phase(at_load(&r->state, AT_ACQUIRE)) == PHASE_FREE, 1)) {
-                if (blk->avail) { /* another core had it last: fetched while this one is filled */
-                    __builtin_prefetch(
-                        &l->board->records[blk->block * BOARD_BLOCK +
-                                           (uint32_t)__builtin_ctzll(blk->avail)],
-                        1);
-                }
+    uint64_t link;
+    for (;;) {
+        while (l->avail) {
+            struct record *r = lane_take(l, &link);
+            if (r) {
                 return r;
             }
         }
-        blk->stacked = false;
+        if (!l->top) {
+            return NULL;
+        }
+        struct lane_block *blk = &l->blocks[l->top - 1];
+        l->avail = blk->avail;
+        l->first_index = blk->block * BOARD_BLOCK;
+        l->first = &l->board->records[l->first_index];
         l->top = blk->next;
+        blk->avail = 0;
+        blk->stacked = false;
     }
-    return NULL;
 }
 
 static void ask_for_records(struct board *b)
@@ -217,7 +217,11 @@ mob_status lane_init(struct lane *l, struct board *b, uint32_t process,
                      lane_free_place free_place, void *arg)
 {
     *l = (struct lane){
-        .board = b, .self = process, .free_place = free_place, .free_place_arg = arg};
+        .board = b, .self = process,
+        .queued = (uint32_t)state_make(0, process, 0, PHASE_QUEUED), .free_place = free_place, .free_place_arg = arg};
+    for (uint32_t i = 0; i < CLASSES_MAX; i++) {
+        l->ready[i] = board_ready(b, i);
+    }
     /* Zeroed lazily by the kernel: only the pages of leased blocks are ever touched. */
     l->block_slot = calloc(BOARD_BLOCKS_MAX, sizeof *l->block_slot);
     if (!l->block_slot) {
@@ -249,7 +253,7 @@ void lane_fini(struct lane *l)
     lane_reclaim(l);
     for (uint32_t i = 0; i < l->limbo_count;
          i++) { /* pinned by others: the daemon frees them */
-        hand_over(l, &b->records[l->limbo[i]]);
+        hand_over(l, &b->records[l->limbo[i] & ~LANE_PLAIN]);
     }
     for (uint32_t i = 0; i < l->blocks_count; i++) {
         /* The daemon's from now on; it gives a block free once all its records are. */
@@ -337,6 +341,50 @@ void lane_unpin(struct lane *l, uint64_t pin)
     }
 }
 
+/* ---- limbo ---------------------------------------------------------------------------------------- */
+
+/* One result at most, and its bytes inside the record: what most tasks are. */
+static bool is_plain(const struct record *r)
+{
+    struct call call = record_call(r);
+    return call_nrets(&call) == 1 && record_get_place(r, 0).kind <= PLACE_INLINE;
+}
+
+static uint64_t arena_bytes(const struct record *r)
+{
+    struct call call = record_call(r);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < call_nrets(&call); i++) {
+        struct place p = record_get_place(r, i);
+        bytes += p.kind == PLACE_ARENA && p.size < LANE_LIMBO_BYTES ? p.size : 0;
+        bytes += p.kind == PLACE_ARENA && p.size >= LANE_LIMBO_BYTES ? LANE_LIMBO_BYTES : 0;
+    }
+    return bytes;
+}
+
+static inline void adopt(struct lane *l, struct record *r, uint32_t index)
+{
+    if (__builtin_expect(l->limbo_count == LANE_LIMBO * 2, 0)) {
+        hand_over(l, r); /* only while reclaiming: many results of results */
+        return;
+    }
+    if (__builtin_expect(is_plain(r), 1)) {
+        index |= LANE_PLAIN;
+    } else {
+        l->limbo_bytes += arena_bytes(r);
+    }
+    l->limbo[l->limbo_count++] = index;
+    if (__builtin_expect(l->limbo_count >= LANE_LIMBO || l->limbo_bytes >= LANE_LIMBO_BYTES, 0) &&
+        !l->reclaiming) {
+        lane_reclaim(l);
+    }
+}
+
+void lane_adopt(struct lane *l, struct record *r)
+{
+    adopt(l, r, board_index(l->board, r));
+}
+
 /* ---- lifetime ----------------------------------------------------------------------------------- */
 
 mob_status lane_use(struct lane *l, uint64_t link)
@@ -391,9 +439,33 @@ void lane_unuse(struct lane *l, uint64_t link)
     less(l, link, false);
 }
 
+/* The only handle of a task with one result that nothing uses, CLOSED: what most drops are. The guess
+ * at the refs saves a look. False: nothing was done. */
+static inline bool drop_last(struct lane *l, uint64_t link)
+{
+    struct record *r = board_record(l->board, link_index(link));
+    uint64_t none = (uint64_t)link_gen(link) << 32, refs = none | 1ull << REFS_HANDLE_SHIFT;
+    if (__builtin_expect(!r || link_ret(link) != 0 || !at_cas(&r->refs, &refs, none, AT_SEQ_CST),
+                         0)) {
+        return false;
+    }
+    /* Pairs with the closer, as in less(). */
+    uint64_t s = at_load(&r->state, AT_SEQ_CST);
+    while (state_gen(s) == link_gen(link) && state_phase(s) == PHASE_CLOSED) {
+        if (at_cas(&r->state, &s, state_to(s, PHASE_DEAD, l->self), AT_SEQ_CST)) {
+            adopt(l, r, link_index(link));
+            break;
+        }
+    }
+    return true;
+}
+
+
 void lane_drop(struct lane *l, uint64_t link)
 {
-    less(l, link, true);
+    if (__builtin_expect(!drop_last(l, link), 0)) {
+        less(l, link, true);
+    }
 }
 
 void lane_try_free(struct lane *l, struct record *r, uint32_t gen)
@@ -411,54 +483,35 @@ void lane_try_free(struct lane *l, struct record *r, uint32_t gen)
     }
 }
 
-/* One result at most, and its bytes inside the record: what most tasks are. */
-static bool is_plain(const struct record *r)
+/* Hands records of a block out again. */
+static void give_bits(struct lane *l, uint32_t block, uint64_t bits)
 {
-    struct call call = record_call(r);
-    return call_nrets(&call) == 1 && record_get_place(r, 0).kind <= PLACE_INLINE;
-}
-
-static uint64_t arena_bytes(const struct record *r)
-{
-    struct call call = record_call(r);
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < call_nrets(&call); i++) {
-        struct place p = record_get_place(r, i);
-        bytes += p.kind == PLACE_ARENA && p.size < LANE_LIMBO_BYTES ? p.size : 0;
-        bytes += p.kind == PLACE_ARENA && p.size >= LANE_LIMBO_BYTES ? LANE_LIMBO_BYTES : 0;
-    }
-    return bytes;
-}
-
-void lane_adopt(struct lane *l, struct record *r)
-{
-    if (l->limbo_count ==
-        LANE_LIMBO * 2) { /* only while reclaiming: many results of results */
-        hand_over(l, r);
-        return;
-    }
-    l->limbo[l->limbo_count++] = board_index(l->board, r);
-    l->limbo_bytes += is_plain(r) ? 0 : arena_bytes(r);
-    if ((l->limbo_count >= LANE_LIMBO || l->limbo_bytes >= LANE_LIMBO_BYTES) && !l->reclaiming) {
-        lane_reclaim(l);
+    uint32_t slot = l->block_slot[block];
+    if (slot) {
+        add_avail(l, slot - 1, bits);
+    } else {
+        at_or(&l->board->block_returned[block], bits, AT_RELEASE);
     }
 }
 
 /* The last step: the record has no bytes outside itself. Only the holder of a DEAD or DRAINING
- * record comes here. */
+ * record comes here. False: its generations are used up. The caller gives it to its block. */
+static inline bool set_free(struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    uint64_t next = (s & ~0xffffffffull) + (1ull << STATE_GEN_SHIFT);
+    if (__builtin_expect(next == 0, 0)) {
+        at_store(&r->state, state_make(UINT32_MAX, 0, 0, PHASE_RETIRED), AT_RELEASE);
+        return false;
+    }
+    at_store(&r->state, next, AT_RELEASE);
+    return true;
+}
+
 static void make_free(struct lane *l, struct record *r, uint32_t index)
 {
-    uint32_t gen = lane_gen(r) + 1, block = index / BOARD_BLOCK;
-    if (__builtin_expect(gen == 0, 0)) {
-        at_store(&r->state, state_make(UINT32_MAX, 0, 0, PHASE_RETIRED), AT_RELEASE);
-        return;
-    }
-    at_store(&r->state, state_make(gen, 0, 0, PHASE_FREE), AT_RELEASE);
-    uint32_t slot = l->block_slot[block];
-    if (slot) {
-        add_avail(l, slot - 1, 1ull << bit_of(index));
-    } else {
-        at_or(&l->board->block_returned[block], 1ull << bit_of(index), AT_RELEASE);
+    if (set_free(r)) {
+        give_bits(l, index / BOARD_BLOCK, 1ull << bit_of(index));
     }
 }
 
@@ -523,7 +576,7 @@ static __attribute__((noinline)) void drain_places(struct lane *l, struct record
 
 static void drain(struct lane *l, struct record *r, uint32_t index)
 {
-    if (__builtin_expect(is_plain(r), 1)) {
+    if (is_plain(r)) {
         make_free(l, r, index);
     } else {
         drain_places(l, r, index);
@@ -538,7 +591,7 @@ static void mark_pinned(uint64_t link, const uint32_t *batch, bool *pinned,
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        pinned[i] |= batch[i] == link_index(link);
+        pinned[i] |= (batch[i] & ~LANE_PLAIN) == link_index(link);
     }
 }
 
@@ -572,16 +625,29 @@ void lane_reclaim(struct lane *l)
     l->limbo_count = 0; /* freeing adds to it: uses that results of others had */
     at_fence(); /* the DEAD marks before the look at the pins; pairs with the fence in lane_pin() */
     scan_ledgers(l->board, batch, pinned, count);
+    uint64_t bits = 0; /* of the block in hand: neighbours mostly go together */
+    uint32_t block = batch[0] % LANE_PLAIN / BOARD_BLOCK;
     for (uint32_t i = 0; i < count; i++) {
-        struct record *r = &l->board->records[batch[i]];
-        if (!pinned[i]) {
-            drain(l, r, batch[i]);
+        uint32_t index = batch[i] & ~LANE_PLAIN;
+        struct record *r = &l->board->records[index];
+        if (__builtin_expect(!pinned[i] && batch[i] & LANE_PLAIN, 1)) {
+            if (index / BOARD_BLOCK != block) {
+                give_bits(l, block, bits);
+                bits = 0;
+                block = index / BOARD_BLOCK;
+            }
+            bits |= (uint64_t)set_free(r) << bit_of(index);
+        } else if (!pinned[i]) {
+            drain(l, r, index);
         } else if (++kept > LANE_LIMBO / 2) {
             hand_over(
                 l, r); /* so that a few long views do not make every scan a large one */
         } else {
             lane_adopt(l, r);
         }
+    }
+    if (bits) {
+        give_bits(l, block, bits);
     }
     l->limbo_bytes = 0; /* those that are pinned wait for the next reason to look */
     l->reclaiming = false;
@@ -590,7 +656,7 @@ void lane_reclaim(struct lane *l)
 bool lane_in_limbo(const struct lane *l, uint32_t index)
 {
     for (uint32_t i = 0; i < l->limbo_count; i++) {
-        if (l->limbo[i] == index) {
+        if ((l->limbo[i] & ~LANE_PLAIN) == index) {
             return true;
         }
     }

@@ -4,8 +4,6 @@
 
 #include "core/park.h"
 
-static inline void make_ready(struct board *b, struct record *r, uint32_t index, uint32_t class);
-
 /* ---- submitting ----------------------------------------------------------------------------------- */
 
 void task_begin(struct lane *l, struct record *r, const struct call *call, uint64_t parent)
@@ -21,8 +19,6 @@ void task_begin(struct lane *l, struct record *r, const struct call *call, uint6
     at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
     at_store(&r->parent, parent, AT_RELAXED);
     at_store(&r->children, 0, AT_RELAXED);
-    at_store(&r->site, 0, AT_RELAXED);
-    at_store(&r->error, 0, AT_RELAXED);
     at_store(&r->fill, 16 * nrets, AT_RELAXED);
     r->name = call->fn;
     r->parent_attempt = 0;
@@ -156,7 +152,7 @@ mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link)
         /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
          * sees QUEUED sees the arguments; pairs with the claim. */
         at_store(&r->state, state_make(gen, l->self, 0, PHASE_QUEUED), AT_RELEASE);
-        make_ready(l->board, r, index, call_class(&call));
+        task_push(l, r, index, call_class(&call));
     }
     *ret_link = link;
     return MOB_OK;
@@ -165,7 +161,7 @@ mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link)
 /* ---- ready tasks ----------------------------------------------------------------------------------- */
 
 /* The queue is full: the daemon pushes the record when there is room. */
-static __attribute__((noinline)) void leave_unhinted(struct board *b, struct record *r)
+static void leave_unhinted(struct board *b, struct record *r)
 {
     uint64_t s = at_load(&r->state, AT_RELAXED);
     while (state_phase(s) == PHASE_QUEUED && state_holder(s) != UNHINTED &&
@@ -174,14 +170,9 @@ static __attribute__((noinline)) void leave_unhinted(struct board *b, struct rec
     board_notice(b, NOTICE_RESCAN);
 }
 
-static inline void make_ready(struct board *b, struct record *r, uint32_t index, uint32_t class)
+void task_pushed(struct board *b, struct record *r, uint32_t class, enum queue_result pushed)
 {
-    struct queue_view ready = board_ready(b, class);
-    enum queue_result res = queue_push(&ready, index);
-    if (res == QUEUE_OK_POLLED) {
-        return; /* an awake worker looks at this cell */
-    }
-    if (__builtin_expect(res != QUEUE_OK, 0)) {
+    if (__builtin_expect(pushed > QUEUE_OK_POLLED, 0)) {
         leave_unhinted(b, r);
     }
     task_wake_worker(b, class);
@@ -189,7 +180,11 @@ static inline void make_ready(struct board *b, struct record *r, uint32_t index,
 
 void task_make_ready(struct board *b, struct record *r, uint32_t class)
 {
-    make_ready(b, r, board_index(b, r), class);
+    struct queue_view ready = board_ready(b, class);
+    enum queue_result pushed = queue_push(&ready, board_index(b, r));
+    if (pushed != QUEUE_OK_POLLED) {
+        task_pushed(b, r, class, pushed);
+    }
 }
 
 void task_wake_process(struct board *b, uint32_t process)
@@ -199,7 +194,7 @@ void task_wake_process(struct board *b, uint32_t process)
 }
 
 /* Wakes one of those who said that they sleep. */
-static __attribute__((noinline)) bool wake_parked(struct board *b, struct klass *k)
+static bool wake_parked(struct board *b, struct klass *k)
 {
     for (uint32_t i = 0; i < PROCS_MAX / 64; i++) {
         uint64_t word = at_load(&k->parked[i], AT_SEQ_CST);
@@ -215,20 +210,12 @@ static __attribute__((noinline)) bool wake_parked(struct board *b, struct klass 
     return false;
 }
 
-void task_wake_worker(struct board *b, uint32_t class)
+void task_wake_somebody(struct board *b, uint32_t class)
 {
     struct klass *k = &b->classes[class];
-    uint64_t parked = 0;
-    /* After the push, a read-modify-write; pairs with the or in task_park(), which comes before the
-     * sleeper's look at the queue. */
-    for (uint32_t i = 0; i < PROCS_MAX / 64; i++) {
-        parked |= at_load(&k->parked[i], AT_SEQ_CST);
-    }
-    if (parked && wake_parked(b, k)) {
-        return;
-    }
     uint32_t armed = 1;
-    if (at_load(&k->alert, AT_SEQ_CST) == 1 && at_cas(&k->alert, &armed, 0, AT_SEQ_CST)) {
+    if (!wake_parked(b, k) && at_load(&k->alert, AT_SEQ_CST) == 1 &&
+        at_cas(&k->alert, &armed, 0, AT_SEQ_CST)) {
         board_notice(b, NOTICE_ALERT);
     }
 }
@@ -254,45 +241,12 @@ bool task_claim_one(struct lane *l, struct record *r, uint32_t gen)
     return false;
 }
 
-static void make_room(struct klass *k, uint64_t position)
+void task_make_room(struct lane *l, uint32_t class)
 {
-    /* Once in a while is enough: waiters want room for many. */
-    if (position % 1024 == 0 && at_load(&k->room_waiters, AT_RELAXED)) {
+    struct klass *k = &l->board->classes[class];
+    if (at_load(&k->room_waiters, AT_RELAXED)) {
         at_add(&k->room, 1, AT_SEQ_CST);
         park_wake(&k->room, PARK_ALL);
-    }
-}
-
-void task_unhint(struct board *b, uint32_t class, const struct queue_item *item)
-{
-    struct queue_view ready = board_ready(b, class);
-    queue_take(&ready, item);
-    make_room(&b->classes[class], item->position);
-}
-
-enum queue_result task_claim_hinted(struct lane *l, uint32_t class, struct record **ret,
-                                    struct queue_item *ret_item)
-{
-    struct queue_view ready = board_ready(l->board, class);
-    for (;;) {
-        enum queue_result res = queue_peek(&ready, ret_item);
-        if (res != QUEUE_OK) {
-            return res;
-        }
-        struct record *r = board_record(l->board, ret_item->index);
-        if (__builtin_expect(r != NULL, 1)) {
-            __builtin_prefetch(r, 1); /* it will be written: one transfer instead of two */
-            uint64_t s = at_load(&r->state, AT_ACQUIRE);
-            /* Again while it is QUEUED: a waiter's or canceller's flag must not cost the task
-             * its only hint. */
-            while (__builtin_expect(state_phase(s) == PHASE_QUEUED, 1)) {
-                if (at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self), AT_SEQ_CST)) {
-                    *ret = r;
-                    return QUEUE_OK;
-                }
-            }
-        }
-        task_unhint(l->board, class, ret_item); /* stale */
     }
 }
 
@@ -302,7 +256,7 @@ enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret
     /* The claim comes first: dying after it leaves a stale hint, never a lost task. */
     enum queue_result res = task_claim_hinted(l, class, ret, ret_item);
     if (res == QUEUE_OK) {
-        task_unhint(l->board, class, ret_item);
+        task_unhint(l, class, ret_item);
     }
     return res;
 }
@@ -487,50 +441,60 @@ static __attribute__((noinline)) void after_seal(struct lane *l, struct record *
     if (options & CALL_FOREIGN) {
         tell_foreign(l, r);
     }
-    if (state_phase(s) == PHASE_CLOSED || try_close(r, state_gen(s))) {
+    bool closed = state_phase(s) == PHASE_CLOSED || try_close(r, state_gen(s));
+    if (closed && options & (CALL_HAS_REFS | CALL_HAS_PARENT)) {
         task_closed(l, r, state_gen(s));
+    } else if (closed) {
+        lane_try_free(l, r, state_gen(s));
     }
 }
 
-static inline bool seal(struct lane *l, struct record *r, bool error, bool childless)
+/* After the CAS that sealed: gives what is wanted to who wants it. */
+static inline void sealed(struct lane *l, struct record *r, uint64_t s)
 {
-    uint64_t s = at_load(&r->state, AT_RELAXED), next;
-    uint32_t gen = state_gen(s);
-    struct call call = record_call(r);
-    lane_finishing(l, link_make(gen, board_index(l->board, r), 0));
-    do {
-        if (__builtin_expect((state_phase(s) != PHASE_TAKEN && state_phase(s) != PHASE_CREATING) ||
-                                 state_holder(s) != l->self || state_gen(s) != gen,
-                             0)) {
-            lane_finished(l);
-            return false;
-        }
-        bool open = !childless && has_open_children(r, state_attempt(s));
-        next = state_to(s, open ? PHASE_DONE : PHASE_CLOSED, l->self) | (error ? STATE_ERROR : 0);
-        /* Sequentially consistent: who sees the phase sees the result, and our later looks at
-         * successors and refs come after it. */
-    } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
+    struct call call = record_call(r); /* the record is held by lane_finishing() */
     /* Both looks at once, while the line is still here. */
     uint32_t succ = at_load(&r->succ, AT_SEQ_CST), options = call_options(&call);
     uint64_t refs = at_load(&r->refs, AT_SEQ_CST);
-    bool more = succ != SUCC_EMPTY || next & (STATE_WAITERS | STATE_NOTIFY) ||
+    bool more = succ != SUCC_EMPTY || s & (STATE_WAITERS | STATE_NOTIFY) ||
                 options & (CALL_HAS_REFS | CALL_HAS_PARENT | CALL_FOREIGN) ||
-                state_phase(next) != PHASE_CLOSED || (refs & REFS_LOW_MASK) == 0;
+                state_phase(s) != PHASE_CLOSED || (refs & REFS_LOW_MASK) == 0;
     if (__builtin_expect(more, 0)) {
-        after_seal(l, r, next, options);
+        after_seal(l, r, s, options);
     }
     lane_finished(l);
-    return true;
 }
 
 bool task_seal(struct lane *l, struct record *r, bool error)
 {
-    return seal(l, r, error, false);
+    uint64_t s = at_load(&r->state, AT_RELAXED), next;
+    uint32_t gen = state_gen(s);
+    lane_finishing(l, link_make(gen, board_index(l->board, r), 0));
+    do {
+        if ((state_phase(s) != PHASE_TAKEN && state_phase(s) != PHASE_CREATING) ||
+            state_holder(s) != l->self || state_gen(s) != gen) {
+            lane_finished(l);
+            return false;
+        }
+        bool open = has_open_children(r, state_attempt(s));
+        next = state_to(s, open ? PHASE_DONE : PHASE_CLOSED, l->self) | (error ? STATE_ERROR : 0);
+        /* Sequentially consistent: who sees the phase sees the result, and our later looks at
+         * successors and refs come after it. */
+    } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
+    sealed(l, r, next);
+    return true;
 }
 
-bool task_seal_childless(struct lane *l, struct record *r)
+bool task_seal_childless(struct lane *l, struct record *r, uint64_t link, uint64_t s)
 {
-    return seal(l, r, false, true);
+    uint64_t next = s ^ PHASE_TAKEN ^ PHASE_CLOSED;
+    lane_finishing(l, link);
+    /* As in task_seal(), with a guess instead of a look: nobody set a flag since the claim. */
+    if (__builtin_expect(!at_cas(&r->state, &s, next, AT_SEQ_CST), 0)) {
+        return task_seal(l, r, false);
+    }
+    sealed(l, r, next);
+    return true;
 }
 
 static bool back_to_queue(struct lane *l, struct record *r, uint64_t attempts)

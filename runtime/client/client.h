@@ -28,6 +28,8 @@ struct thread {
     struct mob *mob;
     struct mob_task *task; /* the innermost task that it runs, or NULL */
     mob_fn fn;             /* submitted last, with its number on the board: usually the next too */
+    mob_fn plain_fn;     /* the same if what it submits may take the short way: a driver's */
+    uint64_t plain_call; /* of a task of it with one word as argument and one result */
     uint16_t fn_id;
     uint32_t room[CLASSES_MAX]; /* tasks that certainly fit into the class's queue: a look at how
                                    full it is costs a cache line that workers write */
@@ -38,6 +40,7 @@ struct thread {
 
 struct mob {
     struct board board;
+    struct proc *proc; /* its own entry on the board */
     uint64_t node;
     uint32_t job, self, cpus;
     bool worker, embedded, inline_tasks;
@@ -92,6 +95,7 @@ mob_status client_opened(struct mob *mob);
 void client_closed(struct mob *mob);
 /* True in a fork()ed child. */
 bool client_forked(void);
+mob_status client_no_function(struct mob_task *task);
 mob_status client_thread_slow(struct mob *mob, struct thread **ret);
 void client_threads_end(struct mob *mob);
 extern _Thread_local struct thread *client_current
@@ -148,12 +152,25 @@ mob_fn registry_by_id(struct mob *mob, uint16_t id);
 /* Waits until a record is sealed. In a task runs it, or lends the CPU. */
 mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref, uint64_t timeout_ns,
                         struct record **ret, uint64_t *ret_state);
+/* The part of it that is nothing but waiting: spins for a moment, then sleeps. */
+mob_status park_until_sealed(struct mob *mob, struct thread *t, struct record *r, uint32_t gen,
+                             uint64_t timeout_ns);
+/* True if the calling thread can do nothing but wait for a record that is not sealed. */
+static inline bool client_waits(const struct mob *mob, const struct record *r, uint64_t link)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    return state_gen(s) == link_gen(link) && state_phase(s) < PHASE_DONE &&
+           state_phase(s) != PHASE_FREE && !client_current->task && !mob->inline_tasks;
+}
 /* MOB_OK while job and node are well. */
 mob_status client_health_slow(const struct mob *mob);
+static inline bool client_ill(const struct mob *mob)
+{
+    return at_load(&mob->board.header->failed, AT_ACQUIRE) | at_load(&mob->lost, AT_ACQUIRE);
+}
 static inline mob_status client_health(const struct mob *mob)
 {
-    bool ill = at_load(&mob->board.header->failed, AT_ACQUIRE) | at_load(&mob->lost, AT_ACQUIRE);
-    return __builtin_expect(ill, 0) ? client_health_slow(mob) : MOB_OK;
+    return __builtin_expect(client_ill(mob), 0) ? client_health_slow(mob) : MOB_OK;
 }
 /* True if fewer processes of the job are awake than there are CPUs for. */
 bool spin_allowed(const struct mob *mob);
@@ -183,7 +200,7 @@ mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
 
 /* ---- task.c, worker.c ---- */
 /* Runs a TAKEN task of this process to its seal. */
-void task_run(struct mob *mob, struct thread *t, struct record *r);
+void task_run(struct mob *mob, struct thread *t, struct record *r, uint32_t index);
 /* Remembers an id that the running task holds. */
 mob_status task_hold(struct mob_task *task, uint64_t link);
 /* If the task has the name that MOBULA_WAIT_GDB gives, says how to attach a debugger, and waits until
@@ -196,6 +213,8 @@ void worker_run_inline(struct mob *mob, struct thread *t);
 /* ---- submit.c ---- */
 /* A record to fill, waiting for one if the caller may wait. */
 mob_status client_record(struct mob *mob, struct thread *t, bool no_wait, struct record **ret);
+
+#define CLIENT_FAST static inline __attribute__((always_inline))
 
 /* memcpy() whose usual sizes are no call. */
 static inline void client_copy(void *dst, const void *src, size_t size)

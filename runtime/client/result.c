@@ -72,18 +72,6 @@ static mob_status await_value(struct mob *mob, struct thread *t, mob_ref ref, ui
     }
 }
 
-/* Waits for a record of this node, and says nothing about what is wrong: the general form does. */
-static inline bool client_look(struct mob *mob, struct thread *t, mob_ref ref, uint64_t timeout_ns,
-                               struct record **ret, uint64_t *ret_state)
-{
-    struct record *r = lane_find(&t->lane, ref.lo, ret_state);
-    *ret = r;
-    if (__builtin_expect(r && state_sealed(*ret_state), 1)) {
-        return true;
-    }
-    return timeout_ns && client_await(mob, t, ref, timeout_ns, ret, ret_state) == MOB_OK;
-}
-
 mob_status mob_get(struct mob *mob, mob_ref ref, uint64_t timeout_ns, struct mob_view *ret)
 {
     struct thread *t;
@@ -127,25 +115,25 @@ void mob_view_release(struct mob *mob, struct mob_view *view)
     }
 }
 
-/* Copies a small result out of its record. The record may be freed and used again meanwhile if
- * another thread releases the id: looked at once more afterwards. */
-static inline bool copy_inline(struct thread *t, const struct record *r, uint64_t link, void *dst,
-                               size_t size)
+/* Copies the small first result of a record whose state @s says that it is sealed without error. The
+ * record may be freed and used again meanwhile if another thread releases the id: looked at once more
+ * afterwards. False: something else is the matter; the general form finds out. */
+CLIENT_FAST bool copy_inline(const struct record *r, uint64_t s, void *dst, size_t size)
 {
-    struct place p = record_get_place(r, link_ret(link));
-    if (p.kind != PLACE_INLINE || p.size != size || p.offset > RECORD_PAYLOAD ||
-        size > RECORD_PAYLOAD - p.offset) {
+    const struct place_words *w = record_place((struct record *)(uintptr_t)r, 0);
+    uint64_t at = at_load(&w->where, AT_RELAXED) - place_pack(PLACE_INLINE, 0, 0);
+    if (__builtin_expect(at_load(&w->size, AT_RELAXED) != size || size > RECORD_INLINE_MAX ||
+                             at > RECORD_PAYLOAD - size,
+                         0)) {
         return false;
     }
-    client_copy(dst, r->payload + p.offset, size);
+    client_copy(dst, r->payload + at, size);
     at_fence_acquire(); /* the bytes before the look at the generation */
-    (void)t;
-    return state_gen(at_load(&r->state, AT_RELAXED)) == link_gen(link);
+    return state_gen(at_load(&r->state, AT_RELAXED)) == state_gen(s);
 }
 
-static __attribute__((noinline)) mob_status get_copy(struct mob *mob, struct thread *t,
-                                                     mob_ref ref, void *dst, size_t size,
-                                                     uint64_t timeout_ns)
+static mob_status get_copy(struct mob *mob, struct thread *t, mob_ref ref, void *dst, size_t size,
+                           uint64_t timeout_ns)
 {
     struct record *r;
     struct place p;
@@ -156,9 +144,6 @@ static __attribute__((noinline)) mob_status get_copy(struct mob *mob, struct thr
         return status_fail(MOB_ERR_SIZE, "the object has %llu bytes, and %zu were asked for",
                            (unsigned long long)p.size, size);
     }
-    if (link == ref.lo && copy_inline(t, r, link, dst, size)) {
-        return MOB_OK;
-    }
     MOB_TRY(mob_get(mob, ref, 0, &view));
     if (size) { /* dst may be NULL else */
         memcpy(dst, view.data, size);
@@ -167,21 +152,60 @@ static __attribute__((noinline)) mob_status get_copy(struct mob *mob, struct thr
     return MOB_OK;
 }
 
-mob_status mob_get_copy(struct mob *mob, mob_ref ref, void *dst, size_t size, uint64_t timeout_ns)
+/* The record of an id of this job on this node, if it is a first result; a record may be gone. */
+CLIENT_FAST struct record *find_first(const struct mob *mob, mob_ref ref)
+{
+    if (__builtin_expect(client_serial != mob->serial || ref.hi != mob->ref_hi ||
+                             link_ret(ref.lo) != 0,
+                         0)) {
+        return NULL;
+    }
+    return board_record(&mob->board, link_index(ref.lo));
+}
+
+/* The bytes of a record that stands for @link, if it is sealed without error. */
+CLIENT_FAST bool get_plain(const struct record *r, uint64_t link, void *dst, size_t size)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    return __builtin_expect(state_gen(s) == link_gen(link) && state_sealed(s) && !(s & STATE_ERROR),
+                            1) &&
+           copy_inline(r, s, dst, size);
+}
+
+/* mob_get_copy() in general. */
+static __attribute__((noinline)) mob_status get_any(struct mob *mob, mob_ref ref, void *dst,
+                                                    size_t size, uint64_t timeout_ns)
 {
     struct thread *t;
     struct record *r;
-    uint64_t link, s;
+    uint64_t s;
     MOB_TRY(client_thread(mob, &t));
-    if (__builtin_expect(!dst && size, 0)) {
+    if (!dst && size) {
         return status_fail(MOB_ERR_INVALID, "mob_get_copy: no place for the bytes");
     }
-    MOB_TRY(client_link(mob, ref, &link));
-    if (__builtin_expect(link_ret(link) == 0, 1) && client_look(mob, t, ref, timeout_ns, &r, &s) &&
-        !(s & STATE_ERROR) && copy_inline(t, r, link, dst, size)) {
+    MOB_TRY(client_await(mob, t, ref, timeout_ns, &r, &s));
+    return link_ret(ref.lo) == 0 && get_plain(r, ref.lo, dst, size)
+               ? MOB_OK
+               : get_copy(mob, t, ref, dst, size, timeout_ns);
+}
+
+mob_status mob_get_copy(struct mob *mob, mob_ref ref, void *dst, size_t size, uint64_t timeout_ns)
+{
+    struct record *r = mob ? find_first(mob, ref) : NULL;
+    /* With a size that the compiler knows there is no call on this way. */
+    if (__builtin_expect(!r || !dst || size != 8, 0)) {
+        return get_any(mob, ref, dst, size, timeout_ns);
+    }
+    if (get_plain(r, ref.lo, dst, 8)) {
         return MOB_OK;
     }
-    return get_copy(mob, t, ref, dst, size, timeout_ns);
+    if (timeout_ns && client_waits(mob, r, ref.lo)) {
+        MOB_TRY(park_until_sealed(mob, client_current, r, link_gen(ref.lo), timeout_ns));
+        if (get_plain(r, ref.lo, dst, 8)) {
+            return MOB_OK;
+        }
+    }
+    return get_any(mob, ref, dst, size, timeout_ns);
 }
 
 mob_status mob_get_size(struct mob *mob, mob_ref ref, uint64_t timeout_ns, size_t *ret)
@@ -199,12 +223,21 @@ mob_status mob_get_size(struct mob *mob, mob_ref ref, uint64_t timeout_ns, size_
     return MOB_OK;
 }
 
-void mob_release(struct mob *mob, mob_ref ref)
+static __attribute__((noinline)) void release_any(struct mob *mob, mob_ref ref)
 {
     struct thread *t;
     uint64_t link;
     if (client_thread(mob, &t) == MOB_OK && client_link(mob, ref, &link) == MOB_OK) {
         lane_drop(&t->lane, link);
+    }
+}
+
+void mob_release(struct mob *mob, mob_ref ref)
+{
+    if (__builtin_expect(mob && client_serial == mob->serial && ref.hi == mob->ref_hi, 1)) {
+        lane_drop(&client_current->lane, ref.lo);
+    } else {
+        release_any(mob, ref);
     }
 }
 

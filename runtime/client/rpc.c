@@ -164,6 +164,7 @@ static mob_status accept_hello(struct mob *mob, struct local_msg *m, int *fds, u
         close_all(fds, count);
         return st;
     }
+    mob->proc = &mob->board.procs[mob->self];
     close(fds[0]);
     mob->board.bell = fds[1];
     mob->watch = want == 3 ? fds[2] : -1;

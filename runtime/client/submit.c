@@ -219,20 +219,6 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait, struct
 
 /* ---- submit ------------------------------------------------------------------------------------------------- */
 
-/* Fills and publishes a task whose arguments are small values: what most tasks are. */
-static inline mob_status submit_small(struct mob *mob, struct thread *t, struct record *r,
-                                      const struct call *call, const struct mob_arg *args,
-                                      uint64_t *ret_link)
-{
-    task_begin(&t->lane, r, call, LINK_NONE);
-    for (uint32_t i = 0; i < call_nargs(call); i++) {
-        void *room = task_add_value(r, i, args[i].size);
-        client_copy(room, args[i].data, args[i].size);
-    }
-    (void)mob;
-    return task_publish(&t->lane, r, ret_link);
-}
-
 static __attribute__((noinline)) mob_status submit_any(struct mob *mob, struct thread *t,
                                                        struct record *r, struct call *call,
                                                        uint16_t name,
@@ -265,87 +251,127 @@ static __attribute__((noinline)) mob_status submit_any(struct mob *mob, struct t
     return st;
 }
 
-/* Whether all arguments are values that fit into the record beside the results. */
-static mob_status look_at_args(struct call *call, const struct mob_arg *args, bool *ret_small)
+/* Whether some argument is given by id, or becomes an object because it is large or finds no room. */
+static mob_status look_at_args(struct call *call, const struct mob_arg *args)
 {
     uint32_t nargs = call_nargs(call), need = 16 * call_nrets(call) + 16;
-    bool small = true;
+    bool refs = false;
     for (uint32_t i = 0; i < nargs; i++) {
-        if (args[i].data == NULL && (args[i].size || args[i].ref.hi)) {
-            if (!is_ref(&args[i])) {
-                return status_fail(MOB_ERR_INVALID, "argument %u has %zu bytes at NULL", i,
-                                   args[i].size);
-            }
-            small = false;
-        } else if (args[i].size > RECORD_VALUE_MAX) {
-            small = false;
+        if (args[i].data == NULL && args[i].size && !is_ref(&args[i])) {
+            return status_fail(MOB_ERR_INVALID, "argument %u has %zu bytes at NULL", i,
+                               args[i].size);
         }
+        refs |= is_ref(&args[i]) || args[i].size > RECORD_VALUE_MAX;
         need += ((uint32_t)args[i].size + 7) & ~7u;
     }
-    *ret_small = small && need <= RECORD_PAYLOAD;
+    if (refs || need > RECORD_PAYLOAD) {
+        call->class_options |= CALL_HAS_REFS << 4;
+    }
     return MOB_OK;
 }
 
-static inline mob_status submit(struct mob *mob, struct thread *t, struct call *call,
-                                uint16_t name, const struct mob_arg *args, bool no_wait, mob_ref *ret)
+/* Whether a class's queue has room, by what was seen last. */
+static inline bool take_room(struct thread *t, uint32_t class)
 {
+    if (__builtin_expect(t->room[class] == 0, 0)) {
+        return false;
+    }
+    t->room[class]--;
+    return true;
+}
+
+/* Notes the function that a thread submits. */
+static mob_status note_fn(struct mob *mob, struct thread *t, mob_fn fn)
+{
+    if (t->fn != fn) {
+        MOB_TRY(registry_fn_id(mob, fn, &t->fn_id));
+        t->fn = fn;
+        t->plain_call = call_word(t->fn_id, call_counts(1, 1), RETRIES_DEFAULT) |
+                        call_word_len(0, 8);
+        t->plain_fn = mob->worker || mob->inline_tasks ? client_no_function : fn;
+    }
+    return MOB_OK;
+}
+
+/* The general form. */
+static __attribute__((noinline)) mob_status submit(struct mob *mob, mob_fn fn,
+                                                   const struct mob_arg *args, size_t count,
+                                                   const struct mob_options *options, mob_ref *ret)
+{
+    struct thread *t;
     struct record *r;
+    bool no_wait = false;
     uint64_t link = 0;
-    bool small;
-    MOB_TRY(look_at_args(call, args, &small));
-    if (__builtin_expect(t->room[call_class(call)]-- == 0, 0)) {
-        t->room[call_class(call)] = 0;
-        MOB_TRY(wait_for_room(mob, t, call_class(call), no_wait));
+    MOB_TRY(client_thread(mob, &t));
+    if (!ret || count > MOB_ARGS_MAX || (count && !args)) {
+        return status_fail(MOB_ERR_INVALID,
+                           "mob_submit: %zu arguments (%d are allowed), or no place for the ids",
+                           count, MOB_ARGS_MAX);
     }
-    if (__builtin_expect(lane_record(&t->lane, &r) != MOB_OK, 0)) {
-        MOB_TRY(client_record(mob, t, no_wait, &r));
+    MOB_TRY(client_health(mob));
+    MOB_TRY(note_fn(mob, t, fn));
+    struct call call = {.fn = t->fn_id, .retries = RETRIES_DEFAULT,
+                        .counts = call_counts((uint32_t)count, 1)};
+    uint16_t name = call.fn;
+    if (options) {
+        MOB_TRY(plan_call(mob, options, (uint32_t)count, &call, &name, &no_wait));
     }
-    mob_status st;
-    if (__builtin_expect(small && !t->task && name == call->fn, 1)) {
-        st = submit_small(mob, t, r, call, args, &link);
-    } else {
-        if (!small) {
-            call->class_options |= CALL_HAS_REFS << 4;
-        }
-        st = submit_any(mob, t, r, call, name, args, &link);
+    MOB_TRY(look_at_args(&call, args));
+    if (!take_room(t, call_class(&call))) {
+        MOB_TRY(wait_for_room(mob, t, call_class(&call), no_wait));
     }
-    if (__builtin_expect(st != MOB_OK, 0)) {
+    MOB_TRY(client_record(mob, t, no_wait, &r));
+    mob_status st = submit_any(mob, t, r, &call, name, args, &link);
+    if (st) {
         lane_unrecord(&t->lane, r);
         return st;
     }
-    for (uint32_t i = 0; i < call_nrets(call); i++) {
+    for (uint32_t i = 0; i < call_nrets(&call); i++) {
         ret[i] = client_ref(mob, link, i);
     }
-    if (__builtin_expect(mob->inline_tasks, 0)) {
+    if (mob->inline_tasks) {
         worker_run_inline(mob, t);
     }
     return MOB_OK;
 }
 
+enum { PLAIN_CLASS = 0 }; /* of one CPU */
+
+/* mob_submit() for what most tasks are: one result, one word as argument, from a driver that finds all
+ * that it needs at hand. False: it is not so, and nothing has happened. */
+CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *arg, mob_ref *ret)
+{
+    struct thread *t = client_current;
+    uint64_t link;
+    if (__builtin_expect(client_serial != mob->serial || t->plain_fn != fn || client_ill(mob) ||
+                             !arg || arg->size != 8 || !arg->data || !ret ||
+                             t->room[PLAIN_CLASS] == 0,
+                         0)) {
+        return false;
+    }
+    struct record *r = lane_take(&t->lane, &link);
+    if (__builtin_expect(!r, 0)) {
+        return false;
+    }
+    t->room[PLAIN_CLASS]--;
+    __builtin_memcpy(r->payload + sizeof(struct place_words), arg->data, 8);
+    at_store(&r->call, t->plain_call, AT_RELAXED);
+    record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
+    r->name = t->fn_id;
+    task_publish_plain(&t->lane, r, link, PLAIN_CLASS);
+    *ret = client_ref(mob, link, 0);
+    return true;
+}
+
 mob_status mob_submit(struct mob *mob, mob_fn fn, struct mob_args args,
                       const struct mob_options *options, mob_ref *ret)
 {
-    struct thread *t;
-    bool no_wait = false;
-    MOB_TRY(client_thread(mob, &t));
-    if (__builtin_expect(!ret || args.count > MOB_ARGS_MAX || (args.count && !args.args), 0)) {
-        return status_fail(MOB_ERR_INVALID,
-                           "mob_submit: %zu arguments (%d are allowed), or no place for the ids",
-                           args.count, MOB_ARGS_MAX);
+    if (__builtin_expect(mob && !options && args.count == 1 &&
+                             submit_plain(mob, fn, args.args, ret),
+                         1)) {
+        return MOB_OK;
     }
-    MOB_TRY(client_health(mob));
-    if (__builtin_expect(t->fn != fn, 0)) {
-        MOB_TRY(registry_fn_id(mob, fn, &t->fn_id));
-        t->fn = fn;
-    }
-    /* One CPU, one result: the options of most tasks. */
-    struct call call = {.fn = t->fn_id, .retries = RETRIES_DEFAULT,
-                        .counts = call_counts((uint32_t)args.count, 1)};
-    uint16_t name = call.fn;
-    if (__builtin_expect(options || args.count > MOB_ARGS_MAX, 0)) {
-        MOB_TRY(plan_call(mob, options, (uint32_t)args.count, &call, &name, &no_wait));
-    }
-    return submit(mob, t, &call, name, args.args, no_wait, ret);
+    return submit(mob, fn, args.args, args.count, options, ret);
 }
 
 mob_status mob_submit_name(struct mob *mob, const char *name, struct mob_args args,

@@ -69,17 +69,29 @@ mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data, size_
     return MOB_OK;
 }
 
-mob_status mob_arg_copy(struct mob_task *task, size_t i, void *dst, size_t size)
+/* Copies a small value. False: it is none of that size. */
+CLIENT_FAST bool copy_value(const struct mob_task *task, size_t i, void *dst, size_t size)
+{
+    if (__builtin_expect(i >= call_nargs(&task->call) || size > RECORD_VALUE_MAX ||
+                             record_arg_len(task->r, &task->call, (uint32_t)i) != size,
+                         0)) {
+        return false;
+    }
+    uint32_t at = record_arg_offset(task->r, &task->call, (uint32_t)i);
+    if (__builtin_expect(at > RECORD_PAYLOAD - size, 0)) {
+        return false;
+    }
+    client_copy(dst, task->r->payload + at, size);
+    return true;
+}
+
+static __attribute__((noinline)) mob_status copy_any(struct mob_task *task, size_t i, void *dst,
+                                                     size_t size)
 {
     const void *data;
     size_t have;
-    if (__builtin_expect(i < call_nargs(&task->call) && record_arg_len(task->r, &task->call, (uint32_t)i) == size,
-                         1)) {
-        uint32_t at = record_arg_offset(task->r, &task->call, (uint32_t)i);
-        if (size <= RECORD_VALUE_MAX && at <= RECORD_PAYLOAD - size) {
-            client_copy(dst, task->r->payload + at, size);
-            return MOB_OK;
-        }
+    if (copy_value(task, i, dst, size)) {
+        return MOB_OK;
     }
     MOB_TRY(mob_arg(task, i, &data, &have));
     if (have != size) {
@@ -88,6 +100,15 @@ mob_status mob_arg_copy(struct mob_task *task, size_t i, void *dst, size_t size)
     }
     memcpy(dst, data, size);
     return MOB_OK;
+}
+
+mob_status mob_arg_copy(struct mob_task *task, size_t i, void *dst, size_t size)
+{
+    /* With numbers that the compiler knows there is no call and no loop on this way. */
+    if (__builtin_expect(i == 0 && size == 8 && copy_value(task, 0, dst, 8), 1)) {
+        return MOB_OK;
+    }
+    return copy_any(task, i, dst, size);
 }
 
 /* ---- results ----------------------------------------------------------------------------------------------- */
@@ -104,40 +125,62 @@ static mob_status may_give(struct mob_task *task, size_t i)
     return MOB_OK;
 }
 
-static inline mob_status give_place(struct mob_task *task, size_t i, size_t size, void **ret_data)
+/* Room inside the record for a result that may be given, or NULL. */
+CLIENT_FAST void *give_inside(struct mob_task *task, size_t i, size_t size)
 {
-    struct record *r = task->r;
-    MOB_TRY(may_give(task, i));
     uint32_t fill = task->fill, padded = ((uint32_t)size + 7u) & ~7u;
-    if (__builtin_expect(size - 1 < RECORD_INLINE_MAX && fill + padded <= RECORD_PAYLOAD, 1)) {
-        record_set_place(r, (uint32_t)i, PLACE_INLINE, 0, fill, size);
-        task->fill = fill + padded;
-        *ret_data = r->payload + fill;
-    } else if (size == 0) {
-        *ret_data = r->payload;
+    if (__builtin_expect(size - 1 >= RECORD_INLINE_MAX || fill + padded > RECORD_PAYLOAD ||
+                             i >= call_nrets(&task->call) || task->given & 1u << i,
+                         0)) {
+        return NULL;
+    }
+    record_set_place(task->r, (uint32_t)i, PLACE_INLINE, 0, fill, size);
+    task->fill = fill + padded;
+    task->given |= 1u << i;
+    return task->r->payload + fill;
+}
+
+mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void **ret_data)
+{
+    void *inside = give_inside(task, i, size);
+    if (__builtin_expect(inside != NULL, 1)) {
+        *ret_data = inside;
+        return MOB_OK;
+    }
+    MOB_TRY(may_give(task, i));
+    if (size == 0) {
+        *ret_data = task->r->payload;
     } else {
         struct arena_place p;
         void *data;
         MOB_TRY(client_alloc(task->mob, task->thread, size, clock_deadline_ns(FULL_WAIT_NS), &p,
                              &data));
-        record_set_place(r, (uint32_t)i, PLACE_ARENA, p.segment, p.offset, size);
+        record_set_place(task->r, (uint32_t)i, PLACE_ARENA, p.segment, p.offset, size);
         *ret_data = data;
     }
     task->given |= 1u << i;
     return MOB_OK;
 }
 
-mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void **ret_data)
+static __attribute__((noinline)) mob_status return_any(struct mob_task *task, size_t i,
+                                                       const void *data, size_t size)
 {
-    return give_place(task, i, size, ret_data);
+    void *to;
+    MOB_TRY(mob_return_place(task, i, size, &to));
+    if (size) {
+        memcpy(to, data, size);
+    }
+    return MOB_OK;
 }
 
 mob_status mob_return_copy(struct mob_task *task, size_t i, const void *data, size_t size)
 {
     void *to;
-    MOB_TRY(give_place(task, i, size, &to));
-    client_copy(to, data, size);
-    return MOB_OK;
+    if (__builtin_expect(i == 0 && size == 8 && (to = give_inside(task, 0, 8)) != NULL, 1)) {
+        __builtin_memcpy(to, data, 8);
+        return MOB_OK;
+    }
+    return return_any(task, i, data, size);
 }
 
 mob_status mob_return_ref(struct mob_task *task, size_t i, mob_ref ref)
@@ -323,7 +366,7 @@ static mob_status await_refs(struct mob_task *task)
 
 /* ---- running ------------------------------------------------------------------------------------------------------ */
 
-static void finish(struct mob_task *task, mob_status st)
+static __attribute__((noinline)) void finish_any(struct mob_task *task, mob_status st)
 {
     if (task->gave_ref && st == MOB_OK) {
         st = await_refs(task);
@@ -334,11 +377,7 @@ static void finish(struct mob_task *task, mob_status st)
         drop_held(task, retry);
     }
     if (st == MOB_OK) {
-        if (task->parent) {
-            (void)task_seal(&task->thread->lane, task->r, false);
-        } else {
-            (void)task_seal_childless(&task->thread->lane, task->r);
-        }
+        (void)task_seal(&task->thread->lane, task->r, false);
         return;
     }
     if (retry) {
@@ -357,55 +396,74 @@ static void finish(struct mob_task *task, mob_status st)
     seal_error(task, MOB_ERR_TASK_FAILED, what);
 }
 
-static void run_function(struct mob_task *task)
+/* @s: the state when the task was claimed. */
+static inline void finish(struct mob_task *task, uint64_t s, mob_status st)
 {
-    if (__builtin_expect(task->mob->wait_gdb != NULL, 0)) {
-        debug_wait(task);
+    bool plain = st == MOB_OK && !task->parent && !task->gave_ref && task->children_count == 0;
+    if (__builtin_expect(plain, 1)) {
+        (void)task_seal_childless(&task->thread->lane, task->r, task->link, s);
+    } else {
+        finish_any(task, st);
     }
-    mob_fn fn = registry_by_id(task->mob, task->call.fn);
-    if (!fn) {
-        char name[MOB_NAME_MAX + 1], what[256];
-        board_name_text(&task->mob->board, task->call.fn, name);
-        snprintf(what, sizeof what,
-                 "no function '%s' is registered in the worker; functions must be registered "
-                 "before mob_init() in every process (MOB_REGISTER does it)",
-                 name);
-        seal_error(task, MOB_ERR_NO_FUNCTION, what);
-        return;
-    }
-    status_forget(); /* an earlier failure is not why this task fails */
-    finish(task, fn(task));
 }
 
-void task_run(struct mob *mob, struct thread *t, struct record *r)
+static __attribute__((noinline)) void fail_for_function(struct mob_task *task)
+{
+    char name[MOB_NAME_MAX + 1], what[256];
+    board_name_text(&task->mob->board, task->call.fn, name);
+    snprintf(what, sizeof what,
+             "no function '%s' is registered in the worker; functions must be registered "
+             "before mob_init() in every process (MOB_REGISTER does it)",
+             name);
+    seal_error(task, MOB_ERR_NO_FUNCTION, what);
+}
+
+/* What keeps a claimed task from running: a cancel, a failed argument. True if it was sealed so. */
+static __attribute__((noinline)) bool fail_before(struct mob_task *task, uint64_t s)
+{
+    if (s & STATE_CANCEL) {
+        seal_error(task, MOB_ERR_CANCELLED, "cancelled before it ran");
+        return true;
+    }
+    return fail_for_argument(task);
+}
+
+void task_run(struct mob *mob, struct thread *t, struct record *r, uint32_t index)
 {
     uint64_t s = at_load(&r->state, AT_RELAXED);
-    struct mob_task task;
+    struct proc *self = mob->proc;
+    struct mob_task task; /* not all of it is set: `message` is long */
     task.mob = mob;
     task.thread = t;
     task.r = r;
-    task.link = link_make(state_gen(s), board_index(&mob->board, r), 0);
+    task.link = link_make(state_gen(s), index, 0);
     task.call = record_call(r);
     task.attempt = state_attempt(s);
     task.given = 0;
-    task.parent = false;
     task.fill = record_arg_offset(r, &task.call, call_nargs(&task.call));
-    task.gave_ref = false;
+    task.parent = task.gave_ref = false;
     task.outer = t->task;
     task.depth = t->task ? t->task->depth + 1 : 0;
     task.children = NULL;
     task.children_count = task.children_room = 0;
     task.message[0] = '\0';
     t->task = &task;
-    at_store(&mob->board.procs[mob->self].task, task.link, AT_RELAXED);
-    at_store(&mob->board.procs[mob->self].last_fn, task.call.fn + 1u, AT_RELAXED);
-    if (s & STATE_CANCEL) {
-        seal_error(&task, MOB_ERR_CANCELLED, "cancelled before it ran");
-    } else if (!(call_options(&task.call) & CALL_HAS_REFS) || !fail_for_argument(&task)) {
-        run_function(&task);
+    at_store(&self->task, task.link, AT_RELAXED);
+    at_store(&self->last_fn, task.call.fn + 1u, AT_RELAXED);
+    bool usual = !(s & STATE_CANCEL) && !(call_options(&task.call) & CALL_HAS_REFS);
+    if (__builtin_expect(usual, 1) || !fail_before(&task, s)) {
+        if (__builtin_expect(mob->wait_gdb != NULL, 0)) {
+            debug_wait(&task);
+        }
+        mob_fn fn = registry_by_id(mob, task.call.fn);
+        if (__builtin_expect(fn != NULL, 1)) {
+            status_forget(); /* an earlier failure is not why this task fails */
+            finish(&task, s, fn(&task));
+        } else {
+            fail_for_function(&task);
+        }
     }
     t->task = task.outer;
-    at_store(&mob->board.procs[mob->self].task, t->task ? t->task->link : LINK_NONE, AT_RELAXED);
-    at_u64 *done = &mob->board.procs[mob->self].done;
-    at_store(done, at_load(done, AT_RELAXED) + 1, AT_RELAXED);
+    at_store(&self->task, task.outer ? task.outer->link : LINK_NONE, AT_RELAXED);
+    at_store(&self->done, at_load(&self->done, AT_RELAXED) + 1, AT_RELAXED);
 }

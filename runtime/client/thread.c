@@ -106,7 +106,7 @@ void client_closed(struct mob *mob)
 }
 
 /* Stands in a thread's cache of one function before its first submit: NULL is what a user may give. */
-static mob_status no_function(struct mob_task *task)
+mob_status client_no_function(struct mob_task *task)
 {
     (void)task;
     return MOB_ERR_NO_FUNCTION;
@@ -125,9 +125,9 @@ static mob_status join_thread(struct mob *mob, struct thread **ret)
         if (!t) {
             return status_fail(MOB_ERR_NOMEM, "no memory for a thread's state");
         }
-        *t = (struct thread){.mob = mob, .owner = pthread_self(), .fn = no_function};
-        mob_status st =
-            lane_init(&t->lane, &mob->board, mob->self, client_free_place, mob);
+        *t = (struct thread){.mob = mob, .owner = pthread_self(), .fn = client_no_function,
+                             .plain_fn = client_no_function};
+        mob_status st = lane_init(&t->lane, &mob->board, mob->self, client_free_place, mob);
         if (st) {
             free(t);
             return st;

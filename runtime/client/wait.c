@@ -126,9 +126,9 @@ static void lend(struct mob *mob, bool lent)
 }
 
 /* All that is waiting and not work: spins for a moment, then sleeps. */
-static __attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct thread *t,
-                                                              struct record *r, uint32_t gen,
-                                                              uint64_t timeout_ns)
+__attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct thread *t,
+                                                       struct record *r, uint32_t gen,
+                                                       uint64_t timeout_ns)
 {
     uint64_t deadline_ns = clock_deadline_ns(timeout_ns);
     MOB_TRY(client_health(mob));
@@ -159,7 +159,7 @@ static mob_status await_slow(struct mob *mob, struct thread *t, struct record *r
 {
     if (__builtin_expect(t->task || mob->inline_tasks, 0) &&
         may_nest(mob, t) && task_claim_one(&t->lane, r, gen)) {
-        task_run(mob, t, r);
+        task_run(mob, t, r, board_index(&mob->board, r));
         return MOB_OK;
     }
     return park_until_sealed(mob, t, r, gen, timeout_ns);
@@ -233,7 +233,7 @@ static bool run_one(struct mob *mob, struct thread *t, const mob_ref *refs, size
             r = lane_find(&t->lane, link, &s);
         }
         if (r && task_claim_one(&t->lane, r, link_gen(link))) {
-            task_run(mob, t, r);
+            task_run(mob, t, r, link_index(link));
             return true;
         }
     }

@@ -46,7 +46,6 @@ static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread
 {
     struct board *b = &mob->board;
     struct proc *self = &b->procs[mob->self];
-    struct queue_view ready = board_ready(b, class);
     struct queue_item item;
     uint32_t seen = at_load(&self->wake, AT_SEQ_CST);
     client_tidy(mob, &t->lane);
@@ -54,7 +53,7 @@ static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread
     at_store(&self->state, PROC_IDLE, AT_SEQ_CST);
     task_park(b, mob->self, class);
     /* Said, then looked; pairs with task_wake_worker(), which comes after the push. */
-    if (queue_peek(&ready, &item) == QUEUE_NONE && at_load(&self->run, AT_SEQ_CST) == run) {
+    if (queue_peek(&t->lane.ready[class], &item) == QUEUE_NONE && at_load(&self->run, AT_SEQ_CST) == run) {
         (void)park_client(mob, t, &self->wake, seen, CLOCK_NEVER);
     }
     task_unpark(b, mob->self, class);
@@ -80,7 +79,7 @@ static __attribute__((noinline)) void park_or_spin(struct mob *mob, struct threa
 static void serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t run)
 {
     struct proc *self = &mob->board.procs[mob->self];
-    struct queue_view ready = board_ready(&mob->board, class);
+    struct queue_view *ready = &t->lane.ready[class];
     struct record *r;
     struct queue_item item;
     bool waited = false;
@@ -88,15 +87,15 @@ static void serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
         enum queue_result res = task_claim_hinted(&t->lane, class, &r, &item);
         if (res == QUEUE_OK) {
             if (!waited) {
-                task_unhint(&mob->board, class, &item);
+                task_unhint(&t->lane, class, &item);
             }
-            task_run(mob, t, r);
+            task_run(mob, t, r, item.index);
             if (waited) { /* somebody waits for this very task: tidied up when it is done */
-                task_unhint(&mob->board, class, &item);
+                task_unhint(&t->lane, class, &item);
             }
             waited = false;
         } else if (res == QUEUE_NONE) {
-            park_or_spin(mob, t, &ready, &item, run);
+            park_or_spin(mob, t, ready, &item, run);
             waited = true;
         } else {
             fprintf(stderr, "mobula: the job's queue is corrupt; a stray write by one of its "
@@ -105,7 +104,7 @@ static void serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
         }
     }
     /* Told to stop serving: a push that relied on this worker must find another. */
-    if (queue_peek(&ready, &item) == QUEUE_OK) {
+    if (queue_peek(ready, &item) == QUEUE_OK) {
         task_wake_worker(&mob->board, class);
     }
 }
@@ -146,7 +145,7 @@ void worker_run_inline(struct mob *mob, struct thread *t)
         }
         while (at_load(&mob->board.classes[class].used, AT_RELAXED) &&
                task_claim(&t->lane, class, &r, &item) == QUEUE_OK) {
-            task_run(mob, t, r);
+            task_run(mob, t, r, item.index);
         }
     }
 }

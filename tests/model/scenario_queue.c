@@ -16,21 +16,29 @@ static struct shared {
     at_u32 pushers_left;
     uint32_t data[ITEMS];
 } * m;
-static struct queue_view q;
+static struct queue_view views[MODEL_PROCS_MAX];
 static unsigned pushed[MODEL_PROCS_MAX][ITEMS], taken[MODEL_PROCS_MAX][ITEMS];
 
 static void setup(void)
 {
     m = model_alloc("m", sizeof *m);
-    q = (struct queue_view){&m->queue, m->cells, 1};
+    for (unsigned i = 0; i < MODEL_PROCS_MAX; i++) {
+        views[i] = queue_view(&m->queue, m->cells, 1);
+    }
     memset(pushed, 0, sizeof pushed);
     memset(taken, 0, sizeof taken);
+}
+
+/* The process's own. */
+static struct queue_view *q(void)
+{
+    return &views[model_self()];
 }
 
 static enum queue_result push(uint32_t item)
 {
     m->data[item] = item + 1;
-    enum queue_result res = queue_push(&q, item);
+    enum queue_result res = queue_push(q(), item);
     MODEL_CHECK(res != QUEUE_CORRUPT, "the queue is said to be corrupt");
     pushed[model_self()][item] += res != QUEUE_NONE;
     return res;
@@ -40,14 +48,14 @@ static bool pop(void)
 {
     struct queue_item item;
     for (;;) {
-        enum queue_result res = queue_peek(&q, &item);
+        enum queue_result res = queue_peek(q(), &item);
         MODEL_CHECK(res != QUEUE_CORRUPT, "the queue is said to be corrupt");
         if (res == QUEUE_NONE) {
             return false;
         }
         MODEL_CHECK(item.index < ITEMS && m->data[item.index] == item.index + 1,
                     "an item without its data");
-        if (queue_take(&q, &item)) {
+        if (queue_take(q(), &item)) {
             taken[model_self()][item.index]++;
             return true;
         }
@@ -115,15 +123,15 @@ static void polling_popper(void)
         if (pop()) {
             return;
         }
-        if (queue_peek(&q, &item) != QUEUE_NONE || !queue_poll(&q, &item)) {
+        if (queue_peek(q(), &item) != QUEUE_NONE || !queue_poll(q(), &item)) {
             continue;
         }
         /* One look at the polled cell stands for the time of spinning. */
-        if (!(at_load(queue_cell(&q, item.position), AT_ACQUIRE) & QUEUE_FULL) &&
-            (MODEL_MUTANT(1) || queue_unpoll(&q, &item))) {
+        if (!(at_load(queue_cell(q(), item.position), AT_ACQUIRE) & QUEUE_FULL) &&
+            (MODEL_MUTANT(1) || queue_unpoll(q(), &item))) {
             uint32_t seen = at_load(&m->wake, AT_ACQUIRE);
             at_or(&m->parked, 1, AT_SEQ_CST);
-            if (queue_peek(&q, &item) == QUEUE_NONE) {
+            if (queue_peek(q(), &item) == QUEUE_NONE) {
                 park_wait(&m->wake, seen, CLOCK_NEVER);
             }
             at_and(&m->parked, 0, AT_SEQ_CST);

@@ -19,6 +19,7 @@ static struct lane lane[LANES];
 static uint64_t x, y;       /* links of the tasks of the scenario, 0: none */
 static struct record *mine; /* the task that the worker has TAKEN from the start */
 static struct record *others;
+static uint64_t parent_of_others; /* the only task that submits one */
 static unsigned places_freed[LANES], places_made[LANES];
 static unsigned runs[LANES];             /* attempts that were sealed */
 static uint64_t last[BOARD_RECORDS_MAX]; /* state words after the last step */
@@ -66,7 +67,11 @@ static void set_result(uint32_t by, struct record *r)
 static void seal(uint32_t by, struct record *r)
 {
     set_result(by, r);
-    MODEL_CHECK(task_seal(&lane[by], r, false), "a task that it runs is not its own");
+    uint64_t s = at_load(&r->state, AT_RELAXED) & ~STATE_FLAGS, link; /* as it was claimed */
+    link = link_make(state_gen(s), board_index(&b, r), 0);
+    bool mine_still = link == parent_of_others ? task_seal(&lane[by], r, false)
+                                               : task_seal_childless(&lane[by], r, link, s);
+    MODEL_CHECK(mine_still, "a task that it runs is not its own");
     runs[by]++;
 }
 
@@ -91,7 +96,7 @@ static void setup(void)
     memset(places_made, 0, sizeof places_made);
     memset(runs, 0, sizeof runs);
     memset(last, 0, sizeof last);
-    x = y = pinned = 0;
+    x = y = pinned = parent_of_others = 0;
     again = false;
     mine = others = NULL;
     check_ok(board_create(7, 1, &b, &bytes), "board_create");
@@ -335,6 +340,7 @@ static void setup_family(void)
 {
     setup_taken();
     y = submit(WORKER, 0, x);
+    parent_of_others = x;
     others = claim(OTHER);
     MODEL_CHECK(others, "the child is not in the queue");
     lane_drop(&lane[WORKER], y);
@@ -428,14 +434,14 @@ static void settle_claimed(void)
 static const struct model_mutant arrive_mutants[] = {
     {"the submitter does not look after its push", MUTATE_FREEZE, "task_await_arg",
      "&x->state"},
-    {"the sealer's look at the stack is relaxed", MUTATE_RELAX, "seal", "&r->succ"},
+    {"the sealer's look at the stack is relaxed", MUTATE_RELAX, "sealed", "&r->succ"},
     {"the submitter's look is relaxed", MUTATE_RELAX, "task_await_arg", "&x->state"},
     {"the submitter's push is relaxed", MUTATE_RELAX, "task_await_arg", "&x->succ"},
     {"the last arrival makes nothing ready", MUTATE_SKIP, "task_arrive", "&t->arrived"},
     {0}};
 static const struct model_mutant wait_mutants[] = {
     {"no wake", MUTATE_SKIP, "task_wake_waiters", "wake"},
-    {"the seal overwrites WAITERS", MUTATE_FORCE, "seal", "&r->state"},
+    {"the seal overwrites WAITERS", MUTATE_FORCE, "task_seal_childless", "&r->state"},
     {"the mark overwrites a seal", MUTATE_FORCE, "task_mark_waited", "&r->state"},
     {0}};
 static const struct model_mutant pin_mutants[] = {
@@ -453,7 +459,9 @@ static const struct model_mutant close_kill_mutants[] = {
     {"no fence where a place is handed over", MUTATE_SKIP, "drain_places", "fence"},
     {0}};
 static const struct model_mutant close_mutants[] = {
-    {"DEAD is set by whoever comes", MUTATE_FORCE, "lane_try_free", "&r->state"}, {0}};
+    {"DEAD is set by whoever closes", MUTATE_FORCE, "lane_try_free", "&r->state"},
+    {"DEAD is set by whoever drops", MUTATE_FORCE, "drop_last", "&r->state"},
+    {0}};
 static const struct model_mutant family_mutants[] = {
     {"CLOSED is set by whoever comes", MUTATE_FORCE, "try_close", "&r->state"},
     {"the worker does not look at its children again", MUTATE_FREEZE, "has_open_children",

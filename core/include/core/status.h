@@ -11,7 +11,15 @@
 void status_say(const char *format, ...) __attribute__((format(printf, 1, 2), cold));
 
 /* mob_last_error() is "" until the next failure. */
-void status_forget(void);
+void status_forget_text(void);
+/* Something was said since. Looked at before every task, so it is cheap to reach. */
+extern _Thread_local unsigned char status_said __attribute__((tls_model("initial-exec")));
+static inline void status_forget(void)
+{
+    if (__builtin_expect(status_said, 0)) {
+        status_forget_text();
+    }
+}
 
 /* Keeps the sentence and is @status, which is never MOB_OK: compilers are told, so that they do
  * not follow a MOB_TRY() into a success that left the outputs unset. */

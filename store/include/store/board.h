@@ -185,15 +185,11 @@ static inline uint32_t board_index(const struct board *b, const struct record *r
 
 static inline struct queue_view board_ready(const struct board *b, uint32_t class)
 {
-    return (struct queue_view){&b->classes[class].ready,
-                               b->ready_cells + ((size_t) class << BOARD_QUEUE_ORDER),
-                               BOARD_QUEUE_ORDER};
+    return queue_view(&b->classes[class].ready, b->ready_cells + ((size_t) class << BOARD_QUEUE_ORDER), BOARD_QUEUE_ORDER);
 }
 static inline struct queue_view board_ring(const struct board *b, uint32_t process)
 {
-    return (struct queue_view){&b->procs[process].ring,
-                               b->ring_cells + ((size_t)process << BOARD_RING_ORDER),
-                               BOARD_RING_ORDER};
+    return queue_view(&b->procs[process].ring, b->ring_cells + ((size_t)process << BOARD_RING_ORDER), BOARD_RING_ORDER);
 }
 
 /* Sets a notice for the daemon and rings its bell if it was not rung yet. The only system call

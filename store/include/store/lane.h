@@ -11,6 +11,7 @@
 #define LANE_LIMBO                                                                       \
     64u /* records freed together, so that one scan of the ledgers serves all */
 #define LANE_LIMBO_BYTES (1u << 20) /* of their bytes that may wait for company: little memory */
+#define LANE_PLAIN (1u << 31) /* with an index: all of the record is inside itself */
 #define LANE_LEDGERS 16u /* one thread's: about a thousand views at once */
 
 /* Frees the bytes of an arena's place. Called only for places in segments of this process. */
@@ -26,20 +27,28 @@ struct lane_block {
 struct lane {
     struct board *board;
     uint32_t self; /* the process */
+    uint32_t queued; /* the low half of the state of a task that it publishes */
     lane_free_place free_place;
     void *free_place_arg;
 
+    /* The block at hand: its records that are still to be handed out, and its first. */
+    uint64_t avail;
+    struct record *first;
+    uint32_t first_index;
+
+    struct queue_view ready[CLASSES_MAX]; /* of each class */
+
     struct lane_block *blocks; /* the leased blocks */
     uint32_t blocks_count, blocks_room;
-    /* Of the stack of blocks with records to hand out: place + 1. */
+    /* Of the stack of other blocks with records to hand out: place + 1. */
     uint32_t top;
     /* The block whose returned records were last looked for. */
     uint32_t looked;
     uint32_t *block_slot; /* per block of the board: its place in `blocks` + 1, or 0 */
 
-    uint32_t limbo[LANE_LIMBO *
-                   2]; /* DEAD records that views may still pin; the second half is
-                                       for what freeing the first adds */
+    /* DEAD records that views may still pin, with LANE_PLAIN; the second half is for what freeing the
+     * first adds. */
+    uint32_t limbo[LANE_LIMBO * 2];
     uint32_t limbo_count;
     uint64_t limbo_bytes;
 
@@ -66,6 +75,21 @@ void lane_fini(struct lane *l);
 /* A FREE record of an own block; the caller fills it and moves it on. Its generation is
  * lane_gen(). MOB_ERR_FULL: the daemon has to commit more, or the table is at its maximum. */
 mob_status lane_record(struct lane *l, struct record **ret);
+/* The short way of it, which also makes the link: NULL if there is none at hand. */
+static inline struct record *lane_take(struct lane *l, uint64_t *ret_link)
+{
+    if (__builtin_expect(l->avail == 0, 0)) {
+        return NULL;
+    }
+    uint32_t bit = (uint32_t)__builtin_ctzll(l->avail);
+    struct record *r = &l->first[bit];
+    l->avail &= l->avail - 1;
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    *ret_link = s | (uint64_t)(l->first_index + bit) << 4;
+    /* The word of returned records is a hint that others write: look at the truth. A FREE record has
+     * nothing in the low half. */
+    return __builtin_expect((uint32_t)s == PHASE_FREE, 1) ? r : NULL;
+}
 /* True if records of this lane will come back without anybody releasing an id. */
 bool lane_await_record(const struct lane *l);
 /* Takes a record back that was handed out and never left FREE or CREATING. */

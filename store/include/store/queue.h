@@ -6,8 +6,10 @@
  * Position p lives in cell p mod capacity and in lap p div capacity. A cell is
  *     EMPTY of lap n  --push-->  FULL of lap n  --take-->  EMPTY of lap n+1
  * and each step is one compare-and-swap on the cell: there is no moment in which somebody owns a
- * cell and others must wait. `tail` and `head` are cursors that may lag behind the cells; whoever
- * finds one behind helps it forward. All zeros is an empty queue.
+ * cell and others must wait. `tail` and `head` are cursors that lag behind the cells: they are moved
+ * once in a line of cells, and whoever starts from one walks over the cells that are done with. A
+ * view remembers how far it came, so that a process that is alone at its end does not walk at all.
+ * All zeros is an empty queue.
  *
  * A popper that will come back to an empty cell marks it POLLED. A pusher that finds the mark
  * need not wake anybody: the popper is awake and looks at this very cell. The mark costs no
@@ -16,8 +18,9 @@
  * All operations are sequentially consistent read-modify-writes, so that "push, then look for
  * sleepers" and "say that I sleep, then peek" cannot miss each other (core/park.h).
  *
- * Memory that a broken client scribbled on is told from a lagging cursor by reading the cursor
- * again: if it did not move and the cell still makes no sense, the answer is QUEUE_CORRUPT. */
+ * Who comes to a position has seen that the one before is done with, and so, through all who came
+ * before, the whole lap before. A cell that is further behind than that was scribbled on by a
+ * broken client, and so were the cells if a walk does not end: the answer is QUEUE_CORRUPT. */
 #ifndef STORE_QUEUE_H
 #define STORE_QUEUE_H
 
@@ -31,17 +34,20 @@
 #define QUEUE_FULL (1ull << 28)
 #define QUEUE_POLLED (1ull << 29)
 #define QUEUE_LAP_SHIFT 30
-#define QUEUE_LAP_MASK ((1ull << (64 - QUEUE_LAP_SHIFT)) - 1)
+#define QUEUE_STRIDE 8u /* cells in a cache line */
 
 struct queue { /* in shared memory; any process may advance both */
     at_u64 tail __attribute__((aligned(CACHE_LINE)));
     at_u64 head __attribute__((aligned(CACHE_LINE)));
 };
 
-struct queue_view { /* a process's pointers to a queue */
+struct queue_view { /* one thread's way to a queue */
     struct queue *queue;
     at_u64 *cells;
-    unsigned order; /* capacity is 1 << order cells */
+    uint64_t mask;        /* capacity - 1 */
+    unsigned order;       /* capacity is 1 << order cells */
+    bool polled;          /* the last push found the mark; a guess for the next */
+    uint64_t push, taken; /* positions below are done with, as this thread saw; 0 is true too */
 };
 
 enum queue_result {
@@ -57,82 +63,134 @@ struct queue_item {
     uint32_t index;
 };
 
-static inline at_u64 *queue_cell(const struct queue_view *v, uint64_t position)
+static inline struct queue_view queue_view(struct queue *queue, at_u64 *cells, unsigned order)
 {
-    return &v->cells[position & ((1ull << v->order) - 1)];
+    return (struct queue_view){
+        .queue = queue, .cells = cells, .mask = (1ull << order) - 1, .order = order};
 }
 
-static inline uint64_t queue_lap(const struct queue_view *v, uint64_t position)
+static inline at_u64 *queue_cell(const struct queue_view *v, uint64_t position)
 {
-    return (position >> v->order) & QUEUE_LAP_MASK;
+    return &v->cells[position & v->mask];
+}
+
+/* What an empty cell holds in the lap of a position. */
+static inline uint64_t queue_empty(const struct queue_view *v, uint64_t position)
+{
+    return position >> v->order << QUEUE_LAP_SHIFT;
 }
 
 /* How many laps a cell is ahead (1) or behind (-1) of what a position expects. */
 static inline int64_t queue_ahead(const struct queue_view *v, uint64_t cell,
                                   uint64_t position)
 {
-    uint64_t d = ((cell >> QUEUE_LAP_SHIFT) - queue_lap(v, position)) & QUEUE_LAP_MASK;
-    return d > QUEUE_LAP_MASK / 2 ? (int64_t)(d - QUEUE_LAP_MASK - 1) : (int64_t)d;
+    uint64_t low = (1ull << QUEUE_LAP_SHIFT) - 1;
+    return (int64_t)((cell & ~low) - queue_empty(v, position)) >> QUEUE_LAP_SHIFT;
 }
 
-/* Moves a cursor past a position that is done with. Losing the race means that it was moved. */
-static inline void queue_help(at_u64 *cursor, uint64_t position)
+/* Moves a cursor past a position that is done with, if a line of cells ends there. */
+static inline void queue_pass(at_u64 *cursor, uint64_t position)
 {
-    uint64_t expected = position;
-    (void)at_cas(cursor, &expected, position + 1, AT_SEQ_CST);
+    if ((position + 1) % QUEUE_STRIDE == 0) {
+        uint64_t seen = at_load(cursor, AT_RELAXED);
+        if (seen <= position) { /* losing the race means that it was moved */
+            (void)at_cas(cursor, &seen, position + 1, AT_SEQ_CST);
+        }
+    }
+}
+
+/* Where to look first: at a cursor, or further along if this thread knows better. */
+static inline uint64_t queue_start(const at_u64 *cursor, uint64_t known)
+{
+    uint64_t at = at_load(cursor, AT_ACQUIRE);
+    return at > known ? at : known;
+}
+
+/* The rest of queue_push(): the cell at @p holds @c, which was not expected. */
+static __attribute__((noinline)) enum queue_result queue_push_on(struct queue_view *v, uint32_t index,
+                                                                 uint64_t p, uint64_t c)
+{
+    for (uint64_t steps = 0; steps <= 1ull << v->order; steps++) {
+        int64_t ahead = queue_ahead(v, c, p);
+        while (ahead == 0 && !(c & QUEUE_FULL)) {
+            uint64_t full = queue_empty(v, p) | QUEUE_FULL | index;
+            if (at_cas(queue_cell(v, p), &c, full, AT_SEQ_CST)) {
+                v->polled = c & QUEUE_POLLED;
+                v->push = p + 1;
+                queue_pass(&v->queue->tail, p);
+                return v->polled ? QUEUE_OK_POLLED : QUEUE_OK;
+            }
+            ahead = queue_ahead(v, c, p);
+        }
+        if (ahead < 0) {
+            return ahead == -1 && (c & QUEUE_FULL) ? QUEUE_NONE : QUEUE_CORRUPT;
+        }
+        queue_pass(&v->queue->tail, p); /* pushed by one who may have died before he did that */
+        c = at_load(queue_cell(v, ++p), AT_ACQUIRE);
+    }
+    return QUEUE_CORRUPT;
 }
 
 /* QUEUE_OK, QUEUE_OK_POLLED, QUEUE_NONE (full) or QUEUE_CORRUPT. */
-static inline enum queue_result queue_push(const struct queue_view *v, uint32_t index)
+static inline enum queue_result queue_push(struct queue_view *v, uint32_t index)
 {
-    for (;;) {
-        uint64_t p = at_load(&v->queue->tail, AT_ACQUIRE);
-        uint64_t c = at_load(queue_cell(v, p), AT_ACQUIRE);
-        int64_t ahead = queue_ahead(v, c, p);
-        if (ahead == 0 && !(c & QUEUE_FULL)) {
-            uint64_t full = queue_lap(v, p) << QUEUE_LAP_SHIFT | QUEUE_FULL | index;
-            if (at_cas(queue_cell(v, p), &c, full, AT_SEQ_CST)) {
-                queue_help(&v->queue->tail, p);
-                return c & QUEUE_POLLED ? QUEUE_OK_POLLED : QUEUE_OK;
-            }
-        } else if (ahead == 0 || ahead == 1) {
-            queue_help(&v->queue->tail,
-                       p); /* pushed by one who did not move the cursor */
-        } else if (at_load(&v->queue->tail, AT_ACQUIRE) == p) {
-            return ahead == -1 && (c & QUEUE_FULL) ? QUEUE_NONE : QUEUE_CORRUPT;
-        }
+    /* A guess instead of a look: a look that is followed by a write costs two transfers of the cell's
+     * line, and a guess that fails tells what is there. */
+    uint64_t p = queue_start(&v->queue->tail, v->push), lap = queue_empty(v, p);
+    uint64_t c = lap | (v->polled ? QUEUE_POLLED : 0);
+    if (__builtin_expect(
+            !at_cas(queue_cell(v, p), &c, lap | QUEUE_FULL | index, AT_SEQ_CST), 0)) {
+        return queue_push_on(v, index, p, c);
     }
+    v->push = p + 1;
+    queue_pass(&v->queue->tail, p);
+    return v->polled ? QUEUE_OK_POLLED : QUEUE_OK;
+}
+
+/* The rest of queue_peek(): the cell at @p holds @c, which is no item. */
+static __attribute__((noinline)) enum queue_result queue_peek_on(struct queue_view *v,
+                                                                 struct queue_item *ret, uint64_t p,
+                                                                 uint64_t c)
+{
+    for (uint64_t steps = 0; steps <= 1ull << v->order; steps++) {
+        int64_t ahead = queue_ahead(v, c, p);
+        if (ahead < 0) {
+            return QUEUE_CORRUPT;
+        }
+        if (ahead == 0) {
+            v->taken = p;
+            *ret = (struct queue_item){p, c, (uint32_t)(c & QUEUE_INDEX_MASK)};
+            return c & QUEUE_FULL ? QUEUE_OK : QUEUE_NONE;
+        }
+        queue_pass(&v->queue->head, p);
+        c = at_load(queue_cell(v, ++p), AT_SEQ_CST);
+    }
+    return QUEUE_CORRUPT;
 }
 
 /* The oldest item, left in place: QUEUE_OK, QUEUE_NONE (empty) or QUEUE_CORRUPT. In the first two
  * cases @ret says which cell was looked at. */
-static inline enum queue_result queue_peek(const struct queue_view *v,
-                                           struct queue_item *ret)
+static inline enum queue_result queue_peek(struct queue_view *v, struct queue_item *ret)
 {
-    for (;;) {
-        uint64_t p = at_load(&v->queue->head, AT_ACQUIRE);
-        uint64_t c = at_load(queue_cell(v, p), AT_SEQ_CST);
-        int64_t ahead = queue_ahead(v, c, p);
-        if (ahead == 0) {
-            *ret = (struct queue_item){p, c, (uint32_t)(c & QUEUE_INDEX_MASK)};
-            return c & QUEUE_FULL ? QUEUE_OK : QUEUE_NONE;
-        }
-        if (ahead == 1) {
-            queue_help(&v->queue->head, p);
-        } else if (at_load(&v->queue->head, AT_ACQUIRE) == p) {
-            return QUEUE_CORRUPT;
-        }
+    uint64_t p = queue_start(&v->queue->head, v->taken);
+    uint64_t c = at_load(queue_cell(v, p), AT_SEQ_CST);
+    /* FULL, of this lap, and not marked: a full cell has no mark. */
+    uint64_t index = c ^ (queue_empty(v, p) | QUEUE_FULL);
+    *ret = (struct queue_item){p, c, (uint32_t)index};
+    if (__builtin_expect(index <= QUEUE_INDEX_MASK, 1)) {
+        return QUEUE_OK;
     }
+    return (c & ~QUEUE_POLLED) == queue_empty(v, p) ? QUEUE_NONE : queue_peek_on(v, ret, p, c);
 }
 
 /* Removes a peeked item. False: somebody else removed it. */
-static inline bool queue_take(const struct queue_view *v, const struct queue_item *item)
+static inline bool queue_take(struct queue_view *v, const struct queue_item *item)
 {
-    uint64_t c = item->cell;
-    uint64_t next = ((queue_lap(v, item->position) + 1) & QUEUE_LAP_MASK)
-                    << QUEUE_LAP_SHIFT;
-    bool mine = at_cas(queue_cell(v, item->position), &c, next, AT_SEQ_CST);
-    queue_help(&v->queue->head, item->position);
+    uint64_t p = item->position, c = item->cell;
+    uint64_t next = queue_empty(v, p + v->mask + 1);
+    bool mine = at_cas(queue_cell(v, p), &c, next, AT_SEQ_CST);
+    v->taken = p + 1;
+    queue_pass(&v->queue->head, p);
     return mine;
 }
 
@@ -163,12 +221,24 @@ static inline bool queue_unpoll(const struct queue_view *v, struct queue_item *i
            !(c & QUEUE_FULL);
 }
 
-/* Items in the queue, about. */
-static inline uint64_t queue_count(const struct queue_view *v)
+/* Items in the queue at a moment between begin and end of the call, if nobody moves meanwhile; about,
+ * if somebody does. Looks at the cells: both cursors may lag. */
+static inline uint64_t queue_count(struct queue_view *v)
 {
-    uint64_t head = at_load(&v->queue->head, AT_RELAXED);
-    uint64_t tail = at_load(&v->queue->tail, AT_RELAXED);
-    return tail > head ? tail - head : 0;
+    struct queue_item first;
+    if (queue_peek(v, &first) != QUEUE_OK) {
+        return 0;
+    }
+    uint64_t p = queue_start(&v->queue->tail, v->push);
+    p = p > first.position ? p : first.position;
+    for (uint64_t steps = 0; steps < 1ull << v->order; steps++, p++) {
+        uint64_t c = at_load(queue_cell(v, p), AT_ACQUIRE);
+        int64_t ahead = queue_ahead(v, c, p);
+        if (ahead < 0 || (ahead == 0 && !(c & QUEUE_FULL))) {
+            break;
+        }
+    }
+    return p - first.position;
 }
 
 #endif

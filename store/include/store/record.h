@@ -241,6 +241,20 @@ static inline struct call record_call(const struct record *r)
     memcpy(&c, &word, sizeof c);
     return c;
 }
+/* The same in one piece, for who makes one in registers. */
+static inline uint64_t call_word(uint16_t fn, uint32_t counts, uint32_t retries)
+{
+    return (uint64_t)retries << 32 | (uint64_t)counts << 24 | fn;
+}
+static inline uint64_t call_word_len(uint32_t arg, uint64_t len)
+{
+    return len << (40 + 8 * arg);
+}
+_Static_assert(__builtin_offsetof(struct call, counts) == 3 &&
+                   __builtin_offsetof(struct call, retries) == 4 &&
+                   __builtin_offsetof(struct call, len) == 5,
+               "as in call_word()");
+
 static inline void record_set_call(struct record *r, const struct call *c)
 {
     uint64_t word;
@@ -294,7 +308,11 @@ struct arg_ref { /* an argument by id, in the payload */
 static inline uint32_t record_arg_offset(const struct record *r, const struct call *c, uint32_t i)
 {
     uint32_t at = 16u * call_nrets(c);
-    for (uint32_t k = 0; k < i && k < MOB_ARGS_MAX; k++) {
+    if (__builtin_expect(i <= 1 && c->len[0] <= RECORD_VALUE_MAX, 1)) {
+        return i ? at + ((c->len[0] + 7u) & ~7u) : at;
+    }
+    i = i < MOB_ARGS_MAX ? i : MOB_ARGS_MAX;
+    for (uint32_t k = 0; k < i; k++) {
         uint32_t len = record_arg_len(r, c, k);
         at += len == ARG_REF ? (uint32_t)sizeof(struct arg_ref) : (len + 7u) & ~7u;
     }

@@ -32,19 +32,99 @@ bool task_wait_for_args(struct lane *l, struct record *r);
 
 /* ---- ready tasks ---------------------------------------------------------------------------------- */
 
+/* Wakes one sleeping worker of a class; else rings for the daemon if it asked for that. */
+void task_wake_somebody(struct board *b, uint32_t class);
+static inline void task_wake_worker(struct board *b, uint32_t class)
+{
+    const struct klass *k = &b->classes[class];
+    uint64_t any = at_load(&k->alert, AT_SEQ_CST);
+    /* After the push, a read-modify-write; pairs with the or in task_park(), which comes before the
+     * sleeper's look at the queue. */
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < PROCS_MAX / 64; i++) {
+        any |= at_load(&k->parked[i], AT_SEQ_CST);
+    }
+    if (any) {
+        task_wake_somebody(b, class);
+    }
+}
+
 /* Pushes a QUEUED record and wakes whoever should run it. */
 void task_make_ready(struct board *b, struct record *r, uint32_t class);
+
+/* The same through the lane's own view of the queue. */
+void task_pushed(struct board *b, struct record *r, uint32_t class, enum queue_result pushed);
+static inline void task_push(struct lane *l, struct record *r, uint32_t index, uint32_t class)
+{
+    enum queue_result pushed = queue_push(&l->ready[class], index);
+    if (pushed == QUEUE_OK_POLLED) {
+        return; /* an awake worker looks at this cell */
+    }
+    if (__builtin_expect(pushed != QUEUE_OK, 0)) {
+        task_pushed(l->board, r, class, pushed);
+    } else {
+        task_wake_worker(l->board, class);
+    }
+}
+
+/* Publishes a record of lane_take(), given by @link, whose call, places and arguments are in place: one
+ * result, no parent, and all arguments are values. */
+static inline void task_publish_plain(struct lane *l, struct record *r, uint64_t link,
+                                      uint32_t class)
+{
+    uint64_t gen = link & ~0xffffffffull;
+    at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
+    at_store(&r->parent, LINK_NONE, AT_RELAXED);
+    at_store(&r->children, 0, AT_RELAXED);
+    /* The handle is set before the record can be seen, so that nobody finds it unkept. */
+    at_store(&r->refs, gen | 1ull << REFS_HANDLE_SHIFT, AT_RELAXED);
+    /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
+     * sees QUEUED sees the arguments; pairs with the claim. */
+    at_store(&r->state, gen | l->queued, AT_RELEASE);
+    task_push(l, r, link_index(link), class);
+}
 
 /* Claims the oldest ready task of a class: QUEUED -> TAKEN by the lane's process.
  * QUEUE_OK, QUEUE_NONE (@ret_item: the empty cell, for queue_poll()) or QUEUE_CORRUPT. */
 enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret,
                              struct queue_item *ret_item);
 
+enum { TASK_ROOM_STEP = 1024 }; /* taken tasks between wake-ups of who waits for room for many */
+void task_make_room(struct lane *l, uint32_t class);
+static inline void task_unhint(struct lane *l, uint32_t class, const struct queue_item *item)
+{
+    queue_take(&l->ready[class], item);
+    if (__builtin_expect(item->position % TASK_ROOM_STEP == 0, 0)) {
+        task_make_room(l, class);
+    }
+}
+
 /* The two halves of it. Between them the hint of the claimed task is stale: a worker that comes out
  * of waiting runs the task first, so that who waits for it does not wait for the tidying up. */
-enum queue_result task_claim_hinted(struct lane *l, uint32_t class, struct record **ret,
-                                    struct queue_item *ret_item);
-void task_unhint(struct board *b, uint32_t class, const struct queue_item *item);
+static inline enum queue_result task_claim_hinted(struct lane *l, uint32_t class,
+                                                  struct record **ret, struct queue_item *ret_item)
+{
+    for (;;) {
+        enum queue_result res = queue_peek(&l->ready[class], ret_item);
+        if (__builtin_expect(res != QUEUE_OK, 0)) {
+            return res;
+        }
+        struct record *r = board_record(l->board, ret_item->index);
+        if (__builtin_expect(r != NULL, 1)) {
+            at_prefetch_write(r);
+            uint64_t s = at_load(&r->state, AT_ACQUIRE);
+            /* Again while it is QUEUED: a waiter's or canceller's flag must not cost the task
+             * its only hint. */
+            while (__builtin_expect(state_phase(s) == PHASE_QUEUED, 1)) {
+                if (at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self), AT_SEQ_CST)) {
+                    *ret = r;
+                    return QUEUE_OK;
+                }
+            }
+        }
+        task_unhint(l, class, ret_item); /* stale */
+    }
+}
 
 /* Claims this very task if it is QUEUED. */
 bool task_claim_one(struct lane *l, struct record *r, uint32_t gen);
@@ -56,8 +136,9 @@ bool task_claim_one(struct lane *l, struct record *r, uint32_t gen);
  * False: the record is not this process's any more (a corrupt board). */
 bool task_seal(struct lane *l, struct record *r, bool error);
 
-/* The same without error, for an attempt that submitted nothing. */
-bool task_seal_childless(struct lane *l, struct record *r);
+/* The same without error, for an attempt that submitted nothing. @link: of the record;
+ * @s: its state when it was claimed. */
+bool task_seal_childless(struct lane *l, struct record *r, uint64_t link, uint64_t s);
 
 /* TAKEN by this process -> QUEUED, next attempt. */
 bool task_requeue(struct lane *l, struct record *r);
@@ -98,8 +179,6 @@ void task_wake_waiters(struct board *b, const struct record *r, uint64_t state);
 
 /* ---- workers ----------------------------------------------------------------------------------------------- */
 
-/* Wakes one sleeping worker of a class; else rings for the daemon if it asked for that. */
-void task_wake_worker(struct board *b, uint32_t class);
 /* Wakes one process, whatever it waits for. */
 void task_wake_process(struct board *b, uint32_t process);
 
