@@ -187,6 +187,7 @@ void grant_orphan(struct job *j, uint32_t proc)
         struct budget_owner from = owner_of(j, s);
         bool leaving = s->state == SEGMENT_LEAVING;
         s->owner = DAEMON;
+        s->live = 0; /* not known before grant_count_orphans(): what the sweep frees is not counted */
         if (budget_move(b, from, owner_of(j, s), s->bytes) != MOB_OK) {
             log_error("no memory to account for a dead process's segment");
         }
