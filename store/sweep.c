@@ -159,11 +159,12 @@ static void check_arrivals(struct sweep *w, struct record *r)
     }
 }
 
-/* True if the record was submitted by an attempt that died. */
+/* True if the record was submitted or put by an attempt that died. */
 static bool is_orphan(const struct sweep *w, const struct record *r)
 {
+    struct call call = record_call(r);
     uint64_t parent = at_load(&r->parent, AT_RELAXED);
-    if (parent == LINK_NONE) {
+    if ((call.fn != CALL_PUT && !(call_options(&call) & CALL_HAS_PARENT)) || parent == LINK_NONE) {
         return false;
     }
     for (uint32_t i = 0; i < w->attempts_count; i++) {
@@ -361,13 +362,13 @@ bool sweep_rescan(struct lane *d)
 
 uint32_t sweep_blocks(struct lane *d)
 {
-    uint32_t freed = 0;
     struct board *b = d->board;
-    uint32_t high = at_load(&b->header->blocks, AT_ACQUIRE);
-    for (uint32_t k = 0; k < high && k < BOARD_BLOCKS_MAX; k++) {
-        uint32_t owner = DAEMON + 1;
-        if (at_load(&b->block_owner[k], AT_ACQUIRE) != owner || d->block_slot[k]) {
-            continue; /* others', or the daemon's own */
+    uint32_t count = committed(b) / BOARD_BLOCK, ready = 0;
+    for (uint32_t k = 0; k < count && k < BOARD_BLOCKS_MAX; k++) {
+        uint32_t owner = at_load(&b->block_owner[k], AT_ACQUIRE);
+        if (owner != DAEMON + 1 || d->block_slot[k]) {
+            ready += owner == 0;
+            continue; /* nobody's, others', or the daemon's own */
         }
         bool free = true;
         for (uint32_t i = 0; free && i < BOARD_BLOCK; i++) {
@@ -377,8 +378,8 @@ uint32_t sweep_blocks(struct lane *d)
         }
         if (free) {
             at_store(&b->block_owner[k], 0, AT_RELEASE);
-            freed++;
+            ready++;
         }
     }
-    return freed;
+    return ready;
 }

@@ -16,6 +16,10 @@ static mob_status begin(struct mob *mob, struct thread *t, size_t size, uint64_t
     MOB_TRY(client_health(mob));
     MOB_TRY(client_record(mob, t, false, &r));
     task_begin(&t->lane, r, &call, LINK_NONE);
+    if (t->task) { /* it is no open child of the task, but goes with an attempt that dies */
+        at_store(&r->parent, parent, AT_RELAXED);
+        r->parent_attempt = (uint8_t)t->task->attempt;
+    }
     uint32_t gen = lane_gen(r);
     if (size <= RECORD_INLINE_MAX) {
         record_set_place(r, 0, size ? PLACE_INLINE : PLACE_EMPTY, 0, 16, size);

@@ -25,14 +25,16 @@ void sweep_process(struct lane *d, uint32_t process, sweep_reason reason, void *
 
 /* Corrects use and child counts that a death left too high, by looking at all records. The counts
  * never err low, so that until then nothing is freed early, only late. Returns how many records
- * it closed or freed. */
-uint32_t sweep_audit(struct lane *d);
+ * it closed or freed. @ret_again: some counts may be too high that could not be judged yet; may be
+ * NULL. */
+uint32_t sweep_audit(struct lane *d, bool *ret_again);
 
 /* Serves NOTICE_RESCAN: pushes ready tasks whose queue was full, adopts records left to the daemon.
  * True if something must be tried again later (still full, still pinned). */
 bool sweep_rescan(struct lane *d);
 
-/* Gives blocks free that ended lanes left behind, once all their records are. Returns how many. */
+/* Gives blocks free that ended lanes left behind, once all their records are. Returns how many
+ * blocks can be leased now. */
 uint32_t sweep_blocks(struct lane *d);
 
 /* Wakes everybody on the board, whatever they wait for. */
