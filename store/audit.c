@@ -130,7 +130,7 @@ static bool has_suspects(const struct audit *a)
 uint32_t sweep_audit(struct lane *d, bool *ret_again)
 {
     struct audit a = {.d = d, .b = d->board};
-    a.count = at_load(&d->board->header->committed, AT_ACQUIRE);
+    a.count = board_committed(d->board);
     a.refs = calloc(a.count, sizeof *a.refs);
     a.children = calloc(a.count, sizeof *a.children);
     a.seen = calloc(a.count, sizeof *a.seen);

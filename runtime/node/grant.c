@@ -202,7 +202,7 @@ void grant_count_orphans(struct job *j)
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
         j->segments[i].live = 0;
     }
-    uint32_t count = at_load(&b->header->committed, AT_ACQUIRE);
+    uint32_t count = board_committed(b);
     for (uint32_t i = 0; i < count; i++) {
         struct record *r = &b->records[i];
         uint64_t s = at_load(&r->state, AT_ACQUIRE);
@@ -241,7 +241,7 @@ static bool seen_by_all(const struct job *j, uint32_t epoch)
     const struct board *b = &j->board;
     for (uint32_t p = 1; p < PROCS_MAX; p++) {
         bool there = p == 1 ? j->driver != NULL : j->members[p].used && !j->members[p].dead;
-        bool joined = at_load(&b->procs[p].state, AT_RELAXED) != PROC_STARTING;
+        bool joined = p == 1 || j->members[p].slot != SLOT_STARTING;
         if (there && joined &&
             (int32_t)(at_load(&b->procs[p].revoked_seen, AT_ACQUIRE) - epoch) < 0) {
             return false;

@@ -45,6 +45,18 @@ static void rescan_late(struct loop_timer *timer)
     }
 }
 
+bool job_queue_corrupt(const struct job *j)
+{
+    for (uint32_t c = 0; c < j->classes; c++) {
+        struct queue_view ready = board_ready(&j->board, c);
+        struct queue_item item;
+        if (queue_peek(&ready, &item) == QUEUE_CORRUPT) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void audit_again(struct loop_timer *timer)
 {
     struct job *j = LOOP_OWNER(timer, struct job, audit_timer);
@@ -390,7 +402,7 @@ void job_leave(struct conn *c)
         return;
     }
     j->leaving = true;
-    for (uint32_t i = 0; i < at_load(&j->board.header->committed, AT_ACQUIRE); i++) {
+    for (uint32_t i = 0; i < board_committed(&j->board); i++) {
         struct record *r = &j->board.records[i];
         task_cancel(&j->lane, r, state_gen(at_load(&r->state, AT_RELAXED)));
     }

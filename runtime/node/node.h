@@ -196,6 +196,8 @@ void job_fail(struct job *j, mob_status st, const char *text);
 /* Does what clients asked for on the board; after a death too, as the dead may have set a notice
  * and not rung. */
 void job_notices(struct job *j);
+/* A ready queue makes no sense: workers that see that end, and others would follow them. */
+bool job_queue_corrupt(const struct job *j);
 /* Corrects what a death left too high, now and until nothing is in doubt. */
 void job_audit(struct job *j);
 /* Looks at workers and queues, and tells the planner what changed. */

@@ -279,6 +279,12 @@ static void sweep(struct member *m)
     struct sweep_result res;
     grant_orphan(j, m->proc);
     sweep_process(&j->lane, m->proc, reason, m, &res);
+    if (res.corrupt || job_queue_corrupt(j)) {
+        job_fail(j, MOB_ERR_CORRUPT,
+                 "the job's shared memory is corrupt; a stray write by one of its programs is the "
+                 "likely cause");
+        return;
+    }
     job_audit(j);
     (void)sweep_blocks(&j->lane);
     grant_count_orphans(j);

@@ -82,10 +82,14 @@ static inline void queue_help(at_u64 *cursor, uint64_t position)
     (void)at_cas(cursor, &expected, position + 1, AT_SEQ_CST);
 }
 
+/* Lost races and cursors helped in one operation. More than so many processes can cause: a client
+ * that writes over the cells must not keep the daemon in a loop. */
+#define QUEUE_TRIES_MAX (1u << 16)
+
 /* QUEUE_OK, QUEUE_OK_POLLED, QUEUE_NONE (full) or QUEUE_CORRUPT. */
 static inline enum queue_result queue_push(const struct queue_view *v, uint32_t index)
 {
-    for (;;) {
+    for (uint32_t i = 0; i < QUEUE_TRIES_MAX; i++) {
         uint64_t p = at_load(&v->queue->tail, AT_ACQUIRE);
         uint64_t c = at_load(queue_cell(v, p), AT_ACQUIRE);
         int64_t ahead = queue_ahead(v, c, p);
@@ -102,6 +106,7 @@ static inline enum queue_result queue_push(const struct queue_view *v, uint32_t 
             return ahead == -1 && (c & QUEUE_FULL) ? QUEUE_NONE : QUEUE_CORRUPT;
         }
     }
+    return QUEUE_CORRUPT;
 }
 
 /* The oldest item, left in place: QUEUE_OK, QUEUE_NONE (empty) or QUEUE_CORRUPT. In the first two
@@ -109,7 +114,7 @@ static inline enum queue_result queue_push(const struct queue_view *v, uint32_t 
 static inline enum queue_result queue_peek(const struct queue_view *v,
                                            struct queue_item *ret)
 {
-    for (;;) {
+    for (uint32_t i = 0; i < QUEUE_TRIES_MAX; i++) {
         uint64_t p = at_load(&v->queue->head, AT_ACQUIRE);
         uint64_t c = at_load(queue_cell(v, p), AT_SEQ_CST);
         int64_t ahead = queue_ahead(v, c, p);
@@ -123,6 +128,7 @@ static inline enum queue_result queue_peek(const struct queue_view *v,
             return QUEUE_CORRUPT;
         }
     }
+    return QUEUE_CORRUPT;
 }
 
 /* Removes a peeked item. False: somebody else removed it. */

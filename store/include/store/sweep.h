@@ -14,6 +14,7 @@ typedef void (*sweep_reason)(void *arg, uint64_t link, uint32_t attempt, char *t
 struct sweep_result {
     uint32_t requeued, failed, cancelled; /* tasks */
     uint32_t freed;                       /* records that only the dead one kept */
+    bool corrupt; /* the board makes no sense: not all was done, and the job must end */
 };
 
 /* Takes back all that the dead process @process held: its tasks are run again or fail, what it had
