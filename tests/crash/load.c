@@ -421,7 +421,10 @@ static void *act(void *arg)
     while (!over) {
         if (rest) {
             pthread_mutex_unlock(&lock);
-            round_of_values(arg); /* so that what was freed before it is looked at now */
+            for (int i = 0; i < 4;
+                 i++) { /* so that what was freed before is looked at now */
+                round_of_values(arg);
+            }
             pthread_mutex_lock(&lock);
             resting++;
             pthread_cond_broadcast(&changed);
