@@ -112,19 +112,39 @@ static uint32_t correct(struct audit *a)
     return corrected;
 }
 
-uint32_t sweep_audit(struct lane *d)
+/* Counted uses that nobody was seen to have, of records that are held: what the count says is known
+ * when they are not held any more. */
+static bool has_suspects(const struct audit *a)
+{
+    for (uint32_t i = 0; i < a->count; i++) {
+        const struct record *r = &a->b->records[i];
+        enum phase p = state_phase(at_load(&r->state, AT_ACQUIRE));
+        if (p >= PHASE_CREATING && p <= PHASE_CLOSED && !(a->seen[i] & USED) &&
+            at_load(&r->refs, AT_ACQUIRE) & REFS_USES_MASK) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint32_t sweep_audit(struct lane *d, bool *ret_again)
 {
     struct audit a = {.d = d, .b = d->board};
-    a.count = at_load(&d->board->header->committed, AT_ACQUIRE);
+    a.count = board_committed(d->board);
     a.refs = calloc(a.count, sizeof *a.refs);
     a.children = calloc(a.count, sizeof *a.children);
     a.seen = calloc(a.count, sizeof *a.seen);
     uint32_t corrected = 0;
+    bool again = true;
     if (a.refs && a.children && a.seen) {
         find_candidates(&a);
         mark_uses(&a);
         corrected = correct(&a);
+        again = has_suspects(&a);
     } /* else: what leaked stays until the next audit */
+    if (ret_again) {
+        *ret_again = again;
+    }
     free(a.refs);
     free(a.children);
     free(a.seen);

@@ -49,7 +49,9 @@ static void set_view(struct board *b, char *base, const char *base_ro)
     unsigned part = 0;
     b->base = base;
     b->base_ro = base_ro;
+    b->own_committed = (at_u32){0};
     b->header = (void *)(base + part_offset(part++));
+    b->committed = &b->header->committed;
     b->procs = (void *)(base + part_offset(part++));
     b->classes = (void *)(base + part_offset(part++));
     b->ledgers = (void *)(base + part_offset(part++));
@@ -105,6 +107,7 @@ mob_status board_create(uint64_t node, uint32_t job, struct board *ret,
     at_store(&b.header->magic, BOARD_MAGIC,
              AT_RELEASE); /* pairs with the load in board_map() */
     *ret = b;
+    ret->committed = &ret->own_committed;
     *ret_bytes = board_fixed_bytes() + BOARD_COMMIT_STEP * sizeof(struct record);
     return MOB_OK;
 
@@ -118,7 +121,7 @@ err_close:
 
 mob_status board_commit_more(struct board *b)
 {
-    uint32_t have = at_load(&b->header->committed, AT_RELAXED);
+    uint32_t have = at_load(&b->own_committed, AT_RELAXED);
     if (have + BOARD_COMMIT_STEP > BOARD_RECORDS_MAX) {
         return status_fail(MOB_ERR_FULL,
                            "the job has %u records, the most a job can have", have);
@@ -127,6 +130,7 @@ mob_status board_commit_more(struct board *b)
                        BOARD_COMMIT_STEP * sizeof(struct record)));
     /* Release: who sees the new bound sees records of zeros. */
     at_store(&b->header->committed, have + BOARD_COMMIT_STEP, AT_RELEASE);
+    at_store(&b->own_committed, have + BOARD_COMMIT_STEP, AT_RELAXED);
     return MOB_OK;
 }
 

@@ -55,7 +55,7 @@ static bool add_block(struct lane *l, uint32_t block)
 static bool lease_block(struct lane *l)
 {
     struct board *b = l->board;
-    uint32_t committed = at_load(&b->header->committed, AT_ACQUIRE) / BOARD_BLOCK;
+    uint32_t committed = board_committed(b) / BOARD_BLOCK;
     uint32_t used = at_load(&b->header->blocks, AT_RELAXED);
     for (uint32_t k = 0; k < committed; k++) {
         /* New blocks first: blocks that were given back are found when those are used up. */
@@ -118,7 +118,7 @@ static struct record *take(struct lane *l)
 
 static void ask_for_records(struct board *b)
 {
-    uint32_t left = at_load(&b->header->committed, AT_RELAXED) -
+    uint32_t left = board_committed(b) -
                     at_load(&b->header->blocks, AT_RELAXED) * BOARD_BLOCK;
     if (left < BOARD_COMMIT_STEP / 2) {
         board_notice(b, NOTICE_RECORDS);
@@ -157,7 +157,7 @@ mob_status lane_record(struct lane *l, struct record **ret)
         return status_fail(MOB_ERR_FULL,
                            "no record is free: %u are in use; release ids that are no "
                            "longer needed",
-                           at_load(&l->board->header->committed, AT_RELAXED));
+                           board_committed(l->board));
     }
     *ret = r;
     return MOB_OK;
@@ -676,7 +676,8 @@ bool lane_drain_ring(struct lane *l)
     struct queue_view ring = board_ring(l->board, l->self);
     struct queue_item item;
     bool any = false;
-    while (queue_peek(&ring, &item) == QUEUE_OK) {
+    /* What others push meanwhile is for the next time: a client must not keep the daemon here. */
+    for (uint32_t i = 0; i < 1u << BOARD_RING_ORDER && queue_peek(&ring, &item) == QUEUE_OK; i++) {
         struct record *r = board_record(l->board, item.index);
         if (queue_take(&ring, &item) && r) {
             lane_drain_own(l, r);
@@ -691,7 +692,7 @@ bool lane_drain_ring(struct lane *l)
 
 void lane_drain_all(struct lane *l)
 {
-    uint32_t committed = at_load(&l->board->header->committed, AT_ACQUIRE);
+    uint32_t committed = board_committed(l->board);
     for (uint32_t i = 0; i < committed; i++) {
         lane_drain_own(l, &l->board->records[i]);
     }

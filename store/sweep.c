@@ -8,8 +8,10 @@
 #include "store/task.h"
 
 enum {
-    ATTEMPTS_MAX_OF_ONE = 64
-}; /* tasks that one process runs at once, one inside another */
+    ATTEMPTS_MAX_OF_ONE = 64, /* tasks that one process runs at once, one inside another */
+    SWEEP_ROUNDS_MAX = 64,
+    STEPS_A_RECORD = 256
+};
 
 struct attempt { /* a task that the dead one ran */
     uint64_t link;
@@ -22,12 +24,15 @@ struct sweep {
     uint32_t dead;
     struct attempt attempts[ATTEMPTS_MAX_OF_ONE];
     uint32_t attempts_count;
+    /* Entries of successor stacks looked at, and more than there can be: a client that ties its
+     * stacks into rings must not keep the daemon busy. */
+    uint64_t steps, steps_max;
     struct sweep_result result;
 };
 
 static uint32_t committed(const struct board *b)
 {
-    return at_load(&b->header->committed, AT_ACQUIRE);
+    return board_committed(b);
 }
 
 /* ---- marks of the dead one outside the records ------------------------------------------------------ */
@@ -82,10 +87,15 @@ void sweep_wake_all(struct board *b)
 
 /* True if @t hangs on the stack of @x. Only asked while @x is not sealed, when nobody takes the
  * stack away; others may push meanwhile, which does not matter. */
-static bool hangs_on(struct board *b, const struct record *x, uint32_t entry)
+static bool hangs_on(struct sweep *w, const struct record *x, uint32_t entry)
 {
+    struct board *b = w->b;
     uint32_t at = at_load(&x->succ, AT_ACQUIRE);
-    for (uint32_t steps = 0; at != SUCC_EMPTY && steps < BOARD_RECORDS_MAX; steps++) {
+    for (; at != SUCC_EMPTY; w->steps++) {
+        if (w->steps >= w->steps_max) {
+            w->result.corrupt = true;
+            return false;
+        }
         if (at == entry) {
             return true;
         }
@@ -137,7 +147,7 @@ static void finish_creating(struct sweep *w, struct record *r, uint64_t s)
         if (!x) {
             at_or(&r->arrived, 1u << i, AT_SEQ_CST);
         } else if (state_sealed(xs) ||
-                   !hangs_on(w->b, x, succ_entry(board_index(w->b, r), i))) {
+                   !hangs_on(w, x, succ_entry(board_index(w->b, r), i))) {
             task_await_arg(w->d, r, i, ref);
         }
     }
@@ -242,7 +252,8 @@ static void sweep_record(struct sweep *w, struct record *r)
     case PHASE_DONE:
     case PHASE_CLOSED:
         if (held) { /* sealed, and maybe nobody was told */
-            task_drain_successors(w->b, DAEMON, r);
+            w->steps += task_drain_successors(w->b, DAEMON, r);
+            w->result.corrupt |= w->steps > w->steps_max;
             task_wake_waiters(w->b, r, s);
         }
         break;
@@ -311,20 +322,25 @@ void sweep_process(struct lane *d, uint32_t process, sweep_reason reason, void *
                    struct sweep_result *ret)
 {
     struct sweep w = {.d = d, .b = d->board, .dead = process};
+    w.steps_max = (uint64_t)committed(w.b) * STEPS_A_RECORD;
     /* Its segments are the daemon's now, then the looks at records; pairs with the fence in
      * lane.c's drain(), which hands a record to a segment's owner and then looks again. */
     at_fence();
     clear_marks(w.b, process);
-    do { /* more than a batch only if the board was scribbled on; each round ends some */
+    for (int round = 0;; round++) { /* more than one only if the board was scribbled on */
         w.attempts_count = 0;
         collect_attempts(&w);
-        for (uint32_t i = 0; i < committed(w.b); i++) {
+        for (uint32_t i = 0; i < committed(w.b) && !w.result.corrupt; i++) {
             sweep_record(&w, &w.b->records[i]);
         }
         for (uint32_t i = 0; i < w.attempts_count; i++) {
             end_attempt(&w, &w.attempts[i], reason, arg);
         }
-    } while (w.attempts_count == ATTEMPTS_MAX_OF_ONE);
+        if (w.attempts_count < ATTEMPTS_MAX_OF_ONE || w.result.corrupt) {
+            break;
+        }
+        w.result.corrupt |= round == SWEEP_ROUNDS_MAX;
+    }
     at_store(&w.b->procs[process].run, RUN_NONE, AT_RELAXED);
     at_store(&w.b->procs[process].state, PROC_NONE, AT_RELEASE);
     sweep_wake_all(w.b);

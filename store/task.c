@@ -72,7 +72,8 @@ void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_r
 {
     struct record *x =
         board_record(l->board, link_index(at_load(&ref->link, AT_RELAXED)));
-    if (state_sealed(at_load(&x->state,
+    /* None only for the daemon, on a board that somebody writes over. */
+    if (!x || state_sealed(at_load(&x->state,
                              AT_ACQUIRE))) { /* its use, which we hold, keeps it there */
         at_or(&t->arrived, 1u << arg, AT_SEQ_CST);
         return;
@@ -299,21 +300,24 @@ static struct arg_ref *waits_for(const struct board *b, struct record *t, uint32
     return link_index(link) == board_index(b, x) && link_gen(link) == gen ? ref : NULL;
 }
 
-void task_drain_successors(struct board *b, uint32_t process, struct record *x)
+uint32_t task_drain_successors(struct board *b, uint32_t process, struct record *x)
 {
     uint32_t gen = state_gen(at_load(&x->state, AT_RELAXED));
     uint32_t entry = at_swap(&x->succ, SUCC_EMPTY, AT_SEQ_CST);
-    for (uint32_t steps = 0; entry != SUCC_EMPTY && steps < BOARD_RECORDS_MAX; steps++) {
+    uint32_t steps = 0;
+    /* A task may wait for several results of one record; more entries than that are a ring. */
+    for (; entry != SUCC_EMPTY && steps < board_committed(b) * MOB_ARGS_MAX; steps++) {
         struct record *t = board_record(b, succ_index(entry));
         struct arg_ref *ref = t ? waits_for(b, t, succ_arg(entry), x, gen) : NULL;
         if (!ref) {
-            return; /* a sweep was here and gave the rest their arguments too */
+            return steps; /* a sweep was here and gave the rest their arguments too */
         }
         uint32_t arg = succ_arg(entry);
         entry =
             at_load(&ref->next, AT_RELAXED); /* before @t may run, end and be reused */
         task_arrive(b, process, t, arg);
     }
+    return steps;
 }
 
 /* ---- the end of an attempt ----------------------------------------------------------------------------- */

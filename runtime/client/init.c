@@ -149,6 +149,7 @@ mob_status mob_get_info(struct mob *mob, struct mob_info *info)
     if (!m) {
         return status_fail(MOB_ERR_NOMEM, "no memory for a message");
     }
+    client_let_go(mob);
     local_msg_init(m, LOCAL_INFO);
     mob_status st = client_ask(mob, m, NULL, 0, NULL, NULL);
     if (!st) {

@@ -21,8 +21,11 @@
 
 /* ---- asking --------------------------------------------------------------------------------------- */
 
-static mob_status node_lost(void)
+static mob_status node_lost(const struct mob *mob)
 {
+    if (mob->worker) { /* its tasks are lost, and must not fail for another reason before that */
+        _exit(5);
+    }
     return status_fail(MOB_ERR_NODE_LOST, "the node's daemon is gone; its tasks and objects are lost");
 }
 
@@ -39,7 +42,7 @@ mob_status client_ask(struct mob *mob, struct local_msg *m, const int *send_fds,
     }
     pthread_mutex_unlock(&mob->sock_lock);
     if (st == MOB_ERR_PEER_LOST) {
-        return node_lost();
+        return node_lost(mob);
     }
     if (!st && m->op != op) {
         st = status_fail(MOB_ERR_PROTOCOL, "the node's daemon answered %u to %u", m->op, op);
@@ -62,7 +65,7 @@ mob_status client_tell(struct mob *mob, const struct local_msg *m)
     pthread_mutex_lock(&mob->sock_lock);
     mob_status st = local_send(mob->sock, m, NULL, 0);
     pthread_mutex_unlock(&mob->sock_lock);
-    return st == MOB_ERR_PEER_LOST ? node_lost() : st;
+    return st == MOB_ERR_PEER_LOST ? node_lost(mob) : st;
 }
 
 /* ---- the watcher: one thread that sleeps until the node dies or says that the job failed ------------ */

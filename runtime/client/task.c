@@ -193,6 +193,10 @@ mob_status mob_return_ref(struct mob_task *task, size_t i, mob_ref ref)
     if (link_index(link) == link_index(task->link)) {
         return status_fail(MOB_ERR_INVALID, "a task cannot return its own result");
     }
+    /* Who sees the result sealed may read its bytes: so they must be there first. */
+    struct record *r;
+    uint64_t s;
+    MOB_TRY(client_await(task->mob, t, ref, MOB_FOREVER, &r, &s));
     MOB_TRY(lane_use(&t->lane, link));
     record_set_place(task->r, (uint32_t)i, PLACE_REF, 0, 0, link);
     task->given |= 1u << i;

@@ -333,6 +333,7 @@ void grant_orphan(struct job *j, uint32_t proc)
         struct budget_owner from = owner_of(j, s);
         bool leaving = s->state == SEGMENT_LEAVING;
         s->owner = DAEMON;
+        s->live = 0; /* not known before grant_count_orphans(): what the sweep frees is not counted */
         if (budget_move(b, from, owner_of(j, s), s->bytes) != MOB_OK) {
             log_error("no memory to account for a dead process's segment");
         }
@@ -347,7 +348,7 @@ void grant_count_orphans(struct job *j)
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
         j->segments[i].live = 0;
     }
-    uint32_t count = at_load(&b->header->committed, AT_ACQUIRE);
+    uint32_t count = board_committed(b);
     for (uint32_t i = 0; i < count; i++) {
         struct record *r = &b->records[i];
         uint64_t s = at_load(&r->state, AT_ACQUIRE);
@@ -390,7 +391,7 @@ static bool seen_by_all(const struct job *j, uint32_t epoch)
     const struct board *b = &j->board;
     for (uint32_t p = 1; p < PROCS_MAX; p++) {
         bool there = p == 1 ? j->driver != NULL : j->members[p].used && !j->members[p].dead;
-        bool joined = at_load(&b->procs[p].state, AT_RELAXED) != PROC_STARTING;
+        bool joined = p == 1 || j->members[p].slot != SLOT_STARTING;
         if (there && joined &&
             (int32_t)(at_load(&b->procs[p].revoked_seen, AT_ACQUIRE) - epoch) < 0) {
             return false;

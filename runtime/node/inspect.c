@@ -173,7 +173,7 @@ static json_t *ls_json(const struct node *n, uint64_t number, uint64_t record)
     while (j && !next) {
         struct pins pins;
         uint64_t i = j->number == number ? record : 0;
-        uint32_t committed = at_load(&j->board.header->committed, AT_ACQUIRE);
+        uint32_t committed = board_committed(&j->board);
         collect_pins(j, &pins);
         for (; i < committed && i < BOARD_RECORDS_MAX; i++) {
             if (looked++ == LS_RECORDS_MAX ||

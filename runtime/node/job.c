@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "cluster.h"
@@ -68,7 +69,37 @@ static void rescan_late(struct loop_timer *timer)
     }
 }
 
-static void serve_notices(struct job *j)
+bool job_queue_corrupt(const struct job *j)
+{
+    for (uint32_t c = 0; c < j->classes; c++) {
+        struct queue_view ready = board_ready(&j->board, c);
+        struct queue_item item;
+        if (queue_peek(&ready, &item) == QUEUE_CORRUPT) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void audit_again(struct loop_timer *timer)
+{
+    struct job *j = LOOP_OWNER(timer, struct job, audit_timer);
+    bool again;
+    (void)sweep_audit(&j->lane, &again);
+    if (again) { /* an id that is held hides its count: less and less often, as looking costs */
+        j->audit_ns = j->audit_ns * 2 < AUDIT_MAX_NS ? j->audit_ns * 2 : AUDIT_MAX_NS;
+        loop_timer_start(j->node->loop, timer, loop_now_ns(j->node->loop) + j->audit_ns,
+                         audit_again);
+    }
+}
+
+void job_audit(struct job *j)
+{
+    j->audit_ns = AUDIT_MIN_NS;
+    audit_again(&j->audit_timer);
+}
+
+void job_notices(struct job *j)
 {
     uint32_t bits = at_swap(&j->board.header->notice, 0, AT_SEQ_CST);
     if (bits & NOTICE_RECORDS) {
@@ -102,10 +133,10 @@ static void rung(struct loop_op *op, int result)
         job_step(j);
         return;
     }
-    while (read(j->bell, &count, sizeof count) > 0) {
-    }
+    /* The job's processes have the same open file, and may have made it a blocking one. */
+    (void)!preadv2(j->bell, &(struct iovec){&count, sizeof count}, 1, -1, RWF_NOWAIT);
     if (!j->ended) {
-        serve_notices(j);
+        job_notices(j);
     }
 }
 
@@ -290,6 +321,9 @@ static void job_free(struct job *j)
     loop_timer_stop(n->loop, &j->timer);
     guest_free(j);
     away_free(j);
+    if (j->driver) { /* the node stops, and its driver is still there */
+        j->driver->job = NULL;
+    }
     if (j->board.base) {
         grant_end(j);
         arena_destroy(j->arena);
@@ -362,6 +396,9 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
     if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
         return status_fail(MOB_ERR_SYSTEM, "pipe: %m");
     }
+    /* What the daemon itself leaves for later rings too: else the notice stays set, and whoever
+     * sets another one finds it and does not ring. */
+    j->board.bell = j->bell;
     j->watch = pipe_fds[1];
     (void)fcntl(j->watch, F_SETFL, O_NONBLOCK); /* a driver that stands still holds up nobody */
     *ret_watch = pipe_fds[0];
@@ -482,7 +519,7 @@ void job_close(struct job *j)
     }
     j->leaving = true;
     away_close(j, false);
-    for (uint32_t i = 0; i < at_load(&j->board.header->committed, AT_ACQUIRE); i++) {
+    for (uint32_t i = 0; i < board_committed(&j->board); i++) {
         struct record *r = &j->board.records[i];
         task_cancel(&j->lane, r, state_gen(at_load(&r->state, AT_RELAXED)));
     }
@@ -504,6 +541,7 @@ void job_end(struct job *j)
     fetch_end_job(j);
     loop_cancel(j->node->loop, &j->bell_op);
     loop_timer_stop(j->node->loop, &j->timer);
+    loop_timer_stop(j->node->loop, &j->audit_timer);
     job_step(j);
 }
 
@@ -536,9 +574,11 @@ void job_step(struct job *j)
         guest_ended(j);
     }
     if (!output_done(j)) { /* nobody waits for it any more */
-        loop_cancel(n->loop, &j->out.op);
-        loop_cancel(n->loop, &j->err.op);
-        return;
+        output_drop(&j->out);
+        output_drop(&j->err);
+        if (!output_done(j)) {
+            return;
+        }
     }
     (void)plan_node_job_remove(n->plan, job_plan_id(j), loop_now_ns(n->loop));
     job_free(j);

@@ -37,7 +37,7 @@ json_t *json_phases(const struct job *j)
                                         "draining", "retired"};
     uint64_t counts[PHASE_RETIRED + 1] = {0};
     json_t *phases = json_object();
-    uint32_t committed = at_load(&j->board.header->committed, AT_ACQUIRE);
+    uint32_t committed = board_committed(&j->board);
     for (uint32_t i = 0; i < committed && i < BOARD_RECORDS_MAX; i++) {
         enum phase p = state_phase(at_load(&j->board.records[i].state, AT_RELAXED));
         if (p <= PHASE_RETIRED) { /* a broken job may have written anything */

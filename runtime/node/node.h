@@ -21,9 +21,12 @@
 
 #define OUTPUT_LINE_MAX 4096         /* a longer line is cut into several */
 #define OUTPUT_QUEUE_MAX (4u << 20)  /* bytes waiting for a driver's terminal; more is dropped */
+#define OUTPUT_LATER_NS (10000000ull) /* between tries to write to a file that is full */
 #define LEAVE_GRACE_NS (1000000000ull) /* for running tasks when their driver shuts down */
 #define PIPES_GRACE_NS (200000000ull) /* for what a dead worker wrote last */
 #define NODE_HASH_BYTES 32u
+#define AUDIT_MIN_NS (50000000ull) /* between audits after a death, while counts are in doubt */
+#define AUDIT_MAX_NS (60000000000ull)
 #define RESCAN_NS (20000000ull)      /* between looks at records that views still pin */
 
 struct node;
@@ -69,6 +72,7 @@ struct output { /* one of a driver's two streams */
     struct job *job;
     struct loop *loop;
     struct loop_op op;
+    struct loop_timer later; /* its file is in non-blocking mode, and full */
     int fd;
     char *queue;
     size_t size, sent, writing, room;
@@ -88,7 +92,9 @@ struct stream { /* one of a worker's two pipes */
     char buf[OUTPUT_LINE_MAX];
 };
 
-void output_init(struct output *o, struct job *job, int fd);
+void output_init(struct output *o, struct job *j, int fd);
+/* Nobody waits any more for what is not written yet. */
+void output_drop(struct output *o);
 void output_fini(struct output *o);
 void output_add(struct output *o, const char *text, size_t size);
 bool output_empty(const struct output *o);
@@ -220,7 +226,8 @@ struct job {
     uint64_t board_bytes;
     int bell;
     struct loop_op bell_op;
-    struct loop_timer timer;
+    struct loop_timer timer, audit_timer;
+    uint64_t audit_ns; /* until the next audit, if one is to follow */
     struct conn *driver;
     int driver_pidfd;
     int watch; /* the driver's pipe */
@@ -265,6 +272,13 @@ void job_sync_classes(struct job *j);
 mob_status job_add_class(struct job *j, uint32_t units, uint32_t *ret);
 /* Nothing of the job can run: says so to the driver, once. */
 void job_fail(struct job *j, mob_status st, const char *text);
+/* Does what clients asked for on the board; after a death too, as the dead may have set a notice
+ * and not rung. */
+void job_notices(struct job *j);
+/* A ready queue makes no sense: workers that see that end, and others would follow them. */
+bool job_queue_corrupt(const struct job *j);
+/* Corrects what a death left too high, now and until nothing is in doubt. */
+void job_audit(struct job *j);
 /* Looks at workers and queues, and tells the planner what changed. */
 void job_refresh(struct job *j);
 struct plan_job job_plan_id(const struct job *j);

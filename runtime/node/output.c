@@ -17,19 +17,28 @@ static void written(struct loop_op *op, int result);
 
 static void push_out(struct output *o)
 {
-    if (!loop_op_busy(&o->op) && o->sent < o->size) {
+    if (!loop_op_busy(&o->op) && !o->later.active && o->sent < o->size) {
         o->writing = o->size - o->sent;
         loop_write(o->loop, &o->op, o->fd, o->queue + o->sent, o->writing, UINT64_MAX, written);
     }
 }
 
+static void write_later(struct loop_timer *timer)
+{
+    push_out(LOOP_OWNER(timer, struct output, later));
+}
+
 static void written(struct loop_op *op, int result)
 {
     struct output *o = LOOP_OWNER(op, struct output, op);
-    if (result < 0 && result != -EINTR && result != -EAGAIN) {
+    if (o->dead || (result < 0 && result != -EINTR && result != -EAGAIN)) {
         o->sent = o->size = 0; /* nobody reads any more */
         o->dead = true;
         job_step(o->job);
+        return;
+    }
+    if (result == -EAGAIN) {
+        loop_timer_start(o->loop, &o->later, loop_now_ns(o->loop) + OUTPUT_LATER_NS, write_later);
         return;
     }
     o->sent += result > 0 ? (size_t)result : 0;
@@ -46,13 +55,24 @@ static void written(struct loop_op *op, int result)
     }
     push_out(o);
     if (output_empty(o)) {
-        job_step(o->job); /* its end may wait for this; the output may be gone now */
+        job_step(o->job); /* which may wait for it */
     }
 }
 
-void output_init(struct output *o, struct job *job, int fd)
+void output_init(struct output *o, struct job *j, int fd)
 {
-    *o = (struct output){.job = job, .loop = job->node->loop, .fd = fd};
+    *o = (struct output){.job = j, .loop = j->node->loop, .fd = fd};
+}
+
+void output_drop(struct output *o)
+{
+    o->dead = true;
+    loop_timer_stop(o->loop, &o->later);
+    if (loop_op_busy(&o->op)) {
+        loop_cancel(o->loop, &o->op); /* and then written() */
+    } else {
+        o->sent = o->size = 0;
+    }
 }
 
 void output_fini(struct output *o)

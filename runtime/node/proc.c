@@ -288,7 +288,13 @@ static void sweep(struct member *m)
     struct sweep_result res;
     grant_orphan(j, m->proc);
     sweep_process(&j->lane, m->proc, reason, m, &res);
-    (void)sweep_audit(&j->lane);
+    if (res.corrupt || job_queue_corrupt(j)) {
+        job_fail(j, MOB_ERR_CORRUPT,
+                 "the job's shared memory is corrupt; a stray write by one of its programs is the "
+                 "likely cause");
+        return;
+    }
+    job_audit(j);
     (void)sweep_blocks(&j->lane);
     grant_count_orphans(j);
     j->requeued += res.requeued;
@@ -327,7 +333,10 @@ static void settle(struct member *m)
     bool started = m->slot != SLOT_STARTING;
     if (!j->ended) {
         sweep(m);
-        if (!started && !j->leaving) {
+        /* Killed from outside, which says nothing of the program, it is started again; the planner
+         * gives up if that goes on. */
+        bool outside = m->signalled && m->exit_status == SIGKILL && !m->late;
+        if (!started && !j->leaving && !outside) {
             failed_to_start(m);
         }
     }
@@ -337,6 +346,7 @@ static void settle(struct member *m)
         (void)plan_node_worker_died(j->node->plan, id, m->class, plan_slot_of(m->slot), now);
     }
     if (!j->ended) {
+        job_notices(j);
         job_refresh(j);
     }
     if (m->conn) {

@@ -37,6 +37,7 @@ static uint32_t count_workers(const struct job *j)
 void status_info(struct conn *c, struct local_msg *m)
 {
     struct node *n = c->node;
+    grant_collect(c->job); /* so that what is used is what is used now */
     local_msg_init(m, LOCAL_INFO);
     m->arg[0] = n->id;
     m->arg[1] = c->job->number;

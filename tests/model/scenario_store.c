@@ -187,7 +187,7 @@ static void settle(void)
     }
     drop_handles(by);
     for (unsigned round = 0; round < 3; round++) {
-        sweep_audit(&lane[DAEMON]);
+        sweep_audit(&lane[DAEMON], NULL);
         for (uint32_t i = 0; i < LANES; i++) {
             if (!died(i)) {
                 lane_drain_ring(&lane[i]);
@@ -223,7 +223,7 @@ static void settle_exactly(void)
     run_ready(OTHER);
     lane_drop(&lane[OTHER], x);
     lane_drop(&lane[OTHER], y);
-    MODEL_CHECK(sweep_audit(&lane[DAEMON]) == 0, "a count was wrong though nobody died");
+    MODEL_CHECK(sweep_audit(&lane[DAEMON], NULL) == 0, "a count was wrong though nobody died");
     settle();
 }
 

@@ -266,7 +266,7 @@ static uint32_t bury(struct process *p)
     free(p->lane.blocks); /* the private memory of the dead */
     free(p->lane.block_slot);
     sweep_process(&processes[DAEMON].lane, p->index, NULL, NULL, &res);
-    (void)sweep_audit(&processes[DAEMON].lane);
+    (void)sweep_audit(&processes[DAEMON].lane, NULL);
     (void)sweep_blocks(&processes[DAEMON].lane);
     return res.requeued;
 }
@@ -302,7 +302,7 @@ static void check_all_free(void)
         }
         (void)sweep_rescan(&processes[DAEMON].lane);
     }
-    (void)sweep_audit(&processes[DAEMON].lane);
+    (void)sweep_audit(&processes[DAEMON].lane, NULL);
     lane_reclaim(&processes[DAEMON].lane);
     for (uint32_t i = 0; i < at_load(&board.header->committed, AT_RELAXED); i++) {
         enum phase phase = state_phase(at_load(&board.records[i].state, AT_RELAXED));

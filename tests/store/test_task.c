@@ -313,7 +313,7 @@ Test(sweep, what_a_dead_attempt_submitted_is_cancelled_and_freed)
     (void)b;
     cr_assert_eq(phase_of(g, top), PHASE_CLOSED);
     lane_drop(&g->lane[DRIVER], top);
-    sweep_audit(&g->lane[DAEMON]);
+    sweep_audit(&g->lane[DAEMON], NULL);
     assert_all_free(g);
     rig_free(g);
 }
@@ -343,7 +343,7 @@ Test(sweep, a_submit_that_was_cut_off_leaves_nothing)
     }
     lane_drop(d, x);
     lane_drop(d, top);
-    sweep_audit(&g->lane[DAEMON]);
+    sweep_audit(&g->lane[DAEMON], NULL);
     assert_all_free(g);
     rig_free(g);
 }
@@ -361,7 +361,7 @@ Test(sweep, counts_that_a_death_left_too_high_are_corrected)
     lane_drop(d, x);
     lane_drop(d, top);
     cr_assert_eq(phase_of(g, top), PHASE_DONE);
-    cr_assert_eq(sweep_audit(&g->lane[DAEMON]), 2);
+    cr_assert_eq(sweep_audit(&g->lane[DAEMON], NULL), 2);
     assert_all_free(g);
     rig_free(g);
 }
@@ -374,7 +374,7 @@ Test(sweep, an_audit_leaves_alone_what_is_in_use)
              y = submit(d, (uint64_t[]){x}, 1, LINK_NONE);
     task_seal(w, claim(g, WORKER, x), false);
     lane_drop(d, x);
-    cr_assert_eq(sweep_audit(&g->lane[DAEMON]), 0);
+    cr_assert_eq(sweep_audit(&g->lane[DAEMON], NULL), 0);
     cr_assert_eq(phase_of(g, x), PHASE_CLOSED);
     task_seal(w, claim(g, WORKER, y), false);
     lane_drop(d, y);

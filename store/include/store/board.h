@@ -152,6 +152,9 @@ struct board {
         *records_ro; /* the same, mapped read-only: what views point into */
     void *base;
     const void *base_ro;
+    /* How many records exist. The daemon looks at its own count, which no client can write. */
+    const at_u32 *committed;
+    at_u32 own_committed;
     int fd;   /* of the daemon's; -1 elsewhere */
     int bell; /* eventfd that wakes the daemon, which may ring it for itself; or -1 */
 };
@@ -173,10 +176,15 @@ void board_unmap(struct board *b);
 size_t board_bytes(void);
 size_t board_fixed_bytes(void);
 
+static inline uint32_t board_committed(const struct board *b)
+{
+    return at_load(b->committed, AT_ACQUIRE);
+}
+
 /* The record, or NULL if there is none of that index: indices in shared memory are input. */
 static inline struct record *board_record(const struct board *b, uint32_t index)
 {
-    return index < at_load(&b->header->committed, AT_RELAXED) ? &b->records[index] : NULL;
+    return index < at_load(b->committed, AT_RELAXED) ? &b->records[index] : NULL;
 }
 static inline uint32_t board_index(const struct board *b, const struct record *r)
 {

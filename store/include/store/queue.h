@@ -131,6 +131,10 @@ static __attribute__((noinline)) enum queue_result queue_push_on(struct queue_vi
     return QUEUE_CORRUPT;
 }
 
+/* Lost races and cursors helped in one operation. More than so many processes can cause: a client
+ * that writes over the cells must not keep the daemon in a loop. */
+#define QUEUE_TRIES_MAX (1u << 16)
+
 /* QUEUE_OK, QUEUE_OK_POLLED, QUEUE_NONE (full) or QUEUE_CORRUPT. */
 static inline enum queue_result queue_push(struct queue_view *v, uint32_t index)
 {

@@ -14,6 +14,7 @@ typedef void (*sweep_reason)(void *arg, uint64_t link, uint32_t attempt, char *t
 struct sweep_result {
     uint32_t requeued, failed, cancelled; /* tasks */
     uint32_t freed;                       /* records that only the dead one kept */
+    bool corrupt; /* the board makes no sense: not all was done, and the job must end */
 };
 
 /* Takes back all that the dead process @process held: its tasks are run again or fail, what it had
@@ -25,8 +26,9 @@ void sweep_process(struct lane *d, uint32_t process, sweep_reason reason, void *
 
 /* Corrects use and child counts that a death left too high, by looking at all records. The counts
  * never err low, so that until then nothing is freed early, only late. Returns how many records
- * it closed or freed. */
-uint32_t sweep_audit(struct lane *d);
+ * it closed or freed. @ret_again: some counts may be too high that could not be judged yet; may be
+ * NULL. */
+uint32_t sweep_audit(struct lane *d, bool *ret_again);
 
 /* Serves NOTICE_RESCAN: pushes ready tasks whose queue was full, adopts records left to the daemon.
  * True if something must be tried again later (still full, still pinned). */

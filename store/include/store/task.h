@@ -152,8 +152,9 @@ void task_add_child(struct board *b, uint64_t parent, uint32_t attempt);
 /* Takes such a count back: the child was not published. */
 void task_remove_child(struct board *b, uint64_t parent, uint32_t attempt);
 
-/* Gives the successors of a sealed record their argument. Whoever finds some may call it. */
-void task_drain_successors(struct board *b, uint32_t process, struct record *r);
+/* Gives the successors of a sealed record their argument. Whoever finds some may call it. Returns
+ * how many there were. */
+uint32_t task_drain_successors(struct board *b, uint32_t process, struct record *r);
 
 /* Marks argument @arg of a task as arrived and makes the task ready if it was the last. */
 void task_arrive(struct board *b, uint32_t process, struct record *t, uint32_t arg);
