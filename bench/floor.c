@@ -404,8 +404,8 @@ int floor_round(struct floor *floor, uint64_t count, uint64_t *ret_ns)
 
 static void *map(size_t bytes, int sharing)
 {
-    /* cppcheck-suppress invalidFunctionArg ; -1 goes with MAP_ANONYMOUS */
     return mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                /* cppcheck-suppress invalidFunctionArg ; -1 goes with MAP_ANONYMOUS */
                 sharing | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 }
 

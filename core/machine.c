@@ -151,7 +151,8 @@ static void unescape(char *text)
 static const char *below(const char *path, const char *prefix)
 {
     size_t length = strcmp(prefix, "/") != 0 ? strlen(prefix) : 0;
-    if (strncmp(path, prefix, length) != 0 || (path[length] != '/' && path[length] != 0)) {
+    if (strncmp(path, prefix, length) != 0 ||
+        (path[length] != '/' && path[length] != 0)) {
         return NULL;
     }
     return strcmp(path + length, "/") != 0 ? path + length : "";

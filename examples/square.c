@@ -3,10 +3,11 @@
 #include <mobula.h>
 #include <stdio.h>
 
-static mob_status square(struct mob_task *task) /* runs in a worker, maybe on another node */
+/* Runs in a worker, maybe on another node. */
+static mob_status square(struct mob_task *task)
 {
     double x;
-    MOB_TRY(mob_arg_copy(task, 0, &x, sizeof x)); /* another size is an error, not a surprise */
+    MOB_TRY(mob_arg_copy(task, 0, &x, sizeof x)); /* another size is an error */
     x *= x;
     return mob_return_copy(task, 0, &x, sizeof x);
 }

@@ -16,7 +16,8 @@ static int tracer(void)
     int pid = 0;
     FILE *f = fopen("/proc/self/status", "re");
     while (f && fgets(line, sizeof line, f)) {
-        if (sscanf(line, "TracerPid: %d", &pid) == 1) {
+        if (strncmp(line, "TracerPid:", 10) == 0) {
+            pid = (int)strtol(line + 10, NULL, 10);
             break;
         }
     }

@@ -296,10 +296,11 @@ mob_status grant_read(struct job *j, const struct record *r, const struct place 
         return p->size ? MOB_ERR_CORRUPT : MOB_OK;
     }
     if (p->kind == PLACE_INLINE) {
+        if (p->offset > RECORD_PAYLOAD || p->size > RECORD_PAYLOAD - p->offset) {
+            return MOB_ERR_CORRUPT;
+        }
         *ret = r->payload + p->offset;
-        return p->offset <= RECORD_PAYLOAD && p->size <= RECORD_PAYLOAD - p->offset
-                   ? MOB_OK
-                   : MOB_ERR_CORRUPT;
+        return MOB_OK;
     }
     struct segment *s = p->kind == PLACE_ARENA && p->segment < BOARD_SEGMENTS_MAX
                             ? &j->segments[p->segment]

@@ -248,7 +248,8 @@ static void output_comes_marked_and_before_shutdown_returns(void)
     int outs = 0, errs = 0, marked = 0, after = 0;
     CHECK(gethostname(host, sizeof host) == 0);
     snprintf(mark, sizeof mark, " %s) ", host);
-    for (char *line = strtok(r.out, "\n"); line; line = strtok(NULL, "\n")) {
+    char *save;
+    for (char *line = strtok_r(r.out, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         int i, pid;
         char *at = strstr(line, mark), *pid_at = strstr(line, "pid=");
         if (strcmp(line, "after shutdown") == 0) {

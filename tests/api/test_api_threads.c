@@ -197,7 +197,7 @@ static void *lasting_thread(void *p)
 static void handles_one_after_the_other(void)
 {
     struct lasting l = {.rounds = 20};
-    pthread_t thread;
+    pthread_t thread = 0;
     pthread_barrier_init(&l.barrier, NULL, 2);
     if (!mob_is_worker()) {
         CHECK(pthread_create(&thread, NULL, lasting_thread, &l) == 0);

@@ -302,7 +302,7 @@ Test(machine, a_process_is_known_by_its_start)
     if (pid == 0) {
         char byte;
         close(pipes[1]);
-        _exit(read(pipes[0], &byte, 1) != 0);
+        _exit(read(pipes[0], &byte, 1) != 0 ? 1 : 0);
     }
     cr_assert_eq(machine_pid_start(pid, &again), MOB_OK);
     cr_assert_geq(again, start);

@@ -21,7 +21,7 @@ HOOKS(4)
 HOOKS(8)
 HOOKS(16)
 
-    void __tsan_read_range(void *at, size_t size);
+void __tsan_read_range(void *at, size_t size);
 void __tsan_write_range(void *at, size_t size);
 void __tsan_func_entry(void *pc);
 void __tsan_func_exit(void);

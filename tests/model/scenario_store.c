@@ -1,269 +1,34 @@
-/* Records, pins and the sweep (store/) as they ship, on a board of four records.
- *
- * Process i of a scenario is process i + 1 of the board. At the end of each execution settle()
- * runs what is ready, drops all handles, lets the daemon audit, and then every record must be
- * free and every place must have been freed once: that is "nothing lost, nothing freed twice". */
-#include <stdlib.h>
+/* Records, pins and the sweep (store/) as they ship, on a board of four records: store_world.h. */
 #include <string.h>
 
 #include "core/clock.h"
 #include "core/park.h"
 #include "model.h"
-#include "store/sweep.h"
 #include "store/task.h"
-
-enum { DRIVER = 1, WORKER = 2, OTHER = 3, LANES = 4, RESULT = 77 };
-
-static struct board b;
-static struct lane lane[LANES];
-static uint64_t x, y;       /* links of the tasks of the scenario, 0: none */
-static struct record *mine; /* the task that the worker has TAKEN from the start */
-static struct record *others;
-static uint64_t parent_of_others; /* the only task that submits one */
-static unsigned places_freed[LANES], places_made[LANES];
-static unsigned runs[LANES];             /* attempts that were sealed */
-static uint64_t last[BOARD_RECORDS_MAX]; /* state words after the last step */
-static bool again;                       /* sweep_rescan() said so */
-static uint64_t pinned;                  /* a link that the reader has pinned */
-
-static void count_freed(void *self, uint32_t segment, uint64_t offset)
-{
-    (void)segment;
-    (void)offset;
-    places_freed[(uintptr_t)self]++;
-}
-
-static void check_ok(mob_status st, const char *what)
-{
-    MODEL_CHECK(st == MOB_OK, "%s failed with %d", what, st);
-}
-
-static uint64_t submit(uint32_t by, uint64_t arg, uint64_t parent)
-{
-    struct lane *l = &lane[by];
-    struct record *r;
-    uint64_t link;
-    struct call call = {.fn = 1, .retries = 1, .counts = call_counts(arg ? 1 : 0, 1)};
-    call.class_options = arg ? CALL_HAS_REFS << 4 : 0;
-    check_ok(lane_record(l, &r), "lane_record");
-    task_begin(l, r, &call, parent);
-    if (arg) {
-        MODEL_CHECK(task_add_ref(r, 0, arg), "no room for an argument");
-    }
-    if (parent != LINK_NONE) {
-        task_add_child(&b, parent, 0);
-    }
-    check_ok(task_publish(l, r, &link), "task_publish");
-    return link;
-}
-
-static void set_result(uint32_t by, struct record *r)
-{
-    *(uint64_t *)(void *)(r->payload + 256) = RESULT;
-    record_set_place(r, 0, PLACE_INLINE, 0, 256, 8);
-    (void)by;
-}
-
-static void seal(uint32_t by, struct record *r)
-{
-    set_result(by, r);
-    uint64_t s = at_load(&r->state, AT_RELAXED) & ~STATE_FLAGS, link; /* as it was claimed */
-    link = link_make(state_gen(s), board_index(&b, r), 0);
-    bool mine_still = link == parent_of_others ? task_seal(&lane[by], r, false)
-                                               : task_seal_childless(&lane[by], r, link, s);
-    MODEL_CHECK(mine_still, "a task that it runs is not its own");
-    runs[by]++;
-}
-
-static struct record *claim(uint32_t by)
-{
-    struct record *r = NULL;
-    struct queue_item item;
-    enum queue_result res = task_claim(&lane[by], 0, &r, &item);
-    MODEL_CHECK(res != QUEUE_CORRUPT, "the queue is said to be corrupt");
-    return res == QUEUE_OK ? r : NULL;
-}
-
-static void setup(void)
-{
-    uint64_t bytes;
-    for (unsigned i = 0; i < LANES; i++) {
-        free(lane[i].blocks);
-        free(lane[i].block_slot);
-    }
-    memset(lane, 0, sizeof lane);
-    memset(places_freed, 0, sizeof places_freed);
-    memset(places_made, 0, sizeof places_made);
-    memset(runs, 0, sizeof runs);
-    memset(last, 0, sizeof last);
-    x = y = pinned = parent_of_others = 0;
-    again = false;
-    mine = others = NULL;
-    check_ok(board_create(7, 1, &b, &bytes), "board_create");
-    at_store(&b.classes[0].used, 1, AT_RELAXED);
-    for (uint32_t i = 0; i < LANES; i++) {
-        check_ok(lane_init(&lane[i], &b, i, count_freed, (void *)(uintptr_t)i),
-                 "lane_init");
-        at_store(&b.procs[i].state, i ? PROC_BUSY : PROC_DAEMON, AT_RELAXED);
-        at_store(&b.segments[i], SEGMENT_USED | (uint64_t)i << 40, AT_RELAXED);
-    }
-    model_quiet(&b.procs[LANES], sizeof b.procs[0] * (PROCS_MAX - LANES));
-    model_quiet(&b.header->committed, sizeof b.header->committed);
-    model_quiet(&b.header->ledgers, sizeof b.header->ledgers);
-}
-
-/* x: submitted by the driver, taken by the worker. */
-static void setup_taken(void)
-{
-    setup();
-    x = submit(DRIVER, 0, LINK_NONE);
-    mine = claim(WORKER);
-    MODEL_CHECK(mine, "the task is not in the queue");
-}
-
-/* After each step: generations and phases only go forward, and DEAD records have one reclaimer. */
-static void forward(void)
-{
-    for (uint32_t i = 0; i < BOARD_RECORDS_MAX; i++) {
-        uint64_t s = b.records[i].state.v, was = last[i];
-        enum phase p = state_phase(s), old = state_phase(was);
-        last[i] = s;
-        if (s == was || state_gen(s) > state_gen(was)) {
-            continue;
-        }
-        bool rerun = old == PHASE_TAKEN && p == PHASE_QUEUED;
-        bool undone = old == PHASE_CREATING && p == PHASE_FREE;
-        MODEL_CHECK(state_gen(s) == state_gen(was) && (p >= old || rerun || undone),
-                    "record %u goes back from %llx to %llx", i, (unsigned long long)was,
-                    (unsigned long long)s);
-        MODEL_CHECK(p != old || p < PHASE_DEAD || state_holder(s) == DAEMON,
-                    "record %u is freed by two", i);
-    }
-}
-
-/* ---- The end of each execution ------------------------------------------------------------ */
-
-static bool died(uint32_t process)
-{
-    return process != DAEMON && model_died(process - 1);
-}
-
-static void run_ready(uint32_t by)
-{
-    struct record *r;
-    while ((r = claim(by))) {
-        seal(by, r);
-    }
-}
-
-/* A dead driver's handles go with its job; here they go one by one. */
-static void drop_handles(uint32_t by)
-{
-    lane_drop(&lane[by], x);
-    lane_drop(&lane[by], y);
-    for (uint32_t i = 0; died(DRIVER) && i < at_load(&b.header->committed, AT_RELAXED);
-         i++) {
-        lane_drop(&lane[by], link_make(lane_gen(&b.records[i]), i, 0));
-    }
-}
-
-/* The daemon rescans only if it was asked to, or must try again. */
-static void rescan(void)
-{
-    bool asked = at_swap(&b.header->notice, 0, AT_SEQ_CST) & NOTICE_RESCAN;
-    again = (asked || again) && sweep_rescan(&lane[DAEMON]);
-}
-
-static void settle(void)
-{
-    uint32_t by = died(OTHER) ? DAEMON : OTHER;
-    run_ready(by);
-    rescan();
-    run_ready(by);
-    for (uint32_t i = 0; i < at_load(&b.header->committed, AT_RELAXED); i++) {
-        enum phase p = state_phase(at_load(&b.records[i].state, AT_RELAXED));
-        bool open = p >= PHASE_CREATING && p <= PHASE_TAKEN;
-        MODEL_CHECK(!open, "record %u was lost in phase %d", i, p);
-    }
-    drop_handles(by);
-    for (unsigned round = 0; round < 3; round++) {
-        sweep_audit(&lane[DAEMON], NULL);
-        for (uint32_t i = 0; i < LANES; i++) {
-            if (!died(i)) {
-                lane_drain_ring(&lane[i]);
-                lane_reclaim(&lane[i]);
-            }
-        }
-        rescan();
-    }
-    for (uint32_t i = 0; i < at_load(&b.header->committed, AT_RELAXED); i++) {
-        uint64_t s = at_load(&b.records[i].state, AT_RELAXED);
-        MODEL_CHECK(state_phase(s) == PHASE_FREE,
-                    "record %u stays in phase %d, refs %llx", i, state_phase(s),
-                    (unsigned long long)at_load(&b.records[i].refs, AT_RELAXED));
-    }
-    unsigned made = 0, freed = 0;
-    for (unsigned i = 0; i < LANES; i++) {
-        made += places_made[i];
-        freed += places_freed[i];
-    }
-    MODEL_CHECK(made == freed || (died(WORKER) && freed <= made),
-                "%u places were made, %u were freed", made, freed);
-}
-
-/* Without a death counts are exact, so that the audit has nothing to correct. */
-static void settle_exactly(void)
-{
-    for (unsigned i = 0; i < 3; i++) {
-        if (model_died(i)) {
-            settle();
-            return;
-        }
-    }
-    run_ready(OTHER);
-    lane_drop(&lane[OTHER], x);
-    lane_drop(&lane[OTHER], y);
-    MODEL_CHECK(sweep_audit(&lane[DAEMON], NULL) == 0, "a count was wrong though nobody died");
-    settle();
-}
-
-/* The daemon: it owns the segments of the dead, sweeps, and starts a worker in its place. */
-static void sweep(unsigned dead)
-{
-    struct sweep_result result;
-    uint64_t segment = SEGMENT_USED | (uint64_t)DAEMON << 40;
-    at_store(&b.segments[dead + 1], segment, AT_RELEASE);
-    sweep_process(&lane[DAEMON], dead + 1, NULL, NULL, &result);
-}
-
-static void sweep_and_run(unsigned dead)
-{
-    sweep(dead);
-    run_ready(OTHER);
-}
+#include "store_world.h"
 
 /* ---- A task hangs itself on an argument while that is sealed -------------------------------- */
 
 static void arrive_driver(void)
 {
-    y = submit(DRIVER, x, LINK_NONE);
+    world.y = world_submit(DRIVER, world.x, LINK_NONE);
 }
 
 static void worker_seals(void)
 {
-    seal(WORKER, mine);
+    world_seal(WORKER, world.mine);
 }
 
 /* ---- Waiting for a seal ----------------------------------------------------------------------- */
 
 static void waits_for_seal(void)
 {
-    struct record *r = board_record(&b, link_index(x));
+    struct record *r = board_record(&world.board, link_index(world.x));
     uint64_t s;
-    while (task_mark_waited(r, link_gen(x), STATE_WAITERS, &s)) {
+    while (task_mark_waited(r, link_gen(world.x), STATE_WAITERS, &s)) {
         park_wait(park_low(&r->state), (uint32_t)s, CLOCK_NEVER);
     }
-    MODEL_CHECK(state_sealed(s) && state_gen(s) == link_gen(x),
+    MODEL_CHECK(state_sealed(s) && state_gen(s) == link_gen(world.x),
                 "the wait ended unsealed");
     if (s & STATE_ERROR) {
         return;
@@ -278,19 +43,19 @@ static void waits_for_seal(void)
 
 static void setup_pin(void)
 {
-    setup_taken();
-    seal(WORKER, mine);
-    lane_reclaim(&lane[WORKER]);
+    world_setup_taken();
+    world_seal(WORKER, world.mine);
+    lane_reclaim(&world.lane[WORKER]);
 }
 
 /* Drops the object, frees it, and uses its record again. */
 static void pin_driver(void)
 {
-    lane_drop(&lane[DRIVER], x);
-    lane_reclaim(&lane[DRIVER]);
-    struct record *r = &b.records[link_index(x)];
+    lane_drop(&world.lane[DRIVER], world.x);
+    lane_reclaim(&world.lane[DRIVER]);
+    struct record *r = &world.board.records[link_index(world.x)];
     uint64_t s = at_load(&r->state, AT_ACQUIRE);
-    if (state_phase(s) == PHASE_FREE && state_gen(s) != link_gen(x)) {
+    if (state_phase(s) == PHASE_FREE && state_gen(s) != link_gen(world.x)) {
         memset(r->payload, 0, sizeof r->payload);
     }
 }
@@ -298,76 +63,81 @@ static void pin_driver(void)
 static void pin_reader(void)
 {
     uint64_t pin, s;
-    if (!lane_find(&lane[WORKER], x, &s) || lane_pin(&lane[WORKER], x, &pin) != MOB_OK) {
+    if (!lane_find(&world.lane[WORKER], world.x, &s) ||
+        lane_pin(&world.lane[WORKER], world.x, &pin) != MOB_OK) {
         return;
     }
-    pinned = x;
-    struct record *r = &b.records[link_index(x)];
+    world.pinned = world.x;
+    struct record *r = &world.board.records[link_index(world.x)];
     uint64_t bytes = *(uint64_t *)(void *)(r->payload + record_get_place(r, 0).offset);
     MODEL_CHECK(bytes == RESULT, "a pinned object was written over");
-    pinned = 0;
-    lane_unpin(&lane[WORKER], pin);
+    world.pinned = 0;
+    lane_unpin(&world.lane[WORKER], pin);
 }
 
 static void pin_step(void)
 {
-    forward();
-    uint64_t s = pinned && !died(WORKER) ? b.records[link_index(pinned)].state.v : 0;
-    MODEL_CHECK(!s || (state_gen(s) == link_gen(pinned) && state_phase(s) <= PHASE_DEAD),
-                "a pinned object was reclaimed");
+    world_forward();
+    uint64_t s = world.pinned && !world_died(WORKER)
+                     ? world.board.records[link_index(world.pinned)].state.v
+                     : 0;
+    MODEL_CHECK(
+        !s || (state_gen(s) == link_gen(world.pinned) && state_phase(s) <= PHASE_DEAD),
+        "a pinned object was reclaimed");
 }
 
 /* ---- Release against close: freed once, by either ------------------------------------------------- */
 
 static void drops(void)
 {
-    lane_drop(&lane[DRIVER], x);
-    lane_reclaim(&lane[DRIVER]);
+    lane_drop(&world.lane[DRIVER], world.x);
+    lane_reclaim(&world.lane[DRIVER]);
 }
 
 static void seals_a_place(void)
 {
-    record_set_place(mine, 0, PLACE_ARENA, WORKER, 64, 1000);
-    places_made[WORKER] = 1;
-    MODEL_CHECK(task_seal(&lane[WORKER], mine, false),
+    record_set_place(world.mine, 0, PLACE_ARENA, WORKER, 64, 1000);
+    world.places_made[WORKER] = 1;
+    MODEL_CHECK(task_seal(&world.lane[WORKER], world.mine, false),
                 "a task that it runs is not its own");
-    lane_reclaim(&lane[WORKER]);
+    lane_reclaim(&world.lane[WORKER]);
 }
 
 /* ---- A parent and its child end at once --------------------------------------------------------------- */
 
 static void setup_family(void)
 {
-    setup_taken();
-    y = submit(WORKER, 0, x);
-    parent_of_others = x;
-    others = claim(OTHER);
-    MODEL_CHECK(others, "the child is not in the queue");
-    lane_drop(&lane[WORKER], y);
+    world_setup_taken();
+    world.y = world_submit(WORKER, 0, world.x);
+    world.parent_of_others = world.x;
+    world.others = world_claim(OTHER);
+    MODEL_CHECK(world.others, "the child is not in the queue");
+    lane_drop(&world.lane[WORKER], world.y);
 }
 
 /* A task is CLOSED when all that it submitted is. */
 static void family_step(void)
 {
-    forward();
-    uint64_t parent = b.records[link_index(x)].state.v;
-    uint64_t child = b.records[link_index(y)].state.v;
-    bool open = state_gen(child) == link_gen(y) && state_phase(child) < PHASE_CLOSED;
-    MODEL_CHECK(
-        !open || (state_gen(parent) == link_gen(x) && state_phase(parent) < PHASE_CLOSED),
-        "a task was closed before its child");
+    world_forward();
+    uint64_t parent = world.board.records[link_index(world.x)].state.v;
+    uint64_t child = world.board.records[link_index(world.y)].state.v;
+    bool open =
+        state_gen(child) == link_gen(world.y) && state_phase(child) < PHASE_CLOSED;
+    MODEL_CHECK(!open || (state_gen(parent) == link_gen(world.x) &&
+                          state_phase(parent) < PHASE_CLOSED),
+                "a task was closed before its child");
 }
 
 static void other_seals(void)
 {
-    seal(OTHER, others);
+    world_seal(OTHER, world.others);
 }
 
 /* ---- Submit against parking -------------------------------------------------------------------------------- */
 
 static void submits(void)
 {
-    x = submit(DRIVER, 0, LINK_NONE);
+    world.x = world_submit(DRIVER, 0, LINK_NONE);
 }
 
 /* A worker's loop: claim, or poll, park, look again, sleep. */
@@ -375,58 +145,60 @@ static void works_once(void)
 {
     struct record *r;
     struct queue_item item;
-    struct queue_view ready = board_ready(&b, 0);
+    struct queue_view ready = board_ready(&world.board, 0);
     for (;;) {
-        uint32_t seen = at_load(&b.procs[WORKER].wake, AT_ACQUIRE);
-        if (task_claim(&lane[WORKER], 0, &r, &item) == QUEUE_OK) {
+        uint32_t seen = at_load(&world.board.procs[WORKER].wake, AT_ACQUIRE);
+        if (task_claim(&world.lane[WORKER], 0, &r, &item) == QUEUE_OK) {
             break;
         }
-        if (at_load(&b.procs[WORKER].run, AT_ACQUIRE) == RUN_EXIT) {
+        if (at_load(&world.board.procs[WORKER].run, AT_ACQUIRE) == RUN_EXIT) {
             return;
         }
-        task_park(&b, WORKER, 0);
+        task_park(&world.board, WORKER, 0);
         if (queue_peek(&ready, &item) == QUEUE_NONE &&
-            at_load(&b.procs[WORKER].run, AT_SEQ_CST) != RUN_EXIT) {
-            park_wait(&b.procs[WORKER].wake, seen, CLOCK_NEVER);
+            at_load(&world.board.procs[WORKER].run, AT_SEQ_CST) != RUN_EXIT) {
+            park_wait(&world.board.procs[WORKER].wake, seen, CLOCK_NEVER);
         }
-        task_unpark(&b, WORKER, 0);
+        task_unpark(&world.board, WORKER, 0);
     }
-    seal(WORKER, r);
+    world_seal(WORKER, r);
 }
 
 static void sweep_and_dismiss(unsigned dead)
 {
-    sweep(dead);
-    at_store(&b.procs[WORKER].run, RUN_EXIT, AT_SEQ_CST);
-    task_wake_process(&b, WORKER);
+    world_sweep(dead);
+    at_store(&world.board.procs[WORKER].run, RUN_EXIT, AT_SEQ_CST);
+    task_wake_process(&world.board, WORKER);
 }
 
 /* ---- Two claim, one cancels ------------------------------------------------------------------------------------- */
 
 static void setup_queued(void)
 {
-    setup();
-    x = submit(DRIVER, 0, LINK_NONE);
+    world_setup();
+    world.x = world_submit(DRIVER, 0, LINK_NONE);
 }
 
 static void claims_and_seals(void)
 {
     uint32_t self = model_self() + 1;
-    struct record *r = claim(self);
+    struct record *r = world_claim(self);
     if (r) {
-        seal(self, r);
+        world_seal(self, r);
     }
 }
 
 static void cancels(void)
 {
-    task_cancel(&lane[DRIVER], &b.records[link_index(x)], link_gen(x));
+    task_cancel(&world.lane[DRIVER], &world.board.records[link_index(world.x)],
+                link_gen(world.x));
 }
 
 static void settle_claimed(void)
 {
-    MODEL_CHECK(runs[WORKER] + runs[OTHER] <= 1, "the task ran twice though nobody died");
-    settle();
+    MODEL_CHECK(world.runs[WORKER] + world.runs[OTHER] <= 1,
+                "the task ran twice though nobody died");
+    world_settle();
 }
 
 /* ---- The scenarios -------------------------------------------------------------------------------------------------- */
@@ -484,29 +256,29 @@ static const struct model_mutant claim_mutants[] = {
 const struct model_scenario model_scenarios[] = {
     {.name = "arrive",
      .about = "a task hangs itself on an argument that is being sealed",
-     .setup = setup_taken,
+     .setup = world_setup_taken,
      .procs = {{"driver", arrive_driver, 0}, {"worker", worker_seals, 0}},
-     .step = forward,
-     .end = settle_exactly,
+     .step = world_forward,
+     .end = world_settle_exactly,
      .bounds = BOUND(MODEL_UNBOUNDED, 1, 0),
      .full = BOUND(MODEL_UNBOUNDED, 2, 0),
      .mutants = arrive_mutants},
     {.name = "arrive-kill",
      .about = "the same, and either dies",
-     .setup = setup_taken,
+     .setup = world_setup_taken,
      .procs = {{"driver", arrive_driver, 0}, {"worker", worker_seals, 0}},
-     .sweep = sweep,
-     .step = forward,
-     .end = settle,
+     .sweep = world_sweep,
+     .step = world_forward,
+     .end = world_settle,
      .bounds = BOUND(2, 0, 1),
      .full = BOUND(3, 1, 2)},
     {.name = "wait",
      .about = "a driver waits for a seal, and the sealer may die",
-     .setup = setup_taken,
+     .setup = world_setup_taken,
      .procs = {{"driver", waits_for_seal, 1}, {"worker", worker_seals, 0}},
-     .sweep = sweep_and_run,
-     .step = forward,
-     .end = settle,
+     .sweep = world_sweep_and_run,
+     .step = world_forward,
+     .end = world_settle,
      .bounds = BOUND(2, 1, 1),
      .full = BOUND(4, 1, 1),
      .mutants = wait_mutants},
@@ -515,7 +287,7 @@ const struct model_scenario model_scenarios[] = {
      .setup = setup_pin,
      .procs = {{"driver", pin_driver, 0}, {"reader", pin_reader, 0}},
      .step = pin_step,
-     .end = settle_exactly,
+     .end = world_settle_exactly,
      .bounds = BOUND(MODEL_UNBOUNDED, 2, 0),
      .full = BOUND(MODEL_UNBOUNDED, 3, 0),
      .mutants = pin_mutants},
@@ -523,28 +295,28 @@ const struct model_scenario model_scenarios[] = {
      .about = "the same, and either dies",
      .setup = setup_pin,
      .procs = {{"driver", pin_driver, 0}, {"reader", pin_reader, 0}},
-     .sweep = sweep,
+     .sweep = world_sweep,
      .step = pin_step,
-     .end = settle,
+     .end = world_settle,
      .bounds = BOUND(2, 0, 1),
      .full = BOUND(3, 1, 2),
      .mutants = pin_kill_mutants},
     {.name = "close",
      .about = "release against close: freed once",
-     .setup = setup_taken,
+     .setup = world_setup_taken,
      .procs = {{"driver", drops, 0}, {"worker", seals_a_place, 0}},
-     .step = forward,
-     .end = settle,
+     .step = world_forward,
+     .end = world_settle,
      .bounds = BOUND(MODEL_UNBOUNDED, 1, 0),
      .full = BOUND(MODEL_UNBOUNDED, 2, 0),
      .mutants = close_mutants},
     {.name = "close-kill",
      .about = "the same, and either dies",
-     .setup = setup_taken,
+     .setup = world_setup_taken,
      .procs = {{"driver", drops, 0}, {"worker", seals_a_place, 0}},
-     .sweep = sweep,
-     .step = forward,
-     .end = settle,
+     .sweep = world_sweep,
+     .step = world_forward,
+     .end = world_settle,
      .bounds = BOUND(2, 2, 1),
      .full = BOUND(3, 1, 2),
      .mutants = close_kill_mutants},
@@ -555,7 +327,7 @@ const struct model_scenario model_scenarios[] = {
                {"worker", worker_seals, 0},
                {"other", other_seals, 0}},
      .step = family_step,
-     .end = settle_exactly,
+     .end = world_settle_exactly,
      .bounds = BOUND(2, 1, 0),
      .full = BOUND(4, 1, 0),
      .mutants = family_mutants},
@@ -565,27 +337,27 @@ const struct model_scenario model_scenarios[] = {
      .procs = {{"driver", drops, 0},
                {"worker", worker_seals, 0},
                {"other", other_seals, 0}},
-     .sweep = sweep,
-     .step = forward,
-     .end = settle,
+     .sweep = world_sweep,
+     .step = world_forward,
+     .end = world_settle,
      .bounds = BOUND(1, 0, 1),
      .full = BOUND(2, 1, 1)},
     {.name = "park",
      .about = "a worker parks while a task is submitted",
-     .setup = setup,
+     .setup = world_setup,
      .procs = {{"driver", submits, 0}, {"worker", works_once, 0}},
-     .step = forward,
-     .end = settle,
+     .step = world_forward,
+     .end = world_settle,
      .bounds = BOUND(3, 2, 0),
      .full = BOUND(MODEL_UNBOUNDED, 2, 0),
      .mutants = park_mutants},
     {.name = "park-kill",
      .about = "the same, and either dies",
-     .setup = setup,
+     .setup = world_setup,
      .procs = {{"driver", submits, 0}, {"worker", works_once, 0}},
      .sweep = sweep_and_dismiss,
-     .step = forward,
-     .end = settle,
+     .step = world_forward,
+     .end = world_settle,
      .bounds = BOUND(2, 0, 1),
      .full = BOUND(3, 1, 2)},
     {.name = "claim",
@@ -594,7 +366,7 @@ const struct model_scenario model_scenarios[] = {
      .procs = {{"driver", cancels, 0},
                {"worker", claims_and_seals, 0},
                {"other", claims_and_seals, 0}},
-     .step = forward,
+     .step = world_forward,
      .end = settle_claimed,
      .bounds = BOUND(2, 1, 0),
      .full = BOUND(4, 1, 0),
@@ -605,9 +377,9 @@ const struct model_scenario model_scenarios[] = {
      .procs = {{"driver", cancels, 0},
                {"worker", claims_and_seals, 0},
                {"other", claims_and_seals, 0}},
-     .sweep = sweep,
-     .step = forward,
-     .end = settle,
+     .sweep = world_sweep,
+     .step = world_forward,
+     .end = world_settle,
      .bounds = BOUND(1, 0, 1),
      .full = BOUND(2, 1, 1)},
     {0}};

@@ -18,7 +18,8 @@
 #define HANDSHAKE_NS (5 * 1000000000ull) /* to prove the key on a new connection */
 
 #define WORKER_START_NS (10 * 1000000000ull) /* from exec to mob_init() in a worker */
-#define WORKER_WRAPPED_START_NS (300 * 1000000000ull) /* the same under MOBULA_WORKER_WRAP */
+/* The same under MOBULA_WORKER_WRAP. */
+#define WORKER_WRAPPED_START_NS (300 * 1000000000ull)
 /* Of a dead worker's stderr, kept for its task's failure. */
 #define STDERR_TAIL_BYTES 2048
 
