@@ -129,6 +129,8 @@ void worker_run(struct mob *mob)
             serve(mob, t, run - 1, run);
             continue;
         }
+        client_tidy(mob, &t->lane); /* it may sleep for long, and is woken for this too */
+        lane_reclaim(&t->lane);
         at_store(&self->state, PROC_IDLE, AT_SEQ_CST);
         board_notice(&mob->board, NOTICE_LENT); /* this worker has no slot any more */
         (void)park_client(mob, t, &self->wake, seen, CLOCK_NEVER);

@@ -39,6 +39,26 @@ static mob_status new_id(uint64_t *ret)
 
 /* ---- the local socket ------------------------------------------------------------------------------------- */
 
+static void accept_waiting(struct node *n);
+
+static void accept_later(struct loop_timer *timer)
+{
+    accept_waiting(LOOP_OWNER(timer, struct node, accept_timer));
+}
+
+static void accept_waiting(struct node *n)
+{
+    int sock;
+    while ((sock = accept4(n->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+        (void)conn_open(n, sock, NULL);
+    }
+    if (errno != EAGAIN && !n->stopping) {
+        /* No fd or no memory for it now. The watch tells of new ones only, so look again. */
+        loop_timer_start(n->loop, &n->accept_timer, loop_now_ns(n->loop) + ACCEPT_LATER_NS,
+                         accept_later);
+    }
+}
+
 static void accept_all(struct loop_op *op, int result)
 {
     struct node *n = LOOP_OWNER(op, struct node, listener_op);
@@ -46,10 +66,7 @@ static void accept_all(struct loop_op *op, int result)
         node_step(n);
         return;
     }
-    int sock;
-    while ((sock = accept4(n->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-        (void)conn_open(n, sock, NULL);
-    }
+    accept_waiting(n);
 }
 
 static mob_status listen_local(struct node *n)
@@ -255,6 +272,7 @@ void node_step(struct node *n)
     if (n->cluster) {
         loop_timer_stop(n->loop, &n->cluster->soon);
     }
+    loop_timer_stop(n->loop, &n->accept_timer);
     loop_cancel(n->loop, &n->listener_op);
     loop_cancel(n->loop, &n->signal_op);
     if (!n->conns && !loop_op_busy(&n->listener_op) && !loop_op_busy(&n->signal_op)) {

@@ -25,6 +25,7 @@
 #define LEAVE_GRACE_NS (1000000000ull) /* for running tasks when their driver shuts down */
 #define PIPES_GRACE_NS (200000000ull) /* for what a dead worker wrote last */
 #define NODE_HASH_BYTES 32u
+#define ACCEPT_LATER_NS (20000000ull) /* between tries to accept while fds are used up */
 #define AUDIT_MIN_NS (50000000ull) /* between audits after a death, while counts are in doubt */
 #define AUDIT_MAX_NS (60000000000ull)
 #define RESCAN_NS (20000000ull)      /* between looks at records that views still pin */
@@ -352,6 +353,7 @@ struct node {
     uint32_t last_job;
     int listener;
     struct loop_op listener_op;
+    struct loop_timer accept_timer; /* connections wait, and there was no fd for them */
     int signal_fd;
     struct loop_op signal_op;
     bool stopping;
