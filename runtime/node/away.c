@@ -342,7 +342,12 @@ void away_send(struct cluster *c, const struct send_job *s)
     if (can && open_host(j, p)) {
         sent = send_tasks(j, p, s);
     }
-    (void)plan_node_sent(c->node->plan, s->lease, sent, loop_now_ns(c->node->loop));
+    struct plan_node *plan = c->node->plan;
+    uint64_t now = loop_now_ns(c->node->loop);
+    (void)plan_node_sent(plan, s->lease, sent ? sent : s->count, now);
+    if (!sent) { /* as if all had come back: the planner lets the lease rest before it asks again */
+        (void)plan_node_refused(plan, s->lease, s->count, now);
+    }
     if (j) {
         job_refresh(j); /* an empty queue asks to be told of the next task */
     }

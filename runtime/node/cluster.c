@@ -215,14 +215,15 @@ static void soon(struct loop_timer *timer)
 {
     struct cluster *c = LOOP_OWNER(timer, struct cluster, soon);
     deliver_local(c);
-    struct send_job *s = c->sends;
-    c->sends = NULL;
-    c->sends_end = &c->sends;
-    while (s) {
-        struct send_job *next = s->next;
+    while (
+        c->sends) { /* one at a time: each may change what the planner wants of the others */
+        struct send_job *s = c->sends;
+        c->sends = s->next;
+        if (!c->sends) {
+            c->sends_end = &c->sends;
+        }
         away_send(c, s);
         free(s);
-        s = next;
     }
     reap(c);
     plan_arm(c->node);

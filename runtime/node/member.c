@@ -10,20 +10,32 @@
 
 /* ---- to the head -------------------------------------------------------------------------------- */
 
+/* The planner says how many tasks it wants sent in all, until it hears how many were: a second word
+ * of a lease takes the place of the first. */
+static void note_send(struct cluster *c, const struct plan_node_action *a)
+{
+    struct send_job *s = c->sends;
+    while (s && s->lease != a->lease) {
+        s = s->next;
+    }
+    if (!s) {
+        s = malloc(sizeof *s);
+        MOB_ASSERT(s);
+        s->next = NULL;
+        *c->sends_end = s;
+        c->sends_end = &s->next;
+        cluster_soon(c);
+    }
+    struct send_job *next = s->next;
+    *s = (struct send_job){next, a->job, a->node, a->lease, a->epoch, a->cls, a->count};
+}
+
 void member_act(struct cluster *c, const struct plan_node_action *a)
 {
     struct codec_writer w;
-    struct send_job *s;
     switch (a->kind) {
     case PLAN_SEND:
-        s = malloc(sizeof *s);
-        if (s) { /* else the planner asks again when tasks come back */
-            *s = (struct send_job){NULL,     a->job, a->node, a->lease,
-                                   a->epoch, a->cls, a->count};
-            *c->sends_end = s;
-            c->sends_end = &s->next;
-            cluster_soon(c);
-        }
+        note_send(c, a);
         return;
     case PLAN_REPORT:
         w = cluster_begin(c, WIRE_REPORT);
