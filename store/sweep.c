@@ -37,6 +37,17 @@ static uint32_t committed(const struct board *b)
 
 /* ---- marks of the dead one outside the records ------------------------------------------------------ */
 
+/* Takes back the promise of an idle worker to look at the next cell: the dead one may have made it,
+ * and a submitter that believes it wakes nobody. A living one's costs a wake-up too many. */
+static void clear_polled(struct board *b, uint32_t class)
+{
+    struct queue_view ready = board_ready(b, class);
+    struct queue_item item;
+    if (queue_peek(&ready, &item) == QUEUE_NONE) {
+        (void)queue_unpoll(&ready, &item);
+    }
+}
+
 static void clear_marks(struct board *b, uint32_t dead)
 {
     for (uint32_t i = 0; i < BOARD_LEDGERS_MAX; i++) {
@@ -52,6 +63,7 @@ static void clear_marks(struct board *b, uint32_t dead)
     for (uint32_t c = 0; c < CLASSES_MAX; c++) {
         if (at_load(&b->classes[c].used, AT_RELAXED)) {
             task_unpark(b, dead, c);
+            clear_polled(b, c);
         }
     }
     at_and(&b->header->awake[dead / 64], ~(1ull << dead % 64), AT_RELAXED);
