@@ -343,9 +343,6 @@ void away_send(struct cluster *c, const struct send_job *s)
         sent = send_tasks(j, p, s);
     }
     (void)plan_node_sent(c->node->plan, s->lease, sent, loop_now_ns(c->node->loop));
-    if (j) {
-        job_refresh(j); /* an empty queue asks to be told of the next task */
-    }
 }
 
 /* ---- results ------------------------------------------------------------------------------------------------ */
@@ -573,9 +570,6 @@ static bool done(struct job *j, struct peer *p, struct codec_reader *r)
     }
     if (back) {
         (void)plan_node_back(plan, lease, back, now);
-    }
-    if (j) {
-        job_refresh(j);
     }
     return codec_done(r);
 }
