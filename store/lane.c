@@ -167,7 +167,8 @@ bool lane_await_record(const struct lane *l)
 {
     for (uint32_t i = 0; i < l->blocks_count; i++) {
         for (uint32_t k = 0; k < BOARD_BLOCK; k++) {
-            const struct record *r = &l->board->records[l->blocks[i].block * BOARD_BLOCK + k];
+            const struct record *r =
+                &l->board->records[l->blocks[i].block * BOARD_BLOCK + k];
             enum phase p = state_phase(at_load(&r->state, AT_ACQUIRE));
             uint64_t refs = at_load(&r->refs, AT_RELAXED);
             if (p > PHASE_CREATING && p < PHASE_RETIRED &&
@@ -216,9 +217,11 @@ static bool lease_ledger(struct lane *l)
 mob_status lane_init(struct lane *l, struct board *b, uint32_t process,
                      lane_free_place free_place, void *arg)
 {
-    *l = (struct lane){
-        .board = b, .self = process,
-        .queued = (uint32_t)state_make(0, process, 0, PHASE_QUEUED), .free_place = free_place, .free_place_arg = arg};
+    *l = (struct lane){.board = b,
+                       .self = process,
+                       .queued = (uint32_t)state_make(0, process, 0, PHASE_QUEUED),
+                       .free_place = free_place,
+                       .free_place_arg = arg};
     for (uint32_t i = 0; i < CLASSES_MAX; i++) {
         l->ready[i] = board_ready(b, i);
     }
@@ -357,13 +360,15 @@ static uint64_t arena_bytes(const struct record *r)
     for (uint32_t i = 0; i < call_nrets(&call); i++) {
         struct place p = record_get_place(r, i);
         bytes += p.kind == PLACE_ARENA && p.size < LANE_LIMBO_BYTES ? p.size : 0;
-        bytes += p.kind == PLACE_ARENA && p.size >= LANE_LIMBO_BYTES ? LANE_LIMBO_BYTES : 0;
+        bytes +=
+            p.kind == PLACE_ARENA && p.size >= LANE_LIMBO_BYTES ? LANE_LIMBO_BYTES : 0;
     }
     return bytes;
 }
 
 static inline void adopt(struct lane *l, struct record *r, uint32_t index)
 {
+    uint32_t most = LANE_LIMBO;
     if (__builtin_expect(l->limbo_count == LANE_LIMBO * 2, 0)) {
         hand_over(l, r); /* only while reclaiming: many results of results */
         return;
@@ -372,10 +377,10 @@ static inline void adopt(struct lane *l, struct record *r, uint32_t index)
         index |= LANE_PLAIN;
     } else {
         l->limbo_bytes += arena_bytes(r);
+        most = l->limbo_bytes >= LANE_LIMBO_BYTES ? 1 : LANE_LIMBO;
     }
     l->limbo[l->limbo_count++] = index;
-    if (__builtin_expect(l->limbo_count >= LANE_LIMBO || l->limbo_bytes >= LANE_LIMBO_BYTES, 0) &&
-        !l->reclaiming) {
+    if (__builtin_expect(l->limbo_count >= most, 0) && !l->reclaiming) {
         lane_reclaim(l);
     }
 }
@@ -418,7 +423,9 @@ static void less(struct lane *l, uint64_t link, bool handle)
     uint64_t refs = at_load(&r->refs, AT_RELAXED);
     for (;;) {
         uint64_t bit = 1ull << (REFS_HANDLE_SHIFT + (link_ret(link) & 7));
-        uint64_t part = !handle ? refs & REFS_USES_MASK : link_ret(link) < 8 ? refs & bit : 0;
+        uint64_t part = !handle              ? refs & REFS_USES_MASK
+                        : link_ret(link) < 8 ? refs & bit
+                                             : 0;
         if (refs >> 32 != link_gen(link) || part == 0) {
             return;
         }
@@ -444,9 +451,10 @@ void lane_unuse(struct lane *l, uint64_t link)
 static inline bool drop_last(struct lane *l, uint64_t link)
 {
     struct record *r = board_record(l->board, link_index(link));
-    uint64_t none = (uint64_t)link_gen(link) << 32, refs = none | 1ull << REFS_HANDLE_SHIFT;
-    if (__builtin_expect(!r || link_ret(link) != 0 || !at_cas(&r->refs, &refs, none, AT_SEQ_CST),
-                         0)) {
+    uint64_t none = (uint64_t)link_gen(link) << 32,
+             refs = none | 1ull << REFS_HANDLE_SHIFT;
+    if (__builtin_expect(
+            !r || link_ret(link) != 0 || !at_cas(&r->refs, &refs, none, AT_SEQ_CST), 0)) {
         return false;
     }
     /* Pairs with the closer, as in less(). */
@@ -459,7 +467,6 @@ static inline bool drop_last(struct lane *l, uint64_t link)
     }
     return true;
 }
-
 
 void lane_drop(struct lane *l, uint64_t link)
 {

@@ -285,7 +285,9 @@ mob_status mob_wait(struct mob *mob, const mob_ref *refs, size_t count, size_t w
         return status_fail(MOB_ERR_INVALID, "mob_wait: %zu of %zu ids are wanted", want, count);
     }
     uint64_t deadline_ns = timeout_ns ? clock_deadline_ns(timeout_ns) : 0;
-    memset(ready, 0, count);
+    if (count) {
+        memset(ready, 0, count);
+    }
     mob_status st = look(mob, t, refs, count, false, ready, &found);
     if (!st && found < want) {
         st = timeout_ns == 0 ? client_health(mob)

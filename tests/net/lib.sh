@@ -1,7 +1,5 @@
 # lib.sh - clusters for tests: nodes on one machine, or each in a network namespace of its own.
 #
-# MOBULAD may name another daemon than the build's, such as one built with a sanitizer.
-#
 # Sourced by a test, which gets BUILD (the build's folder) as its first argument. Everything that
 # is made here is removed at the end: processes by pid, namespaces and links by name (mob...).
 #
@@ -38,10 +36,6 @@ clean_up() {
     for pid in $PIDS; do
         wait "$pid" 2>/dev/null
     done
-    if grep -l Sanitizer "$WORK"/*.log 2>/dev/null; then
-        cat "$WORK"/*.log >&2
-        code=1
-    fi
     if [ "$MODE" = netns ]; then
         for i in 1 2 3; do
             ip netns del "$TAG-$i" 2>/dev/null
@@ -115,7 +109,7 @@ node_try() {
         role="--address=$(address 1):$PORT"
     fi
     # shellcheck disable=SC2086
-    (inside "$i" "${MOBULAD:-$BIN/mobulad}" $role --listen="$(address "$i")" --key-stdin \
+    (inside "$i" "$BIN/mobulad" $role --listen="$(address "$i")" --key-stdin \
         --node-dir="$(node_dir "$i")" --log-file=- --ready-fd=3 "$@" \
         <"${KEY:-$WORK/key}" 3>"$WORK/ready$i" 2>>"$WORK/node$i.log") &
     eval "PID_$i=$!"

@@ -40,9 +40,8 @@ case_chain() {
 }
 
 case_objects() {
-    node_start 1 --num-cpus=1 "$STORE"
-    node_start 2 --num-cpus=2 "$STORE"
-    LIMIT=${LIMIT:-240} on 1 objects "${COUNT:-10000}" || fail "objects"
+    two_nodes
+    LIMIT=240 on 1 objects "${COUNT:-10000}" || fail "objects"
 }
 
 case_big() {

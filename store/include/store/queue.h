@@ -44,10 +44,11 @@ struct queue { /* in shared memory; any process may advance both */
 struct queue_view { /* one thread's way to a queue */
     struct queue *queue;
     at_u64 *cells;
-    uint64_t mask;        /* capacity - 1 */
-    unsigned order;       /* capacity is 1 << order cells */
-    bool polled;          /* the last push found the mark; a guess for the next */
-    uint64_t push, taken; /* positions below are done with, as this thread saw; 0 is true too */
+    uint64_t mask;  /* capacity - 1 */
+    unsigned order; /* capacity is 1 << order cells */
+    uint64_t mark;  /* QUEUE_POLLED if the last push found it; a guess for the next */
+    uint64_t push,
+        taken; /* positions below are done with, as this thread saw; 0 is true too */
 };
 
 enum queue_result {
@@ -63,7 +64,8 @@ struct queue_item {
     uint32_t index;
 };
 
-static inline struct queue_view queue_view(struct queue *queue, at_u64 *cells, unsigned order)
+static inline struct queue_view queue_view(struct queue *queue, at_u64 *cells,
+                                           unsigned order)
 {
     return (struct queue_view){
         .queue = queue, .cells = cells, .mask = (1ull << order) - 1, .order = order};
@@ -107,25 +109,26 @@ static inline uint64_t queue_start(const at_u64 *cursor, uint64_t known)
 }
 
 /* The rest of queue_push(): the cell at @p holds @c, which was not expected. */
-static __attribute__((noinline)) enum queue_result queue_push_on(struct queue_view *v, uint32_t index,
-                                                                 uint64_t p, uint64_t c)
+static __attribute__((noinline)) enum queue_result
+queue_push_on(struct queue_view *v, uint32_t index, uint64_t p, uint64_t c)
 {
     for (uint64_t steps = 0; steps <= 1ull << v->order; steps++) {
         int64_t ahead = queue_ahead(v, c, p);
         while (ahead == 0 && !(c & QUEUE_FULL)) {
             uint64_t full = queue_empty(v, p) | QUEUE_FULL | index;
             if (at_cas(queue_cell(v, p), &c, full, AT_SEQ_CST)) {
-                v->polled = c & QUEUE_POLLED;
+                v->mark = c & QUEUE_POLLED;
                 v->push = p + 1;
                 queue_pass(&v->queue->tail, p);
-                return v->polled ? QUEUE_OK_POLLED : QUEUE_OK;
+                return v->mark ? QUEUE_OK_POLLED : QUEUE_OK;
             }
             ahead = queue_ahead(v, c, p);
         }
         if (ahead < 0) {
             return ahead == -1 && (c & QUEUE_FULL) ? QUEUE_NONE : QUEUE_CORRUPT;
         }
-        queue_pass(&v->queue->tail, p); /* pushed by one who may have died before he did that */
+        queue_pass(&v->queue->tail,
+                   p); /* pushed by one who may have died before he did that */
         c = at_load(queue_cell(v, ++p), AT_ACQUIRE);
     }
     return QUEUE_CORRUPT;
@@ -141,20 +144,19 @@ static inline enum queue_result queue_push(struct queue_view *v, uint32_t index)
     /* A guess instead of a look: a look that is followed by a write costs two transfers of the cell's
      * line, and a guess that fails tells what is there. */
     uint64_t p = queue_start(&v->queue->tail, v->push), lap = queue_empty(v, p);
-    uint64_t c = lap | (v->polled ? QUEUE_POLLED : 0);
+    uint64_t c = lap | v->mark;
     if (__builtin_expect(
             !at_cas(queue_cell(v, p), &c, lap | QUEUE_FULL | index, AT_SEQ_CST), 0)) {
         return queue_push_on(v, index, p, c);
     }
     v->push = p + 1;
     queue_pass(&v->queue->tail, p);
-    return v->polled ? QUEUE_OK_POLLED : QUEUE_OK;
+    return v->mark ? QUEUE_OK_POLLED : QUEUE_OK;
 }
 
 /* The rest of queue_peek(): the cell at @p holds @c, which is no item. */
-static __attribute__((noinline)) enum queue_result queue_peek_on(struct queue_view *v,
-                                                                 struct queue_item *ret, uint64_t p,
-                                                                 uint64_t c)
+static __attribute__((noinline)) enum queue_result
+queue_peek_on(struct queue_view *v, struct queue_item *ret, uint64_t p, uint64_t c)
 {
     for (uint64_t steps = 0; steps <= 1ull << v->order; steps++) {
         int64_t ahead = queue_ahead(v, c, p);
@@ -184,7 +186,8 @@ static inline enum queue_result queue_peek(struct queue_view *v, struct queue_it
     if (__builtin_expect(index <= QUEUE_INDEX_MASK, 1)) {
         return QUEUE_OK;
     }
-    return (c & ~QUEUE_POLLED) == queue_empty(v, p) ? QUEUE_NONE : queue_peek_on(v, ret, p, c);
+    return (c & ~QUEUE_POLLED) == queue_empty(v, p) ? QUEUE_NONE
+                                                    : queue_peek_on(v, ret, p, c);
 }
 
 /* Removes a peeked item. False: somebody else removed it. */
