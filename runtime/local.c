@@ -78,8 +78,9 @@ mob_status local_recv(int sock, struct local_msg *m, int *fds, unsigned *ret_cou
     if (n <= 0) {
         bool would = n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
         return would ? MOB_ERR_TIMEOUT
-                     : status_fail(MOB_ERR_PEER_LOST, "the other end of a local connection is "
-                                                      "gone");
+                     : status_fail(MOB_ERR_PEER_LOST,
+                                   "the other end of a local connection is "
+                                   "gone");
     }
     unsigned count = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
@@ -102,7 +103,8 @@ mob_status local_recv(int sock, struct local_msg *m, int *fds, unsigned *ret_cou
         for (unsigned i = 0; i < count; i++) {
             close(fds[i]);
         }
-        return status_fail(MOB_ERR_PROTOCOL, "got a malformed message on a local connection");
+        return status_fail(MOB_ERR_PROTOCOL,
+                           "got a malformed message on a local connection");
     }
     m->text[m->text_size] = '\0';
     *ret_count = count;
@@ -144,7 +146,8 @@ mob_status local_spawn_pack(void **ret, size_t *ret_size)
     char *buf = malloc(SPAWN_BYTES_MAX), *args = malloc(SPAWN_BYTES_MAX);
     mob_status st = MOB_OK;
     if (!buf || !args) {
-        st = status_fail(MOB_ERR_NOMEM, "no memory to copy the arguments and environment");
+        st =
+            status_fail(MOB_ERR_NOMEM, "no memory to copy the arguments and environment");
         goto out;
     }
     if (!getcwd(cwd, sizeof cwd)) {
@@ -221,7 +224,8 @@ mob_status local_spawn_unpack(const void *bytes, size_t size, struct local_spawn
     }
     if (!s.buf || !s.argv || !s.envp || !codec_done(&r) || !s.argv[0]) {
         local_spawn_free(&s);
-        return status_fail(MOB_ERR_PROTOCOL, "a driver sent a malformed start description");
+        return status_fail(MOB_ERR_PROTOCOL,
+                           "a driver sent a malformed start description");
     }
     *ret = s;
     return MOB_OK;
@@ -240,8 +244,9 @@ void local_spawn_free(struct local_spawn *s)
 mob_status local_state_dir(char *buf, size_t size, int make)
 {
     const char *run = getenv("XDG_RUNTIME_DIR");
-    int n = run && run[0] == '/' ? snprintf(buf, size, "%s/mobula", run)
-                                 : snprintf(buf, size, "/tmp/mobula-%u", (unsigned)getuid());
+    int n = run && run[0] == '/'
+                ? snprintf(buf, size, "%s/mobula", run)
+                : snprintf(buf, size, "/tmp/mobula-%u", (unsigned)getuid());
     if (n < 0 || (size_t)n >= size) {
         return status_fail(MOB_ERR_INVALID, "XDG_RUNTIME_DIR is too long: %s", run);
     }
@@ -253,10 +258,11 @@ mob_status local_state_dir(char *buf, size_t size, int make)
         return status_fail(MOB_ERR_NO_NODE, "no node runs on this machine (%s: %m)", buf);
     }
     if (!S_ISDIR(st.st_mode) || st.st_uid != getuid() || (st.st_mode & 077)) {
-        return status_fail(MOB_ERR_STATE,
-                           "%s is not safe: it must be a folder of yours with mode 0700, and no "
-                           "symbolic link; remove it or set XDG_RUNTIME_DIR",
-                           buf);
+        return status_fail(
+            MOB_ERR_STATE,
+            "%s is not safe: it must be a folder of yours with mode 0700, and no "
+            "symbolic link; remove it or set XDG_RUNTIME_DIR",
+            buf);
     }
     return MOB_OK;
 }
@@ -266,10 +272,11 @@ mob_status local_socket_path(const char *dir, char *buf, size_t size)
     struct sockaddr_un un;
     int n = snprintf(buf, size, "%s/socket", dir);
     if (n < 0 || (size_t)n >= size || (size_t)n >= sizeof un.sun_path) {
-        return status_fail(MOB_ERR_INVALID,
-                           "the path %s/socket is longer than the %zu bytes that a socket may "
-                           "have; choose a shorter folder",
-                           dir, sizeof un.sun_path - 1);
+        return status_fail(
+            MOB_ERR_INVALID,
+            "the path %s/socket is longer than the %zu bytes that a socket may "
+            "have; choose a shorter folder",
+            dir, sizeof un.sun_path - 1);
     }
     return MOB_OK;
 }
@@ -287,7 +294,7 @@ mob_status local_connect(const char *dir, int *ret_sock)
         close(sock);
         errno = err;
         return status_fail(err == ENOENT || err == ECONNREFUSED ? MOB_ERR_NO_NODE
-                                                                 : MOB_ERR_SYSTEM,
+                                                                : MOB_ERR_SYSTEM,
                            "no node answers at %s: %m", un.sun_path);
     }
     *ret_sock = sock;

@@ -46,8 +46,8 @@ enum local_op {
     /* For the command line. Answer: text = JSON, of which arg[0] = 1 says that more is there; the
      * same op with arg[0] = 1 asks for that, so that nobody is sent more than he takes. */
     LOCAL_STATUS,
-    LOCAL_STORE,  /* text = JSON of what is asked, see node/inspect.c */
-    LOCAL_STOP,   /* Answer: when everything is gone but the daemon itself */
+    LOCAL_STORE, /* text = JSON of what is asked, see node/inspect.c */
+    LOCAL_STOP,  /* Answer: when everything is gone but the daemon itself */
     LOCAL_OPS
 };
 
@@ -69,7 +69,8 @@ void local_msg_text(struct local_msg *m, const char *text);
 
 /* Sends a message with fds, which stay the caller's. Blocks on a blocking socket.
  * MOB_ERR_PEER_LOST, MOB_ERR_SYSTEM. */
-mob_status local_send(int sock, const struct local_msg *m, const int *fds, unsigned count);
+mob_status local_send(int sock, const struct local_msg *m, const int *fds,
+                      unsigned count);
 
 /* Receives one message. @fds gets what came with it, the caller's to close, in the first @ret_count
  * places. MOB_ERR_PEER_LOST: the other end is gone; MOB_ERR_PROTOCOL. */

@@ -367,7 +367,8 @@ static mob_status demand_new(struct plan_head *h, uint32_t owner,
 }
 
 /* INDEX_NONE if there is none. */
-static uint32_t demand_find(struct plan_head *h, uint32_t owner, const struct plan_demand *in)
+static uint32_t demand_find(struct plan_head *h, uint32_t owner,
+                            const struct plan_demand *in)
 {
     uint32_t job = index_find(&h->job_index, job_key(in->job));
     if (job == INDEX_NONE || h->jobs[job].key.node != in->job.node ||

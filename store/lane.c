@@ -118,8 +118,8 @@ static struct record *take(struct lane *l)
 
 static void ask_for_records(struct board *b)
 {
-    uint32_t left = board_committed(b) -
-                    at_load(&b->header->blocks, AT_RELAXED) * BOARD_BLOCK;
+    uint32_t left =
+        board_committed(b) - at_load(&b->header->blocks, AT_RELAXED) * BOARD_BLOCK;
     if (left < BOARD_COMMIT_STEP / 2) {
         board_notice(b, NOTICE_RECORDS);
     }
@@ -684,7 +684,8 @@ bool lane_drain_ring(struct lane *l)
     struct queue_item item;
     bool any = false;
     /* What others push meanwhile is for the next time: a client must not keep the daemon here. */
-    for (uint32_t i = 0; i < 1u << BOARD_RING_ORDER && queue_peek(&ring, &item) == QUEUE_OK; i++) {
+    for (uint32_t i = 0;
+         i < 1u << BOARD_RING_ORDER && queue_peek(&ring, &item) == QUEUE_OK; i++) {
         struct record *r = board_record(l->board, item.index);
         if (queue_take(&ring, &item) && r) {
             lane_drain_own(l, r);

@@ -8,7 +8,8 @@
 #include "store/task.h"
 
 enum {
-    ATTEMPTS_MAX_OF_ONE = 64, /* tasks that one process runs at once, one inside another */
+    ATTEMPTS_MAX_OF_ONE =
+        64, /* tasks that one process runs at once, one inside another */
     SWEEP_ROUNDS_MAX = 64,
     STEPS_A_RECORD = 256
 };
@@ -186,7 +187,8 @@ static bool is_orphan(const struct sweep *w, const struct record *r)
 {
     struct call call = record_call(r);
     uint64_t parent = at_load(&r->parent, AT_RELAXED);
-    if ((call.fn != CALL_PUT && !(call_options(&call) & CALL_HAS_PARENT)) || parent == LINK_NONE) {
+    if ((call.fn != CALL_PUT && !(call_options(&call) & CALL_HAS_PARENT)) ||
+        parent == LINK_NONE) {
         return false;
     }
     for (uint32_t i = 0; i < w->attempts_count; i++) {

@@ -6,7 +6,8 @@
 
 /* ---- submitting ----------------------------------------------------------------------------------- */
 
-void task_begin(struct lane *l, struct record *r, const struct call *call, uint64_t parent)
+void task_begin(struct lane *l, struct record *r, const struct call *call,
+                uint64_t parent)
 {
     (void)l;
     uint32_t nrets = call_nrets(call);
@@ -73,8 +74,8 @@ void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_r
     struct record *x =
         board_record(l->board, link_index(at_load(&ref->link, AT_RELAXED)));
     /* None only for the daemon, on a board that somebody writes over. */
-    if (!x || state_sealed(at_load(&x->state,
-                             AT_ACQUIRE))) { /* its use, which we hold, keeps it there */
+    if (!x || state_sealed(at_load(
+                  &x->state, AT_ACQUIRE))) { /* its use, which we hold, keeps it there */
         at_or(&t->arrived, 1u << arg, AT_SEQ_CST);
         return;
     }
@@ -171,7 +172,8 @@ static void leave_unhinted(struct board *b, struct record *r)
     board_notice(b, NOTICE_RESCAN);
 }
 
-void task_pushed(struct board *b, struct record *r, uint32_t class, enum queue_result pushed)
+void task_pushed(struct board *b, struct record *r, uint32_t class,
+                 enum queue_result pushed)
 {
     if (__builtin_expect(pushed > QUEUE_OK_POLLED, 0)) {
         leave_unhinted(b, r);
@@ -435,8 +437,8 @@ static void tell_foreign(struct lane *l, const struct record *r)
 }
 
 /* What follows a seal, and seldom has anything to do. */
-static __attribute__((noinline)) void after_seal(struct lane *l, struct record *r, uint64_t s,
-                                                 uint32_t options)
+static __attribute__((noinline)) void after_seal(struct lane *l, struct record *r,
+                                                 uint64_t s, uint32_t options)
 {
     if (at_load(&r->succ, AT_SEQ_CST) != SUCC_EMPTY) {
         task_drain_successors(l->board, l->self, r);
@@ -481,7 +483,8 @@ bool task_seal(struct lane *l, struct record *r, bool error)
             return false;
         }
         bool open = has_open_children(r, state_attempt(s));
-        next = state_to(s, open ? PHASE_DONE : PHASE_CLOSED, l->self) | (error ? STATE_ERROR : 0);
+        next = state_to(s, open ? PHASE_DONE : PHASE_CLOSED, l->self) |
+               (error ? STATE_ERROR : 0);
         /* Sequentially consistent: who sees the phase sees the result, and our later looks at
          * successors and refs come after it. */
     } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
@@ -529,8 +532,7 @@ void task_set_error(struct record *r, mob_status error, const char *text)
 {
     struct call call = record_call(r);
     uint32_t nrets = call_nrets(&call);
-    uint32_t at =
-        record_arg_offset(r, &call, call_nargs(&call));
+    uint32_t at = record_arg_offset(r, &call, call_nargs(&call));
     uint32_t room = RECORD_PAYLOAD - at, size = (uint32_t)strnlen(text, room);
     for (uint32_t i = 1; i < nrets; i++) {
         record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);

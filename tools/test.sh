@@ -26,7 +26,7 @@ case ${1:-} in
     ;;
 esac
 
-labels='unit|model|stress|crash|net|rdma|fuzz|bench|install'
+labels='unit|model|stress|crash|net|fuzz|bench|install'
 jobs=$(nproc)
 logs=$root/build/test
 rm -rf "$logs"
@@ -174,7 +174,6 @@ if [ -n "$go_on" ]; then
     stage unit 3 unit
     stage crash 4 crash
     stage net 3 run_tests release net 1
-    stage guest 5 run_tests release rdma 1
     stage fuzz 2 run_tests asan fuzz "$jobs"
     stage bench 2 run_tests release bench 1
     stage install 2 run_tests release install 1

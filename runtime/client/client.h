@@ -14,9 +14,11 @@
 /* How long a result or a large argument waits for room in a full store before its task fails: memory
  * comes back as others release, or never. */
 #define FULL_WAIT_NS (10 * NS_PER_S)
-#define GET_NESTED_MAX 32 /* tasks that a waiting get runs one inside another on one stack */
+#define GET_NESTED_MAX                                                                   \
+    32 /* tasks that a waiting get runs one inside another on one stack */
 
-struct segment_map { /* a segment as this process sees it; ro is NULL until it is needed */
+struct
+    segment_map { /* a segment as this process sees it; ro is NULL until it is needed */
     const void *ro;
     void *rw; /* its own ones only */
     size_t size;
@@ -27,14 +29,15 @@ struct thread {
     struct lane lane;
     struct mob *mob;
     struct mob_task *task; /* the innermost task that it runs, or NULL */
-    mob_fn fn;             /* submitted last, with its number on the board: usually the next too */
-    mob_fn plain_fn;     /* the same if what it submits may take the short way: a driver's */
+    mob_fn fn; /* submitted last, with its number on the board: usually the next too */
+    mob_fn plain_fn; /* the same if what it submits may take the short way: a driver's */
     uint64_t plain_call; /* of a task of it with one word as argument and one result */
     uint16_t fn_id;
-    uint32_t room[CLASSES_MAX]; /* tasks that certainly fit into the class's queue: a look at how
+    uint32_t room
+        [CLASSES_MAX]; /* tasks that certainly fit into the class's queue: a look at how
                                    full it is costs a cache line that workers write */
     pthread_t owner;
-    at_u64 waits_on;       /* address of the word it sleeps on, for the watcher */
+    at_u64 waits_on; /* address of the word it sleeps on, for the watcher */
     struct thread *next;
 };
 
@@ -46,7 +49,7 @@ struct mob {
     bool worker, embedded, inline_tasks;
     uint64_t store_bytes; /* the node's limit */
     const char *wait_gdb; /* MOBULA_WAIT_GDB, or NULL */
-    at_u32 lost;   /* the watcher sets it: the daemon is gone */
+    at_u32 lost;          /* the watcher sets it: the daemon is gone */
     at_u32 closed;
     pid_t pid, daemon_pid;
     uint64_t serial; /* tells handles apart in threads' caches */
@@ -68,7 +71,8 @@ struct mob {
     pthread_mutex_t class_lock;
     unsigned cpus_here; /* that this process may run on */
     uint64_t ref_hi;    /* the upper half of ids of this job on this node */
-    mob_fn fns[BOARD_NAMES_MAX]; /* functions by their number on the board, as looked up */
+    mob_fn
+        fns[BOARD_NAMES_MAX]; /* functions by their number on the board, as looked up */
 };
 
 struct mob_task {
@@ -126,8 +130,8 @@ void client_leave(struct mob *mob);
 
 /* ---- memory.c ---- */
 /* Room for @size bytes in this process's arena. MOB_ERR_NOMEM after @deadline_ns. */
-mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, uint64_t deadline_ns,
-                        struct arena_place *ret, void **ret_data);
+mob_status client_alloc(struct mob *mob, struct thread *t, size_t size,
+                        uint64_t deadline_ns, struct arena_place *ret, void **ret_data);
 void client_free_place(void *mob, uint32_t segment, uint64_t offset);
 /* Where the bytes of a place of @r are, read-only. MOB_ERR_CORRUPT, MOB_ERR_NODE_LOST. */
 mob_status client_bytes(struct mob *mob, const struct record *r, const struct place *p,
@@ -150,13 +154,14 @@ mob_fn registry_by_id(struct mob *mob, uint16_t id);
 
 /* ---- wait.c ---- */
 /* Waits until a record is sealed. In a task runs it, or lends the CPU. */
-mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref, uint64_t timeout_ns,
-                        struct record **ret, uint64_t *ret_state);
+mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
+                        uint64_t timeout_ns, struct record **ret, uint64_t *ret_state);
 /* The part of it that is nothing but waiting: spins for a moment, then sleeps. */
-mob_status park_until_sealed(struct mob *mob, struct thread *t, struct record *r, uint32_t gen,
-                             uint64_t timeout_ns);
+mob_status park_until_sealed(struct mob *mob, struct thread *t, struct record *r,
+                             uint32_t gen, uint64_t timeout_ns);
 /* True if the calling thread can do nothing but wait for a record that is not sealed. */
-static inline bool client_waits(const struct mob *mob, const struct record *r, uint64_t link)
+static inline bool client_waits(const struct mob *mob, const struct record *r,
+                                uint64_t link)
 {
     uint64_t s = at_load(&r->state, AT_RELAXED);
     return state_gen(s) == link_gen(link) && state_phase(s) < PHASE_DONE &&
@@ -166,7 +171,8 @@ static inline bool client_waits(const struct mob *mob, const struct record *r, u
 mob_status client_health_slow(const struct mob *mob);
 static inline bool client_ill(const struct mob *mob)
 {
-    return at_load(&mob->board.header->failed, AT_ACQUIRE) | at_load(&mob->lost, AT_ACQUIRE);
+    return at_load(&mob->board.header->failed, AT_ACQUIRE) |
+           at_load(&mob->lost, AT_ACQUIRE);
 }
 static inline mob_status client_health(const struct mob *mob)
 {
@@ -179,7 +185,8 @@ mob_status client_link_foreign(struct mob *mob, mob_ref ref, uint64_t *ret);
 static inline mob_status client_link(struct mob *mob, mob_ref ref, uint64_t *ret)
 {
     *ret = ref.lo;
-    return __builtin_expect(ref.hi != mob->ref_hi, 0) ? client_link_foreign(mob, ref, ret) : MOB_OK;
+    return __builtin_expect(ref.hi != mob->ref_hi, 0) ? client_link_foreign(mob, ref, ret)
+                                                      : MOB_OK;
 }
 static inline mob_ref client_ref(const struct mob *mob, uint64_t link, uint32_t ret)
 {
@@ -187,8 +194,8 @@ static inline mob_ref client_ref(const struct mob *mob, uint64_t link, uint32_t 
     return ref;
 }
 /* As park_wait(), noting the word for the watcher. */
-mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word, uint32_t seen,
-                       uint64_t deadline_ns);
+mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word,
+                       uint32_t seen, uint64_t deadline_ns);
 
 /* ---- result.c ---- */
 /* The status and text with which a sealed record failed. */
@@ -212,7 +219,8 @@ void worker_run_inline(struct mob *mob, struct thread *t);
 
 /* ---- submit.c ---- */
 /* A record to fill, waiting for one if the caller may wait. */
-mob_status client_record(struct mob *mob, struct thread *t, bool no_wait, struct record **ret);
+mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
+                         struct record **ret);
 
 #define CLIENT_FAST static inline __attribute__((always_inline))
 

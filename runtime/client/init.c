@@ -19,7 +19,8 @@ static int worker_fd(void)
 {
     const char *text = getenv(LOCAL_WORKER_ENV);
     uint64_t fd;
-    return joined_fd < 0 && text && !text_parse_u64(text, 0, INT_MAX, &fd) ? (int)fd : joined_fd;
+    return joined_fd < 0 && text && !text_parse_u64(text, 0, INT_MAX, &fd) ? (int)fd
+                                                                           : joined_fd;
 }
 
 int mob_is_worker(void)
@@ -57,7 +58,8 @@ static mob_status mob_new(struct mob **ret)
         return st;
     }
     cpu_set_t set;
-    mob->cpus_here = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    mob->cpus_here =
+        sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
     *ret = mob;
     return MOB_OK;
 }
@@ -85,7 +87,8 @@ static void be_worker(struct mob *mob, int fd)
         st = client_opened(mob);
     }
     if (st) {
-        fprintf(stderr, "mobula: a worker could not join its node: %s\n", mob_last_error());
+        fprintf(stderr, "mobula: a worker could not join its node: %s\n",
+                mob_last_error());
         _exit(4);
     }
     announce(mob);
@@ -96,13 +99,15 @@ mob_status mob_init(const struct mob_config *config, struct mob **ret)
 {
     struct mob *mob = NULL;
     if (!ret || (config && config->struct_size != sizeof *config)) {
-        return status_fail(MOB_ERR_INVALID, "mob_init: set config.struct_size to "
-                                            "sizeof(struct mob_config), and give a place for the "
-                                            "handle");
+        return status_fail(MOB_ERR_INVALID,
+                           "mob_init: set config.struct_size to "
+                           "sizeof(struct mob_config), and give a place for the "
+                           "handle");
     }
     if (client_forked()) {
-        return status_fail(MOB_ERR_FORKED, "this process was made by fork() from one that uses "
-                                           "mobula; exec() first");
+        return status_fail(MOB_ERR_FORKED,
+                           "this process was made by fork() from one that uses "
+                           "mobula; exec() first");
     }
     MOB_TRY(registry_error());
     MOB_TRY(mob_new(&mob));

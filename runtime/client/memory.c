@@ -147,13 +147,14 @@ void client_free_place(void *arg, uint32_t segment, uint64_t offset)
     }
 }
 
-mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, uint64_t deadline_ns,
-                        struct arena_place *ret, void **ret_data)
+mob_status client_alloc(struct mob *mob, struct thread *t, size_t size,
+                        uint64_t deadline_ns, struct arena_place *ret, void **ret_data)
 {
     unsigned nap_ms = FULL_NAP_MIN_MS;
     if (size > mob->store_bytes) {
-        return status_fail(MOB_ERR_NOMEM, "%zu bytes asked, and the object store has %llu in all",
-                           size, (unsigned long long)mob->store_bytes);
+        return status_fail(MOB_ERR_NOMEM,
+                           "%zu bytes asked, and the object store has %llu in all", size,
+                           (unsigned long long)mob->store_bytes);
     }
     for (;;) {
         client_let_go(mob); /* what is waited for may be what this process still maps */
@@ -171,7 +172,8 @@ mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, uint64_t
         if (st == MOB_ERR_NOMEM) {
             st = grow(mob, size);
             if (st == MOB_ERR_NOMEM) {
-                give_back(mob, true); /* what is free in pieces may do for it as a whole */
+                give_back(mob,
+                          true); /* what is free in pieces may do for it as a whole */
                 st = grow(mob, size);
             }
             if (!st) {
@@ -229,7 +231,8 @@ mob_status client_bytes(struct mob *mob, const struct record *r, const struct pl
         return MOB_OK;
     }
     if (p->kind != PLACE_ARENA || p->segment >= BOARD_SEGMENTS_MAX) {
-        return status_fail(MOB_ERR_CORRUPT, "a record's result is at no place that there is");
+        return status_fail(MOB_ERR_CORRUPT,
+                           "a record's result is at no place that there is");
     }
     struct segment_map *map = &mob->maps[p->segment];
     const void *ro = __atomic_load_n(&map->ro, __ATOMIC_ACQUIRE);
@@ -244,7 +247,8 @@ mob_status client_bytes(struct mob *mob, const struct record *r, const struct pl
         MOB_TRY(st);
     }
     if (p->offset > map->size || p->size > map->size - p->offset) {
-        return status_fail(MOB_ERR_CORRUPT, "a record's result is outside of its segment");
+        return status_fail(MOB_ERR_CORRUPT,
+                           "a record's result is outside of its segment");
     }
     *ret = (const char *)ro + p->offset;
     return MOB_OK;
@@ -260,7 +264,8 @@ void client_let_go(struct mob *mob)
     pthread_mutex_lock(&mob->memory_lock);
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
         struct segment_map *map = &mob->maps[i];
-        if (map->ro && !map->rw && at_load(&b->segments[i], AT_ACQUIRE) & SEGMENT_REVOKED) {
+        if (map->ro && !map->rw &&
+            at_load(&b->segments[i], AT_ACQUIRE) & SEGMENT_REVOKED) {
             void *ro = (void *)map->ro;
             __atomic_store_n(&map->ro, NULL, __ATOMIC_RELEASE);
             seg_unmap(ro, map->size);

@@ -7,8 +7,8 @@
 #include "store/task.h"
 
 /* A CREATING record with room for @size bytes. */
-static mob_status begin(struct mob *mob, struct thread *t, size_t size, uint64_t timeout_ns,
-                        struct record **ret, void **ret_data)
+static mob_status begin(struct mob *mob, struct thread *t, size_t size,
+                        uint64_t timeout_ns, struct record **ret, void **ret_data)
 {
     struct call call = {.fn = CALL_PUT, .counts = call_counts(0, 1)};
     struct record *r;
@@ -34,9 +34,10 @@ static mob_status begin(struct mob *mob, struct thread *t, size_t size, uint64_t
         }
         record_set_place(r, 0, PLACE_ARENA, place.segment, place.offset, size);
     }
-    mob_status st = parent != LINK_NONE
-                        ? task_hold(t->task, link_make(gen, board_index(&mob->board, r), 0))
-                        : MOB_OK;
+    mob_status st =
+        parent != LINK_NONE
+            ? task_hold(t->task, link_make(gen, board_index(&mob->board, r), 0))
+            : MOB_OK;
     if (st) {
         struct place p = record_get_place(r, 0);
         if (p.kind == PLACE_ARENA) {
@@ -64,10 +65,11 @@ mob_status mob_put(struct mob *mob, const void *data, size_t size, uint64_t time
     if (size) {
         memcpy(to, data, size);
     }
-    mob_ref ref = client_ref(
-        mob, link_make(lane_gen(r), board_index(&mob->board, r), 0), 0);
+    mob_ref ref =
+        client_ref(mob, link_make(lane_gen(r), board_index(&mob->board, r), 0), 0);
     if (!task_seal(&t->lane, r, false)) {
-        return status_fail(MOB_ERR_CORRUPT, "an object's record changed while it was written");
+        return status_fail(MOB_ERR_CORRUPT,
+                           "an object's record changed while it was written");
     }
     *ret = ref;
     return MOB_OK;
@@ -81,7 +83,8 @@ mob_status mob_create(struct mob *mob, size_t size, uint64_t timeout_ns, mob_ref
     void *to;
     MOB_TRY(client_thread(mob, &t));
     if (!ret || !ret_data) {
-        return status_fail(MOB_ERR_INVALID, "mob_create: no place for the id or the address");
+        return status_fail(MOB_ERR_INVALID,
+                           "mob_create: no place for the id or the address");
     }
     MOB_TRY(begin(mob, t, size, timeout_ns, &r, &to));
     *ret = client_ref(mob, link_make(lane_gen(r), board_index(&mob->board, r), 0), 0);
@@ -90,18 +93,22 @@ mob_status mob_create(struct mob *mob, size_t size, uint64_t timeout_ns, mob_ref
 }
 
 /* The record of an id that mob_create() of this process gave and that is not sealed. */
-static mob_status creating(struct mob *mob, struct thread *t, mob_ref ref, struct record **ret)
+static mob_status creating(struct mob *mob, struct thread *t, mob_ref ref,
+                           struct record **ret)
 {
     uint64_t link, s;
     MOB_TRY(client_link(mob, ref, &link));
     struct record *r = lane_find(&t->lane, link, &s);
     if (!r || state_gone(s)) {
-        return status_fail(MOB_ERR_RELEASED, "the id was released before, or never existed");
+        return status_fail(MOB_ERR_RELEASED,
+                           "the id was released before, or never existed");
     }
     struct call call = record_call(r);
-    if (state_phase(s) != PHASE_CREATING || state_holder(s) != mob->self || call.fn != CALL_PUT) {
-        return status_fail(MOB_ERR_STATE, "the object is sealed already, or was not made with "
-                                          "mob_create() by this process");
+    if (state_phase(s) != PHASE_CREATING || state_holder(s) != mob->self ||
+        call.fn != CALL_PUT) {
+        return status_fail(MOB_ERR_STATE,
+                           "the object is sealed already, or was not made with "
+                           "mob_create() by this process");
     }
     *ret = r;
     return MOB_OK;

@@ -55,20 +55,23 @@ static mob_status add(const char *name, mob_fn fn)
 {
     size_t len = name ? strlen(name) : 0;
     if (!fn || len == 0 || len > MOB_NAME_MAX) {
-        return status_fail(MOB_ERR_INVALID,
-                           "a function's name has 1 to %d bytes and stands for a function: '%s'",
-                           MOB_NAME_MAX, name ? name : "");
+        return status_fail(
+            MOB_ERR_INVALID,
+            "a function's name has 1 to %d bytes and stands for a function: '%s'",
+            MOB_NAME_MAX, name ? name : "");
     }
     struct function *f = find_name(name);
     if (f) {
-        return f->fn == fn ? MOB_OK
-                           : status_fail(MOB_ERR_EXISTS,
-                                         "two functions are registered under the name '%s'; use "
-                                         "MOB_REGISTER_AS to give one another name",
-                                         name);
+        return f->fn == fn
+                   ? MOB_OK
+                   : status_fail(MOB_ERR_EXISTS,
+                                 "two functions are registered under the name '%s'; use "
+                                 "MOB_REGISTER_AS to give one another name",
+                                 name);
     }
     if (functions_count == FUNCTIONS_MAX) {
-        return status_fail(MOB_ERR_FULL, "more than %d functions are registered", FUNCTIONS_MAX);
+        return status_fail(MOB_ERR_FULL, "more than %d functions are registered",
+                           FUNCTIONS_MAX);
     }
     f = &functions[functions_count];
     memcpy(f->name, name, len + 1);
@@ -126,10 +129,11 @@ mob_status registry_fn_id(struct mob *mob, mob_fn fn, uint16_t *ret)
 {
     struct function *f = find_fn(fn);
     if (!f) {
-        return status_fail(MOB_ERR_NO_FUNCTION,
-                           "the function at %p is not registered; write MOB_REGISTER(its_name) "
-                           "after it",
-                           (void *)(uintptr_t)fn);
+        return status_fail(
+            MOB_ERR_NO_FUNCTION,
+            "the function at %p is not registered; write MOB_REGISTER(its_name) "
+            "after it",
+            (void *)(uintptr_t)fn);
     }
     uint64_t id = __atomic_load_n(&f->id, __ATOMIC_RELAXED);
     if (id >> 16 != mob->serial) {

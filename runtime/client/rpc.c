@@ -26,7 +26,8 @@ static mob_status node_lost(const struct mob *mob)
     if (mob->worker) { /* its tasks are lost, and must not fail for another reason before that */
         _exit(5);
     }
-    return status_fail(MOB_ERR_NODE_LOST, "the node's daemon is gone; its tasks and objects are lost");
+    return status_fail(MOB_ERR_NODE_LOST,
+                       "the node's daemon is gone; its tasks and objects are lost");
 }
 
 mob_status client_ask(struct mob *mob, struct local_msg *m, const int *send_fds,
@@ -45,7 +46,8 @@ mob_status client_ask(struct mob *mob, struct local_msg *m, const int *send_fds,
         return node_lost(mob);
     }
     if (!st && m->op != op) {
-        st = status_fail(MOB_ERR_PROTOCOL, "the node's daemon answered %u to %u", m->op, op);
+        st = status_fail(MOB_ERR_PROTOCOL, "the node's daemon answered %u to %u", m->op,
+                         op);
     }
     if (!st && m->status) {
         st = status_fail((mob_status)m->status, "%s", m->text);
@@ -85,7 +87,8 @@ static void wake_own_waiters(struct mob *mob)
 /* Memory is wanted while all threads of the program may be asleep, or busy with other things. */
 static void tidy(struct mob *mob, struct lane *lane)
 {
-    if (lane->board || lane_init(lane, &mob->board, mob->self, client_free_place, mob) == MOB_OK) {
+    if (lane->board ||
+        lane_init(lane, &mob->board, mob->self, client_free_place, mob) == MOB_OK) {
         client_tidy(mob, lane);
     }
 }
@@ -147,12 +150,13 @@ static void close_all(int *fds, unsigned count)
     }
 }
 
-static mob_status accept_hello(struct mob *mob, struct local_msg *m, int *fds, unsigned count,
-                               unsigned want)
+static mob_status accept_hello(struct mob *mob, struct local_msg *m, int *fds,
+                               unsigned count, unsigned want)
 {
     if (count != want || m->arg[2] == 0 || m->arg[2] >= PROCS_MAX) {
         close_all(fds, count);
-        return status_fail(MOB_ERR_PROTOCOL, "the node's daemon sent a malformed welcome");
+        return status_fail(MOB_ERR_PROTOCOL,
+                           "the node's daemon sent a malformed welcome");
     }
     mob->node = m->arg[0];
     mob->job = (uint32_t)m->arg[1];
@@ -196,8 +200,10 @@ static mob_status say_hello(struct mob *mob, const struct mob_config *config)
     }
     hello(m, LOCAL_DRIVER);
     m->arg[4] = size;
-    m->arg[5] = (config && config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u);
-    const char *name = config && config->job_name ? config->job_name : program_invocation_short_name;
+    m->arg[5] =
+        (config && config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u);
+    const char *name =
+        config && config->job_name ? config->job_name : program_invocation_short_name;
     local_msg_text(m, name);
     st = seg_create("mobula-start", size, &fds[1]);
     if (st) {
@@ -245,12 +251,13 @@ static mob_status find_daemon(char *path, size_t size)
     const char *set = getenv("MOBULA_DAEMON");
     if (set) {
         snprintf(path, size, "%s", set);
-        return is_program(path) ? MOB_OK
-                                : status_fail(MOB_ERR_NO_NODE,
-                                              "MOBULA_DAEMON names '%s': %m", set);
+        return is_program(path)
+                   ? MOB_OK
+                   : status_fail(MOB_ERR_NO_NODE, "MOBULA_DAEMON names '%s': %m", set);
     }
     Dl_info info;
-    static const char *const beside[] = {"../bin/mobulad", "../../bin/mobulad", "mobulad"};
+    static const char *const beside[] = {"../bin/mobulad", "../../bin/mobulad",
+                                         "mobulad"};
     if (dladdr((void *)find_daemon, &info) && info.dli_fname) {
         const char *slash = strrchr(info.dli_fname, '/');
         int dir = slash ? (int)(slash - info.dli_fname) : 1;
@@ -271,9 +278,10 @@ static mob_status find_daemon(char *path, size_t size)
         }
         at += len + (at[len] == ':');
     }
-    return status_fail(MOB_ERR_NO_NODE,
-                       "the program mobulad was found neither beside libmobula nor in PATH; "
-                       "install it or set MOBULA_DAEMON");
+    return status_fail(
+        MOB_ERR_NO_NODE,
+        "the program mobulad was found neither beside libmobula nor in PATH; "
+        "install it or set MOBULA_DAEMON");
 }
 
 static mob_status start_embedded(struct mob *mob, const struct mob_config *config)
@@ -311,10 +319,12 @@ static mob_status start_embedded(struct mob *mob, const struct mob_config *confi
 static mob_status embedded_failed(struct mob *mob, mob_status st)
 {
     int status;
-    if (st == MOB_ERR_NODE_LOST && waitpid(mob->daemon_pid, &status, 0) == mob->daemon_pid) {
+    if (st == MOB_ERR_NODE_LOST &&
+        waitpid(mob->daemon_pid, &status, 0) == mob->daemon_pid) {
         mob->daemon_pid = 0;
-        return status_fail(MOB_ERR_NO_NODE, "the embedded node could not start; what mobulad wrote "
-                                            "above says why");
+        return status_fail(MOB_ERR_NO_NODE,
+                           "the embedded node could not start; what mobulad wrote "
+                           "above says why");
     }
     return st;
 }
@@ -329,9 +339,11 @@ static mob_status connect_default(int *ret)
     return local_connect(dir, ret);
 }
 
-static mob_status connect_node(struct mob *mob, const struct mob_config *config, bool *ret_embedded)
+static mob_status connect_node(struct mob *mob, const struct mob_config *config,
+                               bool *ret_embedded)
 {
-    const char *address = config && config->address ? config->address : getenv("MOBULA_ADDRESS");
+    const char *address =
+        config && config->address ? config->address : getenv("MOBULA_ADDRESS");
     *ret_embedded = false;
     if (address && strchr(address, '/')) {
         return local_connect(address, &mob->sock);
@@ -339,10 +351,11 @@ static mob_status connect_node(struct mob *mob, const struct mob_config *config,
     if (address) {
         mob_status st = connect_default(&mob->sock);
         return st == MOB_ERR_NO_NODE
-                   ? status_fail(MOB_ERR_NO_NODE,
-                                 "no node of the cluster at %s runs on this machine; start one "
-                                 "with `mobula start --address=%s`",
-                                 address, address)
+                   ? status_fail(
+                         MOB_ERR_NO_NODE,
+                         "no node of the cluster at %s runs on this machine; start one "
+                         "with `mobula start --address=%s`",
+                         address, address)
                    : st;
     }
     mob_status st = connect_default(&mob->sock);

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 
 enum { RETRIES_DEFAULT = 3, RETRIES_MAX = 250 };
-#define FULL_NAP_NS (5 * NS_PER_MS) /* between looks, while the largest table there is is full */
+#define FULL_NAP_NS                                                                      \
+    (5 * NS_PER_MS) /* between looks, while the largest table there is is full */
 
 /* ---- classes ------------------------------------------------------------------------------------------ */
 
@@ -42,8 +43,9 @@ static mob_status class_of(struct mob *mob, double num_cpus, uint8_t *ret)
     } else if (num_cpus != 0) {
         double u = num_cpus * CPU_UNITS;
         if (!(u >= 1) || u > (double)NODE_CPUS_MAX * CPU_UNITS) {
-            return status_fail(MOB_ERR_INVALID, "num_cpus is %g; 0.0001 to %d, 0 for one, or "
-                                                "MOB_NO_CPU are allowed",
+            return status_fail(MOB_ERR_INVALID,
+                               "num_cpus is %g; 0.0001 to %d, 0 for one, or "
+                               "MOB_NO_CPU are allowed",
                                num_cpus, NODE_CPUS_MAX);
         }
         units = (uint32_t)llround(u);
@@ -59,7 +61,7 @@ static mob_status class_of(struct mob *mob, double num_cpus, uint8_t *ret)
     mob_status st = ask_class(mob, units, &class);
     if (!st) {
         __atomic_store_n(&mob->class_demand[class], units + 1, __ATOMIC_RELEASE);
-        *ret = (uint8_t)class;
+        *ret = (uint8_t) class;
     }
     pthread_mutex_unlock(&mob->class_lock);
     return st;
@@ -67,29 +69,32 @@ static mob_status class_of(struct mob *mob, double num_cpus, uint8_t *ret)
 
 /* ---- options -------------------------------------------------------------------------------------------- */
 
-static mob_status plan_call(struct mob *mob, const struct mob_options *given, uint32_t nargs,
-                            struct call *call, uint16_t *ret_name, bool *ret_no_wait)
+static mob_status plan_call(struct mob *mob, const struct mob_options *given,
+                            uint32_t nargs, struct call *call, uint16_t *ret_name,
+                            bool *ret_no_wait)
 {
     struct mob_options o = MOB_OPTIONS_INIT;
     if (given) {
         if (given->struct_size < sizeof(size_t) || given->struct_size > sizeof o) {
-            return status_fail(MOB_ERR_INVALID, "options of %zu bytes: set them up with "
-                                                "MOB_OPTIONS_INIT",
+            return status_fail(MOB_ERR_INVALID,
+                               "options of %zu bytes: set them up with "
+                               "MOB_OPTIONS_INIT",
                                given->struct_size);
         }
         memcpy(&o, given, given->struct_size);
     }
     uint32_t returns = o.returns ? o.returns : 1;
-    if (returns > MOB_RETURNS_MAX || nargs > MOB_ARGS_MAX || o.max_retries > RETRIES_MAX ||
-        o.max_retries < MOB_RETRIES_DEFAULT) {
-        return status_fail(MOB_ERR_INVALID,
-                           "%u arguments, %u results, %d retries; at most %d, %d and %d are allowed",
-                           nargs, returns, o.max_retries, MOB_ARGS_MAX, MOB_RETURNS_MAX,
-                           RETRIES_MAX);
+    if (returns > MOB_RETURNS_MAX || nargs > MOB_ARGS_MAX ||
+        o.max_retries > RETRIES_MAX || o.max_retries < MOB_RETRIES_DEFAULT) {
+        return status_fail(
+            MOB_ERR_INVALID,
+            "%u arguments, %u results, %d retries; at most %d, %d and %d are allowed",
+            nargs, returns, o.max_retries, MOB_ARGS_MAX, MOB_RETURNS_MAX, RETRIES_MAX);
     }
     uint8_t class = 0;
     MOB_TRY(class_of(mob, o.num_cpus, &class));
-    call->class_options = (uint8_t)(class | (o.retry_on_error ? CALL_RETRY_ON_ERROR << 4 : 0));
+    call->class_options =
+        (uint8_t)(class | (o.retry_on_error ? CALL_RETRY_ON_ERROR << 4 : 0));
     call->counts = call_counts(nargs, returns);
     call->retries = (uint8_t)(o.max_retries < 0 ? RETRIES_DEFAULT : o.max_retries);
     *ret_no_wait = o.no_wait;
@@ -112,8 +117,9 @@ static mob_status spill_value(struct mob *mob, struct record *r, uint32_t i,
     spilled[(*count)++] = ref.lo;
     return task_add_ref(r, i, ref.lo)
                ? MOB_OK
-               : status_fail(MOB_ERR_INVALID, "the task has too many arguments for its number of "
-                                              "results; give it fewer of one of them");
+               : status_fail(MOB_ERR_INVALID,
+                             "the task has too many arguments for its number of "
+                             "results; give it fewer of one of them");
 }
 
 static mob_status add_args(struct mob *mob, struct record *r, const struct call *call,
@@ -129,10 +135,11 @@ static mob_status add_args(struct mob *mob, struct record *r, const struct call 
             uint64_t link;
             MOB_TRY(client_link(mob, a->ref, &link));
             if (!task_add_ref(r, i, link)) {
-                return status_fail(MOB_ERR_INVALID,
-                                   "%u arguments by id and %u results do not fit into one task; "
-                                   "with all %d arguments by id it may have 3 results",
-                                   call_nargs(call), call_nrets(call), MOB_ARGS_MAX);
+                return status_fail(
+                    MOB_ERR_INVALID,
+                    "%u arguments by id and %u results do not fit into one task; "
+                    "with all %d arguments by id it may have 3 results",
+                    call_nargs(call), call_nrets(call), MOB_ARGS_MAX);
             }
             continue;
         }
@@ -152,8 +159,8 @@ static mob_status add_args(struct mob *mob, struct record *r, const struct call 
 /* ---- room --------------------------------------------------------------------------------------------------- */
 
 /* Waits until a class's queue has room for more. */
-static __attribute__((noinline)) mob_status wait_for_room(struct mob *mob, struct thread *t,
-                                                          uint32_t class, bool no_wait)
+static __attribute__((noinline)) mob_status
+wait_for_room(struct mob *mob, struct thread *t, uint32_t class, bool no_wait)
 {
     struct klass *k = &mob->board.classes[class];
     struct queue_view ready = board_ready(&mob->board, class);
@@ -161,7 +168,8 @@ static __attribute__((noinline)) mob_status wait_for_room(struct mob *mob, struc
     mob_status st = MOB_OK;
     while (!st && queue_count(&ready) >= enough) {
         if (no_wait || t->task) {
-            return status_fail(MOB_ERR_FULL, "%llu tasks are queued, the most that a job may have",
+            return status_fail(MOB_ERR_FULL,
+                               "%llu tasks are queued, the most that a job may have",
                                (unsigned long long)queue_count(&ready));
         }
         uint32_t seen = at_load(&k->room, AT_SEQ_CST);
@@ -192,7 +200,8 @@ static mob_status ask_records(struct mob *mob)
     return st;
 }
 
-mob_status client_record(struct mob *mob, struct thread *t, bool no_wait, struct record **ret)
+mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
+                         struct record **ret)
 {
     for (;;) {
         mob_status st = lane_record(&t->lane, ret);
@@ -209,8 +218,9 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait, struct
             return status_fail(MOB_ERR_FULL, "%s", mob_last_error());
         }
         if (!lane_await_record(&t->lane)) {
-            return status_fail(MOB_ERR_FULL, "every record of the job is held by an id; release "
-                                             "ids that are no longer needed");
+            return status_fail(MOB_ERR_FULL,
+                               "every record of the job is held by an id; release "
+                               "ids that are no longer needed");
         }
         at_u32 nobody = {0};
         (void)park_client(mob, t, &nobody, 0, clock_deadline_ns(FULL_NAP_NS));
@@ -219,11 +229,9 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait, struct
 
 /* ---- submit ------------------------------------------------------------------------------------------------- */
 
-static __attribute__((noinline)) mob_status submit_any(struct mob *mob, struct thread *t,
-                                                       struct record *r, struct call *call,
-                                                       uint16_t name,
-                                                       const struct mob_arg *args,
-                                                       uint64_t *ret_link)
+static __attribute__((noinline)) mob_status
+submit_any(struct mob *mob, struct thread *t, struct record *r, struct call *call,
+           uint16_t name, const struct mob_arg *args, uint64_t *ret_link)
 {
     struct mob_task *task = t->task;
     uint64_t spilled[MOB_ARGS_MAX], parent = task ? task->link : LINK_NONE;
@@ -286,17 +294,17 @@ static mob_status note_fn(struct mob *mob, struct thread *t, mob_fn fn)
     if (t->fn != fn) {
         MOB_TRY(registry_fn_id(mob, fn, &t->fn_id));
         t->fn = fn;
-        t->plain_call = call_word(t->fn_id, call_counts(1, 1), RETRIES_DEFAULT) |
-                        call_word_len(0, 8);
+        t->plain_call =
+            call_word(t->fn_id, call_counts(1, 1), RETRIES_DEFAULT) | call_word_len(0, 8);
         t->plain_fn = mob->worker || mob->inline_tasks ? client_no_function : fn;
     }
     return MOB_OK;
 }
 
 /* The general form. */
-static __attribute__((noinline)) mob_status submit(struct mob *mob, mob_fn fn,
-                                                   const struct mob_arg *args, size_t count,
-                                                   const struct mob_options *options, mob_ref *ret)
+static __attribute__((noinline)) mob_status
+submit(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t count,
+       const struct mob_options *options, mob_ref *ret)
 {
     struct thread *t;
     struct record *r;
@@ -304,13 +312,15 @@ static __attribute__((noinline)) mob_status submit(struct mob *mob, mob_fn fn,
     uint64_t link = 0;
     MOB_TRY(client_thread(mob, &t));
     if (!ret || count > MOB_ARGS_MAX || (count && !args)) {
-        return status_fail(MOB_ERR_INVALID,
-                           "mob_submit: %zu arguments (%d are allowed), or no place for the ids",
-                           count, MOB_ARGS_MAX);
+        return status_fail(
+            MOB_ERR_INVALID,
+            "mob_submit: %zu arguments (%d are allowed), or no place for the ids", count,
+            MOB_ARGS_MAX);
     }
     MOB_TRY(client_health(mob));
     MOB_TRY(note_fn(mob, t, fn));
-    struct call call = {.fn = t->fn_id, .retries = RETRIES_DEFAULT,
+    struct call call = {.fn = t->fn_id,
+                        .retries = RETRIES_DEFAULT,
                         .counts = call_counts((uint32_t)count, 1)};
     uint16_t name = call.fn;
     if (options) {
@@ -339,13 +349,14 @@ enum { PLAIN_CLASS = 0 }; /* of one CPU */
 
 /* mob_submit() for what most tasks are: one result, one word as argument, from a driver that finds all
  * that it needs at hand. False: it is not so, and nothing has happened. */
-CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *arg, mob_ref *ret)
+CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *arg,
+                              mob_ref *ret)
 {
     struct thread *t = client_current;
     uint64_t link;
-    if (__builtin_expect(client_serial != mob->serial || t->plain_fn != fn || client_ill(mob) ||
-                             !arg || arg->size != 8 || !arg->data || !ret ||
-                             t->room[PLAIN_CLASS] == 0,
+    if (__builtin_expect(client_serial != mob->serial || t->plain_fn != fn ||
+                             client_ill(mob) || !arg || arg->size != 8 || !arg->data ||
+                             !ret || t->room[PLAIN_CLASS] == 0,
                          0)) {
         return false;
     }
@@ -379,7 +390,8 @@ mob_status mob_submit_name(struct mob *mob, const char *name, struct mob_args ar
 {
     mob_fn fn = name ? registry_fn(name) : NULL;
     if (!fn) {
-        return status_fail(MOB_ERR_NO_FUNCTION, "no function is registered under the name '%s'",
+        return status_fail(MOB_ERR_NO_FUNCTION,
+                           "no function is registered under the name '%s'",
                            name ? name : "");
     }
     return mob_submit(mob, fn, args, options, ret);

@@ -31,8 +31,8 @@ size_t mob_return_count(const struct mob_task *task)
 static mob_status arg_link(struct mob_task *task, size_t i, uint64_t *ret)
 {
     if (i >= call_nargs(&task->call) || i >= MOB_ARGS_MAX) {
-        return status_fail(MOB_ERR_INVALID, "there is no argument %zu: the task has %u", i,
-                           call_nargs(&task->call));
+        return status_fail(MOB_ERR_INVALID, "there is no argument %zu: the task has %u",
+                           i, call_nargs(&task->call));
     }
     *ret = LINK_NONE;
     if (record_arg_len(task->r, &task->call, (uint32_t)i) == ARG_REF) {
@@ -45,7 +45,8 @@ static mob_status arg_link(struct mob_task *task, size_t i, uint64_t *ret)
     return MOB_OK;
 }
 
-mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data, size_t *ret_size)
+mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data,
+                   size_t *ret_size)
 {
     uint64_t link;
     struct record *r = task->r;
@@ -53,7 +54,8 @@ mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data, size_
     MOB_TRY(arg_link(task, i, &link));
     if (link == LINK_NONE) {
         uint32_t at = record_arg_offset(r, &task->call, (uint32_t)i);
-        p = (struct place){PLACE_INLINE, 0, at, record_arg_len(r, &task->call, (uint32_t)i)};
+        p = (struct place){PLACE_INLINE, 0, at,
+                           record_arg_len(r, &task->call, (uint32_t)i)};
     } else {
         uint64_t s;
         r = lane_find(&task->thread->lane, link, &s);
@@ -85,8 +87,8 @@ CLIENT_FAST bool copy_value(const struct mob_task *task, size_t i, void *dst, si
     return true;
 }
 
-static __attribute__((noinline)) mob_status copy_any(struct mob_task *task, size_t i, void *dst,
-                                                     size_t size)
+static __attribute__((noinline)) mob_status copy_any(struct mob_task *task, size_t i,
+                                                     void *dst, size_t size)
 {
     const void *data;
     size_t have;
@@ -95,8 +97,9 @@ static __attribute__((noinline)) mob_status copy_any(struct mob_task *task, size
     }
     MOB_TRY(mob_arg(task, i, &data, &have));
     if (have != size) {
-        return status_fail(MOB_ERR_SIZE, "argument %zu has %zu bytes, and %zu were asked for", i,
-                           have, size);
+        return status_fail(MOB_ERR_SIZE,
+                           "argument %zu has %zu bytes, and %zu were asked for", i, have,
+                           size);
     }
     memcpy(dst, data, size);
     return MOB_OK;
@@ -129,7 +132,8 @@ static mob_status may_give(struct mob_task *task, size_t i)
 CLIENT_FAST void *give_inside(struct mob_task *task, size_t i, size_t size)
 {
     uint32_t fill = task->fill, padded = ((uint32_t)size + 7u) & ~7u;
-    if (__builtin_expect(size - 1 >= RECORD_INLINE_MAX || fill + padded > RECORD_PAYLOAD ||
+    if (__builtin_expect(size - 1 >= RECORD_INLINE_MAX ||
+                             fill + padded > RECORD_PAYLOAD ||
                              i >= call_nrets(&task->call) || task->given & 1u << i,
                          0)) {
         return NULL;
@@ -153,8 +157,8 @@ mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void *
     } else {
         struct arena_place p;
         void *data;
-        MOB_TRY(client_alloc(task->mob, task->thread, size, clock_deadline_ns(FULL_WAIT_NS), &p,
-                             &data));
+        MOB_TRY(client_alloc(task->mob, task->thread, size,
+                             clock_deadline_ns(FULL_WAIT_NS), &p, &data));
         record_set_place(task->r, (uint32_t)i, PLACE_ARENA, p.segment, p.offset, size);
         *ret_data = data;
     }
@@ -176,7 +180,8 @@ static __attribute__((noinline)) mob_status return_any(struct mob_task *task, si
 mob_status mob_return_copy(struct mob_task *task, size_t i, const void *data, size_t size)
 {
     void *to;
-    if (__builtin_expect(i == 0 && size == 8 && (to = give_inside(task, 0, 8)) != NULL, 1)) {
+    if (__builtin_expect(i == 0 && size == 8 && (to = give_inside(task, 0, 8)) != NULL,
+                         1)) {
         __builtin_memcpy(to, data, 8);
         return MOB_OK;
     }
@@ -253,8 +258,8 @@ static void describe(struct mob_task *task, char *buf, size_t size, const char *
 {
     char name[MOB_NAME_MAX + 1];
     board_name_text(&task->mob->board, task->r->name, name);
-    snprintf(buf, size, "task %s (attempt %u, node %010llx, pid %d): %s", name, task->attempt + 1,
-             (unsigned long long)task->mob->node, (int)getpid(), what);
+    snprintf(buf, size, "task %s (attempt %u, node %010llx, pid %d): %s", name,
+             task->attempt + 1, (unsigned long long)task->mob->node, (int)getpid(), what);
 }
 
 static void seal_error(struct mob_task *task, mob_status error, const char *what)
@@ -359,10 +364,11 @@ static mob_status await_refs(struct mob_task *task)
         if (p.kind == PLACE_REF) {
             r = lane_find(&task->thread->lane, p.size, &s);
             if (r && state_phase(s) == PHASE_CREATING && record_call(r).fn == CALL_PUT) {
-                return status_fail(MOB_ERR_STATE, "result %u is an object that was not sealed", i);
+                return status_fail(MOB_ERR_STATE,
+                                   "result %u is an object that was not sealed", i);
             }
-            MOB_TRY(client_await(task->mob, task->thread, client_ref(task->mob, p.size, 0),
-                                 MOB_FOREVER, &r, &s));
+            MOB_TRY(client_await(task->mob, task->thread,
+                                 client_ref(task->mob, p.size, 0), MOB_FOREVER, &r, &s));
         }
     }
     return MOB_OK;
@@ -394,8 +400,8 @@ static __attribute__((noinline)) void finish_any(struct mob_task *task, mob_stat
         snprintf(what, sizeof what, "%s", task->message);
     } else {
         const char *last = mob_last_error();
-        snprintf(what, sizeof what, "returned %s%s%s", mob_status_name(st), last[0] ? ": " : "",
-                 last);
+        snprintf(what, sizeof what, "returned %s%s%s", mob_status_name(st),
+                 last[0] ? ": " : "", last);
     }
     seal_error(task, MOB_ERR_TASK_FAILED, what);
 }
@@ -403,7 +409,8 @@ static __attribute__((noinline)) void finish_any(struct mob_task *task, mob_stat
 /* @s: the state when the task was claimed. */
 static inline void finish(struct mob_task *task, uint64_t s, mob_status st)
 {
-    bool plain = st == MOB_OK && !task->parent && !task->gave_ref && task->children_count == 0;
+    bool plain =
+        st == MOB_OK && !task->parent && !task->gave_ref && task->children_count == 0;
     if (__builtin_expect(plain, 1)) {
         (void)task_seal_childless(&task->thread->lane, task->r, task->link, s);
     } else {

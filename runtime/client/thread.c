@@ -125,9 +125,12 @@ static mob_status join_thread(struct mob *mob, struct thread **ret)
         if (!t) {
             return status_fail(MOB_ERR_NOMEM, "no memory for a thread's state");
         }
-        *t = (struct thread){.mob = mob, .owner = pthread_self(), .fn = client_no_function,
+        *t = (struct thread){.mob = mob,
+                             .owner = pthread_self(),
+                             .fn = client_no_function,
                              .plain_fn = client_no_function};
-        mob_status st = lane_init(&t->lane, &mob->board, mob->self, client_free_place, mob);
+        mob_status st =
+            lane_init(&t->lane, &mob->board, mob->self, client_free_place, mob);
         if (st) {
             free(t);
             return st;

@@ -39,7 +39,8 @@ bool spin_allowed(const struct mob *mob)
 {
     unsigned awake = 0;
     for (unsigned i = 0; mob->cpus_here > 1 && i < PROCS_MAX / 64; i++) {
-        for (uint64_t w = at_load(&mob->board.header->awake[i], AT_RELAXED); w; w &= w - 1) {
+        for (uint64_t w = at_load(&mob->board.header->awake[i], AT_RELAXED); w;
+             w &= w - 1) {
             if (++awake > mob->cpus_here) {
                 return false;
             }
@@ -59,8 +60,8 @@ static void set_awake(struct mob *mob, bool awake)
     }
 }
 
-mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word, uint32_t seen,
-                       uint64_t deadline_ns)
+mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word,
+                       uint32_t seen, uint64_t deadline_ns)
 {
     /* The word is noted before the look at `lost`; pairs with the watcher in rpc.c. */
     at_store(&t->waits_on, (uint64_t)(uintptr_t)word, AT_SEQ_CST);
@@ -75,7 +76,8 @@ mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word, ui
 }
 
 /* True once the record is sealed or gone. */
-static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32_t gen, uint64_t deadline_ns)
+static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32_t gen,
+                                                  uint64_t deadline_ns)
 {
     for (int i = 0; i < SPIN_HOT; i++) {
         uint64_t s = at_load(&r->state, AT_ACQUIRE);
@@ -102,8 +104,9 @@ static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32
 }
 
 /* Sleeps until the record is sealed. The board may fail and the node may die meanwhile. */
-static __attribute__((noinline)) mob_status park_sealed(struct mob *mob, struct thread *t, struct record *r, uint32_t gen,
-                              uint64_t deadline_ns)
+static __attribute__((noinline)) mob_status park_sealed(struct mob *mob, struct thread *t,
+                                                        struct record *r, uint32_t gen,
+                                                        uint64_t deadline_ns)
 {
     uint64_t s;
     while (task_mark_waited(r, gen, STATE_WAITERS, &s)) {
@@ -111,7 +114,8 @@ static __attribute__((noinline)) mob_status park_sealed(struct mob *mob, struct 
         client_tidy(mob, &t->lane);
         if (park_client(mob, t, park_low(&r->state), (uint32_t)s, deadline_ns) ==
             MOB_ERR_TIMEOUT) {
-            return status_fail(MOB_ERR_TIMEOUT, "the object was not there within the time limit");
+            return status_fail(MOB_ERR_TIMEOUT,
+                               "the object was not there within the time limit");
         }
     }
     return MOB_OK;
@@ -136,7 +140,8 @@ __attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct t
         return MOB_OK;
     }
     if (clock_now_ns() >= deadline_ns) {
-        return status_fail(MOB_ERR_TIMEOUT, "the object was not there within the time limit");
+        return status_fail(MOB_ERR_TIMEOUT,
+                           "the object was not there within the time limit");
     }
     if (t->task) {
         lend(mob, true);
@@ -154,11 +159,11 @@ static inline bool may_nest(const struct mob *mob, const struct thread *t)
     return !t->task || t->task->depth < GET_NESTED_MAX || mob->inline_tasks;
 }
 
-static mob_status await_slow(struct mob *mob, struct thread *t, struct record *r, uint32_t gen,
-                             uint64_t timeout_ns)
+static mob_status await_slow(struct mob *mob, struct thread *t, struct record *r,
+                             uint32_t gen, uint64_t timeout_ns)
 {
-    if (__builtin_expect(t->task || mob->inline_tasks, 0) &&
-        may_nest(mob, t) && task_claim_one(&t->lane, r, gen)) {
+    if (__builtin_expect(t->task || mob->inline_tasks, 0) && may_nest(mob, t) &&
+        task_claim_one(&t->lane, r, gen)) {
         task_run(mob, t, r, board_index(&mob->board, r));
         return MOB_OK;
     }
@@ -170,8 +175,8 @@ static mob_status released(void)
     return status_fail(MOB_ERR_RELEASED, "the id was released before, or never existed");
 }
 
-mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref, uint64_t timeout_ns,
-                        struct record **ret, uint64_t *ret_state)
+mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
+                        uint64_t timeout_ns, struct record **ret, uint64_t *ret_state)
 {
     uint64_t link, s;
     MOB_TRY(client_link(mob, ref, &link));
@@ -198,8 +203,8 @@ mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref, uint64_t
 /* ---- any k of n ------------------------------------------------------------------------------------ */
 
 /* Counts what is ready; marks what is not, so that its seal is told, if @mark. */
-static mob_status look(struct mob *mob, struct thread *t, const mob_ref *refs, size_t count,
-                       bool mark, unsigned char *ready, size_t *ret)
+static mob_status look(struct mob *mob, struct thread *t, const mob_ref *refs,
+                       size_t count, bool mark, unsigned char *ready, size_t *ret)
 {
     size_t found = 0;
     for (size_t i = 0; i < count; i++) {
@@ -240,9 +245,9 @@ static bool run_one(struct mob *mob, struct thread *t, const mob_ref *refs, size
     return false;
 }
 
-static mob_status wait_some(struct mob *mob, struct thread *t, const mob_ref *refs, size_t count,
-                            size_t want, uint64_t deadline_ns, unsigned char *ready,
-                            size_t *found)
+static mob_status wait_some(struct mob *mob, struct thread *t, const mob_ref *refs,
+                            size_t count, size_t want, uint64_t deadline_ns,
+                            unsigned char *ready, size_t *found)
 {
     const at_u32 *event = &mob->board.header->event;
     bool lent = false;
@@ -282,7 +287,8 @@ mob_status mob_wait(struct mob *mob, const mob_ref *refs, size_t count, size_t w
     size_t found = 0;
     MOB_TRY(client_thread(mob, &t));
     if ((count && (!refs || !ready)) || want > count) {
-        return status_fail(MOB_ERR_INVALID, "mob_wait: %zu of %zu ids are wanted", want, count);
+        return status_fail(MOB_ERR_INVALID, "mob_wait: %zu of %zu ids are wanted", want,
+                           count);
     }
     uint64_t deadline_ns = timeout_ns ? clock_deadline_ns(timeout_ns) : 0;
     if (count) {
@@ -290,14 +296,16 @@ mob_status mob_wait(struct mob *mob, const mob_ref *refs, size_t count, size_t w
     }
     mob_status st = look(mob, t, refs, count, false, ready, &found);
     if (!st && found < want) {
-        st = timeout_ns == 0 ? client_health(mob)
-                             : wait_some(mob, t, refs, count, want, deadline_ns, ready, &found);
+        st = timeout_ns == 0
+                 ? client_health(mob)
+                 : wait_some(mob, t, refs, count, want, deadline_ns, ready, &found);
         if (!st && found < want) {
             st = MOB_ERR_TIMEOUT;
         }
     }
     if (st == MOB_ERR_TIMEOUT) {
-        status_fail(st, "%zu of %zu wanted ids were there within the time limit", found, want);
+        status_fail(st, "%zu of %zu wanted ids were there within the time limit", found,
+                    want);
     } else if (st) {
         return st;
     }

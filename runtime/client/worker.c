@@ -14,8 +14,10 @@
 enum { SPIN_NS = 50000, SPIN_LOOKS = 64, SPIN_HOT = 256 };
 
 /* Spins while the cell that comes next is empty and marked. True: something was pushed. */
-static __attribute__((noinline)) bool spin_ready(struct mob *mob, const struct queue_view *ready,
-                       const struct queue_item *item, const struct proc *self, uint32_t run)
+static __attribute__((noinline)) bool spin_ready(struct mob *mob,
+                                                 const struct queue_view *ready,
+                                                 const struct queue_item *item,
+                                                 const struct proc *self, uint32_t run)
 {
     if (!spin_allowed(mob)) {
         return false;
@@ -42,7 +44,8 @@ static __attribute__((noinline)) bool spin_ready(struct mob *mob, const struct q
 }
 
 /* Sleeps until a submitter or the daemon wakes this process. */
-static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread *t, uint32_t class, uint32_t run)
+static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread *t,
+                                                  uint32_t class, uint32_t run)
 {
     struct board *b = &mob->board;
     struct proc *self = &b->procs[mob->self];
@@ -53,7 +56,8 @@ static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread
     at_store(&self->state, PROC_IDLE, AT_SEQ_CST);
     task_park(b, mob->self, class);
     /* Said, then looked; pairs with task_wake_worker(), which comes after the push. */
-    if (queue_peek(&t->lane.ready[class], &item) == QUEUE_NONE && at_load(&self->run, AT_SEQ_CST) == run) {
+    if (queue_peek(&t->lane.ready[class], &item) == QUEUE_NONE &&
+        at_load(&self->run, AT_SEQ_CST) == run) {
         (void)park_client(mob, t, &self->wake, seen, CLOCK_NEVER);
     }
     task_unpark(b, mob->self, class);
@@ -98,8 +102,9 @@ static void serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
             park_or_spin(mob, t, ready, &item, run);
             waited = true;
         } else {
-            fprintf(stderr, "mobula: the job's queue is corrupt; a stray write by one of its "
-                            "programs is the likely cause\n");
+            fprintf(stderr,
+                    "mobula: the job's queue is corrupt; a stray write by one of its "
+                    "programs is the likely cause\n");
             _exit(3);
         }
     }
@@ -117,12 +122,14 @@ void worker_run(struct mob *mob)
         _exit(4);
     }
     struct proc *self = &mob->board.procs[mob->self];
-    setvbuf(stdout, NULL, _IOLBF, 0); /* lines, so that they can be marked and do not mix */
+    setvbuf(stdout, NULL, _IOLBF,
+            0); /* lines, so that they can be marked and do not mix */
     for (;;) {
         uint32_t seen = at_load(&self->wake, AT_SEQ_CST);
         uint32_t run = at_load(&self->run, AT_SEQ_CST);
         if (run == RUN_EXIT) {
-            exit(0); /* handlers of the program run: profiles are written, files flushed */
+            exit(
+                0); /* handlers of the program run: profiles are written, files flushed */
         }
         if (run != RUN_NONE && run <= CLASSES_MAX) {
             at_store(&self->state, PROC_BUSY, AT_RELAXED);
@@ -141,7 +148,7 @@ void worker_run_inline(struct mob *mob, struct thread *t)
 {
     struct record *r;
     struct queue_item item;
-    for (uint32_t class = 0; class < CLASSES_MAX; class++) {
+    for (uint32_t class = 0; class < CLASSES_MAX; class ++) {
         if (t->task && t->task->depth >= GET_NESTED_MAX) {
             return;
         }

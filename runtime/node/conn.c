@@ -115,7 +115,8 @@ static void worker_hello(struct conn *c, struct local_msg *m)
 {
     struct job *j = c->job; /* set when its socket was made */
     if (!j || j->ended || c->proc == 0) {
-        conn_deny(c, m->op, status_fail(MOB_ERR_STATE, "no worker is expected on this connection"));
+        conn_deny(c, m->op,
+                  status_fail(MOB_ERR_STATE, "no worker is expected on this connection"));
         return;
     }
     struct node *n = c->node;
@@ -135,10 +136,11 @@ static void hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
 {
     mob_status st = check_peer(c);
     if (!st && (m->arg[0] != LOCAL_MAGIC || m->arg[1] != LOCAL_VERSION)) {
-        st = status_fail(MOB_ERR_VERSION,
-                         "the node speaks version %u of the local protocol, the program %llu; use "
-                         "the same version of mobula for both",
-                         LOCAL_VERSION, (unsigned long long)m->arg[1]);
+        st = status_fail(
+            MOB_ERR_VERSION,
+            "the node speaks version %u of the local protocol, the program %llu; use "
+            "the same version of mobula for both",
+            LOCAL_VERSION, (unsigned long long)m->arg[1]);
     }
     if (!st && (c->greeted || m->arg[3] > LOCAL_TOOL)) {
         st = status_fail(MOB_ERR_PROTOCOL, "a second or malformed hello");
@@ -205,7 +207,9 @@ static void of_job(struct conn *c, struct local_msg *m)
         job_leave(c);
         break;
     default:
-        conn_deny(c, m->op, status_fail(MOB_ERR_PROTOCOL, "request %u is not for a program", m->op));
+        conn_deny(
+            c, m->op,
+            status_fail(MOB_ERR_PROTOCOL, "request %u is not for a program", m->op));
     }
 }
 

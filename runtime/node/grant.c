@@ -28,7 +28,8 @@ static void publish(struct job *j, uint32_t i, uint64_t flags)
 {
     const struct segment *s = &j->segments[i];
     at_store(&j->board.segments[i],
-             flags | (uint64_t)s->owner << 40 | (s->bytes / PAGE & 0xffffffffffull), AT_RELEASE);
+             flags | (uint64_t)s->owner << 40 | (s->bytes / PAGE & 0xffffffffffull),
+             AT_RELEASE);
 }
 
 /* Memory ran out: all processes of the node are asked for what they have and do not use. Workers that
@@ -59,10 +60,12 @@ void grant_request(struct conn *c, struct local_msg *m)
         i++;
     }
     if (i == BOARD_SEGMENTS_MAX || m->arg[0] == 0 || m->arg[0] > GRANT_MAX) {
-        conn_deny(c, m->op, status_fail(MOB_ERR_NOMEM, "%llu bytes in a segment of their own are "
-                                                       "not to be had: the job has up to %u "
-                                                       "segments",
-                                        (unsigned long long)m->arg[0], BOARD_SEGMENTS_MAX));
+        conn_deny(c, m->op,
+                  status_fail(MOB_ERR_NOMEM,
+                              "%llu bytes in a segment of their own are "
+                              "not to be had: the job has up to %u "
+                              "segments",
+                              (unsigned long long)m->arg[0], BOARD_SEGMENTS_MAX));
         return;
     }
     struct segment s = {.state = SEGMENT_GRANTED, .owner = c->proc, .bytes = bytes};
@@ -92,8 +95,8 @@ static struct segment *own_segment(struct conn *c, const struct local_msg *m)
     struct job *j = c->job;
     if (m->arg[0] >= BOARD_SEGMENTS_MAX || j->segments[m->arg[0]].owner != c->proc ||
         j->segments[m->arg[0]].state == SEGMENT_NONE) {
-        log_warn("a process named a segment that is not its own job %u proc %u", j->number,
-                 c->proc);
+        log_warn("a process named a segment that is not its own job %u proc %u",
+                 j->number, c->proc);
         return NULL;
     }
     return &j->segments[m->arg[0]];
@@ -159,8 +162,9 @@ void grant_map(struct conn *c, struct local_msg *m)
     if (i >= BOARD_SEGMENTS_MAX ||
         (j->segments[i].state != SEGMENT_HELD && j->segments[i].state != SEGMENT_ORPHAN &&
          j->segments[i].state != SEGMENT_GRANTED)) {
-        conn_deny(c, m->op, status_fail(MOB_ERR_CORRUPT, "segment %llu does not exist",
-                                        (unsigned long long)i));
+        conn_deny(c, m->op,
+                  status_fail(MOB_ERR_CORRUPT, "segment %llu does not exist",
+                              (unsigned long long)i));
         return;
     }
     mob_status st = seg_read_only(j->segments[i].fd, &fd);
@@ -186,7 +190,8 @@ static mob_status grow(struct job *j, uint64_t bytes)
     if (i == BOARD_SEGMENTS_MAX || bytes > GRANT_MAX) {
         return MOB_ERR_NOMEM;
     }
-    struct segment s = {.state = SEGMENT_HELD, .owner = DAEMON, .bytes = bytes, .pending = true};
+    struct segment s = {
+        .state = SEGMENT_HELD, .owner = DAEMON, .bytes = bytes, .pending = true};
     grant_collect(j);
     MOB_TRY(budget_take(b, owner_of(j, &s), bytes));
     mob_status st = seg_create("mobula-objects", bytes, &s.fd);
@@ -217,7 +222,8 @@ static mob_status grow(struct job *j, uint64_t bytes)
     return MOB_OK;
 }
 
-mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret, void **ret_data)
+mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret,
+                       void **ret_data)
 {
     if (!j->arena) {
         MOB_TRY(arena_create(&j->arena));
@@ -334,7 +340,8 @@ void grant_orphan(struct job *j, uint32_t proc)
         struct budget_owner from = owner_of(j, s);
         bool leaving = s->state == SEGMENT_LEAVING;
         s->owner = DAEMON;
-        s->live = 0; /* not known before grant_count_orphans(): what the sweep frees is not counted */
+        s->live =
+            0; /* not known before grant_count_orphans(): what the sweep frees is not counted */
         if (budget_move(b, from, owner_of(j, s), s->bytes) != MOB_OK) {
             log_error("no memory to account for a dead process's segment");
         }
@@ -391,7 +398,8 @@ static bool seen_by_all(const struct job *j, uint32_t epoch)
 {
     const struct board *b = &j->board;
     for (uint32_t p = 1; p < PROCS_MAX; p++) {
-        bool there = p == 1 ? j->driver != NULL : j->members[p].used && !j->members[p].dead;
+        bool there =
+            p == 1 ? j->driver != NULL : j->members[p].used && !j->members[p].dead;
         bool joined = p == 1 || j->members[p].slot != SLOT_STARTING;
         if (there && joined &&
             (int32_t)(at_load(&b->procs[p].revoked_seen, AT_ACQUIRE) - epoch) < 0) {
@@ -416,7 +424,8 @@ void grant_collect(struct job *j)
     if (!wait) {
         return;
     }
-    for (uint32_t p = 1; p < PROCS_MAX; p++) { /* sleepers look on their way back to sleep */
+    for (uint32_t p = 1; p < PROCS_MAX;
+         p++) { /* sleepers look on their way back to sleep */
         if (at_load(&j->board.procs[p].state, AT_RELAXED) == PROC_IDLE) {
             task_wake_process(&j->board, p);
         }

@@ -23,7 +23,8 @@ static uint64_t board_extra_bytes(void)
 
 uint64_t job_least_bytes(void)
 {
-    return board_fixed_bytes() + board_extra_bytes() + BOARD_COMMIT_STEP * sizeof(struct record);
+    return board_fixed_bytes() + board_extra_bytes() +
+           BOARD_COMMIT_STEP * sizeof(struct record);
 }
 
 struct plan_job job_plan_id(const struct job *j)
@@ -59,8 +60,8 @@ static void rescan_late(struct loop_timer *timer)
         j->killed = true;
         proc_end_all(j, true);
         away_close(j, true);
-        loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop) + LEAVE_GUESTS_NS,
-                         rescan_late);
+        loop_timer_start(j->node->loop, &j->timer,
+                         loop_now_ns(j->node->loop) + LEAVE_GUESTS_NS, rescan_late);
         return;
     }
     if (sweep_rescan(&j->lane)) {
@@ -118,7 +119,8 @@ void job_notices(struct job *j)
         away_cancels(j);
     }
     if (bits & NOTICE_RESCAN && !j->timer.active) {
-        loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop), rescan_late);
+        loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop),
+                         rescan_late);
     }
     if (bits & (NOTICE_ALERT | NOTICE_LENT)) {
         job_refresh(j);
@@ -154,7 +156,8 @@ static void slot_changed(struct job *j, struct member *m)
     }
     if (m->slot == SLOT_LENT && state != PROC_LENT) {
         m->slot = SLOT_RESUMING;
-        (void)plan_node_slot_resume(plan, id, m->class, now); /* calls back when there is room */
+        (void)plan_node_slot_resume(plan, id, m->class,
+                                    now); /* calls back when there is room */
     } else if (m->slot == SLOT_BUSY && state == PROC_LENT) {
         if (plan_node_slot_lent(plan, id, m->class, now) == MOB_OK) {
             m->slot = SLOT_LENT;
@@ -222,7 +225,8 @@ void job_sync_classes(struct job *j)
 {
     const struct guest_key *k = j->guest->key;
     uint32_t unused;
-    while (j->classes < k->classes && add_class(j, k->units[j->classes], &unused) == MOB_OK) {
+    while (j->classes < k->classes &&
+           add_class(j, k->units[j->classes], &unused) == MOB_OK) {
     }
 }
 
@@ -245,8 +249,9 @@ static mob_status add_class(struct job *j, uint32_t units, uint32_t *ret)
         }
     }
     if (j->classes == CLASSES_MAX) {
-        return status_fail(MOB_ERR_FULL, "the job uses %d different demands of CPUs, the most that "
-                                         "it may have",
+        return status_fail(MOB_ERR_FULL,
+                           "the job uses %d different demands of CPUs, the most that "
+                           "it may have",
                            CLASSES_MAX);
     }
     uint32_t c = j->classes;
@@ -329,7 +334,8 @@ static void job_free(struct job *j)
         arena_destroy(j->arena);
         lane_fini(&j->lane);
         board_unmap(&j->board);
-        budget_give(&n->budget, (struct budget_owner){j->index, BUDGET_DAEMON}, j->board_bytes);
+        budget_give(&n->budget, (struct budget_owner){j->index, BUDGET_DAEMON},
+                    j->board_bytes);
     }
     output_fini(&j->out);
     output_fini(&j->err);
@@ -400,7 +406,8 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
      * sets another one finds it and does not ring. */
     j->board.bell = j->bell;
     j->watch = pipe_fds[1];
-    (void)fcntl(j->watch, F_SETFL, O_NONBLOCK); /* a driver that stands still holds up nobody */
+    (void)fcntl(j->watch, F_SETFL,
+                O_NONBLOCK); /* a driver that stands still holds up nobody */
     *ret_watch = pipe_fds[0];
     MOB_TRY(plan_node_job_add(n->plan, job_plan_id(j), 1, loop_now_ns(n->loop)));
     MOB_TRY(add_class(j, CPU_UNITS, &class));
@@ -413,10 +420,11 @@ void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
 {
     struct job *j;
     int watch = -1;
-    mob_status st = count == 4 && !c->node->stopping
-                        ? job_new(c->node, &j)
-                        : status_fail(MOB_ERR_PROTOCOL, "the node takes no job now, or the hello is "
-                                                        "malformed");
+    mob_status st =
+        count == 4 && !c->node->stopping
+            ? job_new(c->node, &j)
+            : status_fail(MOB_ERR_PROTOCOL, "the node takes no job now, or the hello is "
+                                            "malformed");
     if (st) {
         for (unsigned i = 0; i < count; i++) {
             close(fds[i]);
@@ -426,7 +434,8 @@ void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
     }
     st = begin(j, c, m, fds, &watch);
     if (st) {
-        (void)plan_node_job_remove(c->node->plan, job_plan_id(j), loop_now_ns(c->node->loop));
+        (void)plan_node_job_remove(c->node->plan, job_plan_id(j),
+                                   loop_now_ns(c->node->loop));
         conn_deny(c, LOCAL_HELLO, st);
         job_free(j);
         if (watch >= 0) {
@@ -450,7 +459,8 @@ void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
     log_info("job began job %u pid %d name %s", j->number, (int)c->pid, j->name);
 }
 
-mob_status job_open_guest(struct node *n, struct guest *g, const char *name, struct job **ret)
+mob_status job_open_guest(struct node *n, struct guest *g, const char *name,
+                          struct job **ret)
 {
     struct job *j;
     MOB_TRY(job_new(n, &j));
@@ -506,7 +516,8 @@ void job_leave(struct conn *c)
 {
     struct job *j = c->job;
     if (c->role != LOCAL_DRIVER || j->leaving) {
-        conn_deny(c, LOCAL_LEAVE, status_fail(MOB_ERR_PROTOCOL, "only a driver leaves, and once"));
+        conn_deny(c, LOCAL_LEAVE,
+                  status_fail(MOB_ERR_PROTOCOL, "only a driver leaves, and once"));
         return;
     }
     job_close(j);
@@ -524,8 +535,8 @@ void job_close(struct job *j)
         task_cancel(&j->lane, r, state_gen(at_load(&r->state, AT_RELAXED)));
     }
     proc_end_all(j, false);
-    loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop) + LEAVE_GRACE_NS,
-                     rescan_late);
+    loop_timer_start(j->node->loop, &j->timer,
+                     loop_now_ns(j->node->loop) + LEAVE_GRACE_NS, rescan_late);
     job_step(j);
 }
 

@@ -54,8 +54,8 @@ static void accept_waiting(struct node *n)
     }
     if (errno != EAGAIN && !n->stopping) {
         /* No fd or no memory for it now. The watch tells of new ones only, so look again. */
-        loop_timer_start(n->loop, &n->accept_timer, loop_now_ns(n->loop) + ACCEPT_LATER_NS,
-                         accept_later);
+        loop_timer_start(n->loop, &n->accept_timer,
+                         loop_now_ns(n->loop) + ACCEPT_LATER_NS, accept_later);
     }
 }
 
@@ -129,16 +129,18 @@ static mob_status check_memory(const struct node *n)
     text_bytes(job_least_bytes(), need, sizeof need);
     MOB_TRY(budget_status(&n->budget, &b));
     if (b.limit_bytes < job_least_bytes()) {
-        return status_fail(MOB_ERR_NOMEM,
-                           "the object store may have %s, and a job needs %s of it before its "
-                           "first object: give the node more with --object-store-memory",
-                           text_bytes(b.limit_bytes, has, sizeof has), need);
+        return status_fail(
+            MOB_ERR_NOMEM,
+            "the object store may have %s, and a job needs %s of it before its "
+            "first object: give the node more with --object-store-memory",
+            text_bytes(b.limit_bytes, has, sizeof has), need);
     }
     if (b.left_bytes < job_least_bytes()) {
-        return status_fail(MOB_ERR_NOMEM,
-                           "not enough memory: a job needs %s before its first object, and this "
-                           "machine or cgroup has %s left",
-                           need, text_bytes(b.left_bytes, has, sizeof has));
+        return status_fail(
+            MOB_ERR_NOMEM,
+            "not enough memory: a job needs %s before its first object, and this "
+            "machine or cgroup has %s left",
+            need, text_bytes(b.left_bytes, has, sizeof has));
     }
     return MOB_OK;
 }

@@ -19,16 +19,19 @@
 #include "store/lane.h"
 #include "transport/key.h"
 
-#define OUTPUT_LINE_MAX 4096         /* a longer line is cut into several */
-#define OUTPUT_QUEUE_MAX (4u << 20)  /* bytes waiting for a driver's terminal; more is dropped */
+#define OUTPUT_LINE_MAX 4096 /* a longer line is cut into several */
+#define OUTPUT_QUEUE_MAX                                                                 \
+    (4u << 20) /* bytes waiting for a driver's terminal; more is dropped */
 #define OUTPUT_LATER_NS (10000000ull) /* between tries to write to a file that is full */
-#define LEAVE_GRACE_NS (1000000000ull) /* for running tasks when their driver shuts down */
+#define LEAVE_GRACE_NS                                                                   \
+    (1000000000ull)                   /* for running tasks when their driver shuts down */
 #define PIPES_GRACE_NS (200000000ull) /* for what a dead worker wrote last */
 #define NODE_HASH_BYTES 32u
 #define ACCEPT_LATER_NS (20000000ull) /* between tries to accept while fds are used up */
-#define AUDIT_MIN_NS (50000000ull) /* between audits after a death, while counts are in doubt */
+#define AUDIT_MIN_NS                                                                     \
+    (50000000ull) /* between audits after a death, while counts are in doubt */
 #define AUDIT_MAX_NS (60000000000ull)
-#define RESCAN_NS (20000000ull)      /* between looks at records that views still pin */
+#define RESCAN_NS (20000000ull) /* between looks at records that views still pin */
 
 struct node;
 struct job;
@@ -45,13 +48,13 @@ struct conn {
     enum local_role role;
     bool greeted, closing, again;
     pid_t pid;
-    struct job *job;      /* once greeted as driver or worker */
-    uint32_t proc;        /* likewise */
-    char *answer; /* of LOCAL_STATUS and LOCAL_STORE, until it is sent to its end */
+    struct job *job; /* once greeted as driver or worker */
+    uint32_t proc;   /* likewise */
+    char *answer;    /* of LOCAL_STATUS and LOCAL_STORE, until it is sent to its end */
     size_t answer_at;
-    uint64_t cookie;      /* of the question to the head that it waits for, or 0 */
+    uint64_t cookie; /* of the question to the head that it waits for, or 0 */
     struct loop_timer timer;
-    char *told;           /* what the head has said of it so far */
+    char *told; /* what the head has said of it so far */
     size_t told_size;
     struct conn *next, *prev;
 };
@@ -79,7 +82,8 @@ struct output { /* one of a driver's two streams */
     size_t size, sent, writing, room;
     uint64_t dropped;
     bool dead; /* nobody reads any more */
-    struct job *guest; /* a job of another node: its owner gets the lines, as stream `stream` */
+    struct job
+        *guest; /* a job of another node: its owner gets the lines, as stream `stream` */
     int stream;
 };
 
@@ -104,12 +108,20 @@ void stream_close(struct stream *s);
 
 /* ---- proc.c: processes of a job ------------------------------------------------------------------------ */
 
-enum slot_state { SLOT_STARTING, SLOT_BUSY, SLOT_IDLE, SLOT_LENT, SLOT_RESUMING, SLOT_BARE };
+enum slot_state {
+    SLOT_STARTING,
+    SLOT_BUSY,
+    SLOT_IDLE,
+    SLOT_LENT,
+    SLOT_RESUMING,
+    SLOT_BARE
+};
 
 struct member { /* a worker */
     struct job *job;
     uint32_t proc; /* index on the board */
-    bool used;     /* from its start until it is dead, its pipes are read to the end, and swept */
+    bool
+        used; /* from its start until it is dead, its pipes are read to the end, and swept */
     bool dead, swept;
     bool late; /* it was killed because it did not reach mob_init() in time */
     pid_t pid;
@@ -141,18 +153,26 @@ void proc_run(struct member *m, uint32_t run);
 
 /* ---- grant.c: segments of a job --------------------------------------------------------------------------- */
 
-enum segment_state { SEGMENT_NONE, SEGMENT_GRANTED, SEGMENT_HELD, SEGMENT_ORPHAN, SEGMENT_LEAVING };
+enum segment_state {
+    SEGMENT_NONE,
+    SEGMENT_GRANTED,
+    SEGMENT_HELD,
+    SEGMENT_ORPHAN,
+    SEGMENT_LEAVING
+};
 
-struct segment { /* the daemon's own account; the word on the board is a copy for clients */
+struct
+    segment { /* the daemon's own account; the word on the board is a copy for clients */
     enum segment_state state;
-    uint32_t owner;    /* process; DAEMON once that one is dead */
+    uint32_t owner; /* process; DAEMON once that one is dead */
     uint64_t bytes;
-    uint64_t live;     /* of an orphan: places in use */
-    uint32_t epoch;    /* of a leaving one: gone when every process has seen this revocation */
+    uint64_t live; /* of an orphan: places in use */
+    uint32_t
+        epoch; /* of a leaving one: gone when every process has seen this revocation */
     int fd;
-    void *rw;        /* mapped here: the daemon's own, which its arena cuts */
-    const void *ro;  /* likewise: another's, to be sent to other nodes */
-    bool pending;    /* its pages come as bytes arrive; not counted as committed yet */
+    void *rw;       /* mapped here: the daemon's own, which its arena cuts */
+    const void *ro; /* likewise: another's, to be sent to other nodes */
+    bool pending;   /* its pages come as bytes arrive; not counted as committed yet */
 };
 
 void grant_request(struct conn *c, struct local_msg *m);
@@ -169,7 +189,8 @@ void grant_collect(struct job *j);
 void grant_end(struct job *j);
 /* A place of the daemon's own for bytes that come from other nodes. MOB_ERR_NOMEM. Then exactly one
  * of the next two, when the bytes are there or will not come. */
-mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret, void **ret_data);
+mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret,
+                       void **ret_data);
 void grant_landed(struct job *j, const struct arena_place *place);
 void grant_unplace(struct job *j, const struct arena_place *place);
 /* The record and place that hold the bytes of a sealed record's result, through references.
@@ -191,7 +212,7 @@ struct away { /* one of our tasks on another node */
     uint64_t link;
     struct peer *peer;
     uint64_t lease, remote_link;
-    uint32_t remote; /* its proxy there */
+    uint32_t remote;       /* its proxy there */
     uint8_t attempt, left; /* left: results that are on their way */
     bool cancel_sent, failed;
     struct away_result *results;
@@ -238,16 +259,17 @@ struct job {
     struct output out, err;
     uint32_t classes;
     uint32_t class_units[CLASSES_MAX];
-    uint32_t backlog[CLASSES_MAX]; /* as last told to the planner */
+    uint32_t backlog[CLASSES_MAX];        /* as last told to the planner */
     uint32_t start_failures[CLASSES_MAX]; /* to be told to it */
-    bool give_up; /* it wants no more workers started */
+    bool give_up;                         /* it wants no more workers started */
     struct segment segments[BOARD_SEGMENTS_MAX];
     struct member members[PROCS_MAX];
     uint64_t requeued, failed_tasks; /* for status */
     uint32_t unmet_units; /* a demand that no node of the cluster can meet, or 0 */
     /* In a cluster: */
     struct arena *arena; /* of the daemon's own segments */
-    uint32_t busy;       /* bytes on their way to or from other nodes, which keep the job here */
+    uint32_t
+        busy; /* bytes on their way to or from other nodes, which keep the job here */
     struct guest *guest; /* its driver is on another node; else NULL */
     struct away_job away;
 };
@@ -264,7 +286,8 @@ void job_step(struct job *j);
 /* The job that a driver here has, by its number; or NULL. */
 struct job *job_find(struct node *n, uint32_t number);
 /* A job whose driver is on another node. */
-mob_status job_open_guest(struct node *n, struct guest *g, const char *name, struct job **ret);
+mob_status job_open_guest(struct node *n, struct guest *g, const char *name,
+                          struct job **ret);
 /* The job is to end in good order: nothing new begins, and what runs has a while. */
 void job_close(struct job *j);
 /* Classes that the planner knows of a guest, on its board too. */
@@ -320,12 +343,13 @@ void status_drop(struct conn *c);
 /* ---- node.c ------------------------------------------------------------------------------------------------------- */
 
 struct node_config {
-    int embedded;    /* fd of the driver's connection, or -1 */
+    int embedded; /* fd of the driver's connection, or -1 */
     unsigned num_cpus;
     uint64_t store_bytes;
     const char *dir; /* its folder; NULL if embedded */
     int ready_fd;    /* where node_ready() tells, or -1 */
-    const char *key_file; /* where the key was read from, for `mobula start`; NULL: elsewhere */
+    const char
+        *key_file; /* where the key was read from, for `mobula start`; NULL: elsewhere */
     /* A node of a cluster is its head, or has one. */
     bool head;
     const char *head_address; /* HOST:PORT */
@@ -360,9 +384,9 @@ struct node {
     struct conn *stopper; /* asked us to stop, and waits for it */
     char host[64];
     struct local_msg *scratch; /* one message, for whoever answers */
-    struct cluster *cluster; /* NULL: alone */
-    mob_status verdict;      /* it could not join ... */
-    char why[512];           /* ... and this is why */
+    struct cluster *cluster;   /* NULL: alone */
+    mob_status verdict;        /* it could not join ... */
+    char why[512];             /* ... and this is why */
 };
 
 int eventfd_new(void);

@@ -19,7 +19,8 @@ static void push_out(struct output *o)
 {
     if (!loop_op_busy(&o->op) && !o->later.active && o->sent < o->size) {
         o->writing = o->size - o->sent;
-        loop_write(o->loop, &o->op, o->fd, o->queue + o->sent, o->writing, UINT64_MAX, written);
+        loop_write(o->loop, &o->op, o->fd, o->queue + o->sent, o->writing, UINT64_MAX,
+                   written);
     }
 }
 
@@ -38,7 +39,8 @@ static void written(struct loop_op *op, int result)
         return;
     }
     if (result == -EAGAIN) {
-        loop_timer_start(o->loop, &o->later, loop_now_ns(o->loop) + OUTPUT_LATER_NS, write_later);
+        loop_timer_start(o->loop, &o->later, loop_now_ns(o->loop) + OUTPUT_LATER_NS,
+                         write_later);
         return;
     }
     o->sent += result > 0 ? (size_t)result : 0;

@@ -29,13 +29,14 @@ void plan_start(struct job *j, uint32_t cls, uint32_t count)
         }
     }
     for (uint32_t i = 0; i < count; i++) {
-        mob_status st = j->ended || j->leaving || j->failed ? MOB_ERR_CLOSED
-                                                            : proc_start(j, cls);
+        mob_status st =
+            j->ended || j->leaving || j->failed ? MOB_ERR_CLOSED : proc_start(j, cls);
         if (st) {
             if (st != MOB_ERR_CLOSED) {
                 log_error("%s", mob_last_error());
             }
-            j->start_failures[cls]++; /* told to the planner later: not from within its event */
+            j->start_failures
+                [cls]++; /* told to the planner later: not from within its event */
         }
     }
 }
@@ -86,8 +87,8 @@ static void resume(struct job *j, const struct plan_node_action *a)
 void plan_act(void *arg, const struct plan_node_action *a)
 {
     struct node *n = arg;
-    bool remote = a->kind == PLAN_SEND || a->kind == PLAN_REPORT || a->kind == PLAN_DEMAND ||
-                  a->kind == PLAN_LEASE_HELD;
+    bool remote = a->kind == PLAN_SEND || a->kind == PLAN_REPORT ||
+                  a->kind == PLAN_DEMAND || a->kind == PLAN_LEASE_HELD;
     if (remote && n->cluster) {
         member_act(n->cluster, a);
     }
@@ -112,8 +113,8 @@ void plan_act(void *arg, const struct plan_node_action *a)
         j->give_up = true;
         break;
     case PLAN_INFEASIBLE:
-        log_warn("a task of job %u needs %g CPUs, and the node has %u: it waits", j->number,
-                 (double)a->units / CPU_UNITS, n->cpus);
+        log_warn("a task of job %u needs %g CPUs, and the node has %u: it waits",
+                 j->number, (double)a->units / CPU_UNITS, n->cpus);
         break;
     case PLAN_SEND:
     case PLAN_REPORT:
@@ -131,12 +132,14 @@ static void tell_failures(struct node *n)
         for (uint32_t c = 0; j && c < j->classes; c++) {
             while (j->start_failures[c]) {
                 j->start_failures[c]--;
-                (void)plan_node_worker_failed(n->plan, job_plan_id(j), c, loop_now_ns(n->loop));
+                (void)plan_node_worker_failed(n->plan, job_plan_id(j), c,
+                                              loop_now_ns(n->loop));
             }
         }
         if (j && j->give_up && !j->failed && !j->leaving) {
-            job_fail(j, MOB_ERR_JOB_FAILED, "the job's workers do not start; the node's log says "
-                                            "why");
+            job_fail(j, MOB_ERR_JOB_FAILED,
+                     "the job's workers do not start; the node's log says "
+                     "why");
         }
     }
 }

@@ -37,7 +37,8 @@ static const char *spawn_env(const struct local_spawn *s, const char *name)
 static void child_fail(const char *what)
 {
     char text[512];
-    int n = snprintf(text, sizeof text, "mobula: a worker could not start: %s: %m\n", what);
+    int n =
+        snprintf(text, sizeof text, "mobula: a worker could not start: %s: %m\n", what);
     (void)!write(STDERR_FILENO, text, (size_t)n);
     _exit(126);
 }
@@ -151,7 +152,8 @@ mob_status proc_start(struct job *j, uint32_t class)
     struct member *m = free_member(j);
     int sock[2], out[2] = {-1, -1}, err[2] = {-1, -1};
     if (!m) {
-        return status_fail(MOB_ERR_FULL, "the job has %d processes here, the most that it may have",
+        return status_fail(MOB_ERR_FULL,
+                           "the job has %d processes here, the most that it may have",
                            PROCS_MAX);
     }
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0) {
@@ -185,8 +187,13 @@ mob_status proc_start(struct job *j, uint32_t class)
         close(err[0]);
         return st;
     }
-    *m = (struct member){.job = j, .proc = (uint32_t)(m - j->members), .used = true, .pid = pid,
-                         .pidfd = pidfd, .class = class, .slot = SLOT_STARTING};
+    *m = (struct member){.job = j,
+                         .proc = (uint32_t)(m - j->members),
+                         .used = true,
+                         .pid = pid,
+                         .pidfd = pidfd,
+                         .class = class,
+                         .slot = SLOT_STARTING};
     struct proc *p = &j->board.procs[m->proc];
     at_store(&p->run, RUN_NONE, AT_RELAXED);
     at_store(&p->pid, (uint32_t)pid, AT_RELAXED);
@@ -253,11 +260,13 @@ static void reason(void *arg, uint64_t link, uint32_t attempt, char *text, size_
     char name[MOB_NAME_MAX + 1], how[128];
     struct record *r = board_record(&j->board, link_index(link));
     board_name_text(&j->board, r->name, name);
-    int n = snprintf(text, size, "task %s (attempt %u, node %010llx, pid %d): its worker died: %s",
+    int n = snprintf(text, size,
+                     "task %s (attempt %u, node %010llx, pid %d): its worker died: %s",
                      name, attempt + 1, (unsigned long long)j->node->id, (int)m->pid,
                      how_it_ended(m, how, sizeof how));
     if (m->tail_size && n > 0 && (size_t)n + 32 < size) {
-        size_t room = size - (size_t)n - 32, from = m->tail_size > room ? m->tail_size - room : 0;
+        size_t room = size - (size_t)n - 32,
+               from = m->tail_size > room ? m->tail_size - room : 0;
         snprintf(text + n, size - (size_t)n, "; its last lines: %.*s",
                  (int)(m->tail_size - from), m->tail + from);
     }
@@ -290,7 +299,8 @@ static void sweep(struct member *m)
     sweep_process(&j->lane, m->proc, reason, m, &res);
     if (res.corrupt || job_queue_corrupt(j)) {
         job_fail(j, MOB_ERR_CORRUPT,
-                 "the job's shared memory is corrupt; a stray write by one of its programs is the "
+                 "the job's shared memory is corrupt; a stray write by one of its "
+                 "programs is the "
                  "likely cause");
         return;
     }
@@ -311,10 +321,12 @@ static void failed_to_start(struct member *m)
 {
     char text[STDERR_TAIL_BYTES + 512], how[128];
     snprintf(text, sizeof text,
-             "the job's workers do not start: %s (pid %d), before mob_init(). A worker is this "
-             "program, started again with the same arguments: mob_init() must be reached.%s%.*s",
-             how_it_ended(m, how, sizeof how), (int)m->pid, m->tail_size ? " It wrote: " : "",
-             (int)m->tail_size, m->tail);
+             "the job's workers do not start: %s (pid %d), before mob_init(). A worker "
+             "is this "
+             "program, started again with the same arguments: mob_init() must be "
+             "reached.%s%.*s",
+             how_it_ended(m, how, sizeof how), (int)m->pid,
+             m->tail_size ? " It wrote: " : "", (int)m->tail_size, m->tail);
     job_fail(m->job, MOB_ERR_JOB_FAILED, text);
 }
 
@@ -327,7 +339,8 @@ static void settle(struct member *m)
         return;
     }
     m->swept = true;
-    loop_timer_stop(j->node->loop, &m->timer); /* the place, or the whole job, may go now */
+    loop_timer_stop(j->node->loop,
+                    &m->timer); /* the place, or the whole job, may go now */
     struct plan_job id = job_plan_id(j);
     uint64_t now = loop_now_ns(j->node->loop);
     bool started = m->slot != SLOT_STARTING;
@@ -343,7 +356,8 @@ static void settle(struct member *m)
     if (!started) {
         (void)plan_node_worker_failed(j->node->plan, id, m->class, now);
     } else {
-        (void)plan_node_worker_died(j->node->plan, id, m->class, plan_slot_of(m->slot), now);
+        (void)plan_node_worker_died(j->node->plan, id, m->class, plan_slot_of(m->slot),
+                                    now);
     }
     if (!j->ended) {
         job_notices(j);
@@ -378,7 +392,8 @@ static void ended(struct loop_op *op, int result)
     struct member *m = LOOP_OWNER(op, struct member, op);
     if (!m->dead && result >= 0) {
         siginfo_t info = {0};
-        if (waitid(P_PIDFD, (id_t)m->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0) {
+        if (waitid(P_PIDFD, (id_t)m->pidfd, &info, WEXITED | WNOHANG) < 0 ||
+            info.si_pid == 0) {
             return; /* not yet */
         }
         m->dead = true;

@@ -55,23 +55,24 @@ static json_t *job_json(const struct job *j)
     for (uint32_t i = 1; i < PROCS_MAX; i++) {
         done += at_load(&j->board.procs[i].done, AT_RELAXED);
         const struct member *w = &j->members[i];
-        static const char *const states[] = {"starting", "busy", "idle", "lent", "resuming",
-                                             "bare"};
+        static const char *const states[] = {"starting", "busy",     "idle",
+                                             "lent",     "resuming", "bare"};
         if (w->used && !w->dead) {
-            json_array_append_new(
-                workers, json_pack("{s:i,s:i,s:s}", "pid", (int)w->pid, "class", (int)w->class,
-                                   "slot", states[w->slot]));
+            json_array_append_new(workers,
+                                  json_pack("{s:i,s:i,s:s}", "pid", (int)w->pid, "class",
+                                            (int)w->class, "slot", states[w->slot]));
         }
     }
     char owner[24] = "";
     if (j->guest) {
         snprintf(owner, sizeof owner, "%010llx", (unsigned long long)j->guest->owner->id);
     }
-    return json_pack("{s:i,s:o,s:s,s:i,s:i,s:b,s:o,s:o,s:I,s:I,s:I,s:I}", "number", (int)j->number,
-                     "name", json_text(j->name), "owner", owner, "tasks_away", (int)j->away.out,
-                     "driver_pid", j->driver ? (int)j->driver->pid : 0, "failed",
-                     j->failed, "workers", workers, "records", json_phases(j), "tasks_done",
-                     (json_int_t)done, "tasks_requeued", (json_int_t)j->requeued, "tasks_failed",
+    return json_pack("{s:i,s:o,s:s,s:i,s:i,s:b,s:o,s:o,s:I,s:I,s:I,s:I}", "number",
+                     (int)j->number, "name", json_text(j->name), "owner", owner,
+                     "tasks_away", (int)j->away.out, "driver_pid",
+                     j->driver ? (int)j->driver->pid : 0, "failed", j->failed, "workers",
+                     workers, "records", json_phases(j), "tasks_done", (json_int_t)done,
+                     "tasks_requeued", (json_int_t)j->requeued, "tasks_failed",
                      (json_int_t)j->failed_tasks, "store_bytes",
                      (json_int_t)budget_of_job(&j->node->budget, j->index));
 }
@@ -81,12 +82,13 @@ static json_t *node_json(struct node *n)
     char id[24];
     snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
     const char *dir = n->config.dir ? n->config.dir : "";
-    return json_pack("{s:s,s:o,s:i,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host", json_text(n->host), "pid",
-                     (int)getpid(), "state", n->stopping ? "leaving" : "alive", "cpus",
-                     (int)n->cpus, "cpus_used", (double)plan_node_used(n->plan) / CPU_UNITS,
-                     "store_limit_bytes", (json_int_t)n->budget.limit_bytes, "store_used_bytes",
-                     (json_int_t)n->budget.used_bytes, "events", loop_backend(n->loop), "dir",
-                     json_text(dir));
+    return json_pack("{s:s,s:o,s:i,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host",
+                     json_text(n->host), "pid", (int)getpid(), "state",
+                     n->stopping ? "leaving" : "alive", "cpus", (int)n->cpus, "cpus_used",
+                     (double)plan_node_used(n->plan) / CPU_UNITS, "store_limit_bytes",
+                     (json_int_t)n->budget.limit_bytes, "store_used_bytes",
+                     (json_int_t)n->budget.used_bytes, "events", loop_backend(n->loop),
+                     "dir", json_text(dir));
 }
 
 char *status_node_text(struct node *n)
@@ -110,7 +112,8 @@ uint32_t status_tasks(const struct node *n)
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         const struct job *j = n->jobs[i];
         for (uint32_t p = 2; j && p < PROCS_MAX; p++) {
-            count += j->members[p].used && at_load(&j->board.procs[p].task, AT_RELAXED) != LINK_NONE;
+            count += j->members[p].used &&
+                     at_load(&j->board.procs[p].task, AT_RELAXED) != LINK_NONE;
         }
     }
     return count;
@@ -124,16 +127,18 @@ json_t *status_member(const struct cluster *c, const struct peer *p, const char 
     bool here = p == c->self;
     uint64_t used = here ? plan_node_used(c->node->plan) : p->units_used;
     snprintf(id, sizeof id, "%010llx", (unsigned long long)p->id);
-    json_t *o = json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s}", "id", id, "host", json_text(p->host),
-                          "address", p->address, "state", state, "head", p->id == c->head_node,
-                          "cpus", (int)p->cpus, "store_limit_bytes", (json_int_t)p->store_bytes,
-                          "transport", here ? "local" : "tcp");
+    json_t *o =
+        json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s}", "id", id, "host",
+                  json_text(p->host), "address", p->address, "state", state, "head",
+                  p->id == c->head_node, "cpus", (int)p->cpus, "store_limit_bytes",
+                  (json_int_t)p->store_bytes, "transport", here ? "local" : "tcp");
     if (o && (here || c->is_head)) { /* only the head hears of others */
         json_object_set_new(o, "cpus_used", json_real((double)used / CPU_UNITS));
-        json_object_set_new(
-            o, "store_used_bytes",
-            json_integer((json_int_t)(here ? c->node->budget.used_bytes : p->store_used)));
-        json_object_set_new(o, "tasks", json_integer(here ? status_tasks(c->node) : p->tasks));
+        json_object_set_new(o, "store_used_bytes",
+                            json_integer((json_int_t)(here ? c->node->budget.used_bytes
+                                                           : p->store_used)));
+        json_object_set_new(o, "tasks",
+                            json_integer(here ? status_tasks(c->node) : p->tasks));
     }
     return o;
 }
@@ -145,7 +150,8 @@ static json_t *known_nodes(const struct cluster *c)
     for (const struct peer *p = c->peers; p; p = p->next) {
         if (p->member && !p->gone) {
             bool alive = p == c->self || p->links[0];
-            json_array_append_new(nodes, status_member(c, p, alive ? "alive" : "unknown"));
+            json_array_append_new(nodes,
+                                  status_member(c, p, alive ? "alive" : "unknown"));
         }
     }
     return nodes;
@@ -158,10 +164,10 @@ static json_t *unmet_json(const struct node *n)
         const struct job *j = n->jobs[i];
         for (uint32_t k = 0; j && j->unmet_units && k < j->classes; k++) {
             if (j->class_units[k] == j->unmet_units && j->backlog[k]) {
-                json_array_append_new(unmet,
-                                      json_pack("{s:i,s:f,s:i}", "job", (int)j->number, "cpus",
-                                                (double)j->unmet_units / CPU_UNITS, "tasks",
-                                                (int)j->backlog[k]));
+                json_array_append_new(unmet, json_pack("{s:i,s:f,s:i}", "job",
+                                                       (int)j->number, "cpus",
+                                                       (double)j->unmet_units / CPU_UNITS,
+                                                       "tasks", (int)j->backlog[k]));
             }
         }
     }
@@ -185,8 +191,8 @@ static json_t *status_json(struct node *n, const char *nodes_text)
         json_object_set_new(root, "cluster", json_string(state));
         json_object_set_new(root, "address", json_string(c->self->address));
         json_object_set_new(root, "port", json_integer(c->port));
-        json_object_set_new(root, "nodes", json_is_array(nodes) ? json_incref(nodes)
-                                                                : known_nodes(c));
+        json_object_set_new(root, "nodes",
+                            json_is_array(nodes) ? json_incref(nodes) : known_nodes(c));
         json_decref(nodes);
     }
     return root;
@@ -227,8 +233,8 @@ void status_reply(struct conn *c, struct local_msg *m)
     struct codec_writer w = cluster_begin(k, WIRE_STATUS);
     codec_put_u64(&w, c->cookie);
     cluster_to_head(k, &w);
-    loop_timer_start(c->node->loop, &c->timer, loop_now_ns(c->node->loop) + STATUS_WAIT_NS,
-                     too_late);
+    loop_timer_start(c->node->loop, &c->timer,
+                     loop_now_ns(c->node->loop) + STATUS_WAIT_NS, too_late);
 }
 
 bool status_text(struct node *n, struct codec_reader *r)

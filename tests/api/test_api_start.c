@@ -249,7 +249,8 @@ static void output_comes_marked_and_before_shutdown_returns(void)
     CHECK(gethostname(host, sizeof host) == 0);
     snprintf(mark, sizeof mark, " %s) ", host);
     char *save;
-    for (char *line = strtok_r(r.out, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+    for (char *line = strtok_r(r.out, "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save)) {
         int i, pid;
         char *at = strstr(line, mark), *pid_at = strstr(line, "pid=");
         if (strcmp(line, "after shutdown") == 0) {

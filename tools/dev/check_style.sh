@@ -10,7 +10,7 @@ cd "$root"
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/mob-style.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
-lines_max=600
+lines_max=1000
 
 # sources PATTERN...: the files of the tree with such names, one a line.
 sources()

@@ -31,7 +31,7 @@
     62u /* views that one ledger can hold; a thread may lease several ledgers */
 
 #define BOARD_FAILURE_MAX 2048u /* bytes of the text that says why a job failed */
-#define DAEMON 0u /* the daemon's index among the processes */
+#define DAEMON 0u               /* the daemon's index among the processes */
 #define UNHINTED                                                                         \
     0xffffu /* as holder of a QUEUED record: its queue was full, the daemon pushes it */
 
@@ -40,10 +40,11 @@
 #define NOTICE_RECORDS 2u /* few committed records are left */
 #define NOTICE_RESCAN                                                                    \
     4u /* records wait for the daemon: a queue or ring was full, a view pins */
-#define NOTICE_LENT 8u    /* a worker waits inside a task */
-#define NOTICE_PLACES 16u /* places were freed that belong to the daemon */
+#define NOTICE_LENT 8u     /* a worker waits inside a task */
+#define NOTICE_PLACES 16u  /* places were freed that belong to the daemon */
 #define NOTICE_FOREIGN 32u /* tasks of other nodes were sealed; they are on its ring */
-#define NOTICE_CANCEL 64u  /* a task that the daemon holds for another node is to be cancelled */
+#define NOTICE_CANCEL                                                                    \
+    64u /* a task that the daemon holds for another node is to be cancelled */
 
 struct board_header {
     at_u64 magic; /* daemon, last */
@@ -89,7 +90,7 @@ struct proc {
     at_u64 done;  /* the process: tasks finished, for people */
     at_u32
         revoked_seen; /* the process: board_header.revoked up to which it has unmapped */
-    at_u32 last_fn; /* the process: the function that it ran last + 1, for people */
+    at_u32 last_fn;   /* the process: the function that it ran last + 1, for people */
     at_u32 pad[4];
     struct queue ring __attribute__((aligned(CACHE_LINE))); /* its freed places */
 } __attribute__((aligned(CACHE_LINE)));
@@ -193,11 +194,15 @@ static inline uint32_t board_index(const struct board *b, const struct record *r
 
 static inline struct queue_view board_ready(const struct board *b, uint32_t class)
 {
-    return queue_view(&b->classes[class].ready, b->ready_cells + ((size_t) class << BOARD_QUEUE_ORDER), BOARD_QUEUE_ORDER);
+    return queue_view(&b->classes[class].ready,
+                      b->ready_cells + ((size_t) class << BOARD_QUEUE_ORDER),
+                      BOARD_QUEUE_ORDER);
 }
 static inline struct queue_view board_ring(const struct board *b, uint32_t process)
 {
-    return queue_view(&b->procs[process].ring, b->ring_cells + ((size_t)process << BOARD_RING_ORDER), BOARD_RING_ORDER);
+    return queue_view(&b->procs[process].ring,
+                      b->ring_cells + ((size_t)process << BOARD_RING_ORDER),
+                      BOARD_RING_ORDER);
 }
 
 /* Sets a notice for the daemon and rings its bell if it was not rung yet. The only system call

@@ -10,9 +10,10 @@
 
 #define LANE_LIMBO                                                                       \
     64u /* records freed together, so that one scan of the ledgers serves all */
-#define LANE_LIMBO_BYTES (1u << 20) /* of their bytes that may wait for company: little memory */
+#define LANE_LIMBO_BYTES                                                                 \
+    (1u << 20) /* of their bytes that may wait for company: little memory */
 #define LANE_PLAIN (1u << 31) /* with an index: all of the record is inside itself */
-#define LANE_LEDGERS 16u /* one thread's: about a thousand views at once */
+#define LANE_LEDGERS 16u      /* one thread's: about a thousand views at once */
 
 /* Frees the bytes of an arena's place. Called only for places in segments of this process. */
 typedef void (*lane_free_place)(void *arg, uint32_t segment, uint64_t offset);
@@ -26,7 +27,7 @@ struct lane_block {
 
 struct lane {
     struct board *board;
-    uint32_t self; /* the process */
+    uint32_t self;   /* the process */
     uint32_t queued; /* the low half of the state of a task that it publishes */
     lane_free_place free_place;
     void *free_place_arg;

@@ -137,17 +137,17 @@ static inline uint32_t succ_arg(uint32_t entry)
 /* ---- call: what to run, packed into one word so that it can be read at once ------------------ */
 
 struct call {
-    uint16_t fn;           /* in the board's table of names; CALL_PUT: no task */
-    uint8_t class_options; /* class:4 | options:4 */
-    uint8_t counts;        /* arguments:5 | (results - 1):3 */
-    uint8_t retries;       /* allowed after the first attempt */
+    uint16_t fn;            /* in the board's table of names; CALL_PUT: no task */
+    uint8_t class_options;  /* class:4 | options:4 */
+    uint8_t counts;         /* arguments:5 | (results - 1):3 */
+    uint8_t retries;        /* allowed after the first attempt */
     uint8_t len[CALL_LENS]; /* of the first arguments, as in record.arg_len */
 };
 #define CALL_PUT 0xffff
 #define CALL_RETRY_ON_ERROR 1u
 #define CALL_HAS_REFS 2u   /* some argument is given by id */
 #define CALL_HAS_PARENT 4u /* a task submitted it */
-#define CALL_FOREIGN 8u    /* another node owns the task: its seal is told to the daemon */
+#define CALL_FOREIGN 8u /* another node owns the task: its seal is told to the daemon */
 
 static inline uint32_t call_class(const struct call *c)
 {
@@ -220,18 +220,20 @@ struct record {
     at_u32 arrived; /* sealers of arguments: bit i set when argument i is there */
     at_u32 succ;    /* waiting tasks push; see above */
     uint8_t payload[RECORD_PAYLOAD] __attribute__((aligned(8)));
-    at_u64 parent;   /* creator: link of the task that submitted this, LINK_NONE for a driver */
-    at_u64 children; /* attempt:32 | open children of it:32 */
-    at_u64 site;     /* creator: for tools; 0 */
-    at_u32 error;    /* holder, before an error seal: the mob_status */
-    at_u32 fill;     /* creator: payload bytes in use before the task runs */
-    uint16_t name;   /* creator: number of the name that people see */
+    at_u64
+        parent; /* creator: link of the task that submitted this, LINK_NONE for a driver */
+    at_u64 children;        /* attempt:32 | open children of it:32 */
+    at_u64 site;            /* creator: for tools; 0 */
+    at_u32 error;           /* holder, before an error seal: the mob_status */
+    at_u32 fill;            /* creator: payload bytes in use before the task runs */
+    uint16_t name;          /* creator: number of the name that people see */
     uint8_t parent_attempt; /* creator: the attempt of the parent that submitted this */
     uint8_t arg_len[MOB_ARGS_MAX - CALL_LENS]; /* creator: size of a value, or ARG_REF */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(sizeof(struct record) == 384, "six cache lines");
-_Static_assert(__builtin_offsetof(struct record, payload) == 32, "half of the first line");
+_Static_assert(__builtin_offsetof(struct record, payload) == 32,
+               "half of the first line");
 _Static_assert(sizeof(struct call) == 8, "one word");
 
 static inline struct call record_call(const struct record *r)
@@ -262,7 +264,8 @@ static inline void record_set_call(struct record *r, const struct call *c)
     at_store(&r->call, word, AT_RELAXED);
 }
 
-static inline uint32_t record_arg_len(const struct record *r, const struct call *c, uint32_t i)
+static inline uint32_t record_arg_len(const struct record *r, const struct call *c,
+                                      uint32_t i)
 {
     /* The audit looks at records that are being filled, and checks what it sees. */
     return i < CALL_LENS ? c->len[i] : r->arg_len[i - CALL_LENS];
@@ -305,7 +308,8 @@ struct arg_ref { /* an argument by id, in the payload */
 
 /* Where argument @i stands in the payload, or RECORD_PAYLOAD if the record makes no sense. An
  * argument by id takes sizeof(struct arg_ref). */
-static inline uint32_t record_arg_offset(const struct record *r, const struct call *c, uint32_t i)
+static inline uint32_t record_arg_offset(const struct record *r, const struct call *c,
+                                         uint32_t i)
 {
     uint32_t at = 16u * call_nrets(c);
     if (__builtin_expect(i <= 1 && c->len[0] <= RECORD_VALUE_MAX, 1)) {
@@ -320,7 +324,8 @@ static inline uint32_t record_arg_offset(const struct record *r, const struct ca
 }
 
 /* Argument @i if it is given by id and stands inside the payload, else NULL. */
-static inline struct arg_ref *record_arg_ref(struct record *r, const struct call *c, uint32_t i)
+static inline struct arg_ref *record_arg_ref(struct record *r, const struct call *c,
+                                             uint32_t i)
 {
     if (i >= MOB_ARGS_MAX || record_arg_len(r, c, i) != ARG_REF) {
         return NULL;

@@ -53,8 +53,10 @@ static inline void task_wake_worker(struct board *b, uint32_t class)
 void task_make_ready(struct board *b, struct record *r, uint32_t class);
 
 /* The same through the lane's own view of the queue. */
-void task_pushed(struct board *b, struct record *r, uint32_t class, enum queue_result pushed);
-static inline void task_push(struct lane *l, struct record *r, uint32_t index, uint32_t class)
+void task_pushed(struct board *b, struct record *r, uint32_t class,
+                 enum queue_result pushed);
+static inline void task_push(struct lane *l, struct record *r, uint32_t index,
+                             uint32_t class)
 {
     enum queue_result pushed = queue_push(&l->ready[class], index);
     if (pushed == QUEUE_OK_POLLED) {
@@ -89,9 +91,12 @@ static inline void task_publish_plain(struct lane *l, struct record *r, uint64_t
 enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret,
                              struct queue_item *ret_item);
 
-enum { TASK_ROOM_STEP = 1024 }; /* taken tasks between wake-ups of who waits for room for many */
+enum {
+    TASK_ROOM_STEP = 1024
+}; /* taken tasks between wake-ups of who waits for room for many */
 void task_make_room(struct lane *l, uint32_t class);
-static inline void task_unhint(struct lane *l, uint32_t class, const struct queue_item *item)
+static inline void task_unhint(struct lane *l, uint32_t class,
+                               const struct queue_item *item)
 {
     queue_take(&l->ready[class], item);
     if (__builtin_expect(item->position % TASK_ROOM_STEP == 0, 0)) {
@@ -102,7 +107,8 @@ static inline void task_unhint(struct lane *l, uint32_t class, const struct queu
 /* The two halves of it. Between them the hint of the claimed task is stale: a worker that comes out
  * of waiting runs the task first, so that who waits for it does not wait for the tidying up. */
 static inline enum queue_result task_claim_hinted(struct lane *l, uint32_t class,
-                                                  struct record **ret, struct queue_item *ret_item)
+                                                  struct record **ret,
+                                                  struct queue_item *ret_item)
 {
     for (;;) {
         enum queue_result res = queue_peek(&l->ready[class], ret_item);
@@ -116,7 +122,8 @@ static inline enum queue_result task_claim_hinted(struct lane *l, uint32_t class
             /* Again while it is QUEUED: a waiter's or canceller's flag must not cost the task
              * its only hint. */
             while (__builtin_expect(state_phase(s) == PHASE_QUEUED, 1)) {
-                if (at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self), AT_SEQ_CST)) {
+                if (at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self),
+                           AT_SEQ_CST)) {
                     *ret = r;
                     return QUEUE_OK;
                 }
