@@ -276,6 +276,7 @@ void client_let_go(struct mob *mob)
     pthread_mutex_unlock(&mob->memory_lock);
     /* Release: the unmapping before the word that lets the daemon use the memory again. */
     at_store(&b->procs[mob->self].revoked_seen, revoked, AT_RELEASE);
+    board_notice(&mob->board, NOTICE_PLACES);
 }
 
 void client_tidy(struct mob *mob, struct lane *lane)

@@ -108,6 +108,7 @@ void job_notices(struct job *j)
     }
     if (bits & (NOTICE_PLACES | NOTICE_FOREIGN)) {
         lane_drain_ring(&j->lane);
+        grant_collect(j);
     }
     if (bits & NOTICE_RESCAN) {
         guest_look_all(j); /* the ring may have been full */

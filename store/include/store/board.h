@@ -41,7 +41,7 @@
 #define NOTICE_RESCAN                                                                    \
     4u /* records wait for the daemon: a queue or ring was full, a view pins */
 #define NOTICE_LENT 8u     /* a worker waits inside a task */
-#define NOTICE_PLACES 16u  /* places were freed that belong to the daemon */
+#define NOTICE_PLACES 16u  /* the daemon's places were freed, or segments unmapped */
 #define NOTICE_FOREIGN 32u /* tasks of other nodes were sealed; they are on its ring */
 #define NOTICE_CANCEL                                                                    \
     64u /* a task that the daemon holds for another node is to be cancelled */
