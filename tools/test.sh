@@ -26,7 +26,7 @@ case ${1:-} in
     ;;
 esac
 
-labels='unit|model|stress|crash|net|fuzz|bench|install'
+labels='unit|stress|crash|net|fuzz|bench|install'
 jobs=$(nproc)
 logs=$root/build/test
 rm -rf "$logs"
@@ -153,7 +153,6 @@ unit()
     all=0
     run_tests asan unit "$jobs" || all=1
     run_tests release unit "$jobs" || all=1
-    run_tests release model "$jobs" || all=1
     return $all
 }
 

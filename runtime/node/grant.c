@@ -424,8 +424,10 @@ void grant_collect(struct job *j)
     if (!wait) {
         return;
     }
-    (void)!write(j->watch, "m", 1); /* a driver that is not in the library: its watcher looks */
-    for (uint32_t p = 2; p < PROCS_MAX; p++) { /* sleepers look on their way back to sleep */
+    (void)!write(j->watch, "m",
+                 1); /* a driver that is not in the library: its watcher looks */
+    for (uint32_t p = 2; p < PROCS_MAX;
+         p++) { /* sleepers look on their way back to sleep */
         if (at_load(&j->board.procs[p].state, AT_RELAXED) == PROC_IDLE) {
             task_wake_process(&j->board, p);
         }

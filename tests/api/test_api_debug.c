@@ -155,11 +155,11 @@ static void inline_under_valgrind(void)
 {
     need("valgrind");
     setenv("MOBULA_INLINE", "1", 1);
-    runs((const char *[]){"valgrind", "-q", "--error-exitcode=9", self(), "_program",
-                          NULL},
+    runs((const char *[]){"valgrind", "-q", "--vgdb=no", "--error-exitcode=9", self(),
+                          "_program", NULL},
          60, 0, (const char *[]){"this process", "done", NULL});
-    runs((const char *[]){"valgrind", "-q", "--error-exitcode=9", self(), "_overreads",
-                          NULL},
+    runs((const char *[]){"valgrind", "-q", "--vgdb=no", "--error-exitcode=9", self(),
+                          "_overreads", NULL},
          60, 9, (const char *[]){"Invalid read of size 1", "overread", NULL});
 }
 
@@ -175,7 +175,7 @@ static void inline_under_gdb(void)
 static void wrap_runs_workers_under_valgrind(void)
 {
     need("valgrind");
-    setenv("MOBULA_WORKER_WRAP", "valgrind -q", 1);
+    setenv("MOBULA_WORKER_WRAP", "valgrind -q --vgdb=no", 1);
     runs((const char *[]){self(), "_program", NULL}, 90, 0,
          (const char *[]){"another process", "done", NULL});
     runs((const char *[]){self(), "_overreads", NULL}, 60, 0,

@@ -152,7 +152,8 @@ static void argv_cwd_env(void)
 {
     if (!mob_is_worker()) {
         close_range(3, ~0u, 0); /* what this program itself inherited */
-        CHECK(chdir(getenv("API_SCRATCH")) == 0);
+        const char *scratch = getenv("API_SCRATCH");
+        CHECK(scratch && chdir(scratch) == 0);
         setenv("API_SPECIAL", "a=b c;\xff", 1);
         setenv("OMPI_COMM_WORLD_RANK", "1", 1);
         setenv("SLURM_JOB_ID", "1", 1);
@@ -261,7 +262,8 @@ static void output_comes_marked_and_before_shutdown_returns(void)
         if (at && pid_at && strncmp(line, "(talk ", 6) == 0) {
             marked++;
         }
-        if (at && sscanf(at + strlen(mark), "out line %d of %d", &i, &pid) == 2) {
+        if (at && pid_at &&
+            sscanf(at + strlen(mark), "out line %d of %d", &i, &pid) == 2) {
             EQ(i, outs);
             EQ(pid, atoi(pid_at + 4));
             outs++;

@@ -34,7 +34,7 @@ struct arg {
 static void *many_tasks(void *p)
 {
     struct arg *a = p;
-    mob_ref ref[256];
+    mob_ref ref[256] = {{0, 0}};
     for (long i = 0; i < a->count + a->window; i++) {
         if (i >= a->window) {
             long y, x = a->from + i - a->window;

@@ -23,7 +23,7 @@ TIMEOUT_S = 120
 def profile_run(options, mode, tasks):
     """One run. Returns the profiles of the driver and of the workers."""
     with gate.Place() as place:
-        valgrind = ["valgrind", "--quiet", "--tool=callgrind", "--compress-pos=no"]
+        valgrind = ["valgrind", "--quiet", "--vgdb=no", "--tool=callgrind", "--compress-pos=no"]
         worker_out = f"--callgrind-out-file={place.path('worker.%p')}"
         driver_out = f"--callgrind-out-file={place.path('driver')}"
         place.run([*valgrind, driver_out, options.program, mode, str(tasks)], TIMEOUT_S,

@@ -228,9 +228,7 @@ static void fuzz_job(const struct kid *daemon, const struct kid *b, const char *
 
 static void remove_folder(void)
 {
-    char command[200];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    (void)!system(command);
+    remove_tree(folder);
 }
 
 int main(int argc, char **argv)

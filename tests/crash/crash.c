@@ -418,9 +418,7 @@ static void node_down(struct node *n)
 
 static void remove_folder(void)
 {
-    char command[200];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    (void)!system(command);
+    remove_tree(folder);
 }
 
 static void run(unsigned want)

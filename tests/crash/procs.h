@@ -3,6 +3,7 @@
 #define TESTS_PROCS_H
 
 #include <dirent.h>
+#include <ftw.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -141,9 +142,13 @@ static inline json_t *node_status(const char *node_dir)
             st = MOB_ERR_PROTOCOL;
         }
         if (!st) {
-            text = realloc(text, size + m->text_size);
-            memcpy(text + size, m->text, m->text_size);
-            size += m->text_size;
+            char *grown = realloc(text, size + m->text_size);
+            st = grown ? MOB_OK : MOB_ERR_NOMEM;
+            text = grown ? grown : text;
+            if (grown) {
+                memcpy(text + size, m->text, m->text_size);
+                size += m->text_size;
+            }
         }
     } while (!st && m->arg[0]);
     json_t *root = st ? NULL : json_loadb(text, size, 0, NULL);
@@ -204,6 +209,21 @@ static inline bool kid_wait(const struct kid *k, uint64_t limit_ms, int *ret_sta
         nap_ms(2);
     }
     return got == k->pid;
+}
+
+static inline int remove_one(const char *path, const struct stat *st, int type,
+                             struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+/* A folder that the test made, with all in it. */
+static inline void remove_tree(const char *dir)
+{
+    (void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 #endif

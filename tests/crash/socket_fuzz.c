@@ -156,9 +156,7 @@ static void crowd(const struct kid *daemon)
 
 static void remove_folder(void)
 {
-    char command[200];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    (void)!system(command);
+    remove_tree(folder);
 }
 
 int main(int argc, char **argv)

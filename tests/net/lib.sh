@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # lib.sh - clusters for tests: nodes on one machine, or each in a network namespace of its own.
 #
 # Sourced by a test, which gets BUILD (the build's folder) as its first argument. Everything that
@@ -15,7 +16,7 @@ TAG=mob$$
 MODE=local
 PORT=$((20000 + $$ % 12000)) # below those that the kernel gives out
 PIDS=
-export MOBULA_LOG_LEVEL=${MOBULA_LOG_LEVEL:-info}
+export MOBULA_LOG_LEVEL="${MOBULA_LOG_LEVEL:-info}"
 unset XDG_RUNTIME_DIR XDG_CACHE_HOME
 
 fail() {
@@ -55,7 +56,9 @@ net_mode() {
         echo "skipped: network namespaces need root"
         exit 77
     fi
-    ip link add "$TAG" type bridge && ip link set "$TAG" up || fail "no bridge"
+    if ! ip link add "$TAG" type bridge || ! ip link set "$TAG" up; then
+        fail "no bridge"
+    fi
     for i in 1 2 3; do
         [ $i = 1 ] || ip netns add "$TAG-$i"
         ip link add "$TAG.$i" type veth peer name eth0 netns "$TAG-$i" || fail "no veth"

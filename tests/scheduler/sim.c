@@ -675,6 +675,7 @@ static void look_around(void)
     }
 }
 
+/* NOLINTNEXTLINE(readability-function-size): one case for each kind of event */
 static void handle(struct event *e)
 {
     struct node *n = &w.nodes[e->node];
