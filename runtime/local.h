@@ -39,8 +39,6 @@ enum local_op {
     LOCAL_INFO,
     /* More records, at once. Answer when they are committed, or why not. */
     LOCAL_RECORDS,
-    /* A foreign id is needed here: arg: hi, lo. Answer: arg[0] = link of a local stand-in. */
-    LOCAL_IMPORT,
     /* The driver is done. Answer: when the workers are gone and their output was written. */
     LOCAL_LEAVE,
     /* For the command line. Answer: text = JSON, of which arg[0] = 1 says that more is there; the

@@ -177,7 +177,6 @@ enum place_kind {
     PLACE_INLINE, /* in the payload at `offset` */
     PLACE_ARENA,  /* in `segment` at `offset`, a multiple of 64 */
     PLACE_REF, /* the bytes of the record that `size` names (a link), which this one uses */
-    PLACE_REMOTE /* at the node that the daemon's table gives for `segment` */
 };
 
 struct place {
