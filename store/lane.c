@@ -613,6 +613,7 @@ static void scan_ledgers(const struct board *b, const uint32_t *batch, bool *pin
         }
         uint32_t high = at_load(&g->high, AT_ACQUIRE);
         mark_pinned(at_load(&g->finishing, AT_ACQUIRE), batch, pinned, count);
+        mark_pinned(at_load(&g->touching, AT_ACQUIRE), batch, pinned, count);
         for (uint32_t k = 0; k < high && k < BOARD_PINS; k++) {
             mark_pinned(at_load(&g->pin[k], AT_ACQUIRE), batch, pinned, count);
         }

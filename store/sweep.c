@@ -11,6 +11,8 @@ enum {
     ATTEMPTS_MAX_OF_ONE =
         64, /* tasks that one process runs at once, one inside another */
     SWEEP_ROUNDS_MAX = 64,
+    /* A thread serves one record, and hangs one task on its arguments. */
+    SERVED_MAX = BOARD_LEDGERS_MAX * (1 + MOB_ARGS_MAX),
     STEPS_A_RECORD = 256
 };
 
@@ -25,6 +27,10 @@ struct sweep {
     uint32_t dead;
     struct attempt attempts[ATTEMPTS_MAX_OF_ONE];
     uint32_t attempts_count;
+    /* Links of sealed records whose successors this sweep serves, all of them: the dead one may have
+     * taken their stack away, or the sweep itself gave a task on it its argument. */
+    uint64_t served[SERVED_MAX];
+    uint32_t served_count;
     /* Entries of successor stacks looked at, and more than there can be: a client that ties its
      * stacks into rings must not keep the daemon busy. */
     uint64_t steps, steps_max;
@@ -49,16 +55,50 @@ static void clear_polled(struct board *b, uint32_t class)
     }
 }
 
-static void clear_marks(struct board *b, uint32_t dead)
+static bool is_served(const struct sweep *w, uint64_t link)
 {
+    for (uint32_t i = 0; i < w->served_count; i++) {
+        if (link_index(w->served[i]) == link_index(link) &&
+            link_gen(w->served[i]) == link_gen(link)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Serves a record from now on if it is sealed. */
+static void serve_sealed(struct sweep *w, uint64_t link)
+{
+    uint64_t s;
+    if (link == LINK_NONE || !lane_find(w->d, link, &s) || !state_sealed(s) ||
+        is_served(w, link)) {
+        return;
+    }
+    if (w->served_count == SERVED_MAX) {
+        w->result.corrupt = true;
+    } else {
+        w->served[w->served_count++] = link;
+    }
+}
+
+static void clear_ledger(struct sweep *w, struct ledger *g)
+{
+    serve_sealed(w, at_load(&g->finishing, AT_ACQUIRE));
+    for (uint32_t k = 0; k < BOARD_PINS; k++) {
+        at_store(&g->pin[k], LINK_NONE, AT_RELEASE);
+    }
+    at_store(&g->finishing, LINK_NONE, AT_RELEASE);
+    at_store(&g->touching, LINK_NONE, AT_RELEASE);
+    at_store(&g->owner, 0, AT_RELEASE);
+}
+
+static void clear_marks(struct sweep *w)
+{
+    struct board *b = w->b;
+    uint32_t dead = w->dead;
     for (uint32_t i = 0; i < BOARD_LEDGERS_MAX; i++) {
-        struct ledger *g = &b->ledgers[i];
-        if ((at_load(&g->owner, AT_ACQUIRE) & ~LEDGER_LEFT) == dead + 1) {
-            for (uint32_t k = 0; k < BOARD_PINS; k++) {
-                at_store(&g->pin[k], LINK_NONE, AT_RELEASE);
-            }
-            at_store(&g->finishing, LINK_NONE, AT_RELEASE);
-            at_store(&g->owner, 0, AT_RELEASE);
+        if ((at_load(&b->ledgers[i].owner, AT_ACQUIRE) & ~LEDGER_LEFT) == dead + 1) {
+            clear_ledger(w, &b->ledgers[i]);
         }
     }
     for (uint32_t c = 0; c < CLASSES_MAX; c++) {
@@ -163,23 +203,29 @@ static void finish_creating(struct sweep *w, struct record *r, uint64_t s)
                    !hangs_on(w, x, succ_entry(board_index(w->b, r), i))) {
             task_await_arg(w->d, r, i, ref);
         }
+        serve_sealed(w, link); /* it may be on a stack that a living process took away */
     }
     task_wait_for_args(w->d, r);
 }
 
-/* A task of which some argument is there, but whose maker may have died before it said so, or
- * after it said so and before it made the task ready: so arguments that have arrived count too. */
+/* Gives a task its arguments that are served, also those that have arrived: the dead one may have died
+ * before it made the task ready. Of other records it gives none: a living process that took their stack
+ * away goes from task to task, and must find each still waiting. */
 static void check_arrivals(struct sweep *w, struct record *r)
 {
+    if (w->served_count == 0) {
+        return;
+    }
+    enum phase phase = state_phase(lane_touch(w->d, r));
     struct call call = record_call(r);
-    for (uint32_t i = 0; i < call_nargs(&call) && i < MOB_ARGS_MAX; i++) {
+    bool open = phase == PHASE_CREATING || phase == PHASE_WAITING;
+    for (uint32_t i = 0; open && i < call_nargs(&call) && i < MOB_ARGS_MAX; i++) {
         struct arg_ref *ref = record_arg_ref(r, &call, i);
-        uint64_t xs;
-        if (ref && lane_find(w->d, at_load(&ref->link, AT_RELAXED), &xs) &&
-            state_sealed(xs)) {
-            task_arrive(w->b, DAEMON, r, i);
+        if (ref && is_served(w, at_load(&ref->link, AT_RELAXED))) {
+            task_arrive(w->d, r, i);
         }
     }
+    lane_untouch(w->d);
 }
 
 /* True if the record was submitted or put by an attempt that died. */
@@ -252,9 +298,14 @@ static void sweep_record(struct sweep *w, struct record *r)
         return;
     case PHASE_WAITING:
         check_arrivals(w, r);
+        if (held) { /* it may have died before its look at what has arrived */
+            task_ready_if_arrived(w->d, r, state_gen(s));
+        }
         break;
     case PHASE_QUEUED:
-        if (held) { /* it made the task ready and may have died before it pushed the hint */
+        /* It made the task ready and may have died before it pushed the hint, or before it said that
+         * there was no room for one. */
+        if (held || state_holder(s) == UNHINTED) {
             struct call call = record_call(r);
             if (at_cas(&r->state, &s, state_to(s, PHASE_QUEUED, DAEMON), AT_SEQ_CST)) {
                 task_make_ready(w->b, r, call_class(&call) % CLASSES_MAX);
@@ -266,7 +317,7 @@ static void sweep_record(struct sweep *w, struct record *r)
     case PHASE_DONE:
     case PHASE_CLOSED:
         if (held) { /* sealed, and maybe nobody was told */
-            w->steps += task_drain_successors(w->b, DAEMON, r);
+            w->steps += task_drain_successors(w->d, r);
             w->result.corrupt |= w->steps > w->steps_max;
             task_wake_waiters(w->b, r, s);
         }
@@ -332,21 +383,38 @@ static void end_attempt(struct sweep *w, const struct attempt *a, sweep_reason r
     w->result.failed++;
 }
 
+/* All records, and once more if there are more to serve than when it began: the tasks that wait for
+ * them may have been passed by. */
+static void sweep_records(struct sweep *w)
+{
+    uint32_t served;
+    do {
+        served = w->served_count;
+        for (uint32_t i = 0; i < committed(w->b) && !w->result.corrupt; i++) {
+            sweep_record(w, &w->b->records[i]);
+        }
+    } while (w->served_count > served && !w->result.corrupt);
+}
+
 void sweep_process(struct lane *d, uint32_t process, sweep_reason reason, void *arg,
                    struct sweep_result *ret)
 {
-    struct sweep w = {.d = d, .b = d->board, .dead = process};
+    struct sweep w;
+    w.d = d;
+    w.b = d->board;
+    w.dead = process;
+    w.steps = 0;
+    w.served_count = 0;
+    w.result = (struct sweep_result){0};
     w.steps_max = (uint64_t)committed(w.b) * STEPS_A_RECORD;
     /* Its segments are the daemon's now, then the looks at records; pairs with the fence in
      * lane.c's drain(), which hands a record to a segment's owner and then looks again. */
     at_fence();
-    clear_marks(w.b, process);
+    clear_marks(&w);
     for (int round = 0;; round++) { /* more than one only if the board was scribbled on */
         w.attempts_count = 0;
         collect_attempts(&w);
-        for (uint32_t i = 0; i < committed(w.b) && !w.result.corrupt; i++) {
-            sweep_record(&w, &w.b->records[i]);
-        }
+        sweep_records(&w);
         for (uint32_t i = 0; i < w.attempts_count; i++) {
             end_attempt(&w, &w.attempts[i], reason, arg);
         }

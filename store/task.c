@@ -86,7 +86,9 @@ void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_r
         !at_cas(&x->succ, &head, succ_entry(board_index(l->board, t), arg), AT_SEQ_CST));
     /* Pushed, then looked: pairs with task_seal(), which seals and then looks at the stack. */
     if (state_sealed(at_load(&x->state, AT_SEQ_CST))) {
-        task_drain_successors(l->board, l->self, x);
+        lane_finishing(l, at_load(&ref->link, AT_RELAXED));
+        task_drain_successors(l, x);
+        lane_finished(l);
     }
 }
 
@@ -266,30 +268,38 @@ enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret
 
 /* ---- successors ------------------------------------------------------------------------------------- */
 
-void task_arrive(struct board *b, uint32_t process, struct record *t, uint32_t arg)
+void task_ready_if_arrived(struct lane *l, struct record *t, uint32_t gen)
 {
     struct call call = record_call(t);
-    uint64_t s =
-        at_load(&t->state, AT_SEQ_CST); /* its generation, while it cannot go yet */
-    uint32_t gen = state_gen(s);
-    uint32_t mask = at_or(&t->arrived, 1u << arg, AT_SEQ_CST) | 1u << arg;
-    if (mask != arrived_all(&call)) {
+    if (at_load(&t->arrived, AT_SEQ_CST) != arrived_all(&call)) {
         return;
     }
-    s = at_load(&t->state, AT_SEQ_CST); /* pairs with publish_with_refs() */
+    uint64_t s = at_load(&t->state, AT_SEQ_CST); /* pairs with task_wait_for_args() */
     while (state_gen(s) == gen && state_phase(s) == PHASE_WAITING) {
-        if (at_cas(&t->state, &s, state_to(s, PHASE_QUEUED, process), AT_SEQ_CST)) {
-            task_make_ready(b, t, call_class(&call));
+        if (at_cas(&t->state, &s, state_to(s, PHASE_QUEUED, l->self), AT_SEQ_CST)) {
+            task_make_ready(l->board, t, call_class(&call));
             return;
         }
     }
 }
 
-/* True if argument @arg of @t is a result of the record @x: what stands on a stack may, after a
- * sweep, name a task that has gone on and was reused. */
-static struct arg_ref *waits_for(const struct board *b, struct record *t, uint32_t arg,
-                                 const struct record *x, uint32_t gen)
+void task_arrive(struct lane *l, struct record *t, uint32_t arg)
 {
+    uint32_t gen = state_gen(at_load(&t->state, AT_RELAXED)); /* held: it stays */
+    at_or(&t->arrived, 1u << arg, AT_SEQ_CST);
+    task_ready_if_arrived(l, t, gen);
+}
+
+/* Argument @arg of @t if the task @t is open and that is a result of the record @x, else NULL: after a
+ * sweep, what stands on a stack may name a task that has gone on and was used again. The task is held
+ * from here on. */
+static struct arg_ref *touch_waiting(struct lane *l, struct record *t, uint32_t arg,
+                                     const struct record *x, uint32_t gen)
+{
+    enum phase phase = state_phase(lane_touch(l, t));
+    if (phase != PHASE_CREATING && phase != PHASE_WAITING) {
+        return NULL;
+    }
     struct call call = record_call(t);
     if (arg >= call_nargs(&call)) {
         return NULL;
@@ -299,26 +309,29 @@ static struct arg_ref *waits_for(const struct board *b, struct record *t, uint32
         return NULL;
     }
     uint64_t link = at_load(&ref->link, AT_RELAXED);
-    return link_index(link) == board_index(b, x) && link_gen(link) == gen ? ref : NULL;
+    return link_index(link) == board_index(l->board, x) && link_gen(link) == gen ? ref
+                                                                                 : NULL;
 }
 
-uint32_t task_drain_successors(struct board *b, uint32_t process, struct record *x)
+uint32_t task_drain_successors(struct lane *l, struct record *x)
 {
+    struct board *b = l->board;
     uint32_t gen = state_gen(at_load(&x->state, AT_RELAXED));
     uint32_t entry = at_swap(&x->succ, SUCC_EMPTY, AT_SEQ_CST);
     uint32_t steps = 0;
     /* A task may wait for several results of one record; more entries than that are a ring. */
     for (; entry != SUCC_EMPTY && steps < board_committed(b) * MOB_ARGS_MAX; steps++) {
         struct record *t = board_record(b, succ_index(entry));
-        struct arg_ref *ref = t ? waits_for(b, t, succ_arg(entry), x, gen) : NULL;
+        struct arg_ref *ref = t ? touch_waiting(l, t, succ_arg(entry), x, gen) : NULL;
         if (!ref) {
-            return steps; /* a sweep was here and gave the rest their arguments too */
+            break; /* a sweep serves all that wait for this record */
         }
         uint32_t arg = succ_arg(entry);
         entry =
             at_load(&ref->next, AT_RELAXED); /* before @t may run, end and be reused */
-        task_arrive(b, process, t, arg);
+        task_arrive(l, t, arg);
     }
+    lane_untouch(l);
     return steps;
 }
 
@@ -441,7 +454,7 @@ static __attribute__((noinline)) void after_seal(struct lane *l, struct record *
                                                  uint64_t s, uint32_t options)
 {
     if (at_load(&r->succ, AT_SEQ_CST) != SUCC_EMPTY) {
-        task_drain_successors(l->board, l->self, r);
+        task_drain_successors(l, r);
     }
     task_wake_waiters(l->board, r, s);
     if (options & CALL_FOREIGN) {

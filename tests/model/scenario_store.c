@@ -19,6 +19,69 @@ static void worker_seals(void)
     world_seal(WORKER, world.mine);
 }
 
+/* ---- Served by a sweep and by a living process -------------------------------------------------
+ * A task y hangs on x, which the worker seals. The driver hangs another one on x and dies, so that the
+ * sweep may give y its argument while the worker has it in hand; y runs, is freed, and its record is
+ * used again for a task that waits for z, which OTHER runs until the end. */
+
+static void setup_served(void)
+{
+    world_setup_taken();
+    world.z = world_submit(OTHER, 0, LINK_NONE);
+    world.others = world_claim(OTHER);
+    world.y = world_submit(OTHER, world.x, LINK_NONE);
+}
+
+static void served_driver(void)
+{
+    world.third = world_submit(DRIVER, world.x, LINK_NONE);
+}
+
+/* The end of such a driver in short: it had x in hand. */
+static void setup_served_half(void)
+{
+    setup_served();
+    lane_finishing(&world.lane[DRIVER], world.x);
+}
+
+static void runs_and_reuses(void)
+{
+    struct lane *l = &world.lane[OTHER];
+    struct record *r = world_claim(OTHER);
+    if (!r) {
+        return;
+    }
+    world_seal(OTHER, r);
+    if (r == &world.board.records[link_index(world.y)]) {
+        lane_drop(l, world.y);
+        lane_reclaim(l);
+        world.reused = l->avail || l->top ? world_submit(OTHER, world.z, LINK_NONE) : 0;
+    }
+}
+
+static void sweeps_and_reuses(void)
+{
+    world_sweep(DRIVER - 1);
+    runs_and_reuses();
+}
+
+/* A task is ready only when its argument is sealed. */
+static void served_step(void)
+{
+    world_forward();
+    uint64_t s = world.reused ? world.board.records[link_index(world.reused)].state.v : 0;
+    uint64_t z = world.board.records[link_index(world.z)].state.v;
+    MODEL_CHECK(state_gen(s) != link_gen(world.reused) || state_phase(s) < PHASE_QUEUED ||
+                    state_gen(z) != link_gen(world.z) || state_phase(z) >= PHASE_DONE,
+                "a task is ready before its argument");
+}
+
+static void settle_served(void)
+{
+    world_seal(OTHER, world.others);
+    world_settle();
+}
+
 /* ---- Waiting for a seal ----------------------------------------------------------------------- */
 
 static void waits_for_seal(void)
@@ -211,6 +274,8 @@ static const struct model_mutant arrive_mutants[] = {
     {"the submitter's push is relaxed", MUTATE_RELAX, "task_await_arg", "&x->succ"},
     {"the last arrival makes nothing ready", MUTATE_SKIP, "task_arrive", "&t->arrived"},
     {0}};
+static const struct model_mutant served_mutants[] = {
+    {"the task that is served is not held", MUTATE_SKIP, "lane_touch", "touching"}, {0}};
 static const struct model_mutant wait_mutants[] = {
     {"no wake", MUTATE_SKIP, "task_wake_waiters", "wake"},
     {"the seal overwrites WAITERS", MUTATE_FORCE, "task_seal_childless", "&r->state"},
@@ -225,7 +290,8 @@ static const struct model_mutant pin_mutants[] = {
     {"the scan is relaxed", MUTATE_RELAX, "scan_ledgers", "&g->pin"},
     {0}};
 static const struct model_mutant pin_kill_mutants[] = {
-    {"the sweep leaves the ledger of the dead", MUTATE_SKIP, "clear_marks", "&g->"}, {0}};
+    {"the sweep leaves the ledger of the dead", MUTATE_SKIP, "clear_ledger", "&g->"},
+    {0}};
 static const struct model_mutant close_kill_mutants[] = {
     {"no fence in the sweep", MUTATE_SKIP, "sweep_process", "fence"},
     {"no fence where a place is handed over", MUTATE_SKIP, "drain_places", "fence"},
@@ -272,6 +338,26 @@ const struct model_scenario model_scenarios[] = {
      .end = world_settle,
      .bounds = BOUND(2, 0, 1),
      .full = BOUND(3, 1, 2)},
+    {.name = "served-kill",
+     .about = "a sweep and a living process serve the successors of one record",
+     .setup = setup_served,
+     .procs = {{"driver", served_driver, 0},
+               {"worker", worker_seals, 1},
+               {"other", runs_and_reuses, 1}},
+     .sweep = world_sweep,
+     .step = served_step,
+     .end = settle_served,
+     .bounds = BOUND(1, 0, 1),
+     .full = BOUND(2, 0, 1)},
+    {.name = "served",
+     .about = "the same, after the driver's death",
+     .setup = setup_served_half,
+     .procs = {{"worker", worker_seals, 1}, {"daemon", sweeps_and_reuses, 1}},
+     .step = served_step,
+     .end = settle_served,
+     .bounds = BOUND(2, 1, 0),
+     .full = BOUND(3, 1, 0),
+     .mutants = served_mutants},
     {.name = "wait",
      .about = "a driver waits for a seal, and the sealer may die",
      .setup = world_setup_taken,

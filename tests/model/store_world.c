@@ -133,6 +133,9 @@ static void drop_handles(uint32_t by)
 {
     lane_drop(&world.lane[by], world.x);
     lane_drop(&world.lane[by], world.y);
+    lane_drop(&world.lane[by], world.z);
+    lane_drop(&world.lane[by], world.third);
+    lane_drop(&world.lane[by], world.reused);
     for (uint32_t i = 0;
          world_died(DRIVER) && i < at_load(&world.board.header->committed, AT_RELAXED);
          i++) {

@@ -16,7 +16,9 @@ enum { DRIVER = 1, WORKER = 2, OTHER = 3, LANES = 4, RESULT = 77 };
 extern struct store_world {
     struct board board;
     struct lane lane[LANES];
-    uint64_t x, y;       /* links of the tasks of the scenario, 0: none */
+    uint64_t x, y, z;    /* links of the tasks of the scenario, 0: none */
+    uint64_t third;      /* the driver's that hangs on x too */
+    uint64_t reused;     /* OTHER's, in a record used again */
     struct record *mine; /* the task that the worker has TAKEN from the start */
     struct record *others;
     uint64_t parent_of_others; /* the only task that submits one */

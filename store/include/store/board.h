@@ -28,7 +28,7 @@
 #define BOARD_SEGMENTS_MAX 8192u
 #define BOARD_LEDGERS_MAX 512u
 #define BOARD_PINS                                                                       \
-    62u /* views that one ledger can hold; a thread may lease several ledgers */
+    61u /* views that one ledger can hold; a thread may lease several ledgers */
 
 #define BOARD_FAILURE_MAX 2048u /* bytes of the text that says why a job failed */
 #define DAEMON 0u               /* the daemon's index among the processes */
@@ -112,9 +112,11 @@ struct klass { /* one class of demand */
 
 /* A thread's pins. One writer, the thread that leased it; anyone who frees reads it. */
 struct ledger {
-    at_u32 owner;           /* process + 1, or 0: free; LEDGER_LEFT: see there */
-    at_u32 high;            /* pins in use are below */
-    at_u64 finishing;       /* the record that its thread seals or closes right now */
+    at_u32 owner; /* process + 1, or 0: free; LEDGER_LEFT: see there */
+    at_u32 high;  /* pins in use are below */
+    /* The record that its thread seals or closes, or whose successors it serves, right now. */
+    at_u64 finishing;
+    at_u64 touching;        /* the successor that its thread looks at right now */
     at_u64 pin[BOARD_PINS]; /* link of a record, or LINK_NONE */
 } __attribute__((aligned(CACHE_LINE)));
 _Static_assert(sizeof(struct ledger) == 512, "eight cache lines");

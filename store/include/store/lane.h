@@ -155,6 +155,21 @@ static inline void lane_finished(struct lane *l)
     at_store(&l->ledgers[0]->finishing, LINK_NONE, AT_RELEASE);
 }
 
+/* Holds a record that somebody else may free: this life of it, or what follows, is not used again
+ * until lane_untouch() or the next lane_touch(). Returns its state, looked at while it is held. */
+static inline uint64_t lane_touch(struct lane *l, struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    at_store(&l->ledgers[0]->touching,
+             link_make(state_gen(s) | 1, board_index(l->board, r), 0), AT_RELAXED);
+    at_fence(); /* the hold before the look at the state; pairs with lane_reclaim() */
+    return at_load(&r->state, AT_ACQUIRE);
+}
+static inline void lane_untouch(struct lane *l)
+{
+    at_store(&l->ledgers[0]->touching, LINK_NONE, AT_RELEASE);
+}
+
 /* Used by the sweep. Takes over a DEAD record that this process holds; frees a DRAINING one. */
 void lane_adopt(struct lane *l, struct record *r);
 bool lane_in_limbo(const struct lane *l, uint32_t index);

@@ -159,12 +159,17 @@ void task_add_child(struct board *b, uint64_t parent, uint32_t attempt);
 /* Takes such a count back: the child was not published. */
 void task_remove_child(struct board *b, uint64_t parent, uint32_t attempt);
 
-/* Gives the successors of a sealed record their argument. Whoever finds some may call it. Returns
+/* Gives the successors of a sealed record their argument. Whoever finds some may call it, and
+ * has named the record by lane_finishing() before, so that a sweep can go on if he dies. Returns
  * how many there were. */
-uint32_t task_drain_successors(struct board *b, uint32_t process, struct record *r);
+uint32_t task_drain_successors(struct lane *l, struct record *r);
 
-/* Marks argument @arg of a task as arrived and makes the task ready if it was the last. */
-void task_arrive(struct board *b, uint32_t process, struct record *t, uint32_t arg);
+/* Marks argument @arg of a task as arrived and makes the task ready if it was the last. The caller
+ * holds the task by lane_touch() and saw it CREATING or WAITING then. */
+void task_arrive(struct lane *l, struct record *t, uint32_t arg);
+
+/* Makes a WAITING task ready if all its arguments have arrived. */
+void task_ready_if_arrived(struct lane *l, struct record *t, uint32_t gen);
 
 /* What follows a record's CLOSED: its arguments' uses go, its parent has a child less. */
 void task_closed(struct lane *l, struct record *r, uint32_t gen);
