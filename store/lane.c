@@ -346,13 +346,6 @@ void lane_unpin(struct lane *l, uint64_t pin)
 
 /* ---- limbo ---------------------------------------------------------------------------------------- */
 
-/* One result at most, and its bytes inside the record: what most tasks are. */
-static bool is_plain(const struct record *r)
-{
-    struct call call = record_call(r);
-    return call_nrets(&call) == 1 && record_get_place(r, 0).kind <= PLACE_INLINE;
-}
-
 static uint64_t arena_bytes(const struct record *r)
 {
     struct call call = record_call(r);
@@ -366,22 +359,30 @@ static uint64_t arena_bytes(const struct record *r)
     return bytes;
 }
 
-static inline void adopt(struct lane *l, struct record *r, uint32_t index)
+static inline void into_limbo(struct lane *l, struct record *r, uint32_t index,
+                              uint32_t most)
 {
-    uint32_t most = LANE_LIMBO;
-    if (__builtin_expect(l->limbo_count == LANE_LIMBO * 2, 0)) {
-        hand_over(l, r); /* only while reclaiming: many results of results */
+    if (__builtin_expect(l->limbo_count >= most - 1, 0)) {
+        if (l->limbo_count == LANE_LIMBO * 2) {
+            hand_over(l, r); /* only while reclaiming: many results of results */
+            return;
+        }
+        l->limbo[l->limbo_count++] = index;
+        if (!l->reclaiming) {
+            lane_reclaim(l);
+        }
         return;
     }
-    if (__builtin_expect(is_plain(r), 1)) {
-        index |= LANE_PLAIN;
+    l->limbo[l->limbo_count++] = index;
+}
+
+static inline void adopt(struct lane *l, struct record *r, uint32_t index)
+{
+    if (__builtin_expect(record_is_plain(r), 1)) {
+        into_limbo(l, r, index | LANE_PLAIN, LANE_LIMBO);
     } else {
         l->limbo_bytes += arena_bytes(r);
-        most = l->limbo_bytes >= LANE_LIMBO_BYTES ? 1 : LANE_LIMBO;
-    }
-    l->limbo[l->limbo_count++] = index;
-    if (__builtin_expect(l->limbo_count >= most, 0) && !l->reclaiming) {
-        lane_reclaim(l);
+        into_limbo(l, r, index, l->limbo_bytes >= LANE_LIMBO_BYTES ? 1 : LANE_LIMBO);
     }
 }
 
@@ -404,9 +405,15 @@ mob_status lane_use(struct lane *l, uint64_t link)
                                    "it can be at once",
                                    (unsigned long long)REFS_USES_MASK);
             }
-            if (at_cas(&r->refs, &refs, refs + REFS_USE, AT_SEQ_CST)) {
+            if (!at_cas(&r->refs, &refs, refs + REFS_USE, AT_SEQ_CST)) {
+                continue;
+            }
+            /* Pairs with drop_last(). */
+            if (__builtin_expect(!state_gone(at_load(&r->state, AT_SEQ_CST)), 1)) {
                 return MOB_OK;
             }
+            lane_unuse(l, link);
+            break;
         }
     }
     return status_fail(MOB_ERR_RELEASED,
@@ -446,33 +453,19 @@ void lane_unuse(struct lane *l, uint64_t link)
     less(l, link, false);
 }
 
-/* The only handle of a task with one result that nothing uses, CLOSED: what most drops are. The guess
- * at the refs saves a look. False: nothing was done. */
-static inline bool drop_last(struct lane *l, uint64_t link)
-{
-    struct record *r = board_record(l->board, link_index(link));
-    uint64_t none = (uint64_t)link_gen(link) << 32,
-             refs = none | 1ull << REFS_HANDLE_SHIFT;
-    if (__builtin_expect(
-            !r || link_ret(link) != 0 || !at_cas(&r->refs, &refs, none, AT_SEQ_CST), 0)) {
-        return false;
-    }
-    /* Pairs with the closer, as in less(). */
-    uint64_t s = at_load(&r->state, AT_SEQ_CST);
-    while (state_gen(s) == link_gen(link) && state_phase(s) == PHASE_CLOSED) {
-        if (at_cas(&r->state, &s, state_to(s, PHASE_DEAD, l->self), AT_SEQ_CST)) {
-            adopt(l, r, link_index(link));
-            break;
-        }
-    }
-    return true;
-}
-
 void lane_drop(struct lane *l, uint64_t link)
 {
-    if (__builtin_expect(!drop_last(l, link), 0)) {
+    struct record *r = board_record(l->board, link_index(link));
+    if (r && lane_drop_last(l, r, link)) {
+        adopt(l, r, link_index(link));
+    } else {
         less(l, link, true);
     }
+}
+
+void lane_dropped(struct lane *l, struct record *r)
+{
+    adopt(l, r, board_index(l->board, r));
 }
 
 void lane_try_free(struct lane *l, struct record *r, uint32_t gen)
@@ -494,6 +487,9 @@ void lane_try_free(struct lane *l, struct record *r, uint32_t gen)
 static void give_bits(struct lane *l, uint32_t block, uint64_t bits)
 {
     uint32_t slot = l->block_slot[block];
+    if (bits == 0) {
+        return;
+    }
     if (slot) {
         add_avail(l, slot - 1, bits);
     } else {
@@ -508,11 +504,10 @@ static inline bool set_free(struct record *r)
     uint64_t s = at_load(&r->state, AT_RELAXED);
     uint64_t next = (s & ~0xffffffffull) + (1ull << STATE_GEN_SHIFT);
     if (__builtin_expect(next == 0, 0)) {
-        at_store(&r->state, state_make(UINT32_MAX, 0, 0, PHASE_RETIRED), AT_RELEASE);
-        return false;
+        next = state_make(UINT32_MAX, 0, 0, PHASE_RETIRED);
     }
     at_store(&r->state, next, AT_RELEASE);
-    return true;
+    return state_phase(next) == PHASE_FREE;
 }
 
 static void make_free(struct lane *l, struct record *r, uint32_t index)
@@ -583,7 +578,7 @@ static __attribute__((noinline)) void drain_places(struct lane *l, struct record
 
 static void drain(struct lane *l, struct record *r, uint32_t index)
 {
-    if (is_plain(r)) {
+    if (record_is_plain(r)) {
         make_free(l, r, index);
     } else {
         drain_places(l, r, index);
@@ -591,19 +586,19 @@ static void drain(struct lane *l, struct record *r, uint32_t index)
 }
 
 /* Marks those of a batch that a pin names. */
-static void mark_pinned(uint64_t link, const uint32_t *batch, bool *pinned,
-                        uint32_t count)
+static void mark_pinned(uint64_t link, uint32_t *batch, uint32_t count)
 {
     if (link == LINK_NONE) {
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        pinned[i] |= (batch[i] & ~LANE_PLAIN) == link_index(link);
+        if ((batch[i] & RECORD_INDEX_NONE) == link_index(link)) {
+            batch[i] |= LANE_PINNED;
+        }
     }
 }
 
-static void scan_ledgers(const struct board *b, const uint32_t *batch, bool *pinned,
-                         uint32_t count)
+static void scan_ledgers(const struct board *b, uint32_t *batch, uint32_t count)
 {
     uint32_t ledgers = at_load(&b->header->ledgers, AT_SEQ_CST);
     for (uint32_t i = 0; i < ledgers && i < BOARD_LEDGERS_MAX; i++) {
@@ -612,18 +607,40 @@ static void scan_ledgers(const struct board *b, const uint32_t *batch, bool *pin
             continue;
         }
         uint32_t high = at_load(&g->high, AT_ACQUIRE);
-        mark_pinned(at_load(&g->finishing, AT_ACQUIRE), batch, pinned, count);
-        mark_pinned(at_load(&g->touching, AT_ACQUIRE), batch, pinned, count);
+        mark_pinned(at_load(&g->finishing, AT_ACQUIRE), batch, count);
+        mark_pinned(at_load(&g->touching, AT_ACQUIRE), batch, count);
         for (uint32_t k = 0; k < high && k < BOARD_PINS; k++) {
-            mark_pinned(at_load(&g->pin[k], AT_ACQUIRE), batch, pinned, count);
+            mark_pinned(at_load(&g->pin[k], AT_ACQUIRE), batch, count);
         }
     }
+}
+
+/* Frees those of a batch that are not pinned and all inside themselves, and takes them out of it; their
+ * blocks get them together, since neighbours mostly go together. Returns how many are left. */
+static uint32_t free_plain(struct lane *l, uint32_t *batch, uint32_t count)
+{
+    uint32_t left = 0, block = (batch[0] & RECORD_INDEX_NONE) / BOARD_BLOCK;
+    uint64_t bits = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t entry = batch[i], index = entry & RECORD_INDEX_NONE;
+        if (__builtin_expect(entry != (index | LANE_PLAIN), 0)) {
+            batch[left++] = entry;
+            continue;
+        }
+        if (__builtin_expect(index / BOARD_BLOCK != block, 0)) {
+            give_bits(l, block, bits);
+            bits = 0;
+            block = index / BOARD_BLOCK;
+        }
+        bits |= (uint64_t)set_free(&l->board->records[index]) << bit_of(index);
+    }
+    give_bits(l, block, bits);
+    return left;
 }
 
 void lane_reclaim(struct lane *l)
 {
     uint32_t batch[LANE_LIMBO * 2], count = l->limbo_count, kept = 0;
-    bool pinned[LANE_LIMBO * 2] = {false};
     if (count == 0 || l->reclaiming) {
         return;
     }
@@ -632,20 +649,12 @@ void lane_reclaim(struct lane *l)
     memcpy(batch, l->limbo, count * sizeof *batch);
     l->limbo_count = 0; /* freeing adds to it: uses that results of others had */
     at_fence(); /* the DEAD marks before the look at the pins; pairs with the fence in lane_pin() */
-    scan_ledgers(l->board, batch, pinned, count);
-    uint64_t bits = 0; /* of the block in hand: neighbours mostly go together */
-    uint32_t block = batch[0] % LANE_PLAIN / BOARD_BLOCK;
+    scan_ledgers(l->board, batch, count);
+    count = free_plain(l, batch, count);
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t index = batch[i] & ~LANE_PLAIN;
+        uint32_t index = batch[i] & RECORD_INDEX_NONE;
         struct record *r = &l->board->records[index];
-        if (__builtin_expect(!pinned[i] && batch[i] & LANE_PLAIN, 1)) {
-            if (index / BOARD_BLOCK != block) {
-                give_bits(l, block, bits);
-                bits = 0;
-                block = index / BOARD_BLOCK;
-            }
-            bits |= (uint64_t)set_free(r) << bit_of(index);
-        } else if (!pinned[i]) {
+        if (!(batch[i] & LANE_PINNED)) {
             drain(l, r, index);
         } else if (++kept > LANE_LIMBO / 2) {
             hand_over(
@@ -653,9 +662,6 @@ void lane_reclaim(struct lane *l)
         } else {
             lane_adopt(l, r);
         }
-    }
-    if (bits) {
-        give_bits(l, block, bits);
     }
     l->limbo_bytes = 0; /* those that are pinned wait for the next reason to look */
     l->reclaiming = false;

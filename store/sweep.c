@@ -70,7 +70,7 @@ static bool is_served(const struct sweep *w, uint64_t link)
 static void serve_sealed(struct sweep *w, uint64_t link)
 {
     uint64_t s;
-    if (link == LINK_NONE || !lane_find(w->d, link, &s) || !state_sealed(s) ||
+    if (link == LINK_NONE || !lane_find(w->d, link, &s) || !state_sealed_used(s) ||
         is_served(w, link)) {
         return;
     }
@@ -199,7 +199,7 @@ static void finish_creating(struct sweep *w, struct record *r, uint64_t s)
             lane_use(w->d, link) == MOB_OK ? lane_find(w->d, link, &xs) : NULL;
         if (!x) {
             at_or(&r->arrived, 1u << i, AT_SEQ_CST);
-        } else if (state_sealed(xs) ||
+        } else if (state_sealed_used(xs) ||
                    !hangs_on(w, x, succ_entry(board_index(w->b, r), i))) {
             task_await_arg(w->d, r, i, ref);
         }
@@ -281,6 +281,21 @@ static bool pass_on_draining(struct lane *d, struct record *r, uint64_t s, uint3
     return queue_push(&ring, board_index(b, r)) <= QUEUE_OK_POLLED;
 }
 
+/* A record that the dead one freed. */
+static void adopt_dead(struct sweep *w, struct record *r, uint64_t s)
+{
+    uint64_t refs = at_load(&r->refs, AT_SEQ_CST);
+    if (refs >> 32 == state_gen(s) && refs & REFS_USES_MASK) {
+        /* It died between lane_drop_last()'s step and its look at the uses. */
+        if (at_cas(&r->state, &s, state_to(s, PHASE_CLOSED, DAEMON), AT_SEQ_CST)) {
+            lane_drop(w->d, link_make(state_gen(s), board_index(w->b, r), 0));
+        }
+    } else if (at_cas(&r->state, &s, state_to(s, PHASE_DEAD, DAEMON), AT_SEQ_CST)) {
+        lane_adopt(w->d, r);
+        w->result.freed++;
+    }
+}
+
 static void sweep_record(struct sweep *w, struct record *r)
 {
     uint64_t s = at_load(&r->state, AT_ACQUIRE);
@@ -323,9 +338,8 @@ static void sweep_record(struct sweep *w, struct record *r)
         }
         break;
     case PHASE_DEAD:
-        if (held && at_cas(&r->state, &s, state_to(s, PHASE_DEAD, DAEMON), AT_SEQ_CST)) {
-            lane_adopt(w->d, r);
-            w->result.freed++;
+        if (held) {
+            adopt_dead(w, r, s);
         }
         return;
     case PHASE_DRAINING:

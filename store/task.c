@@ -74,7 +74,7 @@ void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_r
     struct record *x =
         board_record(l->board, link_index(at_load(&ref->link, AT_RELAXED)));
     /* None only for the daemon, on a board that somebody writes over. */
-    if (!x || state_sealed(at_load(
+    if (!x || state_sealed_used(at_load(
                   &x->state, AT_ACQUIRE))) { /* its use, which we hold, keeps it there */
         at_or(&t->arrived, 1u << arg, AT_SEQ_CST);
         return;
@@ -85,7 +85,7 @@ void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_r
     } while (
         !at_cas(&x->succ, &head, succ_entry(board_index(l->board, t), arg), AT_SEQ_CST));
     /* Pushed, then looked: pairs with task_seal(), which seals and then looks at the stack. */
-    if (state_sealed(at_load(&x->state, AT_SEQ_CST))) {
+    if (state_sealed_used(at_load(&x->state, AT_SEQ_CST))) {
         lane_finishing(l, at_load(&ref->link, AT_RELAXED));
         task_drain_successors(l, x);
         lane_finished(l);
@@ -156,7 +156,11 @@ mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link)
         /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
          * sees QUEUED sees the arguments; pairs with the claim. */
         at_store(&r->state, state_make(gen, l->self, 0, PHASE_QUEUED), AT_RELEASE);
-        task_push(l, r, index, call_class(&call));
+        uint32_t class = call_class(&call);
+        enum queue_result pushed = queue_push(&l->ready[class], index);
+        if (!task_pushed(l, class, pushed)) {
+            task_pushed_any(l->board, r, class, pushed);
+        }
     }
     *ret_link = link;
     return MOB_OK;
@@ -174,8 +178,8 @@ static void leave_unhinted(struct board *b, struct record *r)
     board_notice(b, NOTICE_RESCAN);
 }
 
-void task_pushed(struct board *b, struct record *r, uint32_t class,
-                 enum queue_result pushed)
+void task_pushed_any(struct board *b, struct record *r, uint32_t class,
+                     enum queue_result pushed)
 {
     if (__builtin_expect(pushed > QUEUE_OK_POLLED, 0)) {
         leave_unhinted(b, r);
@@ -188,7 +192,7 @@ void task_make_ready(struct board *b, struct record *r, uint32_t class)
     struct queue_view ready = board_ready(b, class);
     enum queue_result pushed = queue_push(&ready, board_index(b, r));
     if (pushed != QUEUE_OK_POLLED) {
-        task_pushed(b, r, class, pushed);
+        task_pushed_any(b, r, class, pushed);
     }
 }
 
@@ -469,15 +473,15 @@ static __attribute__((noinline)) void after_seal(struct lane *l, struct record *
 }
 
 /* After the CAS that sealed: gives what is wanted to who wants it. */
-static inline void sealed(struct lane *l, struct record *r, uint64_t s)
+static inline void sealed(struct lane *l, struct record *r, uint64_t s, bool open)
 {
     struct call call = record_call(r); /* the record is held by lane_finishing() */
     /* Both looks at once, while the line is still here. */
     uint32_t succ = at_load(&r->succ, AT_SEQ_CST), options = call_options(&call);
     uint64_t refs = at_load(&r->refs, AT_SEQ_CST);
     bool more = succ != SUCC_EMPTY || s & (STATE_WAITERS | STATE_NOTIFY) ||
-                options & (CALL_HAS_REFS | CALL_HAS_PARENT | CALL_FOREIGN) ||
-                state_phase(s) != PHASE_CLOSED || (refs & REFS_LOW_MASK) == 0;
+                options & (CALL_HAS_REFS | CALL_HAS_PARENT | CALL_FOREIGN) || open ||
+                (refs & REFS_LOW_MASK) == 0;
     if (__builtin_expect(more, 0)) {
         after_seal(l, r, s, options);
     }
@@ -501,7 +505,7 @@ bool task_seal(struct lane *l, struct record *r, bool error)
         /* Sequentially consistent: who sees the phase sees the result, and our later looks at
          * successors and refs come after it. */
     } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
-    sealed(l, r, next);
+    sealed(l, r, next, state_phase(next) != PHASE_CLOSED);
     return true;
 }
 
@@ -513,7 +517,7 @@ bool task_seal_childless(struct lane *l, struct record *r, uint64_t link, uint64
     if (__builtin_expect(!at_cas(&r->state, &s, next, AT_SEQ_CST), 0)) {
         return task_seal(l, r, false);
     }
-    sealed(l, r, next);
+    sealed(l, r, next, false);
     return true;
 }
 

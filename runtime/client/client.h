@@ -24,11 +24,30 @@ struct
     size_t size;
 };
 
+struct mob_task {
+    struct mob *mob;
+    struct thread *thread;
+    struct record *r;
+    uint64_t link;
+    struct call call;
+    uint32_t attempt;
+    uint32_t fill;  /* of the payload: where the next small result goes */
+    uint32_t given; /* bit i: result i was given */
+    bool gave_ref;  /* one of them is another object */
+    bool more;      /* it submitted, put or gave ids: its end is not the short one */
+    uint32_t depth;
+    struct mob_task *outer;
+    uint64_t *children; /* links of ids that it submitted or put and still holds, about */
+    uint32_t children_count, children_room;
+    char message[1024]; /* of mob_fail() */
+};
+
 /* One thread of the process. Private to the thread, but for `waits_on` and `next`. */
 struct thread {
     struct lane lane;
     struct mob *mob;
     struct mob_task *task; /* the innermost task that it runs, or NULL */
+    struct mob_task top;   /* the outermost one; what task_init() sets stays as it was */
     mob_fn fn; /* submitted last, with its number on the board: usually the next too */
     mob_fn plain_fn; /* the same if what it submits may take the short way: a driver's */
     uint64_t plain_call; /* of a task of it with one word as argument and one result */
@@ -49,6 +68,7 @@ struct mob {
     bool worker, embedded, inline_tasks;
     uint64_t store_bytes; /* the node's limit */
     const char *wait_gdb; /* MOBULA_WAIT_GDB, or NULL */
+    uint64_t spin_ns;     /* how long to look before sleeping */
     at_u32 lost;          /* the watcher sets it: the daemon is gone */
     at_u32 closed;
     pid_t pid, daemon_pid;
@@ -73,24 +93,6 @@ struct mob {
     uint64_t ref_hi;    /* the upper half of ids of this job on this node */
     mob_fn
         fns[BOARD_NAMES_MAX]; /* functions by their number on the board, as looked up */
-};
-
-struct mob_task {
-    struct mob *mob;
-    struct thread *thread;
-    struct record *r;
-    uint64_t link;
-    struct call call;
-    uint32_t attempt;
-    uint32_t depth;
-    uint32_t given; /* bit i: result i was given */
-    uint32_t fill;  /* of the payload: where the next small result goes */
-    bool parent;    /* it submitted tasks */
-    bool gave_ref;  /* one of them is another object */
-    struct mob_task *outer;
-    uint64_t *children; /* links of ids that it submitted or put and still holds, about */
-    uint32_t children_count, children_room;
-    char message[1024]; /* of mob_fail() */
 };
 
 /* ---- thread.c ---- */
@@ -153,8 +155,16 @@ const char *registry_name(mob_fn fn);
 mob_fn registry_fn(const char *name);
 /* The board's number of a function's name; cached. */
 mob_status registry_fn_id(struct mob *mob, mob_fn fn, uint16_t *ret);
-/* The function of a board's number, or NULL; cached. */
-mob_fn registry_by_id(struct mob *mob, uint16_t id);
+/* The function of a board's number, or NULL. Noted for registry_by_id(), unless MOBULA_WAIT_GDB wants
+ * every task looked at. */
+mob_fn registry_look_up(struct mob *mob, uint16_t id);
+/* The same if it was looked up before. */
+static inline mob_fn registry_by_id(const struct mob *mob, uint16_t id)
+{
+    return __builtin_expect(id < BOARD_NAMES_MAX, 1)
+               ? __atomic_load_n(&mob->fns[id], __ATOMIC_RELAXED)
+               : NULL;
+}
 
 /* ---- wait.c ---- */
 /* Waits until a record is sealed. In a task runs it, or lends the CPU. */
@@ -163,13 +173,10 @@ mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
 /* The part of it that is nothing but waiting: spins for a moment, then sleeps. */
 mob_status park_until_sealed(struct mob *mob, struct thread *t, struct record *r,
                              uint32_t gen, uint64_t timeout_ns);
-/* True if the calling thread can do nothing but wait for a record that is not sealed. */
-static inline bool client_waits(const struct mob *mob, const struct record *r,
-                                uint64_t link)
+/* True if the calling thread, of which a lane is known, can do nothing but wait for a result. */
+static inline bool client_only_waits(const struct mob *mob)
 {
-    uint64_t s = at_load(&r->state, AT_RELAXED);
-    return state_gen(s) == link_gen(link) && state_phase(s) < PHASE_DONE &&
-           state_phase(s) != PHASE_FREE && !client_current->task && !mob->inline_tasks;
+    return !client_current->task && !mob->inline_tasks;
 }
 /* MOB_OK while job and node are well. */
 mob_status client_health_slow(const struct mob *mob);
@@ -209,17 +216,41 @@ mob_status result_error(struct mob *mob, struct record *r, char *text, size_t si
 mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
                         struct record **io_record, struct place *ret);
 
-/* ---- task.c, worker.c ---- */
-/* Runs a TAKEN task of this process to its seal. */
-void task_run(struct mob *mob, struct thread *t, struct record *r, uint32_t index);
+/* ---- task.c ---- */
 /* Remembers an id that the running task holds. */
 mob_status task_hold(struct mob_task *task, uint64_t link);
+/* Lets go of all of them; cancels what they name if @cancel. */
+void task_drop_held(struct mob_task *task, bool cancel);
+/* Takes back what an attempt returned that is not to be seen. */
+void task_drop_results(struct mob_task *task);
+/* Seals the task with an error; the text gets the task's name, attempt, node and process. */
+void task_seal_error(struct mob_task *task, mob_status error, const char *what);
+/* If an argument failed, so does the task, with its message. True if it did. */
+bool task_fail_for_argument(struct mob_task *task);
+
+/* ---- run.c ---- */
+/* Before a task runs in it for the first time. */
+void task_init(struct mob_task *task, struct mob *mob, struct thread *t);
+/* Runs a TAKEN task of this process to its seal. */
+void task_run(struct mob *mob, struct thread *t, struct record *r, uint32_t index);
+/* Serves one class until the daemon says otherwise. */
+void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t run);
+/* Says that this process runs no task, and which function it ran last, for people. */
+void task_idle(const struct mob *mob, const struct thread *t);
+/* MOBULA_INLINE: runs what is ready, here and now. */
+void worker_run_inline(struct mob *mob, struct thread *t);
+
+/* ---- worker.c ---- */
+void worker_run(struct mob *mob) __attribute__((noreturn));
+/* All that is waiting and not work, after @streak tasks without a wait: the queue was seen empty at
+ * @item. */
+void park_or_spin(struct mob *mob, struct thread *t, struct queue_item *item,
+                  uint32_t run, uint32_t streak);
+
+/* ---- debug.c ---- */
 /* If the task has the name that MOBULA_WAIT_GDB gives, says how to attach a debugger, and waits until
  * one is attached. */
 void debug_wait(const struct mob_task *task);
-void worker_run(struct mob *mob) __attribute__((noreturn));
-/* MOBULA_INLINE: runs what is ready, here and now. */
-void worker_run_inline(struct mob *mob, struct thread *t);
 
 /* ---- submit.c ---- */
 /* A record to fill, waiting for one if the caller may wait. */

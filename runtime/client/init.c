@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "core/clock.h"
 #include "core/machine.h"
 #include "core/status.h"
 #include "core/text.h"
@@ -64,6 +65,26 @@ static mob_status mob_new(struct mob **ret)
     return MOB_OK;
 }
 
+/* About what a wake-up across CPUs costs: who spins longer than that would have done better to sleep,
+ * who sleeps earlier pays the wake-up where a moment would have done. */
+enum { SPIN_US = 50, SPIN_US_MAX = 1000000 };
+
+/* MOBULA_SPIN_US, how long a process looks for work or a result before it sleeps. */
+static mob_status read_spin(struct mob *mob)
+{
+    const char *text = getenv("MOBULA_SPIN_US");
+    char *end = NULL;
+    unsigned long us = text && text[0] ? strtoul(text, &end, 10) : SPIN_US;
+    if ((end && (*end || text[0] < '0' || text[0] > '9')) || us > SPIN_US_MAX) {
+        return status_fail(MOB_ERR_INVALID,
+                           "MOBULA_SPIN_US is '%s'; a number of microseconds up to %d is "
+                           "expected",
+                           text, SPIN_US_MAX);
+    }
+    mob->spin_ns = us * NS_PER_US;
+    return MOB_OK;
+}
+
 static void announce(struct mob *mob)
 {
     struct board *b = &mob->board;
@@ -113,12 +134,17 @@ mob_status mob_init(const struct mob_config *config, struct mob **ret)
     MOB_TRY(mob_new(&mob));
     const char *wait_gdb = getenv("MOBULA_WAIT_GDB");
     mob->wait_gdb = wait_gdb && wait_gdb[0] ? wait_gdb : NULL;
+    mob_status st = read_spin(mob);
+    if (st) {
+        mob_free(mob);
+        return st;
+    }
     if (worker_fd() >= 0) {
         be_worker(mob, worker_fd());
     }
     const char *inline_tasks = getenv("MOBULA_INLINE");
     mob->inline_tasks = inline_tasks && strcmp(inline_tasks, "0") != 0 && inline_tasks[0];
-    mob_status st = client_join(mob, config);
+    st = client_join(mob, config);
     if (!st) {
         st = client_opened(mob);
     }

@@ -146,16 +146,15 @@ mob_status registry_fn_id(struct mob *mob, mob_fn fn, uint16_t *ret)
     return MOB_OK;
 }
 
-mob_fn registry_by_id(struct mob *mob, uint16_t id)
+mob_fn registry_look_up(struct mob *mob, uint16_t id)
 {
     if (id >= BOARD_NAMES_MAX) {
         return NULL;
     }
-    mob_fn fn = __atomic_load_n(&mob->fns[id], __ATOMIC_RELAXED);
-    if (__builtin_expect(!fn, 0)) {
-        char name[MOB_NAME_MAX + 1];
-        board_name_text(&mob->board, id, name);
-        fn = registry_fn(name);
+    char name[MOB_NAME_MAX + 1];
+    board_name_text(&mob->board, id, name);
+    mob_fn fn = registry_fn(name);
+    if (!mob->wait_gdb) {
         __atomic_store_n(&mob->fns[id], fn, __ATOMIC_RELAXED);
     }
     return fn;

@@ -25,7 +25,7 @@ mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
         }
         uint64_t s;
         struct record *r = lane_find(&t->lane, p.size, &s);
-        if (!r || !state_sealed(s)) {
+        if (!r || !state_sealed_used(s)) {
             return status_fail(MOB_ERR_CORRUPT,
                                "a result refers to an object that is gone");
         }
@@ -172,9 +172,7 @@ CLIENT_FAST struct record *find_first(const struct mob *mob, mob_ref ref)
 CLIENT_FAST bool get_plain(const struct record *r, uint64_t link, void *dst, size_t size)
 {
     uint64_t s = at_load(&r->state, AT_ACQUIRE);
-    return __builtin_expect(state_gen(s) == link_gen(link) && state_sealed(s) &&
-                                !(s & STATE_ERROR),
-                            1) &&
+    return __builtin_expect(state_gen(s) == link_gen(link) && state_sealed_good(s), 1) &&
            copy_inline(r, s, dst, size);
 }
 
@@ -195,30 +193,30 @@ get_any(struct mob *mob, mob_ref ref, void *dst, size_t size, uint64_t timeout_n
                : get_copy(mob, t, ref, dst, size, timeout_ns);
 }
 
-/* mob_get_copy() of what is not there yet: most are one word, and their drivers can only wait. */
+/* mob_get_copy() of one word that does not lie there for the taking. */
 static __attribute__((noinline)) mob_status
-get_later(struct mob *mob, mob_ref ref, void *dst, size_t size, uint64_t timeout_ns)
+get_later(struct mob *mob, struct record *r, mob_ref ref, void *dst, uint64_t timeout_ns)
 {
-    struct record *r =
-        mob && dst && size == 8 && timeout_ns ? find_first(mob, ref) : NULL;
-    if (r && client_waits(mob, r, ref.lo)) {
-        MOB_TRY(park_until_sealed(mob, client_current, r, link_gen(ref.lo), timeout_ns));
-        if (get_plain(r, ref.lo, dst, 8)) {
-            return MOB_OK;
-        }
+    if (!timeout_ns || !client_only_waits(mob)) {
+        return get_any(mob, ref, dst, 8, timeout_ns);
     }
-    return get_any(mob, ref, dst, size, timeout_ns);
+    MOB_TRY(park_until_sealed(mob, client_current, r, link_gen(ref.lo), timeout_ns));
+    return __builtin_expect(get_plain(r, ref.lo, dst, 8), 1)
+               ? MOB_OK
+               : get_any(mob, ref, dst, 8, 0); /* sealed, and something else */
 }
 
 mob_status mob_get_copy(struct mob *mob, mob_ref ref, void *dst, size_t size,
                         uint64_t timeout_ns)
 {
-    const struct record *r = mob ? find_first(mob, ref) : NULL;
+    struct record *r = mob ? find_first(mob, ref) : NULL;
     /* With a size that the compiler knows there is no call on this way. */
-    if (__builtin_expect(r && dst && size == 8 && get_plain(r, ref.lo, dst, 8), 1)) {
-        return MOB_OK;
+    if (__builtin_expect(!r || !dst || size != 8, 0)) {
+        return get_any(mob, ref, dst, size, timeout_ns);
     }
-    return get_later(mob, ref, dst, size, timeout_ns);
+    return __builtin_expect(get_plain(r, ref.lo, dst, 8), 1)
+               ? MOB_OK
+               : get_later(mob, r, ref, dst, timeout_ns);
 }
 
 mob_status mob_get_size(struct mob *mob, mob_ref ref, uint64_t timeout_ns, size_t *ret)
@@ -249,7 +247,7 @@ void mob_release(struct mob *mob, mob_ref ref)
 {
     if (__builtin_expect(mob && client_serial == mob->serial && ref.hi == mob->ref_hi,
                          1)) {
-        lane_drop(&client_current->lane, ref.lo);
+        lane_drop_fast(&client_current->lane, ref.lo);
     } else {
         release_any(mob, ref);
     }

@@ -245,7 +245,7 @@ submit_any(struct mob *mob, struct thread *t, struct record *r, struct call *cal
     }
     if (!st) {
         if (task) {
-            task->parent = true;
+            task->more = true;
             task_add_child(&mob->board, parent, attempt);
         }
         st = task_publish(&t->lane, r, ret_link);
@@ -301,10 +301,11 @@ static mob_status note_fn(struct mob *mob, struct thread *t, mob_fn fn)
     return MOB_OK;
 }
 
-/* The general form. */
+/* The general form. It is called in a way that leaves no trace of mob_submit() on the stack, so its name
+ * is what debuggers show. */
 static __attribute__((noinline)) mob_status
-submit(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t count,
-       const struct mob_options *options, mob_ref *ret)
+mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t count,
+               const struct mob_options *options, mob_ref *ret)
 {
     struct thread *t;
     struct record *r;
@@ -349,8 +350,15 @@ enum { PLAIN_CLASS = 0 }; /* of one CPU */
 
 /* mob_submit() for what most tasks are: one result, one word as argument, from a driver that finds all
  * that it needs at hand. False: it is not so, and nothing has happened. */
+static __attribute__((noinline)) mob_status pushed(struct lane *l, struct record *r,
+                                                   enum queue_result how)
+{
+    task_pushed_any(l->board, r, PLAIN_CLASS, how);
+    return MOB_OK;
+}
+
 CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *arg,
-                              mob_ref *ret)
+                              mob_ref *ret, mob_status *ret_status)
 {
     struct thread *t = client_current;
     uint64_t link;
@@ -369,20 +377,24 @@ CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *
     at_store(&r->call, t->plain_call, AT_RELAXED);
     record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
     r->name = t->fn_id;
-    task_publish_plain(&t->lane, r, link, PLAIN_CLASS);
     *ret = client_ref(mob, link, 0);
+    enum queue_result how = task_publish_plain(&t->lane, r, link, PLAIN_CLASS);
+    *ret_status = __builtin_expect(task_pushed(&t->lane, PLAIN_CLASS, how), 1)
+                      ? MOB_OK
+                      : pushed(&t->lane, r, how);
     return true;
 }
 
 mob_status mob_submit(struct mob *mob, mob_fn fn, struct mob_args args,
                       const struct mob_options *options, mob_ref *ret)
 {
-    if (__builtin_expect(mob && !options && args.count == 1 &&
-                             submit_plain(mob, fn, args.args, ret),
-                         1)) {
-        return MOB_OK;
+    mob_status st;
+    if (__builtin_expect(mob != NULL, 1) && __builtin_expect(options == NULL, 1) &&
+        __builtin_expect(args.count == 1, 1) &&
+        __builtin_expect(submit_plain(mob, fn, args.args, ret, &st), 1)) {
+        return st;
     }
-    return submit(mob, fn, args.args, args.count, options, ret);
+    return mob_submit_any(mob, fn, args.args, args.count, options, ret);
 }
 
 mob_status mob_submit_name(struct mob *mob, const char *name, struct mob_args args,

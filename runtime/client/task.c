@@ -1,4 +1,4 @@
-/* task.c - a task as its function sees it, and the way from TAKEN to its seal. */
+/* task.c - a task as its function sees it: arguments, results, failing, the ids that it holds. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,8 +45,22 @@ static mob_status arg_link(struct mob_task *task, size_t i, uint64_t *ret)
     return MOB_OK;
 }
 
-mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data,
-                   size_t *ret_size)
+/* Where in the payload a small value that is argument @i stands, or RECORD_PAYLOAD if it is none. */
+CLIENT_FAST uint32_t value_at(const struct mob_task *task, size_t i, uint32_t *ret_size)
+{
+    if (__builtin_expect(i >= call_nargs(&task->call), 0)) {
+        return RECORD_PAYLOAD;
+    }
+    uint32_t size = record_arg_len(task->r, &task->call, (uint32_t)i);
+    uint32_t at = record_arg_offset(task->r, &task->call, (uint32_t)i);
+    *ret_size = size;
+    return __builtin_expect(size <= RECORD_VALUE_MAX && at <= RECORD_PAYLOAD - size, 1)
+               ? at
+               : RECORD_PAYLOAD;
+}
+
+static __attribute__((noinline)) mob_status
+arg_any(struct mob_task *task, size_t i, const void **ret_data, size_t *ret_size)
 {
     uint64_t link;
     struct record *r = task->r;
@@ -59,7 +73,7 @@ mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data,
     } else {
         uint64_t s;
         r = lane_find(&task->thread->lane, link, &s);
-        if (!r || !state_sealed(s) || s & STATE_ERROR) {
+        if (!r || !state_sealed_used(s) || s & STATE_ERROR) {
             return status_fail(MOB_ERR_CORRUPT, "argument %zu is gone", i);
         }
         MOB_TRY(result_place(task->mob, task->thread, &link, &r, &p));
@@ -71,16 +85,23 @@ mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data,
     return MOB_OK;
 }
 
+mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data,
+                   size_t *ret_size)
+{
+    uint32_t size, at = value_at(task, i, &size);
+    if (__builtin_expect(at == RECORD_PAYLOAD, 0)) {
+        return arg_any(task, i, ret_data, ret_size);
+    }
+    *ret_data = task->mob->board.records_ro[link_index(task->link)].payload + at;
+    *ret_size = size;
+    return MOB_OK;
+}
+
 /* Copies a small value. False: it is none of that size. */
 CLIENT_FAST bool copy_value(const struct mob_task *task, size_t i, void *dst, size_t size)
 {
-    if (__builtin_expect(i >= call_nargs(&task->call) || size > RECORD_VALUE_MAX ||
-                             record_arg_len(task->r, &task->call, (uint32_t)i) != size,
-                         0)) {
-        return false;
-    }
-    uint32_t at = record_arg_offset(task->r, &task->call, (uint32_t)i);
-    if (__builtin_expect(at > RECORD_PAYLOAD - size, 0)) {
+    uint32_t have, at = value_at(task, i, &have);
+    if (__builtin_expect(at == RECORD_PAYLOAD || have != size, 0)) {
         return false;
     }
     client_copy(dst, task->r->payload + at, size);
@@ -205,12 +226,12 @@ mob_status mob_return_ref(struct mob_task *task, size_t i, mob_ref ref)
     MOB_TRY(lane_use(&t->lane, link));
     record_set_place(task->r, (uint32_t)i, PLACE_REF, 0, 0, link);
     task->given |= 1u << i;
-    task->gave_ref = true;
+    task->gave_ref = task->more = true;
     return MOB_OK;
 }
 
 /* Takes back what an attempt returned that is not to be seen. */
-static void drop_results(struct mob_task *task)
+void task_drop_results(struct mob_task *task)
 {
     for (uint32_t i = 0; i < call_nrets(&task->call); i++) {
         struct place p = record_get_place(task->r, i);
@@ -231,6 +252,7 @@ mob_status mob_fail(struct mob_task *task, const char *format, ...)
     va_start(ap, format);
     vsnprintf(task->message, sizeof task->message, format, ap);
     va_end(ap);
+    task->more = true;
     return MOB_ERR_TASK_FAILED;
 }
 
@@ -245,7 +267,7 @@ static void set_error(struct mob_task *task, mob_status error, const char *text)
     size_t size = strlen(text);
     struct arena_place p;
     void *data;
-    drop_results(task);
+    task_drop_results(task);
     task_set_error(task->r, error, text);
     if (record_get_place(task->r, 0).size < size &&
         client_alloc(task->mob, task->thread, size, 0, &p, &data) == MOB_OK) {
@@ -262,7 +284,7 @@ static void describe(struct mob_task *task, char *buf, size_t size, const char *
              task->attempt + 1, (unsigned long long)task->mob->node, (int)getpid(), what);
 }
 
-static void seal_error(struct mob_task *task, mob_status error, const char *what)
+void task_seal_error(struct mob_task *task, mob_status error, const char *what)
 {
     char text[sizeof task->message + 256];
     describe(task, text, sizeof text, what);
@@ -271,7 +293,7 @@ static void seal_error(struct mob_task *task, mob_status error, const char *what
 }
 
 /* If an argument failed, so does the task, with its message. True if it did. */
-static bool fail_for_argument(struct mob_task *task)
+bool task_fail_for_argument(struct mob_task *task)
 {
     for (uint32_t i = 0; i < call_nargs(&task->call); i++) {
         uint64_t link, s;
@@ -292,7 +314,7 @@ static bool fail_for_argument(struct mob_task *task)
             (void)result_error(task->mob, r, why, sizeof why);
         }
         snprintf(what, sizeof what, "argument %u failed: %s", i, why);
-        seal_error(task, MOB_ERR_ARG_FAILED, what);
+        task_seal_error(task, MOB_ERR_ARG_FAILED, what);
         return true;
     }
     return false;
@@ -328,10 +350,11 @@ mob_status task_hold(struct mob_task *task, uint64_t link)
         }
     }
     task->children[task->children_count++] = link;
+    task->more = true;
     return MOB_OK;
 }
 
-static void drop_held(struct mob_task *task, bool cancel)
+void task_drop_held(struct mob_task *task, bool cancel)
 {
     struct lane *l = &task->thread->lane;
     for (uint32_t i = 0; i < task->children_count; i++) {
@@ -350,131 +373,4 @@ static void drop_held(struct mob_task *task, bool cancel)
     free(task->children);
     task->children = NULL;
     task->children_count = task->children_room = 0;
-}
-
-/* Results that are other objects must be there when the task is sealed: whoever reads it, and tasks
- * that have it as an argument, then need not wait a second time. A task that has not started runs
- * here. */
-static mob_status await_refs(struct mob_task *task)
-{
-    for (uint32_t i = 0; i < call_nrets(&task->call); i++) {
-        struct place p = record_get_place(task->r, i);
-        struct record *r;
-        uint64_t s;
-        if (p.kind == PLACE_REF) {
-            r = lane_find(&task->thread->lane, p.size, &s);
-            if (r && state_phase(s) == PHASE_CREATING && record_call(r).fn == CALL_PUT) {
-                return status_fail(MOB_ERR_STATE,
-                                   "result %u is an object that was not sealed", i);
-            }
-            MOB_TRY(client_await(task->mob, task->thread,
-                                 client_ref(task->mob, p.size, 0), MOB_FOREVER, &r, &s));
-        }
-    }
-    return MOB_OK;
-}
-
-/* ---- running ------------------------------------------------------------------------------------------------------ */
-
-static __attribute__((noinline)) void finish_any(struct mob_task *task, mob_status st)
-{
-    if (task->gave_ref && st == MOB_OK) {
-        st = await_refs(task);
-    }
-    bool retry = st && call_options(&task->call) & CALL_RETRY_ON_ERROR &&
-                 task->attempt < task->call.retries && !mob_task_cancelled(task);
-    if (task->children_count) {
-        drop_held(task, retry);
-    }
-    if (st == MOB_OK) {
-        (void)task_seal(&task->thread->lane, task->r, false);
-        return;
-    }
-    if (retry) {
-        drop_results(task);
-        (void)task_requeue(&task->thread->lane, task->r);
-        return;
-    }
-    char what[sizeof task->message];
-    if (task->message[0]) {
-        snprintf(what, sizeof what, "%s", task->message);
-    } else {
-        const char *last = mob_last_error();
-        snprintf(what, sizeof what, "returned %s%s%s", mob_status_name(st),
-                 last[0] ? ": " : "", last);
-    }
-    seal_error(task, MOB_ERR_TASK_FAILED, what);
-}
-
-/* @s: the state when the task was claimed. */
-static inline void finish(struct mob_task *task, uint64_t s, mob_status st)
-{
-    bool plain =
-        st == MOB_OK && !task->parent && !task->gave_ref && task->children_count == 0;
-    if (__builtin_expect(plain, 1)) {
-        (void)task_seal_childless(&task->thread->lane, task->r, task->link, s);
-    } else {
-        finish_any(task, st);
-    }
-}
-
-static __attribute__((noinline)) void fail_for_function(struct mob_task *task)
-{
-    char name[MOB_NAME_MAX + 1], what[256];
-    board_name_text(&task->mob->board, task->call.fn, name);
-    snprintf(what, sizeof what,
-             "no function '%s' is registered in the worker; functions must be registered "
-             "before mob_init() in every process (MOB_REGISTER does it)",
-             name);
-    seal_error(task, MOB_ERR_NO_FUNCTION, what);
-}
-
-/* What keeps a claimed task from running: a cancel, a failed argument. True if it was sealed so. */
-static __attribute__((noinline)) bool fail_before(struct mob_task *task, uint64_t s)
-{
-    if (s & STATE_CANCEL) {
-        seal_error(task, MOB_ERR_CANCELLED, "cancelled before it ran");
-        return true;
-    }
-    return fail_for_argument(task);
-}
-
-void task_run(struct mob *mob, struct thread *t, struct record *r, uint32_t index)
-{
-    uint64_t s = at_load(&r->state, AT_RELAXED);
-    struct proc *self = mob->proc;
-    struct mob_task task; /* not all of it is set: `message` is long */
-    task.mob = mob;
-    task.thread = t;
-    task.r = r;
-    task.link = link_make(state_gen(s), index, 0);
-    task.call = record_call(r);
-    task.attempt = state_attempt(s);
-    task.given = 0;
-    task.fill = record_arg_offset(r, &task.call, call_nargs(&task.call));
-    task.parent = task.gave_ref = false;
-    task.outer = t->task;
-    task.depth = t->task ? t->task->depth + 1 : 0;
-    task.children = NULL;
-    task.children_count = task.children_room = 0;
-    task.message[0] = '\0';
-    t->task = &task;
-    at_store(&self->task, task.link, AT_RELAXED);
-    at_store(&self->last_fn, task.call.fn + 1u, AT_RELAXED);
-    bool usual = !(s & STATE_CANCEL) && !(call_options(&task.call) & CALL_HAS_REFS);
-    if (__builtin_expect(usual, 1) || !fail_before(&task, s)) {
-        if (__builtin_expect(mob->wait_gdb != NULL, 0)) {
-            debug_wait(&task);
-        }
-        mob_fn fn = registry_by_id(mob, task.call.fn);
-        if (__builtin_expect(fn != NULL, 1)) {
-            status_forget(); /* an earlier failure is not why this task fails */
-            finish(&task, s, fn(&task));
-        } else {
-            fail_for_function(&task);
-        }
-    }
-    t->task = task.outer;
-    at_store(&self->task, task.outer ? task.outer->link : LINK_NONE, AT_RELAXED);
-    at_store(&self->done, at_load(&self->done, AT_RELAXED) + 1, AT_RELAXED);
 }

@@ -129,6 +129,7 @@ static mob_status join_thread(struct mob *mob, struct thread **ret)
                              .owner = pthread_self(),
                              .fn = client_no_function,
                              .plain_fn = client_no_function};
+        task_init(&t->top, mob, t);
         mob_status st =
             lane_init(&t->lane, &mob->board, mob->self, client_free_place, mob);
         if (st) {

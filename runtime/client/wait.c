@@ -8,9 +8,7 @@
 #include "local.h"
 #include "store/task.h"
 
-/* About what a wake-up across CPUs costs: who spins longer than that would have done better to
- * sleep, who sleeps earlier pays the wake-up where a moment would have done. */
-enum { SPIN_NS = 50000, SPIN_LOOKS = 64, SPIN_HOT = 64 };
+enum { SPIN_LOOKS = 64, SPIN_HOT = 64, SPIN_LAZY_MAX = 64 };
 
 mob_status client_link_foreign(struct mob *mob, mob_ref ref, uint64_t *ret)
 {
@@ -77,8 +75,12 @@ mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word,
 
 /* True once the record is sealed or gone. */
 static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32_t gen,
-                                                  uint64_t deadline_ns)
+                                                  uint64_t spin_ns, uint64_t deadline_ns,
+                                                  uint64_t lazy)
 {
+    for (uint64_t i = 0; i < lazy && i < SPIN_LAZY_MAX; i++) {
+        at_pause();
+    }
     for (int i = 0; i < SPIN_HOT; i++) {
         uint64_t s = at_load(&r->state, AT_ACQUIRE);
         if (state_phase(s) >= PHASE_DONE || state_gen(s) != gen) {
@@ -87,7 +89,7 @@ static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32
         for (volatile int k = 0; k < 2; k++) {
         }
     }
-    uint64_t until = clock_now_ns() + SPIN_NS;
+    uint64_t until = clock_now_ns() + spin_ns;
     if (deadline_ns < until) {
         until = deadline_ns;
     }
@@ -136,7 +138,8 @@ __attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct t
 {
     uint64_t deadline_ns = clock_deadline_ns(timeout_ns);
     MOB_TRY(client_health(mob));
-    if (spin_allowed(mob) && spin_sealed(r, gen, deadline_ns)) {
+    if (spin_allowed(mob) && spin_sealed(r, gen, mob->spin_ns, deadline_ns,
+                                         queue_about(&t->lane.ready[0]) / 4)) {
         return MOB_OK;
     }
     if (clock_now_ns() >= deadline_ns) {

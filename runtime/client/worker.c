@@ -1,4 +1,4 @@
-/* worker.c - what a worker does: claim, run, look again, spin for a moment, sleep. */
+/* worker.c - a worker that has nothing to run: spins for a moment, sleeps, and is told what to serve. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,7 +11,23 @@
 
 /* SPIN_HOT: looks without a pause, for a partner that answers at once; a pause instruction lasts as
  * long as a cache line travels. */
-enum { SPIN_NS = 50000, SPIN_LOOKS = 64, SPIN_HOT = 256 };
+enum { SPIN_LOOKS = 64, SPIN_HOT = 256, GATHER_STEP = 8, GATHER_MAX = 64 };
+
+/* Lets tasks gather for as long as more come. A worker that takes each task as it is pushed makes the
+ * submitter wait for the line of the queue every time, and waits itself for every line; some later,
+ * lines of cells and of records move one after the other. */
+static __attribute__((noinline)) void spin_gather(const struct queue_view *ready,
+                                                  uint64_t from)
+{
+    uint64_t at = from, seen;
+    do {
+        for (int i = 0; i < GATHER_STEP; i++) {
+            at_pause();
+        }
+        for (seen = at; at < from + GATHER_MAX && queue_has(ready, at); at++) {
+        }
+    } while (at != seen && at < from + GATHER_MAX);
+}
 
 /* Spins while the cell that comes next is empty and marked. True: something was pushed. */
 static __attribute__((noinline)) bool spin_ready(struct mob *mob,
@@ -28,7 +44,7 @@ static __attribute__((noinline)) bool spin_ready(struct mob *mob,
             return true;
         }
     }
-    uint64_t until = clock_now_ns() + SPIN_NS;
+    uint64_t until = clock_now_ns() + mob->spin_ns;
     do {
         for (int i = 0; i < SPIN_LOOKS; i++) {
             if (at_load(cell, AT_ACQUIRE) != item->cell) {
@@ -53,6 +69,7 @@ static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread
     uint32_t seen = at_load(&self->wake, AT_SEQ_CST);
     client_tidy(mob, &t->lane);
     lane_reclaim(&t->lane); /* what it freed should not wait for its next task */
+    task_idle(mob, t);
     at_store(&self->state, PROC_IDLE, AT_SEQ_CST);
     task_park(b, mob->self, class);
     /* Said, then looked; pairs with task_wake_worker(), which comes after the push. */
@@ -65,11 +82,18 @@ static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread
 }
 
 /* All that is waiting and not work: the queue was seen empty. */
-static __attribute__((noinline)) void park_or_spin(struct mob *mob, struct thread *t,
-                                                   const struct queue_view *ready,
-                                                   struct queue_item *item, uint32_t run)
+__attribute__((noinline)) void park_or_spin(struct mob *mob, struct thread *t,
+                                            struct queue_item *item, uint32_t run,
+                                            uint32_t streak)
 {
     struct proc *self = &mob->board.procs[mob->self];
+    struct queue_view *ready = &t->lane.ready[run - 1];
+    if (streak > 1) {
+        spin_gather(ready, item->position);
+        if (queue_peek(ready, item) != QUEUE_NONE) {
+            return;
+        }
+    }
     if (!queue_poll(ready, item)) {
         return;
     }
@@ -77,41 +101,6 @@ static __attribute__((noinline)) void park_or_spin(struct mob *mob, struct threa
     if (queue_unpoll(ready, item) && !pushed) {
         park_worker(mob, t, run - 1, run);
     } /* else a submitter relied on this worker */
-}
-
-/* Serves one class until the daemon says otherwise. */
-static void serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t run)
-{
-    struct proc *self = &mob->board.procs[mob->self];
-    struct queue_view *ready = &t->lane.ready[class];
-    struct record *r;
-    struct queue_item item;
-    bool waited = false;
-    while (at_load(&self->run, AT_ACQUIRE) == run) {
-        enum queue_result res = task_claim_hinted(&t->lane, class, &r, &item);
-        if (res == QUEUE_OK) {
-            if (!waited) {
-                task_unhint(&t->lane, class, &item);
-            }
-            task_run(mob, t, r, item.index);
-            if (waited) { /* somebody waits for this very task: tidied up when it is done */
-                task_unhint(&t->lane, class, &item);
-            }
-            waited = false;
-        } else if (res == QUEUE_NONE) {
-            park_or_spin(mob, t, ready, &item, run);
-            waited = true;
-        } else {
-            fprintf(stderr,
-                    "mobula: the job's queue is corrupt; a stray write by one of its "
-                    "programs is the likely cause\n");
-            _exit(3);
-        }
-    }
-    /* Told to stop serving: a push that relied on this worker must find another. */
-    if (queue_peek(ready, &item) == QUEUE_OK) {
-        task_wake_worker(&mob->board, class);
-    }
 }
 
 void worker_run(struct mob *mob)
@@ -133,7 +122,7 @@ void worker_run(struct mob *mob)
         }
         if (run != RUN_NONE && run <= CLASSES_MAX) {
             at_store(&self->state, PROC_BUSY, AT_RELAXED);
-            serve(mob, t, run - 1, run);
+            worker_serve(mob, t, run - 1, run);
             continue;
         }
         client_tidy(mob, &t->lane); /* it may sleep for long, and is woken for this too */
@@ -141,20 +130,5 @@ void worker_run(struct mob *mob)
         at_store(&self->state, PROC_IDLE, AT_SEQ_CST);
         board_notice(&mob->board, NOTICE_LENT); /* this worker has no slot any more */
         (void)park_client(mob, t, &self->wake, seen, CLOCK_NEVER);
-    }
-}
-
-void worker_run_inline(struct mob *mob, struct thread *t)
-{
-    struct record *r;
-    struct queue_item item;
-    for (uint32_t class = 0; class < CLASSES_MAX; class ++) {
-        if (t->task && t->task->depth >= GET_NESTED_MAX) {
-            return;
-        }
-        while (at_load(&mob->board.classes[class].used, AT_RELAXED) &&
-               task_claim(&t->lane, class, &r, &item) == QUEUE_OK) {
-            task_run(mob, t, r, item.index);
-        }
     }
 }

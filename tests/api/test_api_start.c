@@ -30,6 +30,12 @@ static void bad_configs(void)
     IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
     HAS(mob_last_error(), "127.0.0.1:1");
     unsetenv("MOBULA_ADDRESS");
+    const char *spins[] = {"fast", "-1", "5us", "1000001"};
+    for (size_t i = 0; i < sizeof spins / sizeof *spins; i++) {
+        setenv("MOBULA_SPIN_US", spins[i], 1);
+        IS(mob_init(NULL, &mob), MOB_ERR_INVALID);
+    }
+    unsetenv("MOBULA_SPIN_US");
     setenv("MOBULA_DAEMON", "/nowhere/mobulad", 1);
     IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
     HAS(mob_last_error(), "/nowhere/mobulad");

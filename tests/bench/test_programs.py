@@ -88,7 +88,7 @@ class Gates(unittest.TestCase):
     def instructions(self, *options, **env):
         if os.environ.get("SANITIZED") or shutil.which("valgrind") is None:
             self.skipTest("valgrind cannot run this program here")
-        code, text = self.gate("count_instructions.py", "--workers", "0", "--repeat", "1",
+        code, text = self.gate("count_instructions.py", "--workers", "0", "--attempts", "1",
                                "--few", "100", "--many", "300", *options, **env)
         if code == 77:
             self.skipTest(text)

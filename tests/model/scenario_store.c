@@ -166,6 +166,64 @@ static void seals_a_place(void)
     lane_reclaim(&world.lane[WORKER]);
 }
 
+static void drops_too(void)
+{
+    lane_drop(&world.lane[WORKER], world.x);
+    lane_reclaim(&world.lane[WORKER]);
+}
+
+/* ---- Release against use, which is against the rules: one of them fails ------------------------- */
+
+static void setup_use(void)
+{
+    setup_pin();
+    world.may_take_back = true;
+}
+
+static void tries_to_use(void)
+{
+    struct lane *l = &world.lane[WORKER];
+    struct record *r;
+    struct call call = {.fn = 1, .retries = 1, .counts = call_counts(1, 1)};
+    call.class_options = CALL_HAS_REFS << 4;
+    if (lane_record(l, &r) != MOB_OK) {
+        return;
+    }
+    task_begin(l, r, &call, LINK_NONE);
+    uint64_t link;
+    if (!task_add_ref(r, 0, world.x) || task_publish(l, r, &link) != MOB_OK) {
+        lane_unrecord(l, r);
+        return;
+    }
+    world.y = link;
+}
+
+/* A task that was published finds its argument. */
+static void use_step(void)
+{
+    world_forward();
+    uint64_t y = world.y ? world.board.records[link_index(world.y)].state.v : 0;
+    uint64_t x = world.board.records[link_index(world.x)].state.v;
+    MODEL_CHECK(!y || state_phase(y) >= PHASE_DONE ||
+                    (state_gen(x) == link_gen(world.x) && state_phase(x) <= PHASE_DEAD),
+                "an argument was freed before its task ran");
+}
+
+static void settle_use(void)
+{
+    if (world.y && !world_died(DRIVER)) {
+        uint64_t x = world.board.records[link_index(world.x)].state.v;
+        MODEL_CHECK(state_gen(x) == link_gen(world.x) && state_phase(x) == PHASE_CLOSED,
+                    "an argument was freed before its task ran");
+    }
+    for (uint32_t i = 0; world_died(WORKER) && i < BOARD_RECORDS_MAX; i++) {
+        /* Here it submits as a driver does, and its handles go with its job. */
+        struct record *r = board_record(&world.board, i);
+        lane_drop(&world.lane[OTHER], r ? link_make(lane_gen(r), i, 0) : LINK_NONE);
+    }
+    world_settle();
+}
+
 /* ---- A parent and its child end at once --------------------------------------------------------------- */
 
 static void setup_family(void)
@@ -297,8 +355,13 @@ static const struct model_mutant close_kill_mutants[] = {
     {"no fence where a place is handed over", MUTATE_SKIP, "drain_places", "fence"},
     {0}};
 static const struct model_mutant close_mutants[] = {
-    {"DEAD is set by whoever closes", MUTATE_FORCE, "lane_try_free", "&r->state"},
-    {"DEAD is set by whoever drops", MUTATE_FORCE, "drop_last", "&r->state"},
+    {"DEAD is set by whoever closes", MUTATE_FORCE, "lane_try_free", "&r->state"}, {0}};
+static const struct model_mutant twice_mutants[] = {
+    {"DEAD is set by whoever drops", MUTATE_FORCE, "lane_drop_last", "&r->state"}, {0}};
+static const struct model_mutant use_mutants[] = {
+    {"the user's look is relaxed", MUTATE_RELAX, "lane_use", "&r->state"},
+    {"who drops does not look at the uses again", MUTATE_FREEZE, "lane_drop_last",
+     "&r->refs"},
     {0}};
 static const struct model_mutant family_mutants[] = {
     {"CLOSED is set by whoever comes", MUTATE_FORCE, "try_close", "&r->state"},
@@ -406,6 +469,33 @@ const struct model_scenario model_scenarios[] = {
      .bounds = BOUND(2, 2, 1),
      .full = BOUND(3, 1, 2),
      .mutants = close_kill_mutants},
+    {.name = "twice",
+     .about = "an id is released twice, which is against the rules: freed once",
+     .setup = setup_pin,
+     .procs = {{"driver", drops, 0}, {"worker", drops_too, 0}},
+     .step = world_forward,
+     .end = world_settle,
+     .bounds = BOUND(MODEL_UNBOUNDED, 1, 0),
+     .full = BOUND(MODEL_UNBOUNDED, 2, 0),
+     .mutants = twice_mutants},
+    {.name = "use",
+     .about = "a task takes an argument that is being released",
+     .setup = setup_use,
+     .procs = {{"driver", drops, 0}, {"worker", tries_to_use, 0}},
+     .step = use_step,
+     .end = settle_use,
+     .bounds = BOUND(MODEL_UNBOUNDED, 1, 0),
+     .full = BOUND(MODEL_UNBOUNDED, 2, 0),
+     .mutants = use_mutants},
+    {.name = "use-kill",
+     .about = "the same, and either dies",
+     .setup = setup_use,
+     .procs = {{"driver", drops, 0}, {"worker", tries_to_use, 0}},
+     .sweep = world_sweep,
+     .step = use_step,
+     .end = settle_use,
+     .bounds = BOUND(2, 0, 1),
+     .full = BOUND(3, 0, 2)},
     {.name = "family",
      .about = "a parent and its child end at once",
      .setup = setup_family,

@@ -26,6 +26,7 @@ extern struct store_world {
     unsigned runs[LANES];             /* attempts that were sealed */
     uint64_t last[BOARD_RECORDS_MAX]; /* state words after the last step */
     bool again;                       /* sweep_rescan() said so */
+    bool may_take_back;               /* a DEAD record may become CLOSED again */
     uint64_t pinned;                  /* a link that the reader has pinned */
 } world;
 

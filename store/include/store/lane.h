@@ -12,8 +12,9 @@
     64u /* records freed together, so that one scan of the ledgers serves all */
 #define LANE_LIMBO_BYTES                                                                 \
     (1u << 20) /* of their bytes that may wait for company: little memory */
-#define LANE_PLAIN (1u << 31) /* with an index: all of the record is inside itself */
-#define LANE_LEDGERS 16u      /* one thread's: about a thousand views at once */
+#define LANE_PLAIN (1u << 31)  /* with an index: all of the record is inside itself */
+#define LANE_PINNED (1u << 30) /* with an index, while the ledgers are looked at */
+#define LANE_LEDGERS 16u       /* one thread's: about a thousand views at once */
 
 /* Frees the bytes of an arena's place. Called only for places in segments of this process. */
 typedef void (*lane_free_place)(void *arg, uint32_t segment, uint64_t offset);
@@ -121,6 +122,45 @@ mob_status lane_use(struct lane *l, uint64_t link);
 void lane_unuse(struct lane *l, uint64_t link);
 /* Drops the handle of one result. Ignores what is gone or was dropped. */
 void lane_drop(struct lane *l, uint64_t link);
+
+/* The short way of it: frees a CLOSED record with one result that nothing uses, in one step, and leaves
+ * the refs word as it was. A thread that takes the id as an argument at the same moment, against the
+ * rules, counts its use and then looks at the state (lane_use()); we set the state and then look at the
+ * uses: it fails, or we take the step back. True: the record is this lane's, for lane_dropped(). False:
+ * nothing was done. */
+static inline bool lane_drop_last(const struct lane *l, struct record *r, uint64_t link)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE), gen = s & ~REFS_LOW_MASK;
+    uint64_t dead = state_to(s, PHASE_DEAD, l->self);
+    if (__builtin_expect((link & ~REFS_LOW_MASK) != gen ||
+                             state_phase(s) != PHASE_CLOSED || link_ret(link) != 0 ||
+                             at_load(&r->refs, AT_RELAXED) !=
+                                 (gen | 1ull << REFS_HANDLE_SHIFT) ||
+                             !at_cas(&r->state, &s, dead, AT_SEQ_CST),
+                         0)) {
+        return false;
+    }
+    if (__builtin_expect(at_load(&r->refs, AT_SEQ_CST) & REFS_USES_MASK, 0)) {
+        (void)at_cas(&r->state, &dead, s, AT_SEQ_CST); /* nobody else may touch it */
+        return false;
+    }
+    return true;
+}
+void lane_dropped(struct lane *l, struct record *r);
+
+/* lane_drop() with the usual ways in line. */
+static inline void lane_drop_fast(struct lane *l, uint64_t link)
+{
+    struct record *r = board_record(l->board, link_index(link));
+    if (__builtin_expect(!r || !lane_drop_last(l, r, link), 0)) {
+        lane_drop(l, link);
+    } else if (__builtin_expect(l->limbo_count >= LANE_LIMBO - 1 || !record_is_plain(r),
+                                0)) {
+        lane_dropped(l, r);
+    } else {
+        l->limbo[l->limbo_count++] = link_index(link) | LANE_PLAIN;
+    }
+}
 /* Frees a CLOSED record that nothing keeps. Whoever finds that state calls it; one wins. */
 void lane_try_free(struct lane *l, struct record *r, uint32_t gen);
 

@@ -47,8 +47,9 @@ struct queue_view { /* one thread's way to a queue */
     uint64_t mask;  /* capacity - 1 */
     unsigned order; /* capacity is 1 << order cells */
     uint64_t mark;  /* QUEUE_POLLED if the last push found it; a guess for the next */
-    uint64_t push,
-        taken; /* positions below are done with, as this thread saw; 0 is true too */
+    /* Positions below are done with, as this thread saw; 0 is true too. */
+    uint64_t push, taken;
+    uint64_t push_lap, taken_lap; /* queue_empty() of both */
 };
 
 enum queue_result {
@@ -90,6 +91,17 @@ static inline int64_t queue_ahead(const struct queue_view *v, uint64_t cell,
     return (int64_t)((cell & ~low) - queue_empty(v, position)) >> QUEUE_LAP_SHIFT;
 }
 
+static inline void queue_set_push(struct queue_view *v, uint64_t p)
+{
+    v->push = p;
+    v->push_lap = queue_empty(v, p);
+}
+static inline void queue_set_taken(struct queue_view *v, uint64_t p)
+{
+    v->taken = p;
+    v->taken_lap = queue_empty(v, p);
+}
+
 /* Moves a cursor past a position that is done with, if a line of cells ends there. */
 static inline void queue_pass(at_u64 *cursor, uint64_t position)
 {
@@ -108,17 +120,19 @@ static inline uint64_t queue_start(const at_u64 *cursor, uint64_t known)
     return at > known ? at : known;
 }
 
-/* The rest of queue_push(): the cell at @p holds @c, which was not expected. */
-static __attribute__((noinline)) enum queue_result
-queue_push_on(struct queue_view *v, uint32_t index, uint64_t p, uint64_t c)
+/* The rest of queue_push(), if the cell did not hold what was expected. */
+static __attribute__((noinline)) enum queue_result queue_push_on(struct queue_view *v,
+                                                                 uint32_t index)
 {
+    uint64_t p = queue_start(&v->queue->tail, v->push);
+    uint64_t c = at_load(queue_cell(v, p), AT_ACQUIRE);
     for (uint64_t steps = 0; steps <= 1ull << v->order; steps++) {
         int64_t ahead = queue_ahead(v, c, p);
         while (ahead == 0 && !(c & QUEUE_FULL)) {
             uint64_t full = queue_empty(v, p) | QUEUE_FULL | index;
             if (at_cas(queue_cell(v, p), &c, full, AT_SEQ_CST)) {
                 v->mark = c & QUEUE_POLLED;
-                v->push = p + 1;
+                queue_set_push(v, p + 1);
                 queue_pass(&v->queue->tail, p);
                 return v->mark ? QUEUE_OK_POLLED : QUEUE_OK;
             }
@@ -142,35 +156,40 @@ queue_push_on(struct queue_view *v, uint32_t index, uint64_t p, uint64_t c)
 static inline enum queue_result queue_push(struct queue_view *v, uint32_t index)
 {
     /* A guess instead of a look: a look that is followed by a write costs two transfers of the cell's
-     * line, and a guess that fails tells what is there. */
-    uint64_t p = queue_start(&v->queue->tail, v->push), lap = queue_empty(v, p);
-    uint64_t c = lap | v->mark;
+     * line. An empty cell of this lap is the one that is next, wherever the cursor is. */
+    uint64_t p = v->push, lap = v->push_lap, mark = v->mark, c = lap | mark;
     if (__builtin_expect(
             !at_cas(queue_cell(v, p), &c, lap | QUEUE_FULL | index, AT_SEQ_CST), 0)) {
-        return queue_push_on(v, index, p, c);
+        return queue_push_on(v, index);
     }
     v->push = p + 1;
-    queue_pass(&v->queue->tail, p);
-    return v->mark ? QUEUE_OK_POLLED : QUEUE_OK;
+    if (__builtin_expect((p + 1) % QUEUE_STRIDE == 0, 0)) {
+        queue_set_push(v, p + 1);
+        queue_pass(&v->queue->tail, p);
+    }
+    return mark ? QUEUE_OK_POLLED : QUEUE_OK;
 }
 
-/* The rest of queue_peek(): the cell at @p holds @c, which is no item. */
-static __attribute__((noinline)) enum queue_result
-queue_peek_on(struct queue_view *v, struct queue_item *ret, uint64_t p, uint64_t c)
+/* The rest of queue_peek(), if there was no item where the last one was taken. */
+static __attribute__((noinline)) enum queue_result queue_peek_on(struct queue_view *v,
+                                                                 struct queue_item *ret)
 {
+    uint64_t p = queue_start(&v->queue->head, v->taken);
+    uint64_t c = at_load(queue_cell(v, p), AT_SEQ_CST);
     for (uint64_t steps = 0; steps <= 1ull << v->order; steps++) {
         int64_t ahead = queue_ahead(v, c, p);
         if (ahead < 0) {
-            return QUEUE_CORRUPT;
+            break;
         }
         if (ahead == 0) {
-            v->taken = p;
+            queue_set_taken(v, p);
             *ret = (struct queue_item){p, c, (uint32_t)(c & QUEUE_INDEX_MASK)};
             return c & QUEUE_FULL ? QUEUE_OK : QUEUE_NONE;
         }
         queue_pass(&v->queue->head, p);
         c = at_load(queue_cell(v, ++p), AT_SEQ_CST);
     }
+    *ret = (struct queue_item){p, c, 0};
     return QUEUE_CORRUPT;
 }
 
@@ -178,26 +197,46 @@ queue_peek_on(struct queue_view *v, struct queue_item *ret, uint64_t p, uint64_t
  * cases @ret says which cell was looked at. */
 static inline enum queue_result queue_peek(struct queue_view *v, struct queue_item *ret)
 {
-    uint64_t p = queue_start(&v->queue->head, v->taken);
-    uint64_t c = at_load(queue_cell(v, p), AT_SEQ_CST);
+    /* A full cell of this lap is the one that is next, wherever the cursor is. */
+    uint64_t p = v->taken, c = at_load(queue_cell(v, p), AT_SEQ_CST);
     /* FULL, of this lap, and not marked: a full cell has no mark. */
-    uint64_t index = c ^ (queue_empty(v, p) | QUEUE_FULL);
-    *ret = (struct queue_item){p, c, (uint32_t)index};
+    uint64_t index = c ^ (v->taken_lap | QUEUE_FULL);
+    ret->position = p;
+    ret->cell = c;
+    ret->index = (uint32_t)index;
     if (__builtin_expect(index <= QUEUE_INDEX_MASK, 1)) {
         return QUEUE_OK;
     }
-    return (c & ~QUEUE_POLLED) == queue_empty(v, p) ? QUEUE_NONE
-                                                    : queue_peek_on(v, ret, p, c);
+    /* So is an empty one, marked or not, and then there is nothing. */
+    if ((c & ~QUEUE_POLLED) == v->taken_lap) {
+        return QUEUE_NONE;
+    }
+    struct queue_item item; /* so that @ret of the usual case can live in registers */
+    enum queue_result res = queue_peek_on(v, &item);
+    *ret = item;
+    return res;
+}
+
+/* Whether there is an item at a position. */
+static inline bool queue_has(const struct queue_view *v, uint64_t p)
+{
+    uint64_t c = at_load(queue_cell(v, p), AT_RELAXED);
+    return (c ^ (queue_empty(v, p) | QUEUE_FULL)) <= QUEUE_INDEX_MASK;
 }
 
 /* Removes a peeked item. False: somebody else removed it. */
 static inline bool queue_take(struct queue_view *v, const struct queue_item *item)
 {
     uint64_t p = item->position, c = item->cell;
-    uint64_t next = queue_empty(v, p + v->mask + 1);
-    bool mine = at_cas(queue_cell(v, p), &c, next, AT_SEQ_CST);
+    /* The same lap without item, and one lap on. */
+    uint64_t lap = c & ~((1ull << QUEUE_LAP_SHIFT) - 1);
+    bool mine = at_cas(queue_cell(v, p), &c, lap + (1ull << QUEUE_LAP_SHIFT), AT_SEQ_CST);
     v->taken = p + 1;
-    queue_pass(&v->queue->head, p);
+    v->taken_lap = lap;
+    if (__builtin_expect((p + 1) % QUEUE_STRIDE == 0, 0)) {
+        queue_set_taken(v, p + 1);
+        queue_pass(&v->queue->head, p);
+    }
     return mine;
 }
 
@@ -226,6 +265,14 @@ static inline bool queue_unpoll(const struct queue_view *v, struct queue_item *i
     item->cell &= ~QUEUE_POLLED;
     return at_cas(queue_cell(v, item->position), &c, item->cell, AT_SEQ_CST) ||
            !(c & QUEUE_FULL);
+}
+
+/* Items in the queue, give or take two lines of cells: no look at the cells, which others need. */
+static inline uint64_t queue_about(const struct queue_view *v)
+{
+    uint64_t head = at_load(&v->queue->head, AT_RELAXED);
+    uint64_t tail = at_load(&v->queue->tail, AT_RELAXED);
+    return tail > head ? tail - head : 0;
 }
 
 /* Items in the queue at a moment between begin and end of the call, if nobody moves meanwhile; about,

@@ -83,6 +83,17 @@ static inline bool state_sealed(uint64_t s)
 {
     return state_phase(s) == PHASE_DONE || state_phase(s) == PHASE_CLOSED;
 }
+/* Sealed, and not with an error: one comparison. */
+static inline bool state_sealed_good(uint64_t s)
+{
+    return (uint32_t)(s & (STATE_PHASE_MASK | STATE_ERROR)) - PHASE_DONE <=
+           PHASE_CLOSED - PHASE_DONE;
+}
+/* The same of a record that a use keeps: if it is DEAD, then for a moment only (lane.c, lane_drop_last()). */
+static inline bool state_sealed_used(uint64_t s)
+{
+    return state_sealed(s) || state_phase(s) == PHASE_DEAD;
+}
 
 /* ---- the address part of an id, as records name each other: generation:32 | index:28 | return:4 */
 
@@ -297,6 +308,13 @@ static inline void record_set_place(struct record *r, uint32_t ret, enum place_k
     struct place_words *w = record_place(r, ret);
     at_store(&w->where, place_pack(kind, segment, offset), AT_RELAXED);
     at_store(&w->size, size, AT_RELAXED);
+}
+
+/* One result at most, and its bytes inside the record: what most tasks are. */
+static inline bool record_is_plain(const struct record *r)
+{
+    struct call call = record_call(r);
+    return call_nrets(&call) == 1 && record_get_place(r, 0).kind <= PLACE_INLINE;
 }
 
 struct arg_ref { /* an argument by id, in the payload */

@@ -34,7 +34,8 @@ bool task_wait_for_args(struct lane *l, struct record *r);
 
 /* Wakes one sleeping worker of a class; else rings for the daemon if it asked for that. */
 void task_wake_somebody(struct board *b, uint32_t class);
-static inline void task_wake_worker(struct board *b, uint32_t class)
+/* Whether somebody sleeps who should hear of a push. */
+static inline bool task_wanted(const struct board *b, uint32_t class)
 {
     const struct klass *k = &b->classes[class];
     uint64_t any = at_load(&k->alert, AT_SEQ_CST);
@@ -44,7 +45,11 @@ static inline void task_wake_worker(struct board *b, uint32_t class)
     for (uint32_t i = 0; i < PROCS_MAX / 64; i++) {
         any |= at_load(&k->parked[i], AT_SEQ_CST);
     }
-    if (any) {
+    return any != 0;
+}
+static inline void task_wake_worker(struct board *b, uint32_t class)
+{
+    if (task_wanted(b, class)) {
         task_wake_somebody(b, class);
     }
 }
@@ -52,27 +57,22 @@ static inline void task_wake_worker(struct board *b, uint32_t class)
 /* Pushes a QUEUED record and wakes whoever should run it. */
 void task_make_ready(struct board *b, struct record *r, uint32_t class);
 
-/* The same through the lane's own view of the queue. */
-void task_pushed(struct board *b, struct record *r, uint32_t class,
-                 enum queue_result pushed);
-static inline void task_push(struct lane *l, struct record *r, uint32_t index,
-                             uint32_t class)
+/* What follows a push through the lane's own view of the queue. True if nothing does. */
+void task_pushed_any(struct board *b, struct record *r, uint32_t class,
+                     enum queue_result pushed);
+static inline bool task_pushed(const struct lane *l, uint32_t class,
+                               enum queue_result pushed)
 {
-    enum queue_result pushed = queue_push(&l->ready[class], index);
-    if (pushed == QUEUE_OK_POLLED) {
-        return; /* an awake worker looks at this cell */
-    }
-    if (__builtin_expect(pushed != QUEUE_OK, 0)) {
-        task_pushed(l->board, r, class, pushed);
-    } else {
-        task_wake_worker(l->board, class);
-    }
+    /* An awake worker looks at this cell, or there is nobody to wake. */
+    return pushed == QUEUE_OK_POLLED ||
+           (pushed == QUEUE_OK && !task_wanted(l->board, class));
 }
 
 /* Publishes a record of lane_take(), given by @link, whose call, places and arguments are in place: one
- * result, no parent, and all arguments are values. */
-static inline void task_publish_plain(struct lane *l, struct record *r, uint64_t link,
-                                      uint32_t class)
+ * result, no parent, and all arguments are values. Returns what became of its hint, for
+ * task_pushed(). */
+static inline enum queue_result task_publish_plain(struct lane *l, struct record *r,
+                                                   uint64_t link, uint32_t class)
 {
     uint64_t gen = link & ~0xffffffffull;
     at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
@@ -83,7 +83,7 @@ static inline void task_publish_plain(struct lane *l, struct record *r, uint64_t
     /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
      * sees QUEUED sees the arguments; pairs with the claim. */
     at_store(&r->state, gen | l->queued, AT_RELEASE);
-    task_push(l, r, link_index(link), class);
+    return queue_push(&l->ready[class], link_index(link));
 }
 
 /* Claims the oldest ready task of a class: QUEUED -> TAKEN by the lane's process.
@@ -104,6 +104,21 @@ static inline void task_unhint(struct lane *l, uint32_t class,
     }
 }
 
+/* Asks for the record of the item behind a peeked one, so that it is here when its turn comes: a record
+ * comes from another core, and the way takes as long as a small task. Only of a worker that finds its
+ * queue as it left it: where several take turns, the next item will be another's. */
+static inline void task_prefetch_next(const struct lane *l, uint32_t class,
+                                      const struct queue_item *item)
+{
+    const struct queue_view *ready = &l->ready[class];
+    if (item->position == ready->taken) {
+        uint64_t next = at_load(queue_cell(ready, item->position + 1), AT_RELAXED);
+        if (next & QUEUE_FULL) {
+            at_prefetch_write(&l->board->records[next & QUEUE_INDEX_MASK]);
+        }
+    }
+}
+
 /* The two halves of it. Between them the hint of the claimed task is stale: a worker that comes out
  * of waiting runs the task first, so that who waits for it does not wait for the tidying up. */
 static inline enum queue_result task_claim_hinted(struct lane *l, uint32_t class,
@@ -118,6 +133,7 @@ static inline enum queue_result task_claim_hinted(struct lane *l, uint32_t class
         struct record *r = board_record(l->board, ret_item->index);
         if (__builtin_expect(r != NULL, 1)) {
             at_prefetch_write(r);
+            task_prefetch_next(l, class, ret_item);
             uint64_t s = at_load(&r->state, AT_ACQUIRE);
             /* Again while it is QUEUED: a waiter's or canceller's flag must not cost the task
              * its only hint. */

@@ -1,0 +1,239 @@
+/* run.c - the way of a task from its claim to its seal, and the loop of a worker around it. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "core/status.h"
+#include "store/task.h"
+
+/* Results that are other objects must be there when the task is sealed: whoever reads it, and tasks
+ * that have it as an argument, then need not wait a second time. A task that has not started runs
+ * here. */
+static mob_status await_refs(struct mob_task *task)
+{
+    for (uint32_t i = 0; i < call_nrets(&task->call); i++) {
+        struct place p = record_get_place(task->r, i);
+        struct record *r;
+        uint64_t s;
+        if (p.kind == PLACE_REF) {
+            r = lane_find(&task->thread->lane, p.size, &s);
+            if (r && state_phase(s) == PHASE_CREATING && record_call(r).fn == CALL_PUT) {
+                return status_fail(MOB_ERR_STATE,
+                                   "result %u is an object that was not sealed", i);
+            }
+            MOB_TRY(client_await(task->mob, task->thread,
+                                 client_ref(task->mob, p.size, 0), MOB_FOREVER, &r, &s));
+        }
+    }
+    return MOB_OK;
+}
+
+/* ---- an attempt ------------------------------------------------------------------------------------------------------ */
+
+static void end_attempt(struct mob_task *task, mob_status st)
+{
+    if (task->gave_ref && st == MOB_OK) {
+        st = await_refs(task);
+    }
+    bool retry = st && call_options(&task->call) & CALL_RETRY_ON_ERROR &&
+                 task->attempt < task->call.retries && !mob_task_cancelled(task);
+    if (task->children_count) {
+        task_drop_held(task, retry);
+    }
+    if (st == MOB_OK) {
+        (void)task_seal(&task->thread->lane, task->r, false);
+        return;
+    }
+    if (retry) {
+        task_drop_results(task);
+        (void)task_requeue(&task->thread->lane, task->r);
+        return;
+    }
+    char what[sizeof task->message];
+    if (task->message[0]) {
+        snprintf(what, sizeof what, "%s", task->message);
+    } else {
+        const char *last = mob_last_error();
+        snprintf(what, sizeof what, "returned %s%s%s", mob_status_name(st),
+                 last[0] ? ": " : "", last);
+    }
+    task_seal_error(task, MOB_ERR_TASK_FAILED, what);
+}
+
+static __attribute__((noinline)) void finish_any(struct mob_task *task, mob_status st)
+{
+    end_attempt(task, st);
+    task->message[0] = '\0';
+}
+
+/* @s: the state when the task was claimed. */
+static inline void finish(struct mob_task *task, uint64_t s, mob_status st)
+{
+    if (__builtin_expect(st == MOB_OK && !task->more, 1)) {
+        (void)task_seal_childless(&task->thread->lane, task->r, task->link, s);
+    } else {
+        finish_any(task, st);
+    }
+}
+
+static __attribute__((noinline)) void fail_for_function(struct mob_task *task)
+{
+    char name[MOB_NAME_MAX + 1], what[256];
+    board_name_text(&task->mob->board, task->call.fn, name);
+    snprintf(what, sizeof what,
+             "no function '%s' is registered in the worker; functions must be registered "
+             "before mob_init() in every process (MOB_REGISTER does it)",
+             name);
+    task_seal_error(task, MOB_ERR_NO_FUNCTION, what);
+}
+
+/* What keeps a claimed task from running: a cancel, a failed argument. True if it was sealed so. */
+static __attribute__((noinline)) bool fail_before(struct mob_task *task, uint64_t s)
+{
+    if (s & STATE_CANCEL) {
+        task_seal_error(task, MOB_ERR_CANCELLED, "cancelled before it ran");
+        return true;
+    }
+    return task_fail_for_argument(task);
+}
+
+/* The function of a task for the first time, or every time if one is to be waited for. */
+static __attribute__((noinline)) mob_fn look_up(const struct mob_task *task)
+{
+    if (task->mob->wait_gdb) {
+        debug_wait(task);
+    }
+    return registry_look_up(task->mob, task->call.fn);
+}
+
+void task_init(struct mob_task *task, struct mob *mob, struct thread *t)
+{
+    task->mob = mob;
+    task->thread = t;
+    task->outer = t->task;
+    task->depth = t->task ? t->task->depth + 1 : 0;
+    task->children = NULL;
+    task->children_count = task->children_room = 0;
+    task->message[0] = '\0';
+    task->r = NULL;
+}
+
+/* @task: with what task_init() set, and as it was then. */
+CLIENT_FAST void run_task(struct mob_task *task, struct mob *mob, struct thread *t,
+                          struct record *r, uint32_t index)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    task->r = r;
+    task->link = link_make(state_gen(s), index, 0);
+    task->call = record_call(r);
+    task->attempt = state_attempt(s);
+    task->fill = record_arg_offset(r, &task->call, call_nargs(&task->call));
+    task->given = 0;
+    task->gave_ref = task->more = false;
+    t->task = task;
+    at_store(&mob->proc->task, task->link, AT_RELAXED);
+    bool usual = !(s & STATE_CANCEL) && !(call_options(&task->call) & CALL_HAS_REFS);
+    if (__builtin_expect(usual, 1) || !fail_before(task, s)) {
+        mob_fn fn = registry_by_id(mob, task->call.fn);
+        if (__builtin_expect(fn == NULL, 0)) {
+            fn = look_up(task);
+        }
+        if (__builtin_expect(fn != NULL, 1)) {
+            status_forget(); /* an earlier failure is not why this task fails */
+            finish(task, s, fn(task));
+        } else {
+            fail_for_function(task);
+        }
+    }
+    t->task = task->outer;
+    at_store(&mob->proc->done, at_load(&mob->proc->done, AT_RELAXED) + 1, AT_RELAXED);
+}
+
+/* A task that a waiting get runs inside another. */
+static __attribute__((noinline)) void run_nested(struct mob *mob, struct thread *t,
+                                                 struct record *r, uint32_t index)
+{
+    struct mob_task task; /* not all of it is set: `message` is long */
+    task_init(&task, mob, t);
+    run_task(&task, mob, t, r, index);
+    at_store(&mob->proc->task, t->task->link, AT_RELAXED);
+}
+
+void task_run(struct mob *mob, struct thread *t, struct record *r, uint32_t index)
+{
+    if (__builtin_expect(t->task != NULL, 0)) {
+        run_nested(mob, t, r, index);
+    } else {
+        run_task(&t->top, mob, t, r, index);
+    }
+}
+
+/* Says that this process runs no task, and which function it ran last, for people. */
+void task_idle(const struct mob *mob, const struct thread *t)
+{
+    if (t->top.r) {
+        at_store(&mob->proc->last_fn, t->top.call.fn + 1u, AT_RELAXED);
+    }
+    at_store(&mob->proc->task, LINK_NONE, AT_RELAXED);
+}
+
+/* ---- one after the other ----------------------------------------------------------------------------------- */
+
+/* Serves one class until the daemon says otherwise. */
+void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t run)
+{
+    struct proc *self = &mob->board.procs[mob->self];
+    struct queue_view *ready = &t->lane.ready[class];
+    struct record *r;
+    struct queue_item item;
+    bool waited = false;
+    uint32_t streak = 0; /* tasks since it last waited */
+    while (at_load(&self->run, AT_ACQUIRE) == run) {
+        enum queue_result res = task_claim_hinted(&t->lane, class, &r, &item);
+        if (res == QUEUE_OK) {
+            if (!waited) {
+                task_unhint(&t->lane, class, &item);
+            }
+            run_task(&t->top, mob, t, r, item.index);
+            if (waited) { /* somebody waits for this very task: tidied up when it is done */
+                task_unhint(&t->lane, class, &item);
+            }
+            waited = false;
+            streak++;
+        } else if (res == QUEUE_NONE) {
+            struct queue_item empty = item; /* so that `item` can live in registers */
+            park_or_spin(mob, t, &empty, run, streak);
+            waited = true;
+            streak = 0;
+        } else {
+            fprintf(stderr,
+                    "mobula: the job's queue is corrupt; a stray write by one of its "
+                    "programs is the likely cause\n");
+            _exit(3);
+        }
+    }
+    task_idle(mob, t);
+    /* Told to stop serving: a push that relied on this worker must find another. */
+    struct queue_item next;
+    if (queue_peek(ready, &next) == QUEUE_OK) {
+        task_wake_worker(&mob->board, class);
+    }
+}
+
+void worker_run_inline(struct mob *mob, struct thread *t)
+{
+    struct record *r;
+    struct queue_item item;
+    for (uint32_t class = 0; class < CLASSES_MAX; class ++) {
+        if (t->task && t->task->depth >= GET_NESTED_MAX) {
+            return;
+        }
+        while (at_load(&mob->board.classes[class].used, AT_RELAXED) &&
+               task_claim(&t->lane, class, &r, &item) == QUEUE_OK) {
+            task_run(mob, t, r, item.index);
+        }
+    }
+    if (!t->task) {
+        task_idle(mob, t);
+    }
+}
