@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -463,6 +464,21 @@ static void beat(struct loop_timer *timer)
     loop_timer_start(c->node->loop, &c->beat, now + HEARTBEAT_NS, beat);
 }
 
+/* The sockets of a killed daemon are closed in the background, with the ring that it worked on: who
+ * takes its place at once may find its port still taken. */
+static mob_status listen_at(struct cluster *c, struct addr *io_addr)
+{
+    bool wait = c->node->config.after_kill && !c->ever_joined;
+    uint64_t until = clock_now_ns() + LISTEN_PATIENCE_NS;
+    struct timespec nap = {0, LISTEN_NAP_NS};
+    mob_status st;
+    while ((st = transport_listen(c->transport, io_addr, io_addr)) == MOB_ERR_EXISTS &&
+           wait && clock_now_ns() < until) {
+        nanosleep(&nap, NULL); /* this node serves nobody yet */
+    }
+    return st;
+}
+
 /* The transport of an incarnation. */
 static mob_status open_transport(struct cluster *c)
 {
@@ -478,7 +494,7 @@ static mob_status open_transport(struct cluster *c)
     snprintf(text, sizeof text, "%s:%u", n->config.listen ? n->config.listen : "",
              c->port);
     MOB_TRY(addr_parse(text, ADDR_LISTEN, &addr));
-    MOB_TRY(transport_listen(c->transport, &addr, &addr));
+    MOB_TRY(listen_at(c, &addr));
     c->port = addr_port(&addr);
     addr_text(&addr, c->self->address);
     return MOB_OK;

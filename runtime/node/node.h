@@ -347,6 +347,7 @@ struct node_config {
     unsigned num_cpus;
     uint64_t store_bytes;
     const char *dir; /* its folder; NULL if embedded */
+    bool after_kill; /* a killed daemon had that folder before */
     int ready_fd;    /* where node_ready() tells, or -1 */
     const char
         *key_file; /* where the key was read from, for `mobula start`; NULL: elsewhere */
