@@ -32,6 +32,23 @@ static void publish(struct job *j, uint32_t i, uint64_t flags)
              AT_RELEASE);
 }
 
+/* Wakes workers for a look at what the daemon asks for. What they say of themselves does not count: one
+ * that says it is busy may have looked already and be on its way to sleep. A worker notes its wake word
+ * before it looks and sleeps on what it noted (worker.c), and here the word comes after what there is to
+ * see: so it either sees that, or does not sleep. */
+static void wake_workers(struct job *j, bool lagging_only)
+{
+    uint32_t revoked = at_load(&j->board.header->revoked, AT_RELAXED);
+    for (uint32_t p = 2; p < PROCS_MAX; p++) {
+        const struct member *m = &j->members[p];
+        if (m->used && !m->dead && m->slot != SLOT_STARTING &&
+            (!lagging_only ||
+             at_load(&j->board.procs[p].revoked_seen, AT_RELAXED) != revoked)) {
+            task_wake_process(&j->board, p);
+        }
+    }
+}
+
 /* Memory ran out: all processes of the node are asked for what they have and do not use. Workers that
  * sleep are woken for it, drivers have a thread that hears of it; others come by themselves. */
 static void want(struct node *n)
@@ -43,11 +60,7 @@ static void want(struct node *n)
         }
         at_add(&j->board.header->wanted, 1, AT_SEQ_CST);
         (void)!write(j->watch, "m", 1); /* a full pipe has said so already */
-        for (uint32_t p = 2; p < PROCS_MAX; p++) {
-            if (at_load(&j->board.procs[p].state, AT_RELAXED) == PROC_IDLE) {
-                task_wake_process(&j->board, p);
-            }
-        }
+        wake_workers(j, false);
     }
 }
 
@@ -424,14 +437,9 @@ void grant_collect(struct job *j)
     if (!wait) {
         return;
     }
-    (void)!write(j->watch, "m",
-                 1); /* a driver that is not in the library: its watcher looks */
-    for (uint32_t p = 2; p < PROCS_MAX;
-         p++) { /* sleepers look on their way back to sleep */
-        if (at_load(&j->board.procs[p].state, AT_RELAXED) == PROC_IDLE) {
-            task_wake_process(&j->board, p);
-        }
-    }
+    /* A driver that is not in the library: its watcher looks. Workers look before they sleep. */
+    (void)!write(j->watch, "m", 1);
+    wake_workers(j, true);
 }
 
 void grant_end(struct job *j)
