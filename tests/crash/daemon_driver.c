@@ -1,0 +1,307 @@
+/* daemon_driver.c - the drivers of test_daemon: a case each, in step with the tester.
+ *
+ *   daemon_driver CASE FOLDER NODE
+ *
+ * It says a letter on its stdout when it has come somewhere, and goes on when it reads one. */
+#include <mobula.h>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define WAIT_NS (60 * 1000000000ull)
+enum {
+    LARGE = 1500000,
+    PUT = 300000,
+    CHATTER_LINES = 4000,
+    RINGS = 20000,
+    EXIT_LOST = 40
+};
+
+static const char *folder; /* argv is a worker's too */
+
+static void __attribute__((noreturn)) fail(int line, mob_status st)
+{
+    if (st == MOB_ERR_NODE_LOST) {
+        exit(EXIT_LOST);
+    }
+    fprintf(stderr, "daemon_driver: line %d: %s: %s\n", line, mob_status_name(st),
+            mob_last_error());
+    exit(1);
+}
+
+#define OK(call)                                                                         \
+    do {                                                                                 \
+        mob_status st_ = (call);                                                         \
+        if (st_) {                                                                       \
+            fail(__LINE__, st_);                                                         \
+        }                                                                                \
+    } while (0)
+
+static void say(char c)
+{
+    if (write(STDOUT_FILENO, &c, 1) != 1) {
+        _exit(0);
+    }
+}
+
+/* False: the tester wants the end. */
+static int hear(void)
+{
+    char c;
+    return read(STDIN_FILENO, &c, 1) == 1;
+}
+
+/* Makes a file in the folder; false if it is there. */
+static int mark(const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd >= 0;
+}
+
+static int count_marks(const char *prefix)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *e;
+    int count = 0;
+    while (dir && (e = readdir(dir))) {
+        count += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    return count;
+}
+
+/* ---- tasks -------------------------------------------------------------------------------------- */
+
+/* Comes back when two workers are in it: so each of two such tasks has one of its own. */
+static void meet(uint64_t round)
+{
+    char prefix[32], name[64];
+    snprintf(prefix, sizeof prefix, "meet-%d-", (int)round);
+    snprintf(name, sizeof name, "%s%d", prefix, (int)getpid());
+    (void)mark(name);
+    while (count_marks(prefix) < 2) {
+        poll(NULL, 0, 1);
+    }
+}
+
+static void fill(uint64_t *words, size_t size)
+{
+    words[0] = (uint64_t)getpid();
+    for (size_t i = 1; i < size / 8; i++) {
+        words[i] = i * 0x9e3779b97f4a7c15ull;
+    }
+}
+
+static int is_filled(const uint64_t *words, size_t size)
+{
+    size_t i = 1;
+    while (i < size / 8 && words[i] == i * 0x9e3779b97f4a7c15ull) {
+        i++;
+    }
+    return size == LARGE && i == size / 8;
+}
+
+static mob_status large(struct mob_task *task)
+{
+    void *data;
+    meet(0);
+    MOB_TRY(mob_return_place(task, 0, LARGE, &data));
+    fill(data, LARGE);
+    return MOB_OK;
+}
+MOB_REGISTER(large);
+
+/* In the worker that is asked for: puts something beside what it has returned before, and dies. */
+static mob_status put_and_die(struct mob_task *task)
+{
+    uint64_t who;
+    mob_ref ref;
+    void *data;
+    MOB_TRY(mob_arg_copy(task, 0, &who, sizeof who));
+    meet(1);
+    if (who == (uint64_t)getpid()) {
+        MOB_TRY(mob_create(mob_task_mob(task), PUT, WAIT_NS, &ref, &data));
+        MOB_TRY(mob_seal(mob_task_mob(task), ref));
+        raise(SIGKILL);
+    }
+    return mob_return_copy(task, 0, &who, sizeof who);
+}
+MOB_REGISTER(put_and_die);
+
+static mob_status chatter(struct mob_task *task)
+{
+    for (int i = 0; i < CHATTER_LINES; i++) {
+        printf("%060d\n", i);
+    }
+    fflush(stdout);
+    return mob_return_copy(task, 0, "x", 1);
+}
+MOB_REGISTER(chatter);
+
+/* ---- cases -------------------------------------------------------------------------------------- */
+
+static void two_large(struct mob *mob, mob_ref ref[2], struct mob_view view[2])
+{
+    for (int i = 0; i < 2; i++) {
+        OK(mob_submit(mob, large, MOB_NO_ARGS, NULL, &ref[i]));
+    }
+    for (int i = 0; i < 2; i++) {
+        OK(mob_get(mob, ref[i], WAIT_NS, &view[i]));
+    }
+}
+
+/* Lets go of what lives in two workers' memory, and does nothing more with the library. */
+static void let_go(struct mob *mob)
+{
+    mob_ref ref[2];
+    struct mob_view view[2];
+    two_large(mob, ref, view);
+    say('r');
+    if (hear()) {
+        for (int i = 0; i < 2; i++) {
+            mob_view_release(mob, &view[i]);
+            mob_release(mob, ref[i]);
+        }
+        say('d');
+        (void)hear();
+    }
+}
+
+/* One of two workers is dead. The other dies in a task, and what that put goes; what it had returned
+ * before must stay. */
+static void stays(struct mob *mob)
+{
+    mob_ref ref[2], die[2];
+    struct mob_view view[2];
+    struct mob_options once = {.struct_size = sizeof once, .max_retries = 0};
+    struct mob_info info = {.struct_size = sizeof info};
+    uint64_t who = 0, got;
+    int lost = 0;
+    two_large(mob, ref, view);
+    say('r');
+    (void)hear();
+    for (int i = 0; i < 2; i++) {
+        uint64_t maker = *(const uint64_t *)view[i].data;
+        who = kill((pid_t)maker, 0) == 0 ? maker : who;
+        mob_view_release(mob, &view[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        OK(mob_submit(mob, put_and_die, MOB_ARGS(MOB_VALUE(who)), &once, &die[i]));
+    }
+    for (int i = 0; i < 2; i++) {
+        mob_status st = mob_get_copy(mob, die[i], &got, sizeof got, WAIT_NS);
+        lost += st == MOB_ERR_TASK_DIED;
+    }
+    OK(mob_get_info(mob, &info)); /* the daemon has done all that the death asked for */
+    for (int i = 0; i < 2; i++) {
+        OK(mob_get(mob, ref[i], WAIT_NS, &view[i]));
+        if (lost != 1 || !is_filled(view[i].data, view[i].size)) {
+            fprintf(stderr, "daemon_driver: %d tasks died; result %d is not as made\n",
+                    lost, i);
+            exit(1);
+        }
+    }
+    say('d');
+    (void)hear();
+}
+
+/* Has workers, and is idle. */
+static void idle(struct mob *mob)
+{
+    mob_ref ref[2];
+    struct mob_view view[2];
+    struct mob_info info = {.struct_size = sizeof info};
+    two_large(mob, ref, view);
+    say('r');
+    while (hear()) {
+        OK(mob_get_info(mob, &info));
+        say('r');
+    }
+}
+
+/* The bell is a client's too: it may make it one that waits, and take back what it rang. */
+static void ring(struct mob *mob)
+{
+    char path[64], link[64];
+    uint64_t one = 1;
+    int bells = 0;
+    (void)mob;
+    for (int fd = 3; fd < 256; fd++) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(path, link, sizeof link - 1);
+        link[n > 0 ? n : 0] = '\0';
+        if (strcmp(link, "anon_inode:[eventfd]") != 0 || fcntl(fd, F_SETFL, O_RDWR) < 0) {
+            continue;
+        }
+        bells++;
+        for (int i = 0; i < RINGS; i++) {
+            (void)!write(fd, &one, sizeof one);
+            (void)!preadv2(fd, &(struct iovec){&one, sizeof one}, 1, -1, RWF_NOWAIT);
+            one = 1;
+        }
+    }
+    if (bells != 1) {
+        fprintf(stderr, "daemon_driver: %d bells\n", bells);
+        exit(1);
+    }
+    say('r');
+    (void)hear();
+}
+
+/* More output than its reader, who does not read, has room for. */
+static void loud(struct mob *mob)
+{
+    mob_ref ref;
+    char c;
+    OK(mob_submit(mob, chatter, MOB_NO_ARGS, NULL, &ref));
+    OK(mob_get_copy(mob, ref, &c, 1, WAIT_NS));
+    (void)mark("done");
+    (void)hear();
+}
+
+static const struct {
+    const char *name;
+    void (*run)(struct mob *mob);
+} cases[] = {{"let_go", let_go},   {"stays", stays}, {"idle", idle},
+             {"slow_start", idle}, {"ring", ring},   {"loud", loud}};
+
+int main(int argc, char **argv)
+{
+    struct mob *mob;
+    if (argc != 4) {
+        return 2;
+    }
+    folder = argv[2];
+    if (!mob_is_worker()) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    } else if (strcmp(argv[1], "slow_start") == 0 && mark("first")) {
+        pause(); /* until the tester kills it */
+    }
+    struct mob_config config = {.struct_size = sizeof config, .address = argv[3]};
+    OK(mob_init(&config, &mob));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if (strcmp(cases[i].name, argv[1]) == 0) {
+            cases[i].run(mob);
+            mob_shutdown(mob);
+            return 0;
+        }
+    }
+    return 2;
+}
