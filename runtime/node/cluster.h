@@ -4,6 +4,7 @@
  *   head.c     the head's side: membership and leases (in the daemon started with --head)
  *   away.c     an owner's tasks that run on other nodes
  *   guest.c    jobs of other nodes that run here       standin.c  their arguments
+ *   guest_back.c  what of them goes back undone
  *   fetch.c    pulls, and what others pull from here   exe.c      the cache of executables
  *
  * A peer is another node's incarnation. Its connection is the unit of failure: when it is lost,
@@ -197,6 +198,11 @@ void guest_output(struct job *j, int stream, const char *text, size_t size);
 void guest_failed(struct job *j, const char *text);
 void guest_ended(struct job *j);
 void guest_free(struct job *j);
+/* Forgets a proxy, and lets its record go. */
+void guest_proxy_drop(struct job *j, struct proxy *x);
+/* ---- guest_back.c ---- */
+/* Sends back what waits here under no lease. Not within a planner's callback. */
+void guest_give_back(struct job *j);
 /* ---- standin.c ---- */
 mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
                        bool *ret_new);

@@ -150,6 +150,7 @@ static void tick(struct loop_timer *timer)
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         if (n->jobs[i]) {
             job_refresh(n->jobs[i]);
+            guest_give_back(n->jobs[i]);
         }
     }
     plan_node_tick(n->plan, loop_now_ns(n->loop));
