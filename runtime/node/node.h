@@ -114,7 +114,8 @@ enum slot_state {
     SLOT_IDLE,
     SLOT_LENT,
     SLOT_RESUMING,
-    SLOT_BARE
+    SLOT_BARE,
+    SLOT_NONE /* dead, and the planner knows */
 };
 
 struct member { /* a worker */

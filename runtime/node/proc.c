@@ -286,6 +286,7 @@ static enum plan_slot plan_slot_of(enum slot_state s)
     case SLOT_RESUMING:
         return PLAN_SLOT_RESUMING;
     case SLOT_BARE:
+    case SLOT_NONE:
         break;
     }
     return PLAN_SLOT_NONE;
@@ -353,11 +354,12 @@ static void settle(struct member *m)
             failed_to_start(m);
         }
     }
+    enum slot_state slot = m->slot;
+    m->slot = SLOT_NONE; /* the planner gives it nothing more: see find() in plan.c */
     if (!started) {
         (void)plan_node_worker_failed(j->node->plan, id, m->class, now);
     } else {
-        (void)plan_node_worker_died(j->node->plan, id, m->class, plan_slot_of(m->slot),
-                                    now);
+        (void)plan_node_worker_died(j->node->plan, id, m->class, plan_slot_of(slot), now);
     }
     if (!j->ended) {
         job_notices(j);
