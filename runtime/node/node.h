@@ -32,6 +32,7 @@
     (50000000ull) /* between audits after a death, while counts are in doubt */
 #define AUDIT_MAX_NS (60000000000ull)
 #define RESCAN_NS (20000000ull) /* between looks at records that views still pin */
+#define LIMBO_MAX_NS (1000000000ull)
 
 struct node;
 struct job;
@@ -249,8 +250,9 @@ struct job {
     uint64_t board_bytes;
     int bell;
     struct loop_op bell_op;
-    struct loop_timer timer, audit_timer;
+    struct loop_timer timer, audit_timer, limbo_timer;
     uint64_t audit_ns; /* until the next audit, if one is to follow */
+    uint64_t limbo_ns; /* until the next look at what the daemon could not free */
     struct conn *driver;
     int driver_pidfd;
     int watch; /* the driver's pipe */

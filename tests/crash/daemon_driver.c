@@ -22,6 +22,7 @@
 enum {
     LARGE = 1500000,
     PUT = 300000,
+    SMALL = 40000,
     CHATTER_LINES = 4000,
     RINGS = 20000,
     EXIT_LOST = 40
@@ -145,6 +146,43 @@ static mob_status put_and_die(struct mob_task *task)
 }
 MOB_REGISTER(put_and_die);
 
+/* Waits until the tester, or a tester's child, makes a file. */
+static void await_mark(const char *name)
+{
+    while (count_marks(name) == 0) {
+        poll(NULL, 0, 1);
+    }
+}
+
+static mob_status small(struct mob_task *task)
+{
+    static const char bytes[SMALL];
+    return mob_return_copy(task, 0, bytes, sizeof bytes);
+}
+MOB_REGISTER(small);
+
+/* Says that it runs, and does so until the tester lets it go. */
+static mob_status gated(struct mob_task *task)
+{
+    (void)mark("inside");
+    await_mark("open");
+    return mob_return_copy(task, 0, "x", 1);
+}
+MOB_REGISTER(gated);
+
+/* Leaves a process that keeps this one's output open, so that its death takes its time. */
+static mob_status fork_off(struct mob_task *task)
+{
+    if (fork() == 0) {
+        for (int i = 0; i < 30000 && count_marks("end") == 0; i++) {
+            poll(NULL, 0, 1);
+        }
+        _exit(0);
+    }
+    return mob_return_copy(task, 0, "x", 1);
+}
+MOB_REGISTER(fork_off);
+
 static mob_status chatter(struct mob_task *task)
 {
     for (int i = 0; i < CHATTER_LINES; i++) {
@@ -236,6 +274,55 @@ static void idle(struct mob *mob)
     }
 }
 
+/* A view pins what only a task that dies still uses. */
+static void hold_view(struct mob *mob)
+{
+    mob_ref made, user;
+    struct mob_view view;
+    struct mob_options once = {.struct_size = sizeof once, .max_retries = 0};
+    char c;
+    OK(mob_submit(mob, small, MOB_NO_ARGS, NULL, &made));
+    OK(mob_get(mob, made, WAIT_NS, &view));
+    OK(mob_submit(mob, gated, MOB_ARGS(MOB_REF(made)), &once, &user));
+    mob_release(mob, made);
+    await_mark("inside");
+    say('r');
+    (void)hear();
+    if (mob_get_copy(mob, user, &c, 1, WAIT_NS) != MOB_ERR_TASK_DIED) {
+        exit(1);
+    }
+    mob_release(mob, user);
+    say('v');
+    (void)hear();
+    mob_view_release(mob, &view);
+    say('d');
+    (void)hear();
+}
+
+static void run_one(struct mob *mob, mob_fn fn)
+{
+    mob_ref ref;
+    char c;
+    OK(mob_submit(mob, fn, MOB_NO_ARGS, NULL, &ref));
+    say('s');
+    OK(mob_get_copy(mob, ref, &c, 1, WAIT_NS));
+    mob_release(mob, ref);
+    say('d');
+    (void)hear();
+}
+
+/* Of two jobs on one CPU, this one loses it to the other one while its worker idles. */
+static void loses_cpu(struct mob *mob)
+{
+    run_one(mob, fork_off);
+    run_one(mob, gated); /* which is open by then */
+}
+
+static void takes_cpu(struct mob *mob)
+{
+    run_one(mob, gated);
+}
+
 /* The bell is a client's too: it may make it one that waits, and take back what it rang. */
 static void ring(struct mob *mob)
 {
@@ -279,8 +366,10 @@ static void loud(struct mob *mob)
 static const struct {
     const char *name;
     void (*run)(struct mob *mob);
-} cases[] = {{"let_go", let_go},   {"stays", stays}, {"idle", idle},
-             {"slow_start", idle}, {"ring", ring},   {"loud", loud}};
+} cases[] = {
+    {"let_go", let_go},       {"stays", stays},         {"idle", idle},
+    {"slow_start", idle},     {"ring", ring},           {"loud", loud},
+    {"hold_view", hold_view}, {"loses_cpu", loses_cpu}, {"takes_cpu", takes_cpu}};
 
 int main(int argc, char **argv)
 {

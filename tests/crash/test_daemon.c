@@ -60,12 +60,36 @@ static void rig_names(struct rig *g)
     }
 }
 
+static struct kid driver_start(const struct rig *g, const char *name)
+{
+    char *argv[] = {(char *)driver_path, (char *)name, (char *)g->scratch, (char *)g->dir,
+                    NULL};
+    return kid_start(argv);
+}
+
 static void rig_begin(struct rig *g, const char *name)
 {
     rig_names(g);
     g->daemon = daemon_start(daemon_path, g->dir, plain);
-    char *argv[] = {(char *)driver_path, (char *)name, g->scratch, g->dir, NULL};
-    g->driver = kid_start(argv);
+    g->driver = driver_start(g, name);
+}
+
+static void make_mark(const struct rig *g, const char *name)
+{
+    char path[96];
+    snprintf(path, sizeof path, "%s/%s", g->scratch, name);
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        broken("making %s: %s", path, strerror(errno));
+    }
+    close(fd);
+}
+
+static bool has_mark(const struct rig *g, const char *name)
+{
+    char path[96];
+    snprintf(path, sizeof path, "%s/%s", g->scratch, name);
+    return access(path, F_OK) == 0;
 }
 
 static void await_driver(const struct rig *g, char c)
@@ -210,6 +234,82 @@ static void results_stay_when_their_maker_dies(void)
     rig_end(&g, 0);
 }
 
+static unsigned dead_of_daemon(const struct rig *g)
+{
+    unsigned count = 0;
+    uint32_t records = at_load(&g->board.header->committed, AT_ACQUIRE);
+    for (uint32_t i = 0; i < records; i++) {
+        uint64_t s = at_load(&g->board.records[i].state, AT_ACQUIRE);
+        count += state_phase(s) == PHASE_DEAD && state_holder(s) == DAEMON;
+    }
+    return count;
+}
+
+/* What the daemon frees after a death, and a view pins, goes when the view does. */
+static void what_a_view_pins_goes_later(void)
+{
+    struct rig g;
+    rig_begin(&g, "hold_view");
+    await_driver(&g, 'r');
+    map_board(&g);
+    for (uint32_t p = 2; p < PROCS_MAX; p++) {
+        if (at_load(&g.board.procs[p].task, AT_ACQUIRE) != LINK_NONE) {
+            kill_worker(&g, p);
+        }
+    }
+    tell_driver(&g);
+    await_driver(&g, 'v');
+    EVENTUALLY(dead_of_daemon(&g) > 0, "nothing is left to the daemon");
+    tell_driver(&g);
+    await_driver(&g, 'd');
+    EVENTUALLY(dead_of_daemon(&g) == 0, "what a view had pinned is still there");
+    rig_end(&g, 0);
+}
+
+/* The first worker of the first job: its slot, in the planner's words. */
+static bool has_slot(const struct rig *g, const char *slot, pid_t *ret_pid)
+{
+    json_t *status = node_tells(g->dir);
+    json_t *job = json_array_get(json_object_get(status, "jobs"), 0);
+    json_t *worker = json_array_get(json_object_get(job, "workers"), 0);
+    const char *is = json_string_value(json_object_get(worker, "slot"));
+    bool same = is && strcmp(is, slot) == 0;
+    *ret_pid = (pid_t)status_number(worker, "pid");
+    json_decref(status);
+    return same;
+}
+
+/* A worker that is dead, and not settled as its output is still open, is given the CPU that another
+ * job gives back: its death must give it back in turn. */
+static void a_cpu_that_was_given_to_the_dead(void)
+{
+    static const char *const one_cpu[] = {"--num-cpus=1", "--object-store-memory=256M",
+                                          "--log-level=error", NULL};
+    struct rig g;
+    pid_t worker;
+    int status;
+    rig_names(&g);
+    g.daemon = daemon_start(daemon_path, g.dir, one_cpu);
+    g.driver = driver_start(&g, "loses_cpu");
+    await_driver(&g, 'd');
+    struct kid other = driver_start(&g, "takes_cpu");
+    EVENTUALLY(has_mark(&g, "inside"), "the other job gets no CPU");
+    EVENTUALLY(has_slot(&g, "bare", &worker), "the first job keeps the only CPU");
+    tell_driver(&g);
+    await_driver(&g, 's');
+    kill(worker, SIGKILL);
+    EVENTUALLY(proc_state(worker) == '\0', "a dead worker is not reaped");
+    make_mark(&g, "open");
+    await_driver(&g, 'd');
+    make_mark(&g, "end");
+    kid_end_input(&other);
+    if (!kid_wait(&other, PATIENCE_MS, &status) || status != 0) {
+        broken("the other driver ended with %#x", (unsigned)status);
+    }
+    kid_close(&other);
+    rig_end(&g, 0);
+}
+
 /* Who dies between setting a notice and ringing must not leave all others without a bell. */
 static void a_notice_outlives_its_maker(void)
 {
@@ -240,11 +340,9 @@ static void the_bell_keeps_nobody_waiting(void)
 static void a_worker_killed_early_is_started_again(void)
 {
     struct rig g;
-    char path[96];
     pid_t kids[KIDS_MAX];
     rig_begin(&g, "slow_start");
-    snprintf(path, sizeof path, "%s/first", g.scratch);
-    EVENTUALLY(access(path, F_OK) == 0, "no worker was started");
+    EVENTUALLY(has_mark(&g, "first"), "no worker was started");
     /* One of them is the first one; the other may have come further. */
     size_t count = proc_kids(g.daemon.pid, kids);
     for (size_t i = 0; i < count; i++) {
@@ -258,11 +356,9 @@ static void a_worker_killed_early_is_started_again(void)
 static void output_that_nobody_reads(void)
 {
     struct rig g;
-    char path[96];
     int status;
     rig_begin(&g, "loud");
-    snprintf(path, sizeof path, "%s/done", g.scratch);
-    EVENTUALLY(access(path, F_OK) == 0, "the task is not done");
+    EVENTUALLY(has_mark(&g, "done"), "the task is not done");
     kill(g.driver.pid, SIGKILL);
     if (!kid_wait(&g.driver, PATIENCE_MS, &status)) {
         broken("a killed driver does not end");
@@ -347,6 +443,8 @@ static const struct {
 } cases[] = {
     {"memory_goes_while_all_rest", memory_goes_while_all_rest},
     {"results_stay_when_their_maker_dies", results_stay_when_their_maker_dies},
+    {"what_a_view_pins_goes_later", what_a_view_pins_goes_later},
+    {"a_cpu_that_was_given_to_the_dead", a_cpu_that_was_given_to_the_dead},
     {"a_notice_outlives_its_maker", a_notice_outlives_its_maker},
     {"the_bell_keeps_nobody_waiting", the_bell_keeps_nobody_waiting},
     {"a_worker_killed_early_is_started_again", a_worker_killed_early_is_started_again},
