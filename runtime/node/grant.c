@@ -389,6 +389,7 @@ void grant_count_orphans(struct job *j)
             leave(j, i);
         }
     }
+    grant_collect(j); /* the dead one may have been the last to map something */
 }
 
 void grant_free_place(void *arg, uint32_t segment, uint64_t offset)
