@@ -27,6 +27,8 @@
     (1000000000ull)                   /* for running tasks when their driver shuts down */
 #define PIPES_GRACE_NS (200000000ull) /* for what a dead worker wrote last */
 #define NODE_HASH_BYTES 32u
+#define EARLY_KILLS_MAX                                                                  \
+    30u /* workers killed before mob_init(), in a row; further ones count as failures */
 #define ACCEPT_LATER_NS (20000000ull) /* between tries to accept while fds are used up */
 #define AUDIT_MIN_NS                                                                     \
     (50000000ull) /* between audits after a death, while counts are in doubt */
@@ -264,6 +266,7 @@ struct job {
     uint32_t class_units[CLASSES_MAX];
     uint32_t backlog[CLASSES_MAX];        /* as last told to the planner */
     uint32_t start_failures[CLASSES_MAX]; /* to be told to it */
+    uint32_t early_kills;                 /* of workers, since one joined */
     bool give_up;                         /* it wants no more workers started */
     struct segment segments[BOARD_SEGMENTS_MAX];
     struct member members[PROCS_MAX];
