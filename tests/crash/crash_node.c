@@ -9,10 +9,6 @@
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "core/status.h"
-#include "store/check.h"
-
-enum { BOARDS_MAX = 16 };
 
 static const char *load_path, *daemon_path;
 static char head_option[64], listen_option[64], key_option[96];
@@ -64,7 +60,7 @@ void node_progress(const struct node *n)
     }
 }
 
-static void tell_drivers(const struct node *n, char c)
+void node_tell_drivers(const struct node *n, char c)
 {
     for (int i = 0; i < n->drivers_count; i++) {
         if (write(n->drivers[i].in, &c, 1) != 1) {
@@ -73,7 +69,7 @@ static void tell_drivers(const struct node *n, char c)
     }
 }
 
-static void await_rest(const struct node *n)
+void node_await_rest(const struct node *n)
 {
     for (int i = 0; i < n->drivers_count; i++) {
         await(&n->drivers[i], 'q');
@@ -83,10 +79,10 @@ static void await_rest(const struct node *n)
 void node_set_rest(struct node *n, bool resting)
 {
     if (resting != n->resting) {
-        tell_drivers(n, resting ? 'q' : 'g');
+        node_tell_drivers(n, resting ? 'q' : 'g');
     }
     if (resting && !n->resting) {
-        await_rest(n);
+        node_await_rest(n);
     }
     n->resting = resting;
 }
@@ -231,82 +227,6 @@ void node_work(struct node *n)
             broken("an embedded node has no daemon");
         }
         n->daemon = kids[0];
-    }
-}
-
-/* ---- at rest ------------------------------------------------------------------------------------ */
-
-/* Everything that was in use on a board is free again. A cluster's daemon has segments and objects
- * of its own: what it pulled, and keeps for the next tasks. */
-static mob_status check_board(const struct board *b, bool cluster, bool guest)
-{
-    struct check_result r;
-    MOB_TRY(board_check(b, &r));
-    for (int p = PHASE_CREATING; p <= PHASE_CLOSED; p++) {
-        if (r.phases[p] && !(guest && p == PHASE_CLOSED)) {
-            return status_fail(MOB_ERR_STATE, "%u records are in phase %d", r.phases[p],
-                               p);
-        }
-    }
-    if (r.pins || (r.orphans && !cluster)) {
-        return status_fail(MOB_ERR_STATE, "%u pins, %u segments of dead processes",
-                           r.pins, r.orphans);
-    }
-    return MOB_OK;
-}
-
-/* Jobs of drivers have process 1; a guest's board has not. */
-static bool is_guest(const struct board *b)
-{
-    return at_load(&b->procs[1].state, AT_ACQUIRE) != PROC_DRIVER;
-}
-
-static mob_status at_rest(const struct node *n)
-{
-    struct board boards[BOARDS_MAX];
-    size_t count = boards_map(n->daemon, boards, BOARDS_MAX);
-    int own = 0;
-    mob_status st = MOB_OK;
-    for (size_t i = 0; i < count; i++) {
-        bool guest = is_guest(&boards[i]);
-        own += !guest;
-        st = st ? st : check_board(&boards[i], n->peer != NULL, guest);
-        board_unmap(&boards[i]);
-    }
-    return !st && own != n->drivers_count
-               ? status_fail(MOB_ERR_LOST, "%d boards of %d", own, n->drivers_count)
-               : st;
-}
-
-void node_rest(struct node *n)
-{
-    struct node *all[] = {n, n->peer};
-    size_t count = n->peer ? 2 : 1;
-    uint64_t until = clock_now_ns() + SETTLE_MS * NS_PER_MS;
-    mob_status st;
-    do { /* workers come to rest by and by, and drivers look again what was freed */
-        for (size_t i = 0; i < count; i++) {
-            tell_drivers(all[i], 'q');
-        }
-        for (size_t i = 0; i < count; i++) {
-            await_rest(all[i]);
-            all[i]->resting = true;
-        }
-        st = at_rest(n);
-        if (!st && n->peer) {
-            st = at_rest(n->peer);
-        }
-        if (st) {
-            nap_ms(100);
-        }
-    } while (st && clock_now_ns() < until);
-    if (st) {
-        static const char *const names[] = {"a lone node", "an embedded node",
-                                            "a cluster", "a cluster"};
-        broken("at rest on %s: %s", names[n->kind], mob_last_error());
-    }
-    for (size_t i = 0; i < count; i++) {
-        node_set_rest(all[i], false);
     }
 }
 

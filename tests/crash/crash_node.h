@@ -42,6 +42,9 @@ void node_rest(struct node *n);
 /* Waits until, of the jobs whose driver is here, @count are left, here and on the peer. Returns how
  * many ms that took. */
 uint64_t node_await_jobs(const struct node *n, size_t count);
+/* Says a letter to all drivers; waits until all rest. */
+void node_tell_drivers(const struct node *n, char c);
+void node_await_rest(const struct node *n);
 /* Notes in `guests` that others' tasks run here, so that a cluster that is none is seen. */
 void node_note_guests(struct node *n);
 /* The daemon was killed: it and what it had started are gone. */
