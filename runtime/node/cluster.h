@@ -27,7 +27,8 @@
 #define PEER_QUEUE_MAX (64ull << 20)     /* bytes that wait for one peer; more loses it */
 #define PEER_DIAL_NS (500000000ull)      /* between tries to reach a peer or the head */
 #define JOIN_PATIENCE_NS (5000000000ull) /* of a node that starts, if no head answers */
-#define LISTEN_PATIENCE_NS (2000000000ull) /* for the port of a killed daemon to be free */
+#define LISTEN_PATIENCE_NS                                                               \
+    (2000000000ull) /* for the port of a killed daemon to be free */
 #define LISTEN_NAP_NS 10000000
 #define PEER_FETCHES 32u /* pulls from one peer at once; the others wait here */
 #define FETCH_RETRY_NS (10000000ull) /* while the store is full */
