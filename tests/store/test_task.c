@@ -472,6 +472,28 @@ Test(sweep, what_a_dead_attempt_put_goes_with_it)
     rig_free(g);
 }
 
+/* What comes on a ring while it is drained is for the next time: a client must not keep the daemon. */
+static void push_again(void *arg, struct record *r)
+{
+    struct rig *g = arg;
+    struct queue_view ring = board_ring(&g->b, DAEMON);
+    cr_assert_lt(g->freed_places++, 4u << BOARD_RING_ORDER,
+                 "the ring is drained for ever");
+    (void)queue_push(&ring, board_index(&g->b, r));
+}
+
+Test(sweep, a_ring_that_fills_while_it_is_drained_keeps_nobody)
+{
+    struct rig *g = rig_new();
+    struct queue_view ring = board_ring(&g->b, DAEMON);
+    g->lane[DAEMON].sealed = push_again;
+    g->lane[DAEMON].sealed_arg = g;
+    cr_assert_eq(queue_push(&ring, 0), QUEUE_OK);
+    cr_assert(lane_drain_ring(&g->lane[DAEMON]));
+    cr_assert_gt(g->freed_places, 0);
+    rig_free(g);
+}
+
 /* A client that ties its successor stacks into a ring keeps the daemon only so long. */
 Test(sweep, a_ring_of_successors_ends_the_job_and_not_the_daemon)
 {
