@@ -146,6 +146,22 @@ static void idle(struct mob *mob)
     }
 }
 
+/* Holds an id, and lets it go. */
+static void hold_id(struct mob *mob)
+{
+    mob_ref ref[2];
+    struct mob_view view[2];
+    two_large(mob, ref, view);
+    mob_view_release(mob, &view[0]);
+    mob_view_release(mob, &view[1]);
+    mob_release(mob, ref[1]);
+    say('r');
+    (void)hear();
+    mob_release(mob, ref[0]);
+    say('d');
+    (void)hear();
+}
+
 /* A view pins what only a task that dies, or is done, still used. */
 static void hold_view(struct mob *mob)
 {
@@ -241,10 +257,10 @@ static const struct {
     const char *name;
     void (*run)(struct mob *mob);
 } cases[] = {
-    {"let_go", let_go},      {"let_go_one", let_go_one}, {"stays", stays},
-    {"idle", idle},          {"slow_start", takes_cpu},  {"ring", ring},
-    {"loud", loud},          {"hold_view", hold_view},   {"loses_cpu", loses_cpu},
-    {"takes_cpu", takes_cpu}};
+    {"let_go", let_go},       {"let_go_one", let_go_one}, {"stays", stays},
+    {"idle", idle},           {"slow_start", takes_cpu},  {"ring", ring},
+    {"loud", loud},           {"hold_id", hold_id},       {"hold_view", hold_view},
+    {"loses_cpu", loses_cpu}, {"takes_cpu", takes_cpu}};
 
 /* The first workers stand still before mob_init(), until the tester kills them. */
 static void be_slow(void)

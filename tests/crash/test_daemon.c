@@ -124,6 +124,39 @@ static void what_a_sleeper_left_pinned_goes_later(void)
     pinned_goes_later(false);
 }
 
+static unsigned find_closed(const struct rig *g, struct record **ret)
+{
+    unsigned count = 0;
+    uint32_t records = at_load(&g->board.header->committed, AT_ACQUIRE);
+    for (uint32_t i = 0; i < records; i++) {
+        struct record *r = &g->board.records[i];
+        if (state_phase(at_load(&r->state, AT_ACQUIRE)) == PHASE_CLOSED) {
+            *ret = r;
+            count++;
+        }
+    }
+    return count;
+}
+
+/* A use that a death left counted is found, though an id hides it at the time of the death. */
+static void a_use_of_the_dead_is_forgotten(void)
+{
+    struct rig g;
+    uint32_t procs[2];
+    struct record *r = NULL;
+    rig_begin(&g, 2, "hold_id");
+    driver_await(&g, 'r');
+    map_board(&g);
+    await_sleepers(&g, procs);
+    EVENTUALLY(find_closed(&g, &r) == 1, "there is not one object");
+    at_add(&r->refs, REFS_USE, AT_SEQ_CST);
+    kill_worker(&g, procs[0]);
+    driver_tell(&g);
+    driver_await(&g, 'd');
+    EVENTUALLY(find_closed(&g, &r) == 0, "an object that nobody uses is still there");
+    rig_end(&g, 0);
+}
+
 /* The first worker of the first job: its slot, in the planner's words. */
 static bool has_slot(const struct rig *g, const char *slot, pid_t *ret_pid)
 {
@@ -299,6 +332,7 @@ static const struct {
     {"results_stay_when_their_maker_dies", results_stay_when_their_maker_dies},
     {"what_a_death_left_pinned_goes_later", what_a_death_left_pinned_goes_later},
     {"what_a_sleeper_left_pinned_goes_later", what_a_sleeper_left_pinned_goes_later},
+    {"a_use_of_the_dead_is_forgotten", a_use_of_the_dead_is_forgotten},
     {"a_cpu_that_was_given_to_the_dead", a_cpu_that_was_given_to_the_dead},
     {"a_notice_outlives_its_maker", a_notice_outlives_its_maker},
     {"the_bell_keeps_nobody_waiting", the_bell_keeps_nobody_waiting},
