@@ -142,6 +142,10 @@ static void leave(struct job *j, uint32_t i)
     s->state = SEGMENT_LEAVING;
     publish(j, i, SEGMENT_USED | SEGMENT_REVOKED);
     s->epoch = at_add(&j->board.header->revoked, 1, AT_SEQ_CST) + 1;
+    /* Once: workers that do not sleep look before they do. A driver that is not in the library has a
+     * thread that looks. */
+    (void)!write(j->watch, "m", 1);
+    wake_workers(j, true);
     grant_collect(j);
 }
 
@@ -425,22 +429,12 @@ static bool seen_by_all(const struct job *j, uint32_t epoch)
 
 void grant_collect(struct job *j)
 {
-    bool wait = false;
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
-        if (j->segments[i].state == SEGMENT_LEAVING) {
-            if (seen_by_all(j, j->segments[i].epoch)) {
-                drop(j, i);
-            } else {
-                wait = true;
-            }
+        if (j->segments[i].state == SEGMENT_LEAVING &&
+            seen_by_all(j, j->segments[i].epoch)) {
+            drop(j, i);
         }
     }
-    if (!wait) {
-        return;
-    }
-    /* A driver that is not in the library: its watcher looks. Workers look before they sleep. */
-    (void)!write(j->watch, "m", 1);
-    wake_workers(j, true);
 }
 
 void grant_end(struct job *j)
