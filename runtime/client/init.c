@@ -68,9 +68,9 @@ static void announce(struct mob *mob)
 {
     struct board *b = &mob->board;
     at_or(&b->header->awake[mob->self / 64], 1ull << mob->self % 64, AT_RELAXED);
-    /* The daemon noted it at the hello. What is revoked from there on is let go of as ever, and the
-     * daemon, which waits for that, hears of it. */
-    mob->revoked_seen = at_load(&b->procs[mob->self].revoked_seen, AT_ACQUIRE);
+    /* Not the newest word, though nothing is mapped yet: what was revoked meanwhile is let go of as
+     * ever, and the daemon, which may wait for that, hears of it. */
+    mob->revoked_seen = at_load(&b->procs[mob->self].revoked_seen, AT_RELAXED);
 }
 
 static void be_worker(struct mob *mob, int fd) __attribute__((noreturn));

@@ -127,10 +127,6 @@ static void worker_hello(struct conn *c, struct local_msg *m)
     m->arg[3] = n->cpus;
     m->arg[4] = n->config.embedded >= 0;
     m->arg[5] = n->budget.limit_bytes;
-    /* It has mapped nothing yet. Here and not by itself: between its look and its word another
-     * revocation could come that it would then never speak of. */
-    at_store(&j->board.procs[c->proc].revoked_seen,
-             at_load(&j->board.header->revoked, AT_RELAXED), AT_RELEASE);
     int fds[2] = {j->board.fd, j->bell};
     conn_reply(c, m, fds, 2);
     proc_joined(&j->members[c->proc]);
