@@ -176,6 +176,9 @@ void cluster_send(struct peer *p, const struct codec_writer *w)
     enqueue(&p->queue_end, w->begin, size, NULL);
     p->queue_bytes += size;
     dial(p);
+    if (!p->links[0] && !p->dial) {
+        cluster_soon(c);
+    }
     if (p->queue_bytes > PEER_QUEUE_MAX) {
         log_warn("node %s takes no messages: %llu bytes wait for it; giving it up",
                  p->host, (unsigned long long)p->queue_bytes);
@@ -212,6 +215,16 @@ static void deliver_local(struct cluster *c)
     }
 }
 
+/* What waits for a connection that nobody is making would wait for ever, and tasks with it. */
+static void lose_unreachable(struct cluster *c)
+{
+    for (struct peer *p = c->peers; p; p = p->next) {
+        if (p->queue && !p->links[0] && !p->dial && !c->closing) {
+            cluster_lose(p, "no connection to it can be made");
+        }
+    }
+}
+
 static void soon(struct loop_timer *timer)
 {
     struct cluster *c = LOOP_OWNER(timer, struct cluster, soon);
@@ -226,6 +239,7 @@ static void soon(struct loop_timer *timer)
         away_send(c, s);
         free(s);
     }
+    lose_unreachable(c);
     reap(c);
     plan_arm(c->node);
 }
@@ -320,6 +334,7 @@ static void peer_up(void *arg, struct transport_peer *tp,
     }
     if (meant) {
         meant->dial = NULL;
+        cluster_soon(c); /* if it is another one that answered, it is lost */
     }
     struct peer *p = meant && meant->id != info->node_id
                          ? NULL /* another incarnation listens there now */
