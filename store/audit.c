@@ -8,7 +8,10 @@
  * the record as an argument, and that task stays open until all that it submitted is closed. So
  * if any use is open at the end, the first task of that chain was open during the whole scan,
  * and the scan saw it. The same holds for the open children of a DONE task, which submits nothing
- * itself any more. */
+ * itself any more.
+ *
+ * What is held, or used by somebody, cannot be judged yet: a count that is higher than what was seen
+ * may be so because of a death, or because it went up meanwhile. It is looked at again later. */
 #include <stdlib.h>
 
 #include "core/status.h"
@@ -22,9 +25,11 @@ struct audit {
     uint64_t
         *refs; /* per record: its refs word if it is a candidate to be unused, else 0 */
     uint64_t *children; /* per record: its state word if it was DONE, else 0 */
-    uint8_t *seen;      /* per record: USED, HAS_CHILD */
+    struct seen *seen;  /* per record */
 };
-enum { USED = 1, HAS_CHILD = 2 };
+struct seen { /* what looking at all others finds */
+    uint32_t uses, kids;
+};
 
 static bool is_open(enum phase p)
 {
@@ -46,10 +51,22 @@ static void find_candidates(struct audit *a)
     }
 }
 
-static void mark(struct audit *a, uint64_t link, uint8_t bit)
+static void saw_use(struct audit *a, uint64_t link)
 {
     if (link != LINK_NONE && link_index(link) < a->count) {
-        a->seen[link_index(link)] |= bit;
+        a->seen[link_index(link)].uses++;
+    }
+}
+
+/* Children of an earlier attempt count for nothing any more, and what was put is no child. */
+static void saw_child(struct audit *a, const struct record *child,
+                      const struct call *call)
+{
+    uint64_t parent = at_load(&child->parent, AT_RELAXED);
+    if (call_options(call) & CALL_HAS_PARENT && link_index(parent) < a->count) {
+        uint64_t s = at_load(&a->b->records[link_index(parent)].state, AT_RELAXED);
+        a->seen[link_index(parent)].kids +=
+            state_gen(s) == link_gen(parent) && state_attempt(s) == child->parent_attempt;
     }
 }
 
@@ -60,11 +77,11 @@ static void mark_uses(struct audit *a)
         uint64_t s = at_load(&r->state, AT_SEQ_CST);
         struct call call = record_call(r);
         if (is_open(state_phase(s))) {
-            mark(a, at_load(&r->parent, AT_RELAXED), HAS_CHILD);
+            saw_child(a, r, &call);
             for (uint32_t k = 0; k < call_nargs(&call) && k < MOB_ARGS_MAX; k++) {
                 struct arg_ref *ref = record_arg_ref(r, &call, k);
                 if (ref) {
-                    mark(a, at_load(&ref->link, AT_RELAXED), USED);
+                    saw_use(a, at_load(&ref->link, AT_RELAXED));
                 }
             }
         }
@@ -74,7 +91,7 @@ static void mark_uses(struct audit *a)
              p >= PHASE_TAKEN && p <= PHASE_DRAINING && k < call_nrets(&call); k++) {
             struct place place = record_get_place(r, k);
             if (place.kind == PLACE_REF) {
-                mark(a, place.size, USED);
+                saw_use(a, place.size);
             }
         }
     }
@@ -86,12 +103,12 @@ static uint32_t correct(struct audit *a)
     for (uint32_t i = 0; i < a->count; i++) {
         struct record *r = &a->b->records[i];
         uint64_t refs = a->refs[i], s = a->children[i];
-        if (refs && !(a->seen[i] & USED) &&
+        if (refs && a->seen[i].uses == 0 &&
             at_cas(&r->refs, &refs, refs & ~REFS_LOW_MASK, AT_SEQ_CST)) {
             lane_try_free(a->d, r, (uint32_t)(refs >> 32));
             corrected++;
         }
-        if (s && !(a->seen[i] & HAS_CHILD)) {
+        if (s && a->seen[i].kids == 0) {
             uint64_t c = at_load(&r->children, AT_SEQ_CST);
             uint32_t gen = state_gen(s);
             lane_finishing(a->d, link_make(gen, i, 0));
@@ -112,15 +129,18 @@ static uint32_t correct(struct audit *a)
     return corrected;
 }
 
-/* Counted uses that nobody was seen to have, of records that are held: what the count says is known
- * when they are not held any more. */
+/* Counts that are higher than what was seen, of records that could not be judged. */
 static bool has_suspects(const struct audit *a)
 {
     for (uint32_t i = 0; i < a->count; i++) {
         const struct record *r = &a->b->records[i];
-        enum phase p = state_phase(at_load(&r->state, AT_ACQUIRE));
-        if (p >= PHASE_CREATING && p <= PHASE_CLOSED && !(a->seen[i] & USED) &&
-            at_load(&r->refs, AT_ACQUIRE) & REFS_USES_MASK) {
+        uint64_t s = at_load(&r->state, AT_ACQUIRE);
+        enum phase p = state_phase(s);
+        uint64_t uses = at_load(&r->refs, AT_ACQUIRE) & REFS_USES_MASK;
+        uint64_t children = at_load(&r->children, AT_ACQUIRE);
+        uint32_t kids = children >> 32 == state_attempt(s) ? (uint32_t)children : 0;
+        if ((p >= PHASE_CREATING && p <= PHASE_CLOSED && uses > a->seen[i].uses) ||
+            ((p == PHASE_TAKEN || p == PHASE_DONE) && kids > a->seen[i].kids)) {
             return true;
         }
     }

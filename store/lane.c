@@ -247,17 +247,22 @@ static void hand_over(struct lane *l, struct record *r)
     board_notice(l->board, NOTICE_RESCAN);
 }
 
+void lane_rest(struct lane *l)
+{
+    lane_reclaim(l);
+    for (uint32_t i = 0; i < l->limbo_count; i++) { /* pinned by others */
+        hand_over(l, &l->board->records[l->limbo[i] & ~LANE_PLAIN]);
+    }
+    l->limbo_count = 0;
+}
+
 void lane_fini(struct lane *l)
 {
     if (!l->board) {
         return;
     }
     struct board *b = l->board;
-    lane_reclaim(l);
-    for (uint32_t i = 0; i < l->limbo_count;
-         i++) { /* pinned by others: the daemon frees them */
-        hand_over(l, &b->records[l->limbo[i] & ~LANE_PLAIN]);
-    }
+    lane_rest(l);
     for (uint32_t i = 0; i < l->blocks_count; i++) {
         /* The daemon's from now on; it gives a block free once all its records are. */
         at_store(&b->block_owner[l->blocks[i].block], DAEMON + 1, AT_RELEASE);

@@ -460,10 +460,14 @@ bool sweep_rescan(struct lane *d)
                 again |= state_holder(at_load(&r->state, AT_RELAXED)) == UNHINTED;
             }
         } else if (state_phase(s) == PHASE_DEAD && state_holder(s) == DAEMON) {
-            if (!lane_in_limbo(d, i)) {
-                lane_adopt(d, r);
+            /* Up to what lane_reclaim() keeps of pinned ones: the others wait their turn here. */
+            if (d->limbo_count < LANE_LIMBO / 2) {
+                if (!lane_in_limbo(d, i)) {
+                    lane_adopt(d, r);
+                }
+            } else {
+                again |= !lane_in_limbo(d, i);
             }
-            again = true;
         } else if (state_phase(s) == PHASE_DRAINING) {
             again |= !pass_on_draining(d, r, s, PROCS_MAX);
         }

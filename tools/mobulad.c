@@ -294,6 +294,7 @@ static int serve(struct settings *s)
         return fail(s, 1);
     }
     s->node.dir = home.dir;
+    s->node.after_kill = home.cleaned != 0;
     mob_status st = open_log(s, &home);
     if (!st && chdir("/") < 0) { /* so that no file system is kept from being unmounted */
         st = status_fail(MOB_ERR_SYSTEM, "chdir: %m");

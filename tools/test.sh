@@ -161,6 +161,7 @@ crash()
     all=0
     run_tests release stress "$jobs" || all=1
     run_tests release crash "$jobs" || all=1
+    run_tests asan crash "$jobs" || all=1
     run_tests tsan stress "$jobs" || all=1
     return $all
 }

@@ -89,9 +89,9 @@ static void announce(struct mob *mob)
 {
     struct board *b = &mob->board;
     at_or(&b->header->awake[mob->self / 64], 1ull << mob->self % 64, AT_RELAXED);
-    at_store(&b->procs[mob->self].revoked_seen, at_load(&b->header->revoked, AT_ACQUIRE),
-             AT_RELEASE);
-    mob->revoked_seen = at_load(&b->header->revoked, AT_RELAXED);
+    /* Not the newest word, though nothing is mapped yet: what was revoked meanwhile is let go of as
+     * ever, and the daemon, which may wait for that, hears of it. */
+    mob->revoked_seen = at_load(&b->procs[mob->self].revoked_seen, AT_RELAXED);
 }
 
 static void be_worker(struct mob *mob, int fd) __attribute__((noreturn));

@@ -262,6 +262,8 @@ void client_let_go(struct mob *mob)
         return;
     }
     pthread_mutex_lock(&mob->memory_lock);
+    /* Once more: of two threads, the later one here must not say less than the first. */
+    revoked = at_load(&b->header->revoked, AT_ACQUIRE);
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
         struct segment_map *map = &mob->maps[i];
         if (map->ro && !map->rw &&
@@ -273,9 +275,9 @@ void client_let_go(struct mob *mob)
         }
     }
     __atomic_store_n(&mob->revoked_seen, revoked, __ATOMIC_RELAXED);
-    pthread_mutex_unlock(&mob->memory_lock);
     /* Release: the unmapping before the word that lets the daemon use the memory again. */
     at_store(&b->procs[mob->self].revoked_seen, revoked, AT_RELEASE);
+    pthread_mutex_unlock(&mob->memory_lock);
     board_notice(&mob->board, NOTICE_PLACES);
 }
 

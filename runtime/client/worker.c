@@ -68,7 +68,7 @@ static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread
     struct queue_item item;
     uint32_t seen = at_load(&self->wake, AT_SEQ_CST);
     client_tidy(mob, &t->lane);
-    lane_reclaim(&t->lane); /* what it freed should not wait for its next task */
+    lane_rest(&t->lane); /* what it freed should not wait for its next task */
     task_idle(mob, t);
     at_store(&self->state, PROC_IDLE, AT_SEQ_CST);
     task_park(b, mob->self, class);
@@ -126,7 +126,7 @@ void worker_run(struct mob *mob)
             continue;
         }
         client_tidy(mob, &t->lane); /* it may sleep for long, and is woken for this too */
-        lane_reclaim(&t->lane);
+        lane_rest(&t->lane);
         at_store(&self->state, PROC_IDLE, AT_SEQ_CST);
         board_notice(&mob->board, NOTICE_LENT); /* this worker has no slot any more */
         (void)park_client(mob, t, &self->wake, seen, CLOCK_NEVER);

@@ -652,10 +652,11 @@ static bool back(struct job *j, struct peer *p, struct codec_reader *r)
     for (uint32_t i = 0; i < count && r->ok; i++) {
         uint32_t slot = codec_get_u32(r);
         uint64_t link = codec_get_u64(r);
+        bool begun = codec_get_u8(r);
         struct away *s = j && r->ok ? slot_find(j, p, slot, link) : NULL;
         if (s) {
             (void)plan_node_refused(j->node->plan, s->lease, 1, now_ns(j));
-            take_back(j, s, false, "");
+            take_back(j, s, begun, "its worker on another node died");
         }
     }
     if (j) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -175,6 +176,9 @@ void cluster_send(struct peer *p, const struct codec_writer *w)
     enqueue(&p->queue_end, w->begin, size, NULL);
     p->queue_bytes += size;
     dial(p);
+    if (!p->links[0] && !p->dial) {
+        cluster_soon(c);
+    }
     if (p->queue_bytes > PEER_QUEUE_MAX) {
         log_warn("node %s takes no messages: %llu bytes wait for it; giving it up",
                  p->host, (unsigned long long)p->queue_bytes);
@@ -211,6 +215,16 @@ static void deliver_local(struct cluster *c)
     }
 }
 
+/* What waits for a connection that nobody is making would wait for ever, and tasks with it. */
+static void lose_unreachable(struct cluster *c)
+{
+    for (struct peer *p = c->peers; p; p = p->next) {
+        if (p->queue && !p->links[0] && !p->dial && !c->closing) {
+            cluster_lose(p, "no connection to it can be made");
+        }
+    }
+}
+
 static void soon(struct loop_timer *timer)
 {
     struct cluster *c = LOOP_OWNER(timer, struct cluster, soon);
@@ -225,6 +239,7 @@ static void soon(struct loop_timer *timer)
         away_send(c, s);
         free(s);
     }
+    lose_unreachable(c);
     reap(c);
     plan_arm(c->node);
 }
@@ -319,6 +334,7 @@ static void peer_up(void *arg, struct transport_peer *tp,
     }
     if (meant) {
         meant->dial = NULL;
+        cluster_soon(c); /* if it is another one that answered, it is lost */
     }
     struct peer *p = meant && meant->id != info->node_id
                          ? NULL /* another incarnation listens there now */
@@ -463,6 +479,21 @@ static void beat(struct loop_timer *timer)
     loop_timer_start(c->node->loop, &c->beat, now + HEARTBEAT_NS, beat);
 }
 
+/* The sockets of a killed daemon are closed in the background, with the ring that it worked on: who
+ * takes its place at once may find its port still taken. */
+static mob_status listen_at(struct cluster *c, struct addr *io_addr)
+{
+    bool wait = c->node->config.after_kill && !c->ever_joined;
+    uint64_t until = clock_now_ns() + LISTEN_PATIENCE_NS;
+    struct timespec nap = {0, LISTEN_NAP_NS};
+    mob_status st;
+    while ((st = transport_listen(c->transport, io_addr, io_addr)) == MOB_ERR_EXISTS &&
+           wait && clock_now_ns() < until) {
+        nanosleep(&nap, NULL); /* this node serves nobody yet */
+    }
+    return st;
+}
+
 /* The transport of an incarnation. */
 static mob_status open_transport(struct cluster *c)
 {
@@ -478,7 +509,7 @@ static mob_status open_transport(struct cluster *c)
     snprintf(text, sizeof text, "%s:%u", n->config.listen ? n->config.listen : "",
              c->port);
     MOB_TRY(addr_parse(text, ADDR_LISTEN, &addr));
-    MOB_TRY(transport_listen(c->transport, &addr, &addr));
+    MOB_TRY(listen_at(c, &addr));
     c->port = addr_port(&addr);
     addr_text(&addr, c->self->address);
     return MOB_OK;

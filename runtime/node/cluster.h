@@ -4,6 +4,7 @@
  *   head.c     the head's side: membership and leases (in the daemon started with --head)
  *   away.c     an owner's tasks that run on other nodes
  *   guest.c    jobs of other nodes that run here       standin.c  their arguments
+ *   guest_back.c  what of them goes back undone
  *   fetch.c    pulls, and what others pull from here   exe.c      the cache of executables
  *
  * A peer is another node's incarnation. Its connection is the unit of failure: when it is lost,
@@ -26,6 +27,9 @@
 #define PEER_QUEUE_MAX (64ull << 20)     /* bytes that wait for one peer; more loses it */
 #define PEER_DIAL_NS (500000000ull)      /* between tries to reach a peer or the head */
 #define JOIN_PATIENCE_NS (5000000000ull) /* of a node that starts, if no head answers */
+#define LISTEN_PATIENCE_NS                                                               \
+    (2000000000ull) /* for the port of a killed daemon to be free */
+#define LISTEN_NAP_NS 10000000
 #define PEER_FETCHES 32u /* pulls from one peer at once; the others wait here */
 #define FETCH_RETRY_NS (10000000ull) /* while the store is full */
 #define STATUS_WAIT_NS (1000000000ull)
@@ -195,6 +199,11 @@ void guest_output(struct job *j, int stream, const char *text, size_t size);
 void guest_failed(struct job *j, const char *text);
 void guest_ended(struct job *j);
 void guest_free(struct job *j);
+/* Forgets a proxy, and lets its record go. */
+void guest_proxy_drop(struct job *j, struct proxy *x);
+/* ---- guest_back.c ---- */
+/* Sends back what waits here under no lease. Not within a planner's callback. */
+void guest_give_back(struct job *j);
 /* ---- standin.c ---- */
 mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
                        bool *ret_new);

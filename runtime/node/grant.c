@@ -32,6 +32,23 @@ static void publish(struct job *j, uint32_t i, uint64_t flags)
              AT_RELEASE);
 }
 
+/* Wakes workers for a look at what the daemon asks for. What they say of themselves does not count: one
+ * that says it is busy may have looked already and be on its way to sleep. A worker notes its wake word
+ * before it looks and sleeps on what it noted (worker.c), and here the word comes after what there is to
+ * see: so it either sees that, or does not sleep. */
+static void wake_workers(struct job *j, bool lagging_only)
+{
+    uint32_t revoked = at_load(&j->board.header->revoked, AT_RELAXED);
+    for (uint32_t p = 2; p < PROCS_MAX; p++) {
+        const struct member *m = &j->members[p];
+        if (m->used && !m->dead && m->slot != SLOT_STARTING &&
+            (!lagging_only ||
+             at_load(&j->board.procs[p].revoked_seen, AT_RELAXED) != revoked)) {
+            task_wake_process(&j->board, p);
+        }
+    }
+}
+
 /* Memory ran out: all processes of the node are asked for what they have and do not use. Workers that
  * sleep are woken for it, drivers have a thread that hears of it; others come by themselves. */
 static void want(struct node *n)
@@ -43,11 +60,7 @@ static void want(struct node *n)
         }
         at_add(&j->board.header->wanted, 1, AT_SEQ_CST);
         (void)!write(j->watch, "m", 1); /* a full pipe has said so already */
-        for (uint32_t p = 2; p < PROCS_MAX; p++) {
-            if (at_load(&j->board.procs[p].state, AT_RELAXED) == PROC_IDLE) {
-                task_wake_process(&j->board, p);
-            }
-        }
+        wake_workers(j, false);
     }
 }
 
@@ -129,6 +142,10 @@ static void leave(struct job *j, uint32_t i)
     s->state = SEGMENT_LEAVING;
     publish(j, i, SEGMENT_USED | SEGMENT_REVOKED);
     s->epoch = at_add(&j->board.header->revoked, 1, AT_SEQ_CST) + 1;
+    /* Once: workers that do not sleep look before they do. A driver that is not in the library has a
+     * thread that looks. */
+    (void)!write(j->watch, "m", 1);
+    wake_workers(j, true);
     grant_collect(j);
 }
 
@@ -376,6 +393,7 @@ void grant_count_orphans(struct job *j)
             leave(j, i);
         }
     }
+    grant_collect(j); /* the dead one may have been the last to map something */
 }
 
 void grant_free_place(void *arg, uint32_t segment, uint64_t offset)
@@ -411,25 +429,10 @@ static bool seen_by_all(const struct job *j, uint32_t epoch)
 
 void grant_collect(struct job *j)
 {
-    bool wait = false;
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
-        if (j->segments[i].state == SEGMENT_LEAVING) {
-            if (seen_by_all(j, j->segments[i].epoch)) {
-                drop(j, i);
-            } else {
-                wait = true;
-            }
-        }
-    }
-    if (!wait) {
-        return;
-    }
-    (void)!write(j->watch, "m",
-                 1); /* a driver that is not in the library: its watcher looks */
-    for (uint32_t p = 2; p < PROCS_MAX;
-         p++) { /* sleepers look on their way back to sleep */
-        if (at_load(&j->board.procs[p].state, AT_RELAXED) == PROC_IDLE) {
-            task_wake_process(&j->board, p);
+        if (j->segments[i].state == SEGMENT_LEAVING &&
+            seen_by_all(j, j->segments[i].epoch)) {
+            drop(j, i);
         }
     }
 }

@@ -288,7 +288,7 @@ static void proxy_free(struct guest *g, struct proxy *x)
     g->free_proxy = (uint32_t)(x - g->proxies) + 1;
 }
 
-static void proxy_drop(struct job *j, struct proxy *x)
+void guest_proxy_drop(struct job *j, struct proxy *x)
 {
     uint64_t link = x->link;
     proxy_free(j->guest, x);
@@ -462,6 +462,7 @@ static void say_back(struct peer *p, uint32_t number, uint32_t slot, uint64_t li
     codec_put_u32(&w, 1);
     codec_put_u32(&w, slot);
     codec_put_u64(&w, link);
+    codec_put_u8(&w, false);
     cluster_send(p, &w);
 }
 
@@ -675,7 +676,7 @@ static void flush_one(struct job *j, struct wire_batch *b, uint32_t i)
         x->late = false;
         x->done = true;
     } else {
-        proxy_drop(j, x);
+        guest_proxy_drop(j, x);
     }
 }
 
@@ -723,7 +724,7 @@ static bool release(struct job *j, struct codec_reader *r)
         struct guest *g = j ? j->guest : NULL;
         if (g && r->ok && at < g->proxies_count && g->proxies[at].link == link &&
             link != LINK_NONE && g->proxies[at].done) {
-            proxy_drop(j, &g->proxies[at]);
+            guest_proxy_drop(j, &g->proxies[at]);
         }
     }
     return codec_done(r);

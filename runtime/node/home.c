@@ -7,16 +7,20 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/machine.h"
 #include "core/status.h"
 #include "core/text.h"
 #include "local.h"
 
 enum {
-    TRIES_MAX = 100
-}; /* while a daemon that ends removes the folder under our hands */
+    TRIES_MAX = 100 /* while a daemon that ends removes the folder under our hands */
+};
+#define LOCK_PATIENCE_NS (2000000000ull) /* for the lock of a daemon that is dead */
+#define LOCK_NAP_NS 5000000
 
 /* What the pid file says. */
 struct mark {
@@ -152,6 +156,26 @@ static mob_status runs_already(const char *dir, const struct mark *m)
         dir, (int)m->pid);
 }
 
+/* The lock of a killed daemon may outlive it for a moment: a worker that it was just starting has the
+ * same open file until it becomes another program, or dies of its parent's death. */
+static mob_status take_lock(int fd, int dir_fd, const char *dir)
+{
+    struct timespec nap = {0, LOCK_NAP_NS};
+    struct mark m;
+    uint64_t until = clock_now_ns() + LOCK_PATIENCE_NS;
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK) {
+            return status_fail(MOB_ERR_SYSTEM, "locking the folder %s: %m", dir);
+        }
+        bool marked = read_mark(dir_fd, &m), lives = marked && mark_lives(&m);
+        if (!marked || lives || clock_now_ns() >= until) {
+            return runs_already(dir, lives ? &m : NULL);
+        }
+        nanosleep(&nap, NULL);
+    }
+    return MOB_OK;
+}
+
 /* MOB_ERR_EXISTS: somebody holds it; MOB_ERR_NOT_FOUND: no such file any more, try again. */
 static mob_status lock(int dir_fd, const char *dir, bool create, int *ret)
 {
@@ -163,14 +187,14 @@ static mob_status lock(int dir_fd, const char *dir, bool create, int *ret)
         return status_fail(errno == ENOENT ? MOB_ERR_NOT_FOUND : MOB_ERR_SYSTEM,
                            "the lock of the folder %s: %m", dir);
     }
-    mob_status st = MOB_OK;
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        st = errno == EWOULDBLOCK
-                 ? runs_already(dir, read_mark(dir_fd, &m) ? &m : NULL)
-                 : status_fail(MOB_ERR_SYSTEM, "locking the folder %s: %m", dir);
-    } else if (fstat(fd, &held) < 0 ||
-               fstatat(dir_fd, "lock", &there, AT_SYMLINK_NOFOLLOW) < 0 ||
-               held.st_ino != there.st_ino || held.st_dev != there.st_dev) {
+    mob_status st = take_lock(fd, dir_fd, dir);
+    if (st) {
+        close(fd);
+        return st;
+    }
+    if (fstat(fd, &held) < 0 ||
+        fstatat(dir_fd, "lock", &there, AT_SYMLINK_NOFOLLOW) < 0 ||
+        held.st_ino != there.st_ino || held.st_dev != there.st_dev) {
         /* Its last holder removed it between our opening and locking: others lock a new one. */
         st = status_fail(MOB_ERR_NOT_FOUND, "the lock of the folder %s was removed", dir);
     } else if (read_mark(dir_fd, &m) && m.pid != getpid() && mark_lives(&m)) {

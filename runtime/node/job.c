@@ -44,6 +44,28 @@ struct job *job_find(struct node *n, uint32_t number)
 
 /* ---- the bell ---------------------------------------------------------------------------------------------- */
 
+/* What the daemon frees while a view pins it would stay until the daemon frees something else: it is
+ * looked at again by and by, with the memory of a dead process that it may be the last to live in. */
+static void limbo_late(struct loop_timer *timer)
+{
+    struct job *j = LOOP_OWNER(timer, struct job, limbo_timer);
+    lane_reclaim(&j->lane);
+    if (j->lane.limbo_count) {
+        j->limbo_ns = j->limbo_ns * 2 < LIMBO_MAX_NS ? j->limbo_ns * 2 : LIMBO_MAX_NS;
+        loop_timer_start(j->node->loop, timer, loop_now_ns(j->node->loop) + j->limbo_ns,
+                         limbo_late);
+    }
+}
+
+static void look_at_limbo(struct job *j)
+{
+    if (j->lane.limbo_count && !j->limbo_timer.active) {
+        j->limbo_ns = RESCAN_NS;
+        loop_timer_start(j->node->loop, &j->limbo_timer,
+                         loop_now_ns(j->node->loop) + j->limbo_ns, limbo_late);
+    }
+}
+
 static void rescan_late(struct loop_timer *timer)
 {
     struct job *j = LOOP_OWNER(timer, struct job, timer);
@@ -68,6 +90,7 @@ static void rescan_late(struct loop_timer *timer)
         loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop) + RESCAN_NS,
                          rescan_late);
     }
+    look_at_limbo(j);
 }
 
 bool job_queue_corrupt(const struct job *j)
@@ -92,6 +115,7 @@ static void audit_again(struct loop_timer *timer)
         loop_timer_start(j->node->loop, timer, loop_now_ns(j->node->loop) + j->audit_ns,
                          audit_again);
     }
+    look_at_limbo(j);
 }
 
 void job_audit(struct job *j)
@@ -126,6 +150,7 @@ void job_notices(struct job *j)
     if (bits & (NOTICE_ALERT | NOTICE_LENT)) {
         job_refresh(j);
     }
+    look_at_limbo(j);
 }
 
 static void rung(struct loop_op *op, int result)
@@ -204,7 +229,11 @@ static void backlog_changed(struct job *j, uint32_t c)
 
 void job_refresh(struct job *j)
 {
-    if (j->ended || j->failed || j->inline_tasks) {
+    if (j->ended) {
+        return;
+    }
+    look_at_limbo(j);
+    if (j->failed || j->inline_tasks) {
         return;
     }
     for (uint32_t i = 2; i < PROCS_MAX; i++) {
@@ -554,6 +583,7 @@ void job_end(struct job *j)
     loop_cancel(j->node->loop, &j->bell_op);
     loop_timer_stop(j->node->loop, &j->timer);
     loop_timer_stop(j->node->loop, &j->audit_timer);
+    loop_timer_stop(j->node->loop, &j->limbo_timer);
     job_step(j);
 }
 

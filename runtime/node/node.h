@@ -27,11 +27,14 @@
     (1000000000ull)                   /* for running tasks when their driver shuts down */
 #define PIPES_GRACE_NS (200000000ull) /* for what a dead worker wrote last */
 #define NODE_HASH_BYTES 32u
+#define EARLY_KILLS_MAX                                                                  \
+    30u /* workers killed before mob_init(), in a row; further ones count as failures */
 #define ACCEPT_LATER_NS (20000000ull) /* between tries to accept while fds are used up */
 #define AUDIT_MIN_NS                                                                     \
     (50000000ull) /* between audits after a death, while counts are in doubt */
 #define AUDIT_MAX_NS (60000000000ull)
 #define RESCAN_NS (20000000ull) /* between looks at records that views still pin */
+#define LIMBO_MAX_NS (1000000000ull)
 
 struct node;
 struct job;
@@ -114,7 +117,8 @@ enum slot_state {
     SLOT_IDLE,
     SLOT_LENT,
     SLOT_RESUMING,
-    SLOT_BARE
+    SLOT_BARE,
+    SLOT_NONE /* dead, and the planner knows */
 };
 
 struct member { /* a worker */
@@ -248,8 +252,9 @@ struct job {
     uint64_t board_bytes;
     int bell;
     struct loop_op bell_op;
-    struct loop_timer timer, audit_timer;
+    struct loop_timer timer, audit_timer, limbo_timer;
     uint64_t audit_ns; /* until the next audit, if one is to follow */
+    uint64_t limbo_ns; /* until the next look at what the daemon could not free */
     struct conn *driver;
     int driver_pidfd;
     int watch; /* the driver's pipe */
@@ -261,6 +266,7 @@ struct job {
     uint32_t class_units[CLASSES_MAX];
     uint32_t backlog[CLASSES_MAX];        /* as last told to the planner */
     uint32_t start_failures[CLASSES_MAX]; /* to be told to it */
+    uint32_t early_kills;                 /* of workers, since one joined */
     bool give_up;                         /* it wants no more workers started */
     struct segment segments[BOARD_SEGMENTS_MAX];
     struct member members[PROCS_MAX];
@@ -347,6 +353,7 @@ struct node_config {
     unsigned num_cpus;
     uint64_t store_bytes;
     const char *dir; /* its folder; NULL if embedded */
+    bool after_kill; /* a killed daemon had that folder before */
     int ready_fd;    /* where node_ready() tells, or -1 */
     const char
         *key_file; /* where the key was read from, for `mobula start`; NULL: elsewhere */

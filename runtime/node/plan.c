@@ -41,17 +41,32 @@ void plan_start(struct job *j, uint32_t cls, uint32_t count)
     }
 }
 
-/* A bare worker of the job, or one that is asked back and has not noticed. */
+/* A worker in a slot's state, of a class or (CLASSES_MAX) any. One that is dead counts for the planner
+ * until its end is told, from the state that it has by then: it gets what no living one is there for. */
+static struct member *find(struct job *j, enum slot_state slot, uint32_t cls)
+{
+    struct member *dead = NULL;
+    for (uint32_t i = 2; i < PROCS_MAX; i++) {
+        struct member *m = &j->members[i];
+        if (m->used && m->slot == slot && (cls == CLASSES_MAX || m->class == cls)) {
+            if (!m->dead) {
+                return m;
+            }
+            dead = m;
+        }
+    }
+    return dead;
+}
+
 static void give(struct job *j, const struct plan_node_action *a)
 {
-    uint32_t left = a->count;
-    for (uint32_t i = 2; i < PROCS_MAX && left; i++) {
-        struct member *m = &j->members[i];
-        if (m->used && !m->dead && m->slot == SLOT_BARE) {
-            m->class = a->cls;
-            m->slot = SLOT_BUSY;
+    struct member *m;
+    for (uint32_t left = a->count; left && (m = find(j, SLOT_BARE, CLASSES_MAX));
+         left--) {
+        m->class = a->cls;
+        m->slot = SLOT_BUSY;
+        if (!m->dead) {
             proc_run(m, a->cls + 1);
-            left--;
         }
     }
 }
@@ -74,13 +89,9 @@ static void take(struct job *j, const struct plan_node_action *a)
 
 static void resume(struct job *j, const struct plan_node_action *a)
 {
-    uint32_t left = a->count;
-    for (uint32_t i = 2; i < PROCS_MAX && left; i++) {
-        struct member *m = &j->members[i];
-        if (m->used && !m->dead && m->class == a->cls && m->slot == SLOT_RESUMING) {
-            m->slot = SLOT_BUSY;
-            left--;
-        }
+    struct member *m;
+    for (uint32_t left = a->count; left && (m = find(j, SLOT_RESUMING, a->cls)); left--) {
+        m->slot = SLOT_BUSY;
     }
 }
 
@@ -150,6 +161,7 @@ static void tick(struct loop_timer *timer)
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         if (n->jobs[i]) {
             job_refresh(n->jobs[i]);
+            guest_give_back(n->jobs[i]);
         }
     }
     plan_node_tick(n->plan, loop_now_ns(n->loop));

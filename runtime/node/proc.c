@@ -229,6 +229,7 @@ void proc_joined(struct member *m)
     }
     loop_timer_stop(j->node->loop, &m->timer);
     m->slot = SLOT_BUSY;
+    j->early_kills = 0;
     at_store(&j->board.procs[m->proc].state, PROC_BUSY, AT_RELAXED);
     proc_run(m, j->leaving ? RUN_EXIT : m->class + 1);
     (void)plan_node_worker_started(j->node->plan, job_plan_id(j), m->class,
@@ -286,6 +287,7 @@ static enum plan_slot plan_slot_of(enum slot_state s)
     case SLOT_RESUMING:
         return PLAN_SLOT_RESUMING;
     case SLOT_BARE:
+    case SLOT_NONE:
         break;
     }
     return PLAN_SLOT_NONE;
@@ -346,18 +348,23 @@ static void settle(struct member *m)
     bool started = m->slot != SLOT_STARTING;
     if (!j->ended) {
         sweep(m);
-        /* Killed from outside, which says nothing of the program, it is started again; the planner
-         * gives up if that goes on. */
+        /* Killed from outside, which says nothing of the program, it is started again, and the planner
+         * hears of it as of one that had joined; unless that goes on and on. */
         bool outside = m->signalled && m->exit_status == SIGKILL && !m->late;
         if (!started && !j->leaving && !outside) {
             failed_to_start(m);
+        } else if (!started && outside && ++j->early_kills <= EARLY_KILLS_MAX) {
+            (void)plan_node_worker_started(j->node->plan, id, m->class, now);
+            m->slot = SLOT_BUSY;
+            started = true;
         }
     }
+    enum slot_state slot = m->slot;
+    m->slot = SLOT_NONE; /* the planner gives it nothing more: see find() in plan.c */
     if (!started) {
         (void)plan_node_worker_failed(j->node->plan, id, m->class, now);
     } else {
-        (void)plan_node_worker_died(j->node->plan, id, m->class, plan_slot_of(m->slot),
-                                    now);
+        (void)plan_node_worker_died(j->node->plan, id, m->class, plan_slot_of(slot), now);
     }
     if (!j->ended) {
         job_notices(j);

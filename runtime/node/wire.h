@@ -35,7 +35,8 @@
  *     result   slot u32, link u64 (the owner's), proxy u32, link u64, status i32, then
  *              text str if status is not 0, else returns u8 and for each
  *              kind u8: VALUE bytes or REMOTE size u64
- *   BACK       job u32, count u32, (slot u32, link u64)...    not begun, and not wanted here
+ *   BACK       job u32, count u32, (slot u32, link u64, begun u8)...    not wanted here; begun: an
+ *              attempt ended with its worker's death
  *   OUTPUT     job u32, stream u8 (1 or 2), bytes
  *
  * Objects are pulled by a name of 32 bytes: kind u32, job u32, link u64, zero[16]. */

@@ -367,6 +367,157 @@ Test(sweep, counts_that_a_death_left_too_high_are_corrected)
     rig_free(g);
 }
 
+/* What a death left too high hides behind true uses and children: it is in doubt until those are
+ * gone, and then it is corrected. */
+Test(sweep, counts_that_are_too_high_behind_true_ones_stay_in_doubt)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER], *w = &g->lane[WORKER];
+    bool again;
+    uint64_t x = submit(d, NULL, 0, LINK_NONE), top = submit(d, NULL, 0, LINK_NONE);
+    uint64_t user = submit(d, (uint64_t[]){x}, 1, LINK_NONE);
+    task_seal(w, claim(g, WORKER, x), false);
+    struct record *rt = claim(g, WORKER, top);
+    struct record *ru = claim(g, WORKER, user);
+    uint64_t child = submit(w, NULL, 0, top);
+    cr_assert_eq(sweep_audit(&g->lane[DAEMON], &again), 0);
+    cr_assert_not(again, "nothing is in doubt");
+    lane_use(w, x); /* a use of nobody, beside that of `user` */
+    lane_drop(d, x);
+    cr_assert_eq(sweep_audit(&g->lane[DAEMON], &again), 0);
+    cr_assert(again, "a use is in doubt");
+    task_seal(w, ru, false);
+    cr_assert_eq(sweep_audit(&g->lane[DAEMON], &again), 1);
+    cr_assert_not(again);
+    task_add_child(&g->b, top, 0); /* a child of nobody, beside `child` */
+    task_seal(w, rt, false);
+    cr_assert_eq(sweep_audit(&g->lane[DAEMON], &again), 0);
+    cr_assert(again, "a child is in doubt");
+    task_seal(w, claim(g, WORKER, child), false);
+    cr_assert_eq(phase_of(g, top), PHASE_DONE);
+    cr_assert_eq(sweep_audit(&g->lane[DAEMON], &again), 1);
+    cr_assert_not(again);
+    lane_drop(d, top);
+    lane_drop(d, user);
+    lane_drop(w, child);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+/* An id that is held hides its count too. */
+Test(sweep, counts_that_are_too_high_under_an_id_stay_in_doubt)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER], *w = &g->lane[WORKER];
+    bool again;
+    uint64_t x = submit(d, NULL, 0, LINK_NONE);
+    task_seal(w, claim(g, WORKER, x), false);
+    lane_use(w, x);
+    cr_assert_eq(sweep_audit(&g->lane[DAEMON], &again), 0);
+    cr_assert(again);
+    lane_drop(d, x);
+    cr_assert_eq(phase_of(g, x), PHASE_CLOSED);
+    cr_assert_eq(sweep_audit(&g->lane[DAEMON], &again), 1);
+    cr_assert_not(again);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+/* An idle worker that marked the next cell and died relies on nobody, and nobody on it: the next
+ * push must wake somebody. */
+Test(sweep, a_dead_workers_promise_to_look_is_taken_back)
+{
+    struct rig *g = rig_new();
+    struct queue_view ready = board_ready(&g->b, 0);
+    struct queue_item item;
+    struct sweep_result res;
+    cr_assert_eq(queue_peek(&ready, &item), QUEUE_NONE);
+    cr_assert(queue_poll(&ready, &item));
+    task_park(&g->b, OTHER, 0);
+    uint32_t wake = at_load(&g->b.procs[OTHER].wake, AT_RELAXED);
+    sweep_process(&g->lane[DAEMON], WORKER, NULL, NULL, &res);
+    uint64_t x = submit(&g->lane[DRIVER], NULL, 0, LINK_NONE);
+    cr_assert_neq(at_load(&g->b.procs[OTHER].wake, AT_RELAXED), wake,
+                  "nobody was woken for the task");
+    task_seal(&g->lane[OTHER], claim(g, OTHER, x), false);
+    lane_drop(&g->lane[DRIVER], x);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+/* A put in a task is held by an id that nobody knows once its worker is dead. */
+Test(sweep, what_a_dead_attempt_put_goes_with_it)
+{
+    struct rig *g = rig_new();
+    struct lane *w = &g->lane[WORKER];
+    struct call put = {.fn = CALL_PUT, .counts = call_counts(0, 1)};
+    struct record *r;
+    struct sweep_result res;
+    uint64_t top = submit(&g->lane[DRIVER], NULL, 0, LINK_NONE);
+    (void)claim(g, WORKER, top);
+    cr_assert_eq(lane_record(w, &r), MOB_OK);
+    task_begin(w, r, &put, LINK_NONE);
+    at_store(&r->parent, top, AT_RELAXED);
+    r->parent_attempt = 0;
+    uint32_t gen = lane_gen(r);
+    at_store(&r->state, state_make(gen, WORKER, 0, PHASE_CREATING), AT_SEQ_CST);
+    cr_assert(task_seal(w, r, false));
+    uint64_t link = link_make(gen, board_index(&g->b, r), 0);
+    cr_assert_eq(phase_of(g, link), PHASE_CLOSED);
+    sweep_process(&g->lane[DAEMON], WORKER, NULL, NULL, &res);
+    cr_assert_eq(phase_of(g, link), PHASE_FREE);
+    task_seal(&g->lane[OTHER], claim(g, OTHER, top), false);
+    lane_drop(&g->lane[DRIVER], top);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+/* What comes on a ring while it is drained is for the next time: a client must not keep the daemon. */
+static void push_again(void *arg, struct record *r)
+{
+    struct rig *g = arg;
+    struct queue_view ring = board_ring(&g->b, DAEMON);
+    cr_assert_lt(g->freed_places++, 4u << BOARD_RING_ORDER,
+                 "the ring is drained for ever");
+    (void)queue_push(&ring, board_index(&g->b, r));
+}
+
+Test(sweep, a_ring_that_fills_while_it_is_drained_keeps_nobody)
+{
+    struct rig *g = rig_new();
+    struct queue_view ring = board_ring(&g->b, DAEMON);
+    g->lane[DAEMON].sealed = push_again;
+    g->lane[DAEMON].sealed_arg = g;
+    cr_assert_eq(queue_push(&ring, 0), QUEUE_OK);
+    cr_assert(lane_drain_ring(&g->lane[DAEMON]));
+    cr_assert_gt(g->freed_places, 0);
+    rig_free(g);
+}
+
+/* A client that ties its successor stacks into a ring keeps the daemon only so long. */
+Test(sweep, a_ring_of_successors_ends_the_job_and_not_the_daemon)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER];
+    struct sweep_result res;
+    uint64_t x = submit(d, NULL, 0, LINK_NONE);
+    uint64_t t = submit(d, (uint64_t[]){x}, 1, LINK_NONE);
+    struct record *rx = board_record(&g->b, link_index(x));
+    struct record *rt = board_record(&g->b, link_index(t));
+    struct call call = record_call(rt);
+    /* The waiting task stands below itself; another one was cut off while it was hung there. */
+    at_store(&record_arg_ref(rt, &call, 1)->next, at_load(&rx->succ, AT_RELAXED),
+             AT_RELAXED);
+    uint64_t cut = submit(d, (uint64_t[]){x}, 1, LINK_NONE);
+    struct record *rc = board_record(&g->b, link_index(cut));
+    at_store(&rx->succ, succ_entry(link_index(t), 1), AT_RELAXED);
+    at_store(&rc->state, state_make(link_gen(cut), WORKER, 0, PHASE_CREATING),
+             AT_RELAXED);
+    sweep_process(&g->lane[DAEMON], WORKER, NULL, NULL, &res);
+    cr_assert(res.corrupt);
+    rig_free(g);
+}
+
 Test(sweep, an_audit_leaves_alone_what_is_in_use)
 {
     struct rig *g = rig_new();

@@ -167,6 +167,8 @@ void lane_try_free(struct lane *l, struct record *r, uint32_t gen);
 /* Looks at all ledgers once and frees what nobody pins. Done now and then by itself; a caller
  * that waits for room does it at once. */
 void lane_reclaim(struct lane *l);
+/* The same before a long sleep: what is pinned is left to the daemon, which looks again. */
+void lane_rest(struct lane *l);
 /* Frees the places that others handed to this process. True if there were any. */
 bool lane_drain_ring(struct lane *l);
 /* The slow form, over all records, after the ring was full. */

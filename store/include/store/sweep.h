@@ -30,8 +30,9 @@ void sweep_process(struct lane *d, uint32_t process, sweep_reason reason, void *
  * NULL. */
 uint32_t sweep_audit(struct lane *d, bool *ret_again);
 
-/* Serves NOTICE_RESCAN: pushes ready tasks whose queue was full, adopts records left to the daemon.
- * True if something must be tried again later (still full, still pinned). */
+/* Serves NOTICE_RESCAN: pushes ready tasks whose queue was full, adopts records left to the daemon,
+ * which are in its lane's limbo then for as long as they are pinned. True if something must be tried
+ * again later (still full, or too many). */
 bool sweep_rescan(struct lane *d);
 
 /* Gives blocks free that ended lanes left behind, once all their records are. Returns how many
