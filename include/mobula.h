@@ -258,7 +258,8 @@ MOB_API MOB_MUST_CHECK mob_status mob_wait(struct mob *mob, const mob_ref *refs,
  * that is unknown or was released already is ignored. */
 MOB_API void mob_release(struct mob *mob, mob_ref ref);
 
-/* Why @ref failed: node, pid, signal or error, and what the task said, as one or more lines.
+/* Why @ref failed: node, pid, signal or error, and what the task said, as one or more lines; of a
+ * worker that died the last lines of its stderr. At most 4 KiB, and less when the store is full.
  * Copies at most @size bytes with the ending NUL; "" if it has not failed. */
 MOB_API mob_status mob_failure(struct mob *mob, mob_ref ref, char *text, size_t size);
 
@@ -313,8 +314,8 @@ MOB_API MOB_MUST_CHECK mob_status mob_return_copy(struct mob_task *task, size_t 
 MOB_API MOB_MUST_CHECK mob_status mob_return_ref(struct mob_task *task, size_t index,
                                                  mob_ref ref);
 
-/* Says why the task fails; returns MOB_ERR_TASK_FAILED, so that a task can end with
- * `return mob_fail(task, "row %d is singular", row);`. */
+/* Says why the task fails, in up to 3,800 bytes; returns MOB_ERR_TASK_FAILED, so that a task can end
+ * with `return mob_fail(task, "row %d is singular", row);`. */
 MOB_API mob_status mob_fail(struct mob_task *task, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

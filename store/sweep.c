@@ -323,11 +323,12 @@ static void end_attempt(struct sweep *w, const struct attempt *a, sweep_reason r
         w->result.requeued++;
         return;
     }
-    char text[RECORD_PAYLOAD] = "";
+    mob_status error = s & STATE_CANCEL ? MOB_ERR_CANCELLED : MOB_ERR_TASK_DIED;
     if (reason) {
-        reason(arg, a->link, a->number, text, sizeof text);
+        reason(arg, r, error, a->number);
+    } else {
+        task_set_error(r, error, "");
     }
-    task_set_error(r, s & STATE_CANCEL ? MOB_ERR_CANCELLED : MOB_ERR_TASK_DIED, text);
     task_seal(w->d, r, true);
     w->result.failed++;
 }

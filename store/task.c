@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/park.h"
+#include "core/text.h"
 
 /* ---- submitting ----------------------------------------------------------------------------------- */
 
@@ -528,18 +529,21 @@ bool task_unclaim(struct lane *l, struct record *r)
     return back_to_queue(l, r, 0);
 }
 
-void task_set_error(struct record *r, mob_status error, const char *text)
+bool task_set_error(struct record *r, mob_status error, const char *text)
 {
     struct call call = record_call(r);
     uint32_t nrets = call_nrets(&call);
     uint32_t at = record_arg_offset(r, &call, call_nargs(&call));
-    uint32_t room = RECORD_PAYLOAD - at, size = (uint32_t)strnlen(text, room);
+    char kept[RECORD_PAYLOAD + 1]; /* its NUL is not kept */
+    size_t len = strlen(text);
+    size_t size = text_shorten(kept, RECORD_PAYLOAD + 1 - at, text, len);
     for (uint32_t i = 1; i < nrets; i++) {
         record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
     }
-    memcpy(r->payload + at, text, size);
+    memcpy(r->payload + at, kept, size);
     record_set_place(r, 0, size ? PLACE_INLINE : PLACE_EMPTY, 0, at, size);
     at_store(&r->error, (uint32_t)error, AT_RELAXED);
+    return size == len;
 }
 
 void task_cancel(struct lane *l, struct record *r, uint32_t gen)

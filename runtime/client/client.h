@@ -75,6 +75,10 @@ struct mob {
         fns[BOARD_NAMES_MAX]; /* functions by their number on the board, as looked up */
 };
 
+/* The message of a failed task: leaves room in its text for task, attempt, node and process. */
+#define TASK_MESSAGE_MAX (FAILURE_TEXT_MAX - 256)
+#define QUOTE_MAX 1024 /* of that, in the text of a task that fails for it */
+
 struct mob_task {
     struct mob *mob;
     struct thread *thread;
@@ -90,7 +94,7 @@ struct mob_task {
     struct mob_task *outer;
     uint64_t *children; /* links of ids that it submitted or put and still holds, about */
     uint32_t children_count, children_room;
-    char message[1024]; /* of mob_fail() */
+    char message[TASK_MESSAGE_MAX]; /* of mob_fail() */
 };
 
 /* ---- thread.c ---- */

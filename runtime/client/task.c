@@ -8,6 +8,7 @@
 #include "client.h"
 #include "core/clock.h"
 #include "core/status.h"
+#include "core/text.h"
 #include "store/task.h"
 
 /* ---- arguments ------------------------------------------------------------------------------------------ */
@@ -246,8 +247,7 @@ static void set_error(struct mob_task *task, mob_status error, const char *text)
     struct arena_place p;
     void *data;
     drop_results(task);
-    task_set_error(task->r, error, text);
-    if (record_get_place(task->r, 0).size < size &&
+    if (!task_set_error(task->r, error, text) &&
         client_alloc(task->mob, task->thread, size, 0, &p, &data) == MOB_OK) {
         memcpy(data, text, size);
         record_set_place(task->r, 0, PLACE_ARENA, p.segment, p.offset, size);
@@ -270,6 +270,24 @@ static void seal_error(struct mob_task *task, mob_status error, const char *what
     (void)task_seal(&task->thread->lane, task->r, true);
 }
 
+static const char first_cause[] = " failed: ";
+
+/* Argument @i failed, and why. Many tasks may fail for one, and in a long row: so the text is that of
+ * the first cause, without those in between, and shortened. */
+static void say_argument_failed(struct mob_task *task, struct record *r, uint32_t i,
+                                char *what, size_t size)
+{
+    char why[FAILURE_TEXT_MAX] = "it is gone", cut[QUOTE_MAX];
+    const char *from = why, *deeper = "";
+    if (r && result_error(task->mob, r, why, sizeof why) == MOB_ERR_ARG_FAILED) {
+        const char *cause = strstr(why, first_cause);
+        from = cause ? cause + sizeof first_cause - 1 : why;
+        deeper = " failed, as an argument of its own";
+    }
+    (void)text_shorten(cut, sizeof cut, from, strlen(from));
+    snprintf(what, size, "argument %u%s%s%s", i, deeper, first_cause, cut);
+}
+
 /* If an argument failed, so does the task, with its message. True if it did. */
 static bool fail_for_argument(struct mob_task *task)
 {
@@ -287,11 +305,8 @@ static bool fail_for_argument(struct mob_task *task)
         if (r && !(s & STATE_ERROR)) {
             continue;
         }
-        char why[900] = "it is gone", what[sizeof task->message];
-        if (r) {
-            (void)result_error(task->mob, r, why, sizeof why);
-        }
-        snprintf(what, sizeof what, "argument %u failed: %s", i, why);
+        char what[sizeof task->message];
+        say_argument_failed(task, r, i, what, sizeof what);
         seal_error(task, MOB_ERR_ARG_FAILED, what);
         return true;
     }

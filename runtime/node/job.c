@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/seg.h"
 #include "core/status.h"
+#include "core/text.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
@@ -506,7 +507,7 @@ void job_fail(struct job *j, mob_status st, const char *text)
     away_close(j, true);
     log_warn("job failed job %u: %s", j->number, text);
     /* Filled only once, and before the status: who sees the status sees the text. */
-    snprintf(j->board.header->failure, BOARD_FAILURE_MAX, "%s", text);
+    (void)text_shorten(j->board.header->failure, FAILURE_TEXT_MAX, text, strlen(text));
     at_store(&j->board.header->failed, (uint32_t)st, AT_SEQ_CST);
     (void)!write(j->watch, "f", 1);
     sweep_wake_all(&j->board);

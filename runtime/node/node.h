@@ -135,6 +135,7 @@ struct member { /* a worker */
     struct stream out, err;
     char tail[STDERR_TAIL_BYTES]; /* the last of what it wrote to stderr */
     size_t tail_size;
+    bool tail_cut; /* there was more before it */
     int exit_status; /* as waitid() gives it */
     bool signalled;
 };
@@ -201,6 +202,13 @@ mob_status grant_resolve(struct job *j, uint64_t *io_link, struct record **ret,
 mob_status grant_read(struct job *j, const struct record *r, const struct place *p,
                       const void **ret);
 mob_status grant_records(struct job *j);
+/* The status and the text (with its NUL, at most @size bytes) of a record that grant_resolve() said
+ * has failed. */
+mob_status grant_failure(struct job *j, const struct record *r, const struct place *p,
+                         char *text, size_t size);
+/* Writes an error into a record that the daemon holds. A text that is longer than a record gets a
+ * place, as long as the store has room. */
+void grant_error(struct job *j, struct record *r, mob_status error, const char *text);
 
 /* ---- away.c: tasks of this node that run on others; see cluster.h -------------------------------- */
 

@@ -51,7 +51,7 @@
 #define WIRE_VERSION 1u
 #define WIRE_INLINE_MAX 4096u /* larger arguments and results are pulled */
 #define WIRE_HASH_BYTES 32u   /* BLAKE2b-256 of an executable */
-#define WIRE_TEXT_MAX 2048u
+#define WIRE_TEXT_MAX FAILURE_TEXT_MAX
 /* Batches are closed when less than one more entry of the largest kind would fit. */
 #define WIRE_ENTRY_MAX (MOB_ARGS_MAX * (WIRE_INLINE_MAX + 32u) + 1024u)
 #define WIRE_BATCH_BYTES (512u << 10)

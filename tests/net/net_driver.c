@@ -181,6 +181,16 @@ static mob_status refuses(struct mob_task *task)
 }
 MOB_REGISTER(refuses);
 
+static mob_status crashes(struct mob_task *task)
+{
+    (void)task;
+    for (int i = 0; i < 100; i++) {
+        fprintf(stderr, "line %d of what went wrong\n", i);
+    }
+    abort();
+}
+MOB_REGISTER(crashes);
+
 /* ---- cases -------------------------------------------------------------------------------------------- */
 
 static struct mob *mob;
@@ -398,7 +408,7 @@ static void nested(void)
 static void errors(void)
 {
     mob_ref ref[6], after[6];
-    char text[512];
+    char text[4096];
     for (int i = 0; i < 6; i++) {
         MOB_CHECK(mob_submit(mob, refuses, MOB_ARGS(), NULL, &ref[i]));
         MOB_CHECK(mob_submit(mob, plus_one, MOB_ARGS(MOB_REF(ref[i])), NULL, &after[i]));
@@ -413,6 +423,25 @@ static void errors(void)
         }
     }
     puts("6 failures told");
+    /* A death, wherever it was: with all of its last lines, and shorter for what fails for it. */
+    struct mob_options once = MOB_OPTIONS_INIT;
+    once.max_retries = 0;
+    for (int i = 0; i < 6; i++) {
+        MOB_CHECK(mob_submit(mob, crashes, MOB_ARGS(), &once, &ref[i]));
+        MOB_CHECK(mob_submit(mob, plus_one, MOB_ARGS(MOB_REF(ref[i])), NULL, &after[i]));
+    }
+    for (int i = 0; i < 6; i++) {
+        uint64_t x;
+        if (mob_get_copy(mob, after[i], &x, sizeof x, MOB_FOREVER) !=
+                MOB_ERR_ARG_FAILED ||
+            !strstr(mob_last_error(), "line 99 of") ||
+            mob_failure(mob, ref[i], text, sizeof text) != MOB_OK ||
+            !strstr(text, "signal 6") || !strstr(text, "\nline 20 of") ||
+            !strstr(text, "\nline 99 of")) {
+            FAIL("a death is not told: %s", mob_last_error());
+        }
+    }
+    puts("6 deaths told");
 }
 
 /* Keeps all nodes busy until it ends: the script kills something meanwhile. The number: ms. */

@@ -20,7 +20,9 @@
 #define WORKER_START_NS (10 * 1000000000ull) /* from exec to mob_init() in a worker */
 /* The same under MOBULA_WORKER_WRAP. */
 #define WORKER_WRAPPED_START_NS (300 * 1000000000ull)
-/* Of a dead worker's stderr, kept for its task's failure. */
-#define STDERR_TAIL_BYTES 2048
+/* The text of a failure, with its ending NUL: a sentence, and what fits on a screen of stderr. */
+#define FAILURE_TEXT_MAX 4096
+/* Of a dead worker's stderr, kept for its task's failure: leaves room for the sentence. */
+#define STDERR_TAIL_BYTES 3072
 
 #endif

@@ -7,9 +7,10 @@
 
 #include "store/lane.h"
 
-/* Why the process died, for the tasks that die with it. */
-typedef void (*sweep_reason)(void *arg, uint64_t link, uint32_t attempt, char *text,
-                             size_t size);
+/* Writes the error @error, and why the process died, into a task that dies with it: @r is TAKEN by
+ * the daemon. */
+typedef void (*sweep_reason)(void *arg, struct record *r, mob_status error,
+                             uint32_t attempt);
 
 struct sweep_result {
     uint32_t requeued, failed, cancelled; /* tasks */

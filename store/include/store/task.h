@@ -174,8 +174,9 @@ void task_cancel(struct lane *l, struct record *r, uint32_t gen);
 
 /* ---- errors as values ---------------------------------------------------------------------------------- */
 
-/* Writes an error and its text into a TAKEN record of this process, cut to what fits. */
-void task_set_error(struct record *r, mob_status error, const char *text);
+/* Writes an error and its text into a TAKEN record of this process, shortened to what fits. False if
+ * it was: the caller may put the whole text into a place of its own and make it the first result's. */
+bool task_set_error(struct record *r, mob_status error, const char *text);
 
 /* ---- waiting -------------------------------------------------------------------------------------------- */
 
