@@ -263,8 +263,9 @@ MOB_API void mob_release(struct mob *mob, mob_ref ref);
  * Copies at most @size bytes with the ending NUL; "" if it has not failed. */
 MOB_API mob_status mob_failure(struct mob *mob, mob_ref ref, char *text, size_t size);
 
-/* Asks that the task of @ref not run. One that has not started fails with MOB_ERR_CANCELLED;
- * one that runs sees mob_task_cancelled(). Best effort; MOB_OK even if it came too late. */
+/* Asks that the task of @ref not run. One that has not started, or waits for arguments, fails with
+ * MOB_ERR_CANCELLED at once; one that runs sees mob_task_cancelled(). Best effort; MOB_OK even if it
+ * came too late. */
 MOB_API mob_status mob_cancel(struct mob *mob, mob_ref ref);
 
 /* ---- objects without a task -------------------------------------------------------------- */

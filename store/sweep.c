@@ -177,8 +177,21 @@ static void check_arrivals(struct sweep *w, struct record *r)
         uint64_t xs;
         if (ref && lane_find(w->d, at_load(&ref->link, AT_RELAXED), &xs) &&
             state_sealed(xs)) {
-            task_arrive(w->b, DAEMON, r, i);
+            task_arrive(w->d, r, i);
         }
+    }
+}
+
+/* A task that was cancelled while it waited: an argument that came must be told as to one that waits,
+ * and the dead one may have been about to close it. */
+static void check_cancelled(struct sweep *w, struct record *r, uint64_t s)
+{
+    struct call call = record_call(r);
+    if (record_awaits_args(r, &call)) {
+        check_arrivals(w, r);
+    }
+    if (state_phase(s) == PHASE_DONE) {
+        (void)task_close_late(w->d, r, state_gen(s));
     }
 }
 
@@ -261,15 +274,17 @@ static void sweep_record(struct sweep *w, struct record *r)
             }
         }
         break;
-    case PHASE_TAKEN:
-        break; /* the dead one's own are in `attempts` */
+    case PHASE_TAKEN: /* the dead one's own are in `attempts` */
+        check_cancelled(w, r, s);
+        break;
     case PHASE_DONE:
     case PHASE_CLOSED:
         if (held) { /* sealed, and maybe nobody was told */
-            w->steps += task_drain_successors(w->b, DAEMON, r);
+            w->steps += task_drain_successors(w->d, r);
             w->result.corrupt |= w->steps > w->steps_max;
             task_wake_waiters(w->b, r, s);
         }
+        check_cancelled(w, r, s);
         break;
     case PHASE_DEAD:
         if (held && at_cas(&r->state, &s, state_to(s, PHASE_DEAD, DAEMON), AT_SEQ_CST)) {
@@ -383,6 +398,8 @@ bool sweep_rescan(struct lane *d)
                 lane_adopt(d, r);
             }
             again = true;
+        } else if (state_phase(s) == PHASE_DONE) {
+            again |= !task_close_late(d, r, state_gen(s));
         } else if (state_phase(s) == PHASE_DRAINING) {
             again |= !pass_on_draining(d, r, s, PROCS_MAX);
         }

@@ -234,8 +234,10 @@ static void cancel(void)
     mob_ref queued[100];
     api_gate_make(&gate);
     mob_ref running = submit_gated(mob, &gate, 5);
-    mob_ref waiting;
+    mob_ref waiting, after, beside;
     OK(mob_submit(mob, add, MOB_ARGS(MOB_REF(running)), NULL, &waiting));
+    OK(mob_submit(mob, add, MOB_ARGS(MOB_REF(waiting), MOB_REF(running)), NULL, &after));
+    OK(mob_submit(mob, add, MOB_ARGS(MOB_REF(running)), NULL, &beside));
     for (int i = 0; i < 100; i++) {
         OK(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(one)), NULL, &queued[i]));
     }
@@ -243,12 +245,22 @@ static void cancel(void)
         OK(mob_cancel(mob, queued[i]));
         IS(mob_get_size(mob, queued[i], 0, &size), MOB_ERR_CANCELLED);
     }
-    OK(mob_cancel(mob, waiting));
+    OK(mob_cancel(mob, waiting)); /* at once, though its argument is not there */
+    IS(mob_get_size(mob, waiting, 0, &size), MOB_ERR_CANCELLED);
+    mob_release(mob, waiting);
+    for (int i = 0; i < 1000; i++) { /* nobody gets its record before that has come */
+        mob_ref put;
+        OK(mob_put(mob, &one, sizeof one, MOB_FOREVER, &put));
+        mob_release(mob, put);
+    }
     api_gate_open(&gate, 1);
+    OK(mob_get_copy(mob, beside, &value, sizeof value, MOB_FOREVER));
+    EQ(value, 5);
+    IS(mob_get_size(mob, after, MOB_FOREVER, &size), MOB_ERR_ARG_FAILED);
+    HAS(mob_last_error(), "argument 0 failed: task add: it was cancelled before it ran");
     OK(mob_get_copy(mob, running, &value, sizeof value, MOB_FOREVER));
     OK(mob_cancel(mob, running)); /* too late */
     OK(mob_get_copy(mob, running, &value, sizeof value, MOB_FOREVER));
-    IS(mob_get_size(mob, waiting, MOB_FOREVER, &size), MOB_ERR_CANCELLED);
     for (int i = 1; i < 100; i += 2) {
         OK(mob_get_copy(mob, queued[i], &value, sizeof value, MOB_FOREVER));
     }

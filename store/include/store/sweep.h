@@ -31,7 +31,8 @@ void sweep_process(struct lane *d, uint32_t process, sweep_reason reason, void *
  * NULL. */
 uint32_t sweep_audit(struct lane *d, bool *ret_again);
 
-/* Serves NOTICE_RESCAN: pushes ready tasks whose queue was full, adopts records left to the daemon.
+/* Serves NOTICE_RESCAN: pushes ready tasks whose queue was full, adopts records left to the daemon,
+ * closes what threads without a pin left open.
  * True if something must be tried again later (still full, still pinned). */
 bool sweep_rescan(struct lane *d);
 

@@ -161,15 +161,21 @@ void task_remove_child(struct board *b, uint64_t parent, uint32_t attempt);
 
 /* Gives the successors of a sealed record their argument. Whoever finds some may call it. Returns
  * how many there were. */
-uint32_t task_drain_successors(struct board *b, uint32_t process, struct record *r);
+uint32_t task_drain_successors(struct lane *l, struct record *r);
 
-/* Marks argument @arg of a task as arrived and makes the task ready if it was the last. */
-void task_arrive(struct board *b, uint32_t process, struct record *t, uint32_t arg);
+/* Marks argument @arg of a task as arrived. If it was the last, the task is ready, or closed if it was
+ * cancelled meanwhile. */
+void task_arrive(struct lane *l, struct record *t, uint32_t arg);
 
-/* What follows a record's CLOSED: its arguments' uses go, its parent has a child less. */
+/* What follows a record's CLOSED: its arguments' uses go, its parent has a child less. The caller
+ * holds it, by lane_finishing() or a pin. */
 void task_closed(struct lane *l, struct record *r, uint32_t gen);
 
-/* Asks a task not to run: QUEUED ones are sealed as cancelled at once. */
+/* DONE -> CLOSED, and what follows, if nothing is in the way; for a record that nothing else holds.
+ * False: this thread has no pin left; the daemon was asked. */
+bool task_close_late(struct lane *l, struct record *r, uint32_t gen);
+
+/* Asks a task not to run: one that waits or is QUEUED is sealed as cancelled at once. */
 void task_cancel(struct lane *l, struct record *r, uint32_t gen);
 
 /* ---- errors as values ---------------------------------------------------------------------------------- */
