@@ -65,6 +65,7 @@ extern "C" {
     X(ERR_CANCELLED, -23, "the task was cancelled")                                      \
     X(ERR_LOST, -24, "the object was lost and cannot be made again")                     \
     X(ERR_ARG_FAILED, -25, "an argument of the task failed")                             \
+    X(ERR_DEMAND, -26, "no node has the CPUs that the task asks for")                    \
     /* this job */                                                                       \
     X(ERR_CORRUPT, -30, "the job's shared memory is corrupt")                            \
     X(ERR_JOB_FAILED, -31, "the job's workers cannot start")                             \
@@ -176,7 +177,9 @@ struct mob_args {
 struct mob_options {
     size_t struct_size; /* sizeof (struct mob_options) */
     const char *name;   /* shown in messages and tools; NULL: the function's name */
-    double num_cpus;    /* 0 means 1; use MOB_NO_CPU for none. Steps of 0.0001. */
+    double
+        num_cpus; /* 0 means 1; use MOB_NO_CPU for none. Steps of 0.0001. If no node has so
+                           many: see MOB_ERR_DEMAND below */
     int max_retries;    /* after a worker's death; MOB_RETRIES_DEFAULT: 3 */
     int retry_on_error; /* 1: the same number of retries if the task returns an error */
     unsigned returns;   /* results, 1 to MOB_RETURNS_MAX; 0 means 1 */
@@ -199,7 +202,10 @@ struct mob_options {
  * Waits while the job's tables are full; inside a task returns MOB_ERR_FULL instead. Arguments
  * too large for the tables go to the store, and wait up to 10 s while that is full.
  * Returns MOB_OK, MOB_ERR_NO_FUNCTION, MOB_ERR_INVALID, MOB_ERR_RELEASED, MOB_ERR_FULL,
- * MOB_ERR_NOMEM, MOB_ERR_NODE_LOST, MOB_ERR_JOB_FAILED, MOB_ERR_CORRUPT, MOB_ERR_FORKED. */
+ * MOB_ERR_NOMEM, MOB_ERR_NODE_LOST, MOB_ERR_JOB_FAILED, MOB_ERR_CORRUPT, MOB_ERR_FORKED;
+ * MOB_ERR_DEMAND: it asks for more CPUs than the node has, and no other node can join. In a cluster
+ * such a task waits for a larger node (`mobula start --unmet-grace`, 30 s; the driver's stderr says so
+ * at once), and then fails with MOB_ERR_DEMAND. */
 MOB_API MOB_MUST_CHECK mob_status mob_submit(struct mob *mob, mob_fn fn,
                                              struct mob_args args,
                                              const struct mob_options *options,
@@ -228,7 +234,7 @@ struct mob_view {
  * Inside a task, a waiting get runs the awaited task itself if it has not started, and else
  * lends its CPU to other tasks.
  * Returns MOB_OK; MOB_ERR_TIMEOUT; the task's failure (MOB_ERR_TASK_FAILED, TASK_DIED,
- * CANCELLED, ARG_FAILED, NO_FUNCTION: mob_failure() has the message); MOB_ERR_RELEASED;
+ * CANCELLED, ARG_FAILED, DEMAND, NO_FUNCTION: mob_failure() has the message); MOB_ERR_RELEASED;
  * MOB_ERR_LOST; MOB_ERR_FULL (this thread holds too many views); MOB_ERR_NODE_LOST;
  * MOB_ERR_JOB_FAILED; MOB_ERR_CORRUPT; MOB_ERR_FORKED. */
 MOB_API MOB_MUST_CHECK mob_status mob_get(struct mob *mob, mob_ref ref,

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/limits.h"
 #include "core/status.h"
@@ -29,6 +30,8 @@ static const char usage[] =
     "allow\n"
     "  --object-store-memory=SIZE   limit of shared memory; default: 30 % of what may be "
     "used\n"
+    "  --unmet-grace=SECONDS        time for a node to join that has the CPUs which a "
+    "task asks for\n"
     "  --head                       be the head of a cluster\n"
     "  --address=HOST:PORT          be a node of the cluster whose head is there\n"
     "  --listen=ADDRESS             listen at this address only\n"
@@ -61,7 +64,7 @@ struct settings {
     bool key_stdin, shared_key;
 };
 
-enum { PORT_DEFAULT = 6379, PORT_UNSET = -1 };
+enum { PORT_DEFAULT = 6379, PORT_UNSET = -1, UNMET_GRACE_MAX_S = 366 * 86400 };
 
 /* One line to whoever started the daemon, or to a person. */
 static int fail(const struct settings *s, int code)
@@ -145,6 +148,10 @@ static mob_status parse(int opt, const char *arg, struct settings *s)
         return text_parse_bytes(arg, &s->node.store_bytes);
     case 'l':
         return parse_level(arg, s);
+    case 'g':
+        MOB_TRY(text_parse_u64(arg, 0, UNMET_GRACE_MAX_S, &n));
+        s->node.unmet_grace_ns = n * NS_PER_S;
+        return MOB_OK;
     default:
         return MOB_ERR_INVALID;
     }
@@ -209,6 +216,7 @@ static int parse_all(int argc, char **argv, struct settings *s)
         {"object-store-memory", required_argument, NULL, 'm'},
         {"log-file", required_argument, NULL, 'f'},
         {"log-level", required_argument, NULL, 'l'},
+        {"unmet-grace", required_argument, NULL, 'g'},
         {"ready-fd", required_argument, NULL, 'r'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -324,9 +332,10 @@ static void fill_standard_streams(void)
 int main(int argc, char **argv)
 {
     fill_standard_streams();
-    struct settings s = {.node = {.embedded = -1, .ready_fd = -1},
-                         .level = LOG_LEVEL_WARN,
-                         .port = PORT_UNSET};
+    struct settings s = {
+        .node = {.embedded = -1, .ready_fd = -1, .unmet_grace_ns = UNMET_GRACE_NS},
+        .level = LOG_LEVEL_WARN,
+        .port = PORT_UNSET};
     signal(SIGPIPE, SIG_IGN);
     const char *env = getenv("MOBULA_LOG_LEVEL");
     if (env && parse_level(env, &s)) {

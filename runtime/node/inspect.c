@@ -16,9 +16,9 @@
 #include "node.h"
 
 enum {
-    LS_OBJECTS_MAX = 64,     /* in one answer */
+    LS_OBJECTS_MAX = 64,      /* in one answer */
     LS_RECORDS_MAX = 1 << 16, /* looked at for one answer: some milliseconds */
-    MESSAGE_MAX = 512        /* of a failed one; mob_failure() has all of it */
+    MESSAGE_MAX = 512         /* of a failed one; mob_failure() has all of it */
 };
 
 /* ---- objects ------------------------------------------------------------------------------------- */
@@ -111,8 +111,8 @@ static void add_failure(json_t *o, struct job *j, const struct record *r)
     json_object_set_new(o, "message", json_text(text));
 }
 
-static json_t *object_json(struct job *j, uint32_t index, uint32_t ret,
-                           uint64_t state, unsigned pins)
+static json_t *object_json(struct job *j, uint32_t index, uint32_t ret, uint64_t state,
+                           unsigned pins)
 {
     const struct record *r = &j->board.records[index];
     struct call call = record_call(r);

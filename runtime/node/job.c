@@ -213,6 +213,7 @@ void job_refresh(struct job *j)
             slot_changed(j, &j->members[i]);
         }
     }
+    demand_look(j);
     for (uint32_t c = 0; c < j->classes && !j->leaving; c++) {
         backlog_changed(j, c);
     }
@@ -272,9 +273,10 @@ void job_class(struct conn *c, struct local_msg *m)
 {
     uint32_t class = 0;
     mob_status st = m->arg[0] <= (uint64_t)NODE_CPUS_MAX * CPU_UNITS
-                        ? job_add_class(c->job, (uint32_t)m->arg[0], &class)
+                        ? demand_check(c->job, m->arg[0])
                         : status_fail(MOB_ERR_INVALID, "a demand of %llu CPU units",
                                       (unsigned long long)m->arg[0]);
+    st = st ? st : job_add_class(c->job, (uint32_t)m->arg[0], &class);
     if (st) {
         conn_deny(c, m->op, st);
         return;
@@ -326,6 +328,7 @@ static void job_free(struct job *j)
 {
     struct node *n = j->node;
     loop_timer_stop(n->loop, &j->timer);
+    loop_timer_stop(n->loop, &j->demand_timer);
     guest_free(j);
     away_free(j);
     if (j->driver) { /* the node stops, and its driver is still there */
@@ -555,6 +558,7 @@ void job_end(struct job *j)
     loop_cancel(j->node->loop, &j->bell_op);
     loop_timer_stop(j->node->loop, &j->timer);
     loop_timer_stop(j->node->loop, &j->audit_timer);
+    loop_timer_stop(j->node->loop, &j->demand_timer);
     job_step(j);
 }
 

@@ -162,11 +162,8 @@ static mob_status set_up(struct node *n)
         MOB_TRY(check_memory(n));
     }
     MOB_TRY(loop_create(0, &n->loop));
-    struct plan_node_config plan = {.node = n->id,
-                                    .units = (uint64_t)n->cpus * CPU_UNITS,
-                                    .alone = !node_clustered(&n->config),
-                                    .act = plan_act,
-                                    .arg = n};
+    struct plan_node_config plan = {
+        .node = n->id, .units = (uint64_t)n->cpus * CPU_UNITS, .act = plan_act, .arg = n};
     n->plan = plan_node_create(&plan, clock_now_ns());
     if (!n->plan) {
         return status_fail(MOB_ERR_NOMEM, "no memory for the scheduler");

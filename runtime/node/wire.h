@@ -15,7 +15,7 @@
  *   DEAD       node u64
  *   HEARTBEAT  cpu units used u64, store used u64, tasks u32    to the head; without fields from it
  *   GOODBYE                                            the node leaves in good order
- *   REPORT, DEMAND, HELD, LEASE, GRANT, SYNCED, INFEASIBLE: the planners' words
+ *   REPORT, DEMAND, HELD, LEASE, GRANT, SYNCED: the planners' words
  *   STATUS     cookie u64                              asks for
  *   STATUS_TEXT cookie u64, more u8, JSON bytes
  * From a job's owner to a node that works for it
@@ -70,7 +70,6 @@ enum wire_op {
     WIRE_LEASE,
     WIRE_GRANT,
     WIRE_SYNCED,
-    WIRE_INFEASIBLE,
     WIRE_STATUS,
     WIRE_STATUS_TEXT,
     WIRE_OPEN,

@@ -272,6 +272,14 @@ static void options(void)
         o.num_cpus = bad[i];
         IS(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(one)), &o, ref), MOB_ERR_INVALID);
     }
+    static const double large[] = {2.0001, 3, 4096};
+    for (size_t i = 0; i < sizeof large / sizeof large[0]; i++) {
+        struct mob_options o = MOB_OPTIONS_INIT;
+        o.num_cpus = large[i];
+        IS(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(one)), &o, ref), MOB_ERR_DEMAND);
+        HAS(mob_last_error(), "the node has 2");
+        HAS(mob_last_error(), "mob_config.num_cpus");
+    }
     static const struct mob_options wrong[] = {
         {.struct_size = sizeof(struct mob_options), .returns = MOB_RETURNS_MAX + 1},
         {.struct_size = sizeof(struct mob_options), .returns = UINT_MAX},

@@ -245,17 +245,13 @@ static void node_act(void *arg, const struct plan_node_action *a)
         }
         break;
     case PLAN_JOB_FAILED:
-    case PLAN_INFEASIBLE:
-        fail("a job failed, or is infeasible without a head", i);
+        fail("a job failed", i);
     }
 }
 
 static void head_act(void *arg, const struct plan_head_action *a)
 {
     (void)arg;
-    if (a->kind == PLAN_DEMAND_INFEASIBLE) {
-        return;
-    }
     w.changes += a->kind == PLAN_LEASE;
     uint32_t first = a->kind == PLAN_NODE_DEAD ? 0 : node_of(a->to);
     uint32_t end = a->kind == PLAN_NODE_DEAD ? w.count

@@ -45,6 +45,9 @@ static const char usage[] =
     "  --object-store-memory=SIZE   limit of shared memory, such as 512M or 1.5GiB; "
     "default:\n"
     "                               30 % of what may be used\n"
+    "  --unmet-grace=SECONDS        fail tasks that ask for more CPUs than any node has "
+    "if none\n"
+    "                               that large joins within this time; default: 30\n"
     "  --node-dir=DIR               the node's folder, for several nodes on one machine\n"
     "  --log-file=FILE              log there instead of in the node's folder\n"
     "  --log-level=LEVEL            error, warn, info or debug; default: info\n"
@@ -104,6 +107,7 @@ static int parse(struct start *s, int argc, char **argv)
         {"num-cpus", required_argument, NULL, 'c'},
         {"object-store-memory", required_argument, NULL, 'm'},
         {"node-dir", required_argument, NULL, 'd'},
+        {"unmet-grace", required_argument, NULL, 'g'},
         {"log-file", required_argument, NULL, 'f'},
         {"log-level", required_argument, NULL, 'l'},
         {"block", no_argument, NULL, 'B'},
@@ -130,7 +134,7 @@ static int parse(struct start *s, int argc, char **argv)
         }
         s->head |= opt == 'H';
         address |= opt == 'a';
-        network |= strchr("pLkKS", opt) != NULL;
+        network |= strchr("pLkKSg", opt) != NULL;
         log |= opt == 'f';
         if (!take_key_option(s, opt)) {
             add_arg(s, o->name, o->has_arg ? optarg : NULL);

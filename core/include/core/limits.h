@@ -15,6 +15,8 @@
 
 #define HEARTBEAT_NS (500 * 1000000ull)  /* between daemons */
 #define NODE_DEAD_NS (5 * 1000000000ull) /* silence after which a node is declared dead */
+/* For a node to join that is large enough for a task; `mobula start --unmet-grace`. */
+#define UNMET_GRACE_NS (30 * 1000000000ull)
 #define HANDSHAKE_NS (5 * 1000000000ull) /* to prove the key on a new connection */
 
 #define WORKER_START_NS (10 * 1000000000ull) /* from exec to mob_init() in a worker */
