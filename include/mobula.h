@@ -36,6 +36,7 @@ extern "C" {
 #define MOB_VERSION_MAJOR 0
 #define MOB_VERSION_MINOR 1
 #define MOB_VERSION_PATCH 0
+#define MOB_VERSION_TEXT "0.1.0"
 
 #define MOB_API __attribute__((visibility("default")))
 #define MOB_MUST_CHECK __attribute__((warn_unused_result))
@@ -127,14 +128,16 @@ struct mob_config {
  * tasks and never returns.
  * @config: NULL, or a config whose struct_size is set.
  * @ret: the handle; the caller ends it with mob_shutdown().
- * Returns MOB_OK, MOB_ERR_NO_NODE, MOB_ERR_VERSION, MOB_ERR_KEY, MOB_ERR_NOMEM,
- * MOB_ERR_UNSUPPORTED, MOB_ERR_SYSTEM, MOB_ERR_INVALID. */
+ * Returns MOB_OK, MOB_ERR_NO_NODE, MOB_ERR_TIMEOUT (the daemon does not answer for 30 s),
+ * MOB_ERR_KEY (the node is another user's), MOB_ERR_VERSION, MOB_ERR_NOMEM, MOB_ERR_FULL,
+ * MOB_ERR_UNSUPPORTED, MOB_ERR_SYSTEM, MOB_ERR_INVALID, MOB_ERR_EXISTS (two functions of one name), MOB_ERR_STATE (inside a task), MOB_ERR_FORKED. */
 MOB_API MOB_MUST_CHECK mob_status mob_init(const struct mob_config *config,
                                            struct mob **ret);
 
 /* Ends the job: cancels what has not run, waits for the lines that finished tasks wrote, lets
  * workers go, and frees the handle. An embedded node ends too. Views and ids of the handle are
- * invalid afterwards. No other thread may use the handle meanwhile. NULL is allowed. */
+ * invalid afterwards: calls with it say MOB_ERR_CLOSED. No other thread may use the handle meanwhile.
+ * NULL is allowed. */
 MOB_API void mob_shutdown(struct mob *mob);
 
 /* 1 in a worker, 0 in a driver; may be called before mob_init(). */

@@ -52,6 +52,7 @@ static const char usage[] =
     "                               folder unless --log-file says otherwise\n"
     "  --embedded=FD                serve the program at the other end of FD, and end "
     "with it\n"
+    "  --version                    which version this is\n"
     "  --help                       this text\n";
 
 struct settings {
@@ -218,15 +219,16 @@ static int parse_all(int argc, char **argv, struct settings *s)
         {"log-level", required_argument, NULL, 'l'},
         {"unmet-grace", required_argument, NULL, 'g'},
         {"ready-fd", required_argument, NULL, 'r'},
+        {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     int opt, at = 0;
     opterr = 0; /* our own words, in one line */
     while ((opt = getopt_long(argc, argv, ":h", options, &at)) != -1) {
-        if (opt == 'h') {
-            fputs(usage, stdout);
-            exit(0);
+        if (opt == 'h' || opt == 'v') {
+            fputs(opt == 'h' ? usage : "mobula " MOB_VERSION_TEXT "\n", stdout);
+            exit(fflush(stdout) ? 1 : 0);
         }
         if (opt == '?' || opt == ':') {
             const char *word = argv[optind - 1];

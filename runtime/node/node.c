@@ -127,7 +127,15 @@ static mob_status check_memory(const struct node *n)
     struct budget_status b;
     char need[32], has[32];
     text_bytes(job_least_bytes(), need, sizeof need);
+    struct machine_memory m;
     MOB_TRY(budget_status(&n->budget, &b));
+    if (machine_memory(&m) == MOB_OK && b.limit_bytes > m.limit_bytes) {
+        return status_fail(MOB_ERR_NOMEM,
+                           "not enough memory: --object-store-memory says %s, and this "
+                           "machine or cgroup has %s in all",
+                           text_bytes(b.limit_bytes, need, sizeof need),
+                           text_bytes(m.limit_bytes, has, sizeof has));
+    }
     if (b.limit_bytes < job_least_bytes()) {
         return status_fail(
             MOB_ERR_NOMEM,

@@ -22,6 +22,9 @@ extern const char *tool_name;
 int tool_fail(void);
 int tool_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* --version: the version of all that is installed together. */
+int tool_version(void);
+
 /* The next option as getopt_long() has it, -1 at the end of them. '?': the error was printed. */
 int tool_option(int argc, char **argv, const struct option *options);
 /* TOOL_OK if no word is left that is no option, else prints so. */

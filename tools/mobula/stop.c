@@ -103,5 +103,5 @@ int stop_main(int argc, char **argv)
         printf("mobula: the node is stopped\n");
     }
     tool_disconnect(&node);
-    return st ? tool_fail() : TOOL_OK;
+    return st ? tool_fail() : tool_flush() ? TOOL_OK : TOOL_FAILED;
 }
