@@ -56,7 +56,8 @@ struct mob {
 
     int sock; /* requests to the daemon, under `sock_lock` */
     pthread_mutex_t sock_lock;
-    int watch; /* closes when the daemon dies */
+    int watch;              /* closes when the daemon dies */
+    struct mob *next_spare; /* once it is shut down */
     pthread_t watcher;
     bool watching;
 
@@ -100,7 +101,8 @@ struct mob_task {
 /* ---- thread.c ---- */
 /* Makes a handle known, so that ending threads find it; the other way round. */
 mob_status client_opened(struct mob *mob);
-void client_closed(struct mob *mob);
+/* False: it was not open. */
+bool client_closed(struct mob *mob);
 /* True in a fork()ed child. */
 bool client_forked(void);
 mob_status client_no_function(struct mob_task *task);

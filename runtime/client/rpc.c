@@ -19,6 +19,8 @@
 #include "local.h"
 #include "store/sweep.h"
 
+enum { HELLO_S = 30 }; /* for a daemon to answer the first word */
+
 /* ---- asking --------------------------------------------------------------------------------------- */
 
 static mob_status node_lost(const struct mob *mob)
@@ -44,6 +46,12 @@ mob_status client_ask(struct mob *mob, struct local_msg *m, const int *send_fds,
     pthread_mutex_unlock(&mob->sock_lock);
     if (st == MOB_ERR_PEER_LOST) {
         return node_lost(mob);
+    }
+    if (st == MOB_ERR_TIMEOUT) {
+        return status_fail(st,
+                           "the node's daemon did not answer within %d s: it was "
+                           "stopped by a signal, or the machine is overloaded",
+                           HELLO_S);
     }
     if (!st && m->op != op) {
         st = status_fail(MOB_ERR_PROTOCOL, "the node's daemon answered %u to %u", m->op,
@@ -187,6 +195,13 @@ static void hello(struct local_msg *m, enum local_role role)
     m->arg[3] = role;
 }
 
+/* How long an answer may take; 0: as long as it takes. */
+static void limit_answer(const struct mob *mob, int seconds)
+{
+    struct timeval limit = {.tv_sec = seconds};
+    (void)setsockopt(mob->sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+}
+
 static mob_status say_hello(struct mob *mob, const struct mob_config *config)
 {
     void *spawn = NULL, *base = NULL;
@@ -200,10 +215,9 @@ static mob_status say_hello(struct mob *mob, const struct mob_config *config)
     }
     hello(m, LOCAL_DRIVER);
     m->arg[4] = size;
-    m->arg[5] =
-        (config && config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u);
+    m->arg[5] = (config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u);
     const char *name =
-        config && config->job_name ? config->job_name : program_invocation_short_name;
+        config->job_name ? config->job_name : program_invocation_short_name;
     local_msg_text(m, name);
     st = seg_create("mobula-start", size, &fds[1]);
     if (st) {
@@ -293,9 +307,9 @@ static mob_status start_embedded(struct mob *mob, const struct mob_config *confi
         return status_fail(MOB_ERR_SYSTEM, "socketpair: %m");
     }
     snprintf(fd_arg, sizeof fd_arg, "--embedded=%d", pair[1]);
-    snprintf(cpus_arg, sizeof cpus_arg, "--num-cpus=%u", config ? config->num_cpus : 0);
+    snprintf(cpus_arg, sizeof cpus_arg, "--num-cpus=%u", config->num_cpus);
     snprintf(store_arg, sizeof store_arg, "--object-store-memory=%llu",
-             (unsigned long long)(config ? config->store_bytes : 0));
+             (unsigned long long)config->store_bytes);
     char *argv[] = {(char *)"mobulad", fd_arg, cpus_arg, store_arg, NULL};
     pid_t pid = fork();
     if (pid == 0) {
@@ -342,13 +356,15 @@ static mob_status connect_default(int *ret)
 static mob_status connect_node(struct mob *mob, const struct mob_config *config,
                                bool *ret_embedded)
 {
-    const char *address =
-        config && config->address ? config->address : getenv("MOBULA_ADDRESS");
+    const char *address = config->address;
+    if (!address || !*address) {
+        address = getenv("MOBULA_ADDRESS");
+    }
     *ret_embedded = false;
     if (address && strchr(address, '/')) {
         return local_connect(address, &mob->sock);
     }
-    if (address) {
+    if (address && *address) {
         mob_status st = connect_default(&mob->sock);
         return st == MOB_ERR_NO_NODE
                    ? status_fail(
@@ -370,7 +386,9 @@ mob_status client_join(struct mob *mob, const struct mob_config *config)
 {
     bool embedded;
     MOB_TRY(connect_node(mob, config, &embedded));
+    limit_answer(mob, embedded ? 0 : HELLO_S);
     mob_status st = say_hello(mob, config);
+    limit_answer(mob, 0);
     if (st) {
         return embedded ? embedded_failed(mob, st) : st;
     }
@@ -398,7 +416,7 @@ mob_status client_join_worker(struct mob *mob, int sock)
 void client_leave(struct mob *mob)
 {
     struct local_msg *m = malloc(sizeof *m);
-    if (m && mob->sock >= 0 && !at_load(&mob->lost, AT_ACQUIRE)) {
+    if (m && mob->watching && !at_load(&mob->lost, AT_ACQUIRE)) { /* it has joined */
         local_msg_init(m, LOCAL_LEAVE);
         (void)client_ask(mob, m, NULL, 0, NULL, NULL);
     }

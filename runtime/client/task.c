@@ -52,6 +52,9 @@ mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data,
     uint64_t link;
     struct record *r = task->r;
     struct place p;
+    if (!ret_data || !ret_size) {
+        return status_fail(MOB_ERR_INVALID, "mob_arg: no place for the address or size");
+    }
     MOB_TRY(arg_link(task, i, &link));
     if (link == LINK_NONE) {
         uint32_t at = record_arg_offset(r, &task->call, (uint32_t)i);
@@ -93,7 +96,10 @@ static __attribute__((noinline)) mob_status copy_any(struct mob_task *task, size
 {
     const void *data;
     size_t have;
-    if (copy_value(task, i, dst, size)) {
+    if (!dst && size) {
+        return status_fail(MOB_ERR_INVALID, "mob_arg_copy: no place for the bytes");
+    }
+    if (size && copy_value(task, i, dst, size)) {
         return MOB_OK;
     }
     MOB_TRY(mob_arg(task, i, &data, &have));
@@ -102,14 +108,16 @@ static __attribute__((noinline)) mob_status copy_any(struct mob_task *task, size
                            "argument %zu has %zu bytes, and %zu were asked for", i, have,
                            size);
     }
-    memcpy(dst, data, size);
+    if (size) {
+        memcpy(dst, data, size);
+    }
     return MOB_OK;
 }
 
 mob_status mob_arg_copy(struct mob_task *task, size_t i, void *dst, size_t size)
 {
     /* With numbers that the compiler knows there is no call and no loop on this way. */
-    if (__builtin_expect(i == 0 && size == 8 && copy_value(task, 0, dst, 8), 1)) {
+    if (__builtin_expect(dst && i == 0 && size == 8 && copy_value(task, 0, dst, 8), 1)) {
         return MOB_OK;
     }
     return copy_any(task, i, dst, size);
@@ -147,6 +155,9 @@ CLIENT_FAST void *give_inside(struct mob_task *task, size_t i, size_t size)
 
 mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void **ret_data)
 {
+    if (__builtin_expect(!ret_data, 0)) {
+        return status_fail(MOB_ERR_INVALID, "mob_return_place: no place for the address");
+    }
     void *inside = give_inside(task, i, size);
     if (__builtin_expect(inside != NULL, 1)) {
         *ret_data = inside;
@@ -171,6 +182,9 @@ static __attribute__((noinline)) mob_status return_any(struct mob_task *task, si
                                                        const void *data, size_t size)
 {
     void *to;
+    if (!data && size) {
+        return status_fail(MOB_ERR_INVALID, "mob_return_copy: %zu bytes at NULL", size);
+    }
     MOB_TRY(mob_return_place(task, i, size, &to));
     if (size) {
         memcpy(to, data, size);
@@ -181,8 +195,8 @@ static __attribute__((noinline)) mob_status return_any(struct mob_task *task, si
 mob_status mob_return_copy(struct mob_task *task, size_t i, const void *data, size_t size)
 {
     void *to;
-    if (__builtin_expect(i == 0 && size == 8 && (to = give_inside(task, 0, 8)) != NULL,
-                         1)) {
+    if (__builtin_expect(
+            data && i == 0 && size == 8 && (to = give_inside(task, 0, 8)) != NULL, 1)) {
         __builtin_memcpy(to, data, 8);
         return MOB_OK;
     }

@@ -39,13 +39,21 @@ static void bad_configs(void)
     IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
     unsetenv("MOBULA_DAEMON");
     c.num_cpus = 1000000;
-    IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
+    IS(mob_init(&c, &mob), MOB_ERR_INVALID);
+    HAS(mob_last_error(), "num_cpus is 1000000");
     c.num_cpus = 1;
     c.store_bytes = 1; /* not even a board fits: the node says so and ends */
     mob_status small = mob_init(&c, &mob); /* which of the two depends on who is first */
     CHECK(small == MOB_ERR_NOMEM || small == MOB_ERR_NO_NODE);
+    HAS(mob_last_error(), small == MOB_ERR_NOMEM ? "limit of 1 B" : "could not start");
     CHECK(mob == NULL); /* untouched */
     c.store_bytes = 0;
+    OK(mob_init(&c, &mob));
+    mob_shutdown(mob);
+    setenv("MOBULA_ADDRESS", "", 1); /* is none */
+    c.address = "";
+    c.struct_size = offsetof(struct mob_config, job_name); /* of an older program */
+    c.job_name = (const char *)1;
     OK(mob_init(&c, &mob));
     mob_shutdown(mob);
 }
