@@ -382,7 +382,32 @@ static mob_status connect_node(struct mob *mob, const struct mob_config *config,
     return start_embedded(mob, config);
 }
 
-mob_status client_join(struct mob *mob, const struct mob_config *config)
+/* If the program has closed its standard streams, no file of ours may come to be one: what it prints
+ * would go into our socket. Places are held while we open ours. */
+static unsigned hold_standard_streams(void)
+{
+    unsigned held = 0;
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        int null = fcntl(fd, F_GETFD) < 0 ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
+        if (null == fd) {
+            held |= 1u << fd;
+        } else if (null >= 0) { /* another thread was first */
+            close(null);
+        }
+    }
+    return held;
+}
+
+static void let_standard_streams_go(unsigned held)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (held & 1u << fd) {
+            close(fd);
+        }
+    }
+}
+
+static mob_status join(struct mob *mob, const struct mob_config *config)
 {
     bool embedded;
     MOB_TRY(connect_node(mob, config, &embedded));
@@ -393,6 +418,14 @@ mob_status client_join(struct mob *mob, const struct mob_config *config)
         return embedded ? embedded_failed(mob, st) : st;
     }
     return start_watcher(mob);
+}
+
+mob_status client_join(struct mob *mob, const struct mob_config *config)
+{
+    unsigned held = hold_standard_streams();
+    mob_status st = join(mob, config);
+    let_standard_streams_go(held);
+    return st;
 }
 
 mob_status client_join_worker(struct mob *mob, int sock)

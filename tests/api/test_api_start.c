@@ -294,6 +294,30 @@ static void output_comes_marked_and_before_shutdown_returns(void)
     free(r.out);
 }
 
+/* What a program with closed streams prints goes nowhere, and not into a file of the library. */
+static void closed_streams(void)
+{
+    struct mob *mob;
+    struct mob_config c = {.struct_size = sizeof c, .num_cpus = 1};
+    mob_ref ref;
+    size_t size;
+    int n = 5, worker = mob_is_worker();
+    for (int fd = 0; fd < 3 && !worker; fd++) {
+        close(fd);
+    }
+    OK(mob_init(&c, &mob));
+    for (int fd = 0; fd < 3; fd++) {
+        CHECK(fcntl(fd, F_GETFD) < 0 && errno == EBADF);
+    }
+    for (int i = 0; i < 5; i++) {
+        printf("to nobody\n");
+        fflush(stdout);
+        OK(mob_submit(mob, talk, MOB_ARGS(MOB_VALUE(n)), NULL, &ref));
+        OK(mob_get_size(mob, ref, MOB_FOREVER, &size));
+    }
+    mob_shutdown(mob);
+}
+
 /* ---- shutdown -------------------------------------------------------------------------------------------------------- */
 
 static mob_status sleeper(struct mob_task *task)
@@ -380,5 +404,6 @@ API_MAIN({"bad_configs", bad_configs, 0}, {"main_exits", main_exits, 0},
          {"_talker", _talker, 0},
          {"output_comes_marked_and_before_shutdown_returns",
           output_comes_marked_and_before_shutdown_returns, 40},
+         {"closed_streams", closed_streams, 0},
          {"shutdown_in_the_middle", shutdown_in_the_middle, 0},
          {"no_shutdown", no_shutdown, 0}, {"node_lost", node_lost, 0});
