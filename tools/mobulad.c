@@ -75,7 +75,9 @@ static int fail(const struct settings *s, int code)
     for (char *c = text; *c; c++) {
         *c = *c == '\n' ? ' ' : *c;
     }
-    log_error("%s", text);
+    if (s->node.embedded < 0) { /* else the program says it */
+        log_error("%s", text);
+    }
     if (s->node.ready_fd < 0) {
         fprintf(stderr, "mobulad: %s\n", text);
     } else if (dprintf(s->node.ready_fd, "error %s\n", text) < 0) {

@@ -138,6 +138,13 @@ mob_status client_join(struct mob *mob, const struct mob_config *config);
 mob_status client_join_worker(struct mob *mob, int sock);
 void client_leave(struct mob *mob);
 
+/* ---- embedded.c ---- */
+/* Starts a daemon for this program alone. @ret_why: where it says why it could not start; the caller's
+ * to close. */
+mob_status embedded_start(struct mob *mob, const struct mob_config *config, int *ret_why);
+/* Joining it failed with @st: the reason, if the daemon has ended. */
+mob_status embedded_failed(struct mob *mob, mob_status st, int why);
+
 /* ---- memory.c ---- */
 /* Room for @size bytes in this process's arena. MOB_ERR_NOMEM after @deadline_ns. */
 mob_status client_alloc(struct mob *mob, struct thread *t, size_t size,

@@ -508,7 +508,10 @@ void job_fail(struct job *j, mob_status st, const char *text)
     }
     j->failed = true;
     away_close(j, true);
-    log_warn("job failed job %u: %s", j->number, text);
+    if (j->node->config.embedded <
+        0) { /* else its terminal is the program's, which says it */
+        log_warn("job failed job %u: %s", j->number, text);
+    }
     /* Filled only once, and before the status: who sees the status sees the text. */
     (void)text_shorten(j->board.header->failure, FAILURE_TEXT_MAX, text, strlen(text));
     at_store(&j->board.header->failed, (uint32_t)st, AT_SEQ_CST);

@@ -204,7 +204,9 @@ void node_not_ready(struct node *n, mob_status st, const char *why)
 
 void node_ready(struct node *n)
 {
-    char *text = n->config.ready_fd >= 0 ? status_node_text(n) : NULL;
+    /* A program whose own node this is hears of it by the answer to its hello. */
+    bool say = n->config.ready_fd >= 0 && n->config.embedded < 0;
+    char *text = say ? status_node_text(n) : NULL;
     if (text && dprintf(n->config.ready_fd, "ready %s\n", text) < 0) {
         log_warn("nobody waits for the node any more: %s", strerror(errno));
         node_stop(n);

@@ -332,13 +332,11 @@ static void failed_to_start(struct member *m)
     char text[FAILURE_TEXT_MAX], how[128];
     int size;
     const char *lines = last_lines(m, &size);
-    snprintf(
-        text, sizeof text,
-        "the job's workers do not start: %s (pid %d), before mob_init(). A worker is "
-        "this program, started again with the same arguments: mob_init() must be "
-        "reached.%s%.*s",
-        how_it_ended(m, how, sizeof how), (int)m->pid, size ? " It wrote: " : "", size,
-        lines);
+    snprintf(text, sizeof text,
+             "the job's workers do not start: %s%s (pid %d). A worker is this program, "
+             "started again with the same arguments: mob_init() must be reached.%s%.*s",
+             how_it_ended(m, how, sizeof how), m->late ? "" : " before mob_init()",
+             (int)m->pid, size ? " It wrote: " : "", size, lines);
     job_fail(m->job, MOB_ERR_JOB_FAILED, text);
 }
 

@@ -35,6 +35,7 @@ static void bad_configs(void)
     HAS(mob_last_error(), "/nowhere/mobulad");
     setenv("MOBULA_DAEMON", "/bin/false", 1);
     IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
+    HAS(mob_last_error(), "mobulad ended with status 1");
     setenv("MOBULA_DAEMON", "/bin", 1);
     IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
     unsetenv("MOBULA_DAEMON");
@@ -45,7 +46,8 @@ static void bad_configs(void)
     c.store_bytes = 1; /* not even a board fits: the node says so and ends */
     mob_status small = mob_init(&c, &mob); /* which of the two depends on who is first */
     CHECK(small == MOB_ERR_NOMEM || small == MOB_ERR_NO_NODE);
-    HAS(mob_last_error(), small == MOB_ERR_NOMEM ? "limit of 1 B" : "could not start");
+    HAS(mob_last_error(),
+        small == MOB_ERR_NOMEM ? "limit of 1 B" : "could not be started");
     CHECK(mob == NULL); /* untouched */
     c.store_bytes = 0;
     OK(mob_init(&c, &mob));

@@ -78,6 +78,10 @@ nothing_left
 run "$bin/tools_probe" no_uring true
 if [ $? -ne 77 ]; then
     refuses 1 'io_uring' "$bin/tools_probe" no_uring "$mobula" start
+    if [ -x "$bin/square" ] && [ -z "${SANITIZED:-}" ]; then
+        refuses 1 'NO_NODE: a node could not be started: .*io_uring' "$bin/tools_probe" \
+            no_uring "$bin/square"
+    fi
     nothing_left
 fi
 works "$mobula" start

@@ -113,7 +113,7 @@ static int parse(struct start *s, int argc, char **argv)
         {"block", no_argument, NULL, 'B'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};
-    bool address = false, network = false, log = false;
+    bool address = false, network = false, log = false, level = false;
     int opt;
     while ((opt = tool_option(argc, argv, options)) != -1) {
         const struct option *o = options;
@@ -136,6 +136,7 @@ static int parse(struct start *s, int argc, char **argv)
         address |= opt == 'a';
         network |= strchr("pLkKSg", opt) != NULL;
         log |= opt == 'f';
+        level |= opt == 'l';
         if (!take_key_option(s, opt)) {
             add_arg(s, o->name, o->has_arg ? optarg : NULL);
         }
@@ -156,6 +157,9 @@ static int parse(struct start *s, int argc, char **argv)
     }
     if (s->block && !log) {
         add_arg(s, "log-file", "-");
+    }
+    if (s->block && !level && !getenv("MOBULA_LOG_LEVEL")) {
+        add_arg(s, "log-level", "info"); /* as in a file */
     }
     return tool_no_words(argc, argv);
 }
