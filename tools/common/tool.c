@@ -69,6 +69,33 @@ int tool_no_words(int argc, char **argv)
     return optind < argc ? tool_usage("'%s' is not expected", argv[optind]) : TOOL_OK;
 }
 
+int tool_node_options(int argc, char **argv, const char *usage, const char **ret_dir,
+                      bool *ret_json)
+{
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"node-dir", required_argument, NULL, 'd'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    int opt;
+    *ret_dir = NULL;
+    while ((opt = tool_option(argc, argv, ret_json ? options : options + 1)) != -1) {
+        switch (opt) {
+        case 'j':
+            *ret_json = true;
+            break;
+        case 'd':
+            *ret_dir = optarg;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(tool_flush() ? TOOL_OK : TOOL_FAILED);
+        default:
+            return TOOL_USAGE;
+        }
+    }
+    return tool_no_words(argc, argv);
+}
+
 bool tool_flush(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout)) {

@@ -33,6 +33,11 @@ int tool_no_words(int argc, char **argv);
 /* Prints a text that is the answer; false, with the error printed, if that failed. */
 bool tool_flush(void);
 
+/* All of a command that only asks a node: --node-dir, --help, and --json if @ret_json is given. Exits
+ * after --help. TOOL_OK, TOOL_USAGE. */
+int tool_node_options(int argc, char **argv, const char *usage, const char **ret_dir,
+                      bool *ret_json);
+
 /* ---- the node -------------------------------------------------------------------------------- */
 
 struct tool_node {
