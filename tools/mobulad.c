@@ -173,6 +173,11 @@ static mob_status complete(struct settings *s)
         return status_fail(MOB_ERR_INVALID,
                            "a node is a head (--head) or has one (--address)");
     }
+    if (n->listen && strchr(n->listen, ':') && n->listen[0] != '[') { /* IPv6, bare */
+        static char bracketed[128];
+        snprintf(bracketed, sizeof bracketed, "[%.125s]", n->listen);
+        n->listen = bracketed;
+    }
     n->port = s->port != PORT_UNSET ? (uint16_t)s->port : n->head ? PORT_DEFAULT : 0;
     if (s->key_stdin) {
         return key_read_fd(STDIN_FILENO, &n->key);
