@@ -34,7 +34,8 @@ static const char usage[] =
 
 static void usage_fail(const char *option, const char *value)
 {
-    fprintf(stderr, "square_bench: %s does not take '%s'\n%s", option, value, usage);
+    fprintf(stderr, "square_bench: %s does not take '%s'; see square_bench --help\n",
+            option, value);
     exit(2);
 }
 
@@ -126,7 +127,6 @@ static void parse_options(int argc, char **argv, struct options *options)
             fputs(usage, stdout);
             exit(0);
         default: /* getopt_long() has said what is wrong */
-            fputs(usage, stderr);
             exit(2);
         }
     }

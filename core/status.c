@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ERROR_TEXT_BYTES = 2048 };
+#include "core/limits.h"
 
-static _Thread_local char last_error[ERROR_TEXT_BYTES];
+static _Thread_local char last_error[FAILURE_TEXT_MAX];
 
 const char *mob_status_name(mob_status status)
 {
@@ -50,12 +50,12 @@ void status_forget_text(void)
 
 void status_say(const char *format, ...)
 {
-    char text[ERROR_TEXT_BYTES]; /* the arguments may contain the last error itself */
+    char text[FAILURE_TEXT_MAX]; /* the arguments may contain the last error itself */
     va_list ap;
     va_start(ap, format);
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
-    memcpy(last_error, text, sizeof text);
+    memcpy(last_error, text, strlen(text) + 1);
     status_said = 1;
 }
 

@@ -69,6 +69,29 @@ char *text_bytes(uint64_t bytes, char *buf, size_t size)
     return buf;
 }
 
+size_t text_shorten(char *dst, size_t size, const char *src, size_t len)
+{
+    static const char gap[] = " [...] ";
+    const size_t gap_len = sizeof gap - 1;
+    if (size == 0) {
+        return 0;
+    }
+    if (len >= size) {
+        size_t head = size - 1 > gap_len ? (size - 1 - gap_len) / 2 : size - 1;
+        size_t tail = size - 1 > gap_len ? size - 1 - gap_len - head : 0;
+        memcpy(dst, src, head);
+        if (tail) {
+            memcpy(dst + head, gap, gap_len);
+            memcpy(dst + head + gap_len, src + len - tail, tail);
+        }
+        len = size - 1;
+    } else {
+        memcpy(dst, src, len);
+    }
+    dst[len] = '\0';
+    return len;
+}
+
 char *text_duration(uint64_t ns, char *buf, size_t size)
 {
     if (ns < NS_PER_US) {

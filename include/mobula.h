@@ -36,6 +36,7 @@ extern "C" {
 #define MOB_VERSION_MAJOR 0
 #define MOB_VERSION_MINOR 1
 #define MOB_VERSION_PATCH 0
+#define MOB_VERSION_TEXT "0.1.0"
 
 #define MOB_API __attribute__((visibility("default")))
 #define MOB_MUST_CHECK __attribute__((warn_unused_result))
@@ -65,6 +66,7 @@ extern "C" {
     X(ERR_CANCELLED, -23, "the task was cancelled")                                      \
     X(ERR_LOST, -24, "the object was lost and cannot be made again")                     \
     X(ERR_ARG_FAILED, -25, "an argument of the task failed")                             \
+    X(ERR_DEMAND, -26, "no node has the CPUs that the task asks for")                    \
     /* this job */                                                                       \
     X(ERR_CORRUPT, -30, "the job's shared memory is corrupt")                            \
     X(ERR_JOB_FAILED, -31, "the job's workers cannot start")                             \
@@ -126,14 +128,16 @@ struct mob_config {
  * tasks and never returns.
  * @config: NULL, or a config whose struct_size is set.
  * @ret: the handle; the caller ends it with mob_shutdown().
- * Returns MOB_OK, MOB_ERR_NO_NODE, MOB_ERR_VERSION, MOB_ERR_KEY, MOB_ERR_NOMEM,
- * MOB_ERR_UNSUPPORTED, MOB_ERR_SYSTEM, MOB_ERR_INVALID. */
+ * Returns MOB_OK, MOB_ERR_NO_NODE, MOB_ERR_TIMEOUT (the daemon does not answer for 30 s),
+ * MOB_ERR_KEY (the node is another user's), MOB_ERR_VERSION, MOB_ERR_NOMEM, MOB_ERR_FULL,
+ * MOB_ERR_UNSUPPORTED, MOB_ERR_SYSTEM, MOB_ERR_INVALID, MOB_ERR_EXISTS (two functions of one name), MOB_ERR_STATE (inside a task), MOB_ERR_FORKED. */
 MOB_API MOB_MUST_CHECK mob_status mob_init(const struct mob_config *config,
                                            struct mob **ret);
 
 /* Ends the job: cancels what has not run, waits for the lines that finished tasks wrote, lets
  * workers go, and frees the handle. An embedded node ends too. Views and ids of the handle are
- * invalid afterwards. No other thread may use the handle meanwhile. NULL is allowed. */
+ * invalid afterwards: calls with it say MOB_ERR_CLOSED. No other thread may use the handle meanwhile.
+ * NULL is allowed. */
 MOB_API void mob_shutdown(struct mob *mob);
 
 /* 1 in a worker, 0 in a driver; may be called before mob_init(). */
@@ -176,7 +180,9 @@ struct mob_args {
 struct mob_options {
     size_t struct_size; /* sizeof (struct mob_options) */
     const char *name;   /* shown in messages and tools; NULL: the function's name */
-    double num_cpus;    /* 0 means 1; use MOB_NO_CPU for none. Steps of 0.0001. */
+    double
+        num_cpus; /* 0 means 1; use MOB_NO_CPU for none. Steps of 0.0001. If no node has so
+                           many: see MOB_ERR_DEMAND below */
     int max_retries;    /* after a worker's death; MOB_RETRIES_DEFAULT: 3 */
     int retry_on_error; /* 1: the same number of retries if the task returns an error */
     unsigned returns;   /* results, 1 to MOB_RETURNS_MAX; 0 means 1 */
@@ -199,7 +205,10 @@ struct mob_options {
  * Waits while the job's tables are full; inside a task returns MOB_ERR_FULL instead. Arguments
  * too large for the tables go to the store, and wait up to 10 s while that is full.
  * Returns MOB_OK, MOB_ERR_NO_FUNCTION, MOB_ERR_INVALID, MOB_ERR_RELEASED, MOB_ERR_FULL,
- * MOB_ERR_NOMEM, MOB_ERR_NODE_LOST, MOB_ERR_JOB_FAILED, MOB_ERR_CORRUPT, MOB_ERR_FORKED. */
+ * MOB_ERR_NOMEM, MOB_ERR_NODE_LOST, MOB_ERR_JOB_FAILED, MOB_ERR_CORRUPT, MOB_ERR_FORKED;
+ * MOB_ERR_DEMAND: it asks for more CPUs than the node has, and no other node can join. In a cluster
+ * such a task waits for a larger node (`mobula start --unmet-grace`, 30 s; the driver's stderr says so
+ * at once), and then fails with MOB_ERR_DEMAND. */
 MOB_API MOB_MUST_CHECK mob_status mob_submit(struct mob *mob, mob_fn fn,
                                              struct mob_args args,
                                              const struct mob_options *options,
@@ -228,7 +237,7 @@ struct mob_view {
  * Inside a task, a waiting get runs the awaited task itself if it has not started, and else
  * lends its CPU to other tasks.
  * Returns MOB_OK; MOB_ERR_TIMEOUT; the task's failure (MOB_ERR_TASK_FAILED, TASK_DIED,
- * CANCELLED, ARG_FAILED, NO_FUNCTION: mob_failure() has the message); MOB_ERR_RELEASED;
+ * CANCELLED, ARG_FAILED, DEMAND, NO_FUNCTION: mob_failure() has the message); MOB_ERR_RELEASED;
  * MOB_ERR_LOST; MOB_ERR_FULL (this thread holds too many views); MOB_ERR_NODE_LOST;
  * MOB_ERR_JOB_FAILED; MOB_ERR_CORRUPT; MOB_ERR_FORKED. */
 MOB_API MOB_MUST_CHECK mob_status mob_get(struct mob *mob, mob_ref ref,
@@ -258,12 +267,14 @@ MOB_API MOB_MUST_CHECK mob_status mob_wait(struct mob *mob, const mob_ref *refs,
  * that is unknown or was released already is ignored. */
 MOB_API void mob_release(struct mob *mob, mob_ref ref);
 
-/* Why @ref failed: node, pid, signal or error, and what the task said, as one or more lines.
+/* Why @ref failed: node, pid, signal or error, and what the task said, as one or more lines; of a
+ * worker that died the last lines of its stderr. At most 4 KiB, and less when the store is full.
  * Copies at most @size bytes with the ending NUL; "" if it has not failed. */
 MOB_API mob_status mob_failure(struct mob *mob, mob_ref ref, char *text, size_t size);
 
-/* Asks that the task of @ref not run. One that has not started fails with MOB_ERR_CANCELLED;
- * one that runs sees mob_task_cancelled(). Best effort; MOB_OK even if it came too late. */
+/* Asks that the task of @ref not run. One that has not started, or waits for arguments, fails with
+ * MOB_ERR_CANCELLED at once; one that runs sees mob_task_cancelled(). Best effort; MOB_OK even if it
+ * came too late. */
 MOB_API mob_status mob_cancel(struct mob *mob, mob_ref ref);
 
 /* ---- objects without a task -------------------------------------------------------------- */
@@ -313,8 +324,8 @@ MOB_API MOB_MUST_CHECK mob_status mob_return_copy(struct mob_task *task, size_t 
 MOB_API MOB_MUST_CHECK mob_status mob_return_ref(struct mob_task *task, size_t index,
                                                  mob_ref ref);
 
-/* Says why the task fails; returns MOB_ERR_TASK_FAILED, so that a task can end with
- * `return mob_fail(task, "row %d is singular", row);`. */
+/* Says why the task fails, in up to 3,800 bytes; returns MOB_ERR_TASK_FAILED, so that a task can end
+ * with `return mob_fail(task, "row %d is singular", row);`. */
 MOB_API mob_status mob_fail(struct mob_task *task, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -223,25 +223,6 @@ static void take_turns(struct plan_head *h, struct head_demand *d, uint64_t now)
     }
 }
 
-/* Says once of each demand that no node is large enough for it. */
-static void mark_infeasible(struct plan_head *h, struct head_demand *d)
-{
-    bool before = d->infeasible;
-    d->infeasible = d->want > 0 && d->units > h->units_max;
-    if (d->infeasible && !before && h->nodes[d->owner].node) {
-        const struct head_job *j = &h->jobs[d->job];
-        h->config.act(h->config.arg,
-                      &(struct plan_head_action){.kind = PLAN_DEMAND_INFEASIBLE,
-                                                 .to = h->nodes[d->owner].node,
-                                                 .job = j->key,
-                                                 .owner = h->nodes[d->owner].node,
-                                                 .cls = d->cls,
-                                                 .units = d->units,
-                                                 .weight = j->share.weight,
-                                                 .slots = d->want});
-    }
-}
-
 /* The demand in vain of the job that is owed most, and which jobs are in need. */
 static struct head_demand *find_waiting(struct plan_head *h)
 {
@@ -277,9 +258,9 @@ void head_place(struct plan_head *h, uint64_t now)
         }
     }
     for (uint32_t i = 0; i < h->demands_top; i++) {
-        if (h->demands[i].used) {
-            mark_infeasible(h, &h->demands[i]);
-        }
+        /* No node is large enough for it; its owner knows so too, and what becomes of its tasks. */
+        struct head_demand *d = &h->demands[i];
+        d->infeasible = d->used && d->want > 0 && d->units > h->units_max;
     }
     give_all(h, now);
     struct head_demand *waits = find_waiting(h);

@@ -151,17 +151,6 @@ static void say_offer(struct plan_node *p, uint64_t offer)
                   &(struct plan_node_action){.kind = PLAN_REPORT, .offer = offer});
 }
 
-static void say_infeasible(struct plan_node *p)
-{
-    FOR_EACH_CLASS(p, j, c)
-    {
-        if (c->queued > 0 && c->units > p->config.units && !c->infeasible_said) {
-            c->infeasible_said = true;
-            node_act(p, PLAN_INFEASIBLE, j, c, 0);
-        }
-    }
-}
-
 static bool doubled(const struct node_class *c, uint32_t want)
 {
     return rose(c, want) && want / 2 >= c->want_sent;
@@ -209,9 +198,6 @@ static void open_window(struct plan_node *p, uint64_t now)
  * so that whatever comes and goes within PLAN_UNUSED_NS costs no words. */
 void node_report(struct plan_node *p, uint64_t now)
 {
-    if (p->config.alone) {
-        say_infeasible(p);
-    }
     if (!p->head_up) {
         p->soon_at = p->window_at = CLOCK_NEVER;
         return;

@@ -15,7 +15,6 @@
 
 struct node_class {
     bool known;
-    bool infeasible_said;
     bool reported; /* the head may have a demand of it */
     uint32_t units;
     uint32_t queued;

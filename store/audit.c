@@ -45,7 +45,8 @@ static void find_candidates(struct audit *a)
         if (state_phase(s) == PHASE_CLOSED && refs >> 32 == state_gen(s) && !handles) {
             a->refs[i] = refs;
         }
-        if (state_phase(s) == PHASE_DONE) {
+        struct call call = record_call(r);
+        if (state_phase(s) == PHASE_DONE && !record_awaits_args(r, &call)) {
             a->children[i] = s;
         }
     }

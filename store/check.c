@@ -234,9 +234,8 @@ static void check_waiting(struct check *k, uint32_t i)
 {
     struct record *r = &k->b->records[i];
     struct call call = record_call(r);
-    uint32_t arrived = at_load(&r->arrived, AT_ACQUIRE),
-             all = (1u << call_nargs(&call)) - 1;
-    if (arrived == all) {
+    uint32_t arrived = at_load(&r->arrived, AT_ACQUIRE);
+    if (arrived == record_all_args(&call)) {
         problem(k, "record %u waits for arguments, and all are there", i);
     }
     for (uint32_t n = 0; n < call_nargs(&call); n++) {
@@ -272,7 +271,8 @@ static void check_counts(struct check *k, uint32_t i, uint64_t s)
         problem(k, "record %u counts %u open children, and has %u", i, counted,
                 k->children[i]);
     }
-    if (state_phase(s) == PHASE_DONE && k->children[i] == 0) {
+    bool awaits = record_awaits_args(r, &call);
+    if (state_phase(s) == PHASE_DONE && k->children[i] == 0 && !awaits) {
         problem(k, "record %u is not closed, though nothing of it runs", i);
     }
     if (state_phase(s) == PHASE_CLOSED && (refs & REFS_LOW_MASK) == 0) {
@@ -299,7 +299,7 @@ static void check_record(struct check *k, uint32_t i)
     } else {
         check_counts(k, i, s);
     }
-    if (p == PHASE_WAITING) {
+    if (p == PHASE_WAITING || (p == PHASE_DONE && record_awaits_args(r, &call))) {
         check_waiting(k, i);
     }
     if (p == PHASE_QUEUED && !k->hinted[i] && state_holder(s) != UNHINTED) {

@@ -218,7 +218,7 @@ static void check_arrivals(struct sweep *w, struct record *r)
     }
     enum phase phase = state_phase(lane_touch(w->d, r));
     struct call call = record_call(r);
-    bool open = phase == PHASE_CREATING || phase == PHASE_WAITING;
+    bool open = phase >= PHASE_CREATING && phase <= PHASE_DONE;
     for (uint32_t i = 0; open && i < call_nargs(&call) && i < MOB_ARGS_MAX; i++) {
         struct arg_ref *ref = record_arg_ref(r, &call, i);
         if (ref && is_served(w, at_load(&ref->link, AT_RELAXED))) {
@@ -226,6 +226,19 @@ static void check_arrivals(struct sweep *w, struct record *r)
         }
     }
     lane_untouch(w->d);
+}
+
+/* A task that was cancelled while it waited: an argument that came must be told as to one that waits,
+ * and the dead one may have been about to close it. */
+static void check_cancelled(struct sweep *w, struct record *r, uint64_t s)
+{
+    struct call call = record_call(r);
+    if (record_awaits_args(r, &call)) {
+        check_arrivals(w, r);
+    }
+    if (state_phase(s) == PHASE_DONE) {
+        (void)task_close_late(w->d, r, state_gen(s));
+    }
 }
 
 /* True if the record was submitted or put by an attempt that died. */
@@ -314,7 +327,7 @@ static void sweep_record(struct sweep *w, struct record *r)
     case PHASE_WAITING:
         check_arrivals(w, r);
         if (held) { /* it may have died before its look at what has arrived */
-            task_ready_if_arrived(w->d, r, state_gen(s));
+            task_arrived(w->d, r, state_gen(s));
         }
         break;
     case PHASE_QUEUED:
@@ -327,8 +340,9 @@ static void sweep_record(struct sweep *w, struct record *r)
             }
         }
         break;
-    case PHASE_TAKEN:
-        break; /* the dead one's own are in `attempts` */
+    case PHASE_TAKEN: /* the dead one's own are in `attempts` */
+        check_cancelled(w, r, s);
+        break;
     case PHASE_DONE:
     case PHASE_CLOSED:
         if (held) { /* sealed, and maybe nobody was told */
@@ -336,6 +350,7 @@ static void sweep_record(struct sweep *w, struct record *r)
             w->result.corrupt |= w->steps > w->steps_max;
             task_wake_waiters(w->b, r, s);
         }
+        check_cancelled(w, r, s);
         break;
     case PHASE_DEAD:
         if (held) {
@@ -388,11 +403,12 @@ static void end_attempt(struct sweep *w, const struct attempt *a, sweep_reason r
         w->result.requeued++;
         return;
     }
-    char text[RECORD_PAYLOAD] = "";
+    mob_status error = s & STATE_CANCEL ? MOB_ERR_CANCELLED : MOB_ERR_TASK_DIED;
     if (reason) {
-        reason(arg, a->link, a->number, text, sizeof text);
+        reason(arg, r, error, a->number);
+    } else {
+        task_set_error(r, error, "");
     }
-    task_set_error(r, s & STATE_CANCEL ? MOB_ERR_CANCELLED : MOB_ERR_TASK_DIED, text);
     task_seal(w->d, r, true);
     w->result.failed++;
 }
@@ -468,6 +484,8 @@ bool sweep_rescan(struct lane *d)
             } else {
                 again |= !lane_in_limbo(d, i);
             }
+        } else if (state_phase(s) == PHASE_DONE) {
+            again |= !task_close_late(d, r, state_gen(s));
         } else if (state_phase(s) == PHASE_DRAINING) {
             again |= !pass_on_draining(d, r, s, PROCS_MAX);
         }

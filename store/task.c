@@ -1,8 +1,10 @@
 #include "store/task.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/park.h"
+#include "core/text.h"
 
 /* ---- submitting ----------------------------------------------------------------------------------- */
 
@@ -62,11 +64,6 @@ bool task_add_ref(struct record *r, uint32_t arg, uint64_t link)
     at_store(&ref->link, link, AT_RELAXED);
     at_store(&ref->next, SUCC_EMPTY, AT_RELAXED);
     return true;
-}
-
-static uint32_t arrived_all(const struct call *call)
-{
-    return (1u << call_nargs(call)) - 1;
 }
 
 void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_ref *ref)
@@ -136,11 +133,14 @@ bool task_wait_for_args(struct lane *l, struct record *r)
     /* WAITING, then a look at the arrivals: pairs with task_arrive(), which marks an arrival and
      * then looks at the phase. */
     while (state_phase(next) == PHASE_WAITING && state_gen(next) == state_gen(s) &&
-           at_load(&r->arrived, AT_SEQ_CST) == arrived_all(&call)) {
+           at_load(&r->arrived, AT_SEQ_CST) == record_all_args(&call)) {
         if (at_cas(&r->state, &next, state_to(next, PHASE_QUEUED, l->self), AT_SEQ_CST)) {
             task_make_ready(l->board, r, call_class(&call));
             break;
         }
+    }
+    if (s & STATE_CANCEL) { /* while it was being made: who cancelled left it to us */
+        task_cancel(l, r, state_gen(s));
     }
     return true;
 }
@@ -272,18 +272,23 @@ enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret
 
 /* ---- successors ------------------------------------------------------------------------------------- */
 
-void task_ready_if_arrived(struct lane *l, struct record *t, uint32_t gen)
+void task_arrived(struct lane *l, struct record *t, uint32_t gen)
 {
     struct call call = record_call(t);
-    if (at_load(&t->arrived, AT_SEQ_CST) != arrived_all(&call)) {
+    if (at_load(&t->arrived, AT_SEQ_CST) != record_all_args(&call)) {
         return;
     }
-    uint64_t s = at_load(&t->state, AT_SEQ_CST); /* pairs with task_wait_for_args() */
+    /* Marked, then looked: pairs with task_wait_for_args(), and with the seal of a task that was
+     * cancelled while it waited. */
+    uint64_t s = at_load(&t->state, AT_SEQ_CST);
     while (state_gen(s) == gen && state_phase(s) == PHASE_WAITING) {
         if (at_cas(&t->state, &s, state_to(s, PHASE_QUEUED, l->self), AT_SEQ_CST)) {
             task_make_ready(l->board, t, call_class(&call));
             return;
         }
+    }
+    if (__builtin_expect(state_gen(s) == gen && state_phase(s) == PHASE_DONE, 0)) {
+        (void)task_close_late(l, t, gen);
     }
 }
 
@@ -291,17 +296,17 @@ void task_arrive(struct lane *l, struct record *t, uint32_t arg)
 {
     uint32_t gen = state_gen(at_load(&t->state, AT_RELAXED)); /* held: it stays */
     at_or(&t->arrived, 1u << arg, AT_SEQ_CST);
-    task_ready_if_arrived(l, t, gen);
+    task_arrived(l, t, gen);
 }
 
 /* Argument @arg of @t if the task @t is open and that is a result of the record @x, else NULL: after a
  * sweep, what stands on a stack may name a task that has gone on and was used again. The task is held
- * from here on. */
+ * from here on. One that was cancelled while it waited is sealed, and open until its arguments came. */
 static struct arg_ref *touch_waiting(struct lane *l, struct record *t, uint32_t arg,
                                      const struct record *x, uint32_t gen)
 {
     enum phase phase = state_phase(lane_touch(l, t));
-    if (phase != PHASE_CREATING && phase != PHASE_WAITING) {
+    if (phase < PHASE_CREATING || phase > PHASE_DONE) {
         return NULL;
     }
     struct call call = record_call(t);
@@ -347,12 +352,18 @@ static bool has_open_children(const struct record *r, uint32_t attempt)
     return (uint32_t)c != 0 && (uint32_t)(c >> 32) == attempt;
 }
 
-/* DONE -> CLOSED if nothing that the task submitted is open. One caller wins. */
+/* A sealed record stays DONE while a task that it submitted is open, and while a stack names it. */
+static bool stays_open(const struct record *r, uint64_t s)
+{
+    struct call call = record_call(r);
+    return has_open_children(r, state_attempt(s)) || record_awaits_args(r, &call);
+}
+
+/* DONE -> CLOSED if nothing is in the way. One caller wins. */
 static bool try_close(struct record *r, uint32_t gen)
 {
     uint64_t s = at_load(&r->state, AT_SEQ_CST);
-    while (state_gen(s) == gen && state_phase(s) == PHASE_DONE &&
-           !has_open_children(r, state_attempt(s))) {
+    while (state_gen(s) == gen && state_phase(s) == PHASE_DONE && !stays_open(r, s)) {
         if (at_cas(&r->state, &s, state_to(s, PHASE_CLOSED, state_holder(s)),
                    AT_SEQ_CST)) {
             return true;
@@ -404,11 +415,35 @@ static void unuse_args(struct lane *l, struct record *r, const struct call *call
     }
 }
 
+/* Takes @r, which is closed, off its parent's open children. True if the parent is closed now too:
+ * it is pinned then. */
+static bool close_parent(struct lane *l, const struct record *r, uint64_t parent,
+                         uint64_t *ret_pin)
+{
+    struct record *p = board_record(l->board, link_index(parent));
+    if (!p) {
+        return false;
+    }
+    /* Pinned before the open child that kept it is taken off. */
+    bool pinned = lane_pin_open(l, parent, ret_pin);
+    if (!child_closed(p, r->parent_attempt)) {
+        /* others are open */
+    } else if (!pinned) { /* this thread has no pin left: the daemon closes it */
+        board_notice(l->board, NOTICE_RESCAN);
+    } else if (try_close(p, link_gen(parent))) {
+        return true;
+    }
+    if (pinned) {
+        lane_unpin(l, *ret_pin);
+    }
+    return false;
+}
+
 void task_closed(struct lane *l, struct record *r, uint32_t gen)
 {
-    /* The caller holds r by lane_finishing(). Going up, the next one is held before the open child
-     * that kept it is taken off. */
-    for (;;) {
+    uint64_t pin = 0, parent_pin = 0;
+    bool pinned = false, up; /* the first is held by the caller */
+    do {
         struct call call = record_call(r);
         uint64_t parent = call_options(&call) & CALL_HAS_PARENT
                               ? at_load(&r->parent, AT_RELAXED)
@@ -416,32 +451,34 @@ void task_closed(struct lane *l, struct record *r, uint32_t gen)
         if (call_options(&call) & CALL_HAS_REFS) {
             unuse_args(l, r, &call);
         }
-        struct record *p =
-            parent == LINK_NONE ? NULL : board_record(l->board, link_index(parent));
-        struct record *done = r;
-        uint32_t done_gen = gen;
-        bool up = false;
-        if (p) {
-            uint64_t keep;
-            bool kept = lane_pin_open(l, parent, &keep);
-            if (child_closed(p, r->parent_attempt) && try_close(p, link_gen(parent))) {
-                up = true;
-            }
-            lane_try_free(l, done, done_gen);
-            lane_finishing(l, up ? parent : LINK_NONE);
-            if (kept) {
-                at_fence(); /* `finishing` before the pin goes */
-                lane_unpin(l, keep);
-            }
-        } else {
-            lane_try_free(l, done, done_gen);
+        up = parent != LINK_NONE && close_parent(l, r, parent, &parent_pin);
+        lane_try_free(l, r, gen);
+        if (pinned) {
+            lane_unpin(l, pin);
         }
-        if (!up) {
-            return;
-        }
-        r = p;
+        pinned = up;
+        pin = parent_pin;
+        r = board_record(l->board, link_index(parent));
         gen = link_gen(parent);
+    } while (up);
+}
+
+bool task_close_late(struct lane *l, struct record *r, uint32_t gen)
+{
+    uint64_t pin, s = at_load(&r->state, AT_SEQ_CST);
+    if (state_gen(s) != gen || state_phase(s) != PHASE_DONE || stays_open(r, s)) {
+        return true; /* whoever takes away what is in the way comes here later */
     }
+    if (!lane_pin_open(l, link_make(gen, board_index(l->board, r), 0), &pin)) {
+        board_notice(l->board, NOTICE_RESCAN);
+        return false;
+    }
+    /* Pinned, then looked at: from here on it is not used for another one. */
+    if (try_close(r, gen)) {
+        task_closed(l, r, gen);
+    }
+    lane_unpin(l, pin);
+    return true;
 }
 
 /* Tells the daemon of a sealed task that another node owns: without a system call but for the
@@ -499,8 +536,7 @@ bool task_seal(struct lane *l, struct record *r, bool error)
             lane_finished(l);
             return false;
         }
-        bool open = has_open_children(r, state_attempt(s));
-        next = state_to(s, open ? PHASE_DONE : PHASE_CLOSED, l->self) |
+        next = state_to(s, stays_open(r, s) ? PHASE_DONE : PHASE_CLOSED, l->self) |
                (error ? STATE_ERROR : 0);
         /* Sequentially consistent: who sees the phase sees the result, and our later looks at
          * successors and refs come after it. */
@@ -545,18 +581,37 @@ bool task_unclaim(struct lane *l, struct record *r)
     return back_to_queue(l, r, 0);
 }
 
-void task_set_error(struct record *r, mob_status error, const char *text)
+bool task_set_error(struct record *r, mob_status error, const char *text)
 {
     struct call call = record_call(r);
     uint32_t nrets = call_nrets(&call);
     uint32_t at = record_arg_offset(r, &call, call_nargs(&call));
-    uint32_t room = RECORD_PAYLOAD - at, size = (uint32_t)strnlen(text, room);
+    char kept[RECORD_PAYLOAD + 1]; /* its NUL is not kept */
+    size_t len = strlen(text);
+    size_t size = text_shorten(kept, RECORD_PAYLOAD + 1 - at, text, len);
     for (uint32_t i = 1; i < nrets; i++) {
         record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
     }
-    memcpy(r->payload + at, text, size);
+    memcpy(r->payload + at, kept, size);
     record_set_place(r, 0, size ? PLACE_INLINE : PLACE_EMPTY, 0, at, size);
     at_store(&r->error, (uint32_t)error, AT_RELAXED);
+    return size == len;
+}
+
+/* QUEUED or WAITING -> TAKEN, only to be sealed. One that waits is still named by the stacks of what
+ * it waits for, and so it is not CLOSED before they have let it go: stays_open(). */
+static bool take_to_cancel(struct lane *l, struct record *r, uint32_t gen)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    while (state_gen(s) == gen &&
+           (state_phase(s) == PHASE_QUEUED || state_phase(s) == PHASE_WAITING)) {
+        /* With the flag, so that after a death here nobody runs it. */
+        uint64_t next = state_to(s, PHASE_TAKEN, l->self) | STATE_CANCEL;
+        if (at_cas(&r->state, &s, next, AT_SEQ_CST)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void task_cancel(struct lane *l, struct record *r, uint32_t gen)
@@ -571,8 +626,11 @@ void task_cancel(struct lane *l, struct record *r, uint32_t gen)
             break;
         }
     }
-    if (task_claim_one(l, r, gen)) { /* its hint in the queue is stale from now on */
-        task_set_error(r, MOB_ERR_CANCELLED, "cancelled before it ran");
+    if (take_to_cancel(l, r, gen)) { /* a hint in the queue is stale from now on */
+        char name[MOB_NAME_MAX + 1], text[MOB_NAME_MAX + 64];
+        board_name_text(l->board, r->name, name);
+        snprintf(text, sizeof text, "task %s: it was cancelled before it ran", name);
+        task_set_error(r, MOB_ERR_CANCELLED, text);
         task_seal(l, r, true);
     }
 }

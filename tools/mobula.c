@@ -11,7 +11,7 @@ static const char usage[] =
     "  mobula status    show nodes, jobs, and demand that nobody can meet\n"
     "  mobula stop      stop the node of this machine\n"
     "\n"
-    "Each has --help. The manual is mobula(1).\n";
+    "Each has --help. --version says which this is. The manual is mobula(1).\n";
 
 static const struct {
     const char *name, *full;
@@ -35,6 +35,9 @@ int main(int argc, char **argv)
         strcmp(word, "help") == 0) {
         fputs(usage, stdout);
         return tool_flush() ? TOOL_OK : TOOL_FAILED;
+    }
+    if (strcmp(word, "--version") == 0) {
+        return tool_version();
     }
     return argc > 1 ? tool_usage("unknown command '%s'", word)
                     : tool_usage("say a command: start, status or stop");

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/limits.h"
 #include "core/status.h"
@@ -29,6 +30,8 @@ static const char usage[] =
     "allow\n"
     "  --object-store-memory=SIZE   limit of shared memory; default: 30 % of what may be "
     "used\n"
+    "  --unmet-grace=SECONDS        time for a node to join that has the CPUs which a "
+    "task asks for\n"
     "  --head                       be the head of a cluster\n"
     "  --address=HOST:PORT          be a node of the cluster whose head is there\n"
     "  --listen=ADDRESS             listen at this address only\n"
@@ -49,6 +52,7 @@ static const char usage[] =
     "                               folder unless --log-file says otherwise\n"
     "  --embedded=FD                serve the program at the other end of FD, and end "
     "with it\n"
+    "  --version                    which version this is\n"
     "  --help                       this text\n";
 
 struct settings {
@@ -61,7 +65,7 @@ struct settings {
     bool key_stdin, shared_key;
 };
 
-enum { PORT_DEFAULT = 6379, PORT_UNSET = -1 };
+enum { PORT_DEFAULT = 6379, PORT_UNSET = -1, UNMET_GRACE_MAX_S = 366 * 86400 };
 
 /* One line to whoever started the daemon, or to a person. */
 static int fail(const struct settings *s, int code)
@@ -71,7 +75,9 @@ static int fail(const struct settings *s, int code)
     for (char *c = text; *c; c++) {
         *c = *c == '\n' ? ' ' : *c;
     }
-    log_error("%s", text);
+    if (s->node.embedded < 0) { /* else the program says it */
+        log_error("%s", text);
+    }
     if (s->node.ready_fd < 0) {
         fprintf(stderr, "mobulad: %s\n", text);
     } else if (dprintf(s->node.ready_fd, "error %s\n", text) < 0) {
@@ -145,6 +151,10 @@ static mob_status parse(int opt, const char *arg, struct settings *s)
         return text_parse_bytes(arg, &s->node.store_bytes);
     case 'l':
         return parse_level(arg, s);
+    case 'g':
+        MOB_TRY(text_parse_u64(arg, 0, UNMET_GRACE_MAX_S, &n));
+        s->node.unmet_grace_ns = n * NS_PER_S;
+        return MOB_OK;
     default:
         return MOB_ERR_INVALID;
     }
@@ -162,6 +172,11 @@ static mob_status complete(struct settings *s)
     if (n->head && n->head_address) {
         return status_fail(MOB_ERR_INVALID,
                            "a node is a head (--head) or has one (--address)");
+    }
+    if (n->listen && strchr(n->listen, ':') && n->listen[0] != '[') { /* IPv6, bare */
+        static char bracketed[128];
+        snprintf(bracketed, sizeof bracketed, "[%.125s]", n->listen);
+        n->listen = bracketed;
     }
     n->port = s->port != PORT_UNSET ? (uint16_t)s->port : n->head ? PORT_DEFAULT : 0;
     if (s->key_stdin) {
@@ -209,16 +224,18 @@ static int parse_all(int argc, char **argv, struct settings *s)
         {"object-store-memory", required_argument, NULL, 'm'},
         {"log-file", required_argument, NULL, 'f'},
         {"log-level", required_argument, NULL, 'l'},
+        {"unmet-grace", required_argument, NULL, 'g'},
         {"ready-fd", required_argument, NULL, 'r'},
+        {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     int opt, at = 0;
     opterr = 0; /* our own words, in one line */
     while ((opt = getopt_long(argc, argv, ":h", options, &at)) != -1) {
-        if (opt == 'h') {
-            fputs(usage, stdout);
-            exit(0);
+        if (opt == 'h' || opt == 'v') {
+            fputs(opt == 'h' ? usage : "mobula " MOB_VERSION_TEXT "\n", stdout);
+            exit(fflush(stdout) ? 1 : 0);
         }
         if (opt == '?' || opt == ':') {
             const char *word = argv[optind - 1];
@@ -325,9 +342,10 @@ static void fill_standard_streams(void)
 int main(int argc, char **argv)
 {
     fill_standard_streams();
-    struct settings s = {.node = {.embedded = -1, .ready_fd = -1},
-                         .level = LOG_LEVEL_WARN,
-                         .port = PORT_UNSET};
+    struct settings s = {
+        .node = {.embedded = -1, .ready_fd = -1, .unmet_grace_ns = UNMET_GRACE_NS},
+        .level = LOG_LEVEL_WARN,
+        .port = PORT_UNSET};
     signal(SIGPIPE, SIG_IGN);
     const char *env = getenv("MOBULA_LOG_LEVEL");
     if (env && parse_level(env, &s)) {

@@ -19,7 +19,7 @@ static const char usage[] =
     "  --limit=N        ls: at most N objects; default: 1000, 0: all\n"
     "  --job=N          ls: objects of this job alone\n"
     "  --node-dir=DIR   ask the node in this folder instead of the usual one\n"
-    "  --help           this text\n"
+    "  --help           this text; --version: which version this is\n"
     "\n"
     "The manual is storectl(1).\n";
 
@@ -303,6 +303,9 @@ int main(int argc, char **argv)
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
         fputs(usage, stdout);
         return tool_flush() ? TOOL_OK : TOOL_FAILED;
+    }
+    if (strcmp(word, "--version") == 0) {
+        return tool_version();
     }
     bool ls = strcmp(word, "ls") == 0;
     if (!ls && strcmp(word, "stat") != 0) {

@@ -154,12 +154,11 @@ static void check_closed(struct fake *node)
 static void finish(struct fake_peer *peer)
 {
     struct fake *node = peer->node;
-    const struct transport_config *config = &node->base.config;
     fake_drop_serves(peer);
     fake_end_pulls(peer, peer->status);
     fake_say_ended(peer);
     if (peer->dialed || peer->announced) {
-        config->user->peer_down(config->arg, &peer->base, peer->status, peer->reason);
+        user_peer_down(&peer->base, peer->status, peer->reason);
     }
     struct fake_peer **at = &node->peers;
     while (*at != peer) {
@@ -230,13 +229,10 @@ void fake_net_kill(struct transport *tp)
 
 static void up(struct fake_peer *peer, uint64_t node_id)
 {
-    const struct transport_config *config = &peer->node->base.config;
     peer->state = FAKE_UP;
     peer->announced = true;
     peer->base.node_id = node_id;
-    struct transport_peer_info info = {node_id, peer->dialed, peer->address,
-                                       peer->base.tag};
-    config->user->peer_up(config->arg, &peer->base, &info);
+    user_peer_up(&peer->base, peer->dialed, peer->address);
 }
 
 static void dial(struct fake_peer *peer)
@@ -252,8 +248,7 @@ static void dial(struct fake_peer *peer)
     const struct transport_config *config = &to->base.config;
     if (memcmp(&config->key, &from->base.config.key, sizeof config->key) != 0) {
         fake_end(peer, MOB_ERR_KEY, "the cluster key differs");
-        config->user->refused(config->arg, peer->address, MOB_ERR_KEY,
-                              "another cluster key");
+        user_refused(&to->base, peer->address, MOB_ERR_KEY, "another cluster key");
     } else if (config->node_id == from->base.config.node_id) {
         fake_end(peer, MOB_ERR_INVALID, "is this node itself");
     } else {
@@ -268,13 +263,12 @@ static void dial(struct fake_peer *peer)
 
 static void message(struct fake_peer *peer, const struct fake_event *event)
 {
-    const struct transport_config *config = &peer->node->base.config;
     struct fake_peer *sender = peer->other;
     if (sender != NULL) {
         sender->queued -= event->size;
     }
     if (peer->state == FAKE_UP) {
-        config->user->message(config->arg, &peer->base, event->data, event->size);
+        user_message(&peer->base, event->data, event->size);
     }
     if (sender != NULL && sender == peer->other) {
         fake_check_room(sender);

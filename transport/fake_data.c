@@ -7,18 +7,13 @@
 #include "fake_net.h"
 #include "wire.h"
 
-static const struct transport_config *config_of(const struct fake_peer *peer)
-{
-    return &peer->node->base.config;
-}
-
 void fake_check_room(struct fake_peer *peer)
 {
     if (peer->wants_room && peer->state == FAKE_UP &&
         peer->queued <= TRANSPORT_QUEUE_BYTES / 2 &&
         peer->pulls_count < TRANSPORT_PULLS_MAX) {
         peer->wants_room = false;
-        config_of(peer)->user->writable(config_of(peer)->arg, &peer->base);
+        user_writable(&peer->base);
     }
 }
 
@@ -62,13 +57,6 @@ mob_status fake_pull(struct transport_peer *base, const struct transport_source 
     return MOB_OK;
 }
 
-static void say_done(struct fake_peer *peer, struct transport_xfer *xfer,
-                     mob_status status)
-{
-    xfer->peer = NULL;
-    config_of(peer)->user->pull_done(config_of(peer)->arg, xfer, status);
-}
-
 static void drop_slot(struct fake_peer *peer, struct transport_xfer *xfer)
 {
     peer->pulls[xfer->slot] = NULL;
@@ -90,7 +78,7 @@ void fake_say_ended(struct fake_peer *peer)
     while (peer->ended != NULL) {
         struct transport_xfer *xfer = peer->ended;
         peer->ended = xfer->next;
-        say_done(peer, xfer, xfer->status);
+        user_pull_done(&peer->base, xfer, xfer->status);
     }
     fake_check_room(peer);
 }
@@ -124,7 +112,7 @@ void fake_cancel(struct transport_xfer *xfer)
 static void done(struct fake_peer *peer, struct transport_xfer *xfer, mob_status status)
 {
     drop_slot(peer, xfer);
-    say_done(peer, xfer, status);
+    user_pull_done(&peer->base, xfer, status);
     fake_check_room(peer);
 }
 
@@ -146,7 +134,7 @@ static void free_serve(struct fake_peer *owner, struct fake_serve **at)
     struct transport_export exported = serve->exported;
     *at = serve->next;
     free(serve);
-    config_of(owner)->user->unexport(config_of(owner)->arg, &owner->base, &exported);
+    user_unexport(&owner->base, &exported);
 }
 
 void fake_drop_serves(struct fake_peer *peer)
@@ -166,21 +154,16 @@ static void post_chunk(struct fake_peer *puller, const struct fake_serve *serve)
 
 static void begin_serve(struct fake_peer *owner, const struct fake_event *event)
 {
-    const struct transport_config *config = config_of(owner);
     const struct transport_source *source = &event->source;
     struct transport_export exported;
     if (owner->other == NULL) {
         return;
     }
-    mob_status st =
-        config->user->export(config->arg, &owner->base, source->object, &exported);
-    if (st == MOB_OK && source->offset + source->size > exported.size) {
-        config->user->unexport(config->arg, &owner->base, &exported);
-        st = MOB_ERR_SIZE;
-    }
+    mob_status st = user_export(&owner->base, source->object, source->offset,
+                                source->size, &exported);
     if (owner->other == NULL || st != MOB_OK) { /* the callback may have ended the peer */
         if (st == MOB_OK) {
-            config->user->unexport(config->arg, &owner->base, &exported);
+            user_unexport(&owner->base, &exported);
         } else if (owner->other != NULL) {
             struct fake_event *fail = fake_post(owner->other->node, owner->other,
                                                 1u + event->lane, FAKE_FAIL, NULL, 0);

@@ -4,6 +4,7 @@
 #define TRANSPORT_FAKE_NET_H
 
 #include "transport/fake.h"
+#include "user.h"
 
 enum fake_kind {
     FAKE_DIAL,    /* a connection reaches the port */

@@ -21,6 +21,7 @@
 
 #include "core/loop.h"
 #include "transport/transport.h"
+#include "user.h"
 #include "wire.h"
 
 #define TCP_HANDSHAKES_MAX                                                               \

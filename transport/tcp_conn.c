@@ -172,8 +172,8 @@ void conn_settle(struct conn *conn)
     }
     char text[ADDR_TEXT_SIZE];
     if (!tcp->closing) {
-        tcp->base.config.user->refused(tcp->base.config.arg, addr_text(&conn->addr, text),
-                                       conn->status, conn->reason);
+        user_refused(&tcp->base, addr_text(&conn->addr, text), conn->status,
+                     conn->reason);
     }
     tcp->dying_count--;
     key_wipe(conn, sizeof *conn);

@@ -106,9 +106,8 @@ void control_check_room(struct tcp_peer *peer)
     if (peer->wants_room && peer->state == PEER_UP &&
         queued(peer) <= TRANSPORT_QUEUE_BYTES / 2 &&
         peer->pulls_count < TRANSPORT_PULLS_MAX) {
-        const struct transport_config *config = &peer->tcp->base.config;
         peer->wants_room = false;
-        config->user->writable(config->arg, &peer->base);
+        user_writable(&peer->base);
     }
 }
 
@@ -141,10 +140,9 @@ mob_status control_send(struct transport_peer *base, const struct iovec *iov,
 static void dispatch(struct tcp_peer *peer, const struct wire_header *h,
                      const uint8_t *body)
 {
-    const struct transport_config *config = &peer->tcp->base.config;
     switch (h->type) {
     case WIRE_MESSAGE:
-        config->user->message(config->arg, &peer->base, body, h->size);
+        user_message(&peer->base, body, h->size);
         return;
     case WIRE_PULL:
         if (data_serve(peer, h, body)) {

@@ -73,18 +73,10 @@ static void drop_slot(struct tcp_peer *peer, struct transport_xfer *xfer)
     peer->pulls_count--;
 }
 
-static void say_done(struct tcp_peer *peer, struct transport_xfer *xfer,
-                     mob_status status)
-{
-    const struct transport_config *config = &peer->tcp->base.config;
-    xfer->peer = NULL;
-    config->user->pull_done(config->arg, xfer, status);
-}
-
 static void done(struct tcp_peer *peer, struct transport_xfer *xfer, mob_status status)
 {
     drop_slot(peer, xfer);
-    say_done(peer, xfer, status);
+    user_pull_done(&peer->base, xfer, status);
     control_check_room(peer);
 }
 
@@ -105,7 +97,7 @@ void data_say_ended(struct tcp_peer *peer)
     while (peer->ended != NULL) {
         struct transport_xfer *xfer = peer->ended;
         peer->ended = xfer->next;
-        say_done(peer, xfer, xfer->status);
+        user_pull_done(&peer->base, xfer, xfer->status);
     }
     control_check_room(peer);
 }
@@ -277,13 +269,12 @@ static void got_header(struct conn *lane)
 static void free_serve(struct conn *lane, struct serve *serve)
 {
     struct tcp_peer *peer = lane->peer;
-    const struct transport_config *config = &peer->tcp->base.config;
     struct transport_export exported = serve->exported;
     bool pinned = serve->status == MOB_OK;
     free(serve);
     peer->serves--;
     if (pinned) {
-        config->user->unexport(config->arg, &peer->base, &exported);
+        user_unexport(&peer->base, &exported);
     }
 }
 
@@ -340,25 +331,6 @@ void data_flush(struct conn *lane)
     conn_send(lane, lane->out_buf, WIRE_HEADER_BYTES, at, size, chunk_sent);
 }
 
-/* Asks the user for the object, and checks that what is wanted lies inside of it. */
-static mob_status export(struct tcp_peer *peer, const uint8_t *object,
-                         struct serve *serve)
-{
-    const struct transport_config *config = &peer->tcp->base.config;
-    uint64_t end;
-    mob_status st =
-        config->user->export(config->arg, &peer->base, object, &serve->exported);
-    if (st != MOB_OK) {
-        return st;
-    }
-    if (__builtin_add_overflow(serve->offset, serve->size, &end) ||
-        end > serve->exported.size) {
-        config->user->unexport(config->arg, &peer->base, &serve->exported);
-        return MOB_ERR_SIZE;
-    }
-    return MOB_OK;
-}
-
 bool data_serve(struct tcp_peer *peer, const struct wire_header *header,
                 const uint8_t *body)
 {
@@ -381,7 +353,8 @@ bool data_serve(struct tcp_peer *peer, const struct wire_header *header,
         free(serve);
         return false;
     }
-    serve->status = export(peer, object, serve);
+    serve->status =
+        user_export(&peer->base, object, serve->offset, serve->size, &serve->exported);
     peer->serves++;
     append(lane, serve);
     data_flush(lane);

@@ -85,10 +85,7 @@ void peer_lane_open(struct tcp_peer *peer, struct conn *conn)
     for (unsigned i = 0; i < peer->lanes_want; i++) {
         data_start(peer->lanes[i]);
     }
-    const struct transport_config *config = &peer->tcp->base.config;
-    struct transport_peer_info info = {peer->base.node_id, peer->dialed, peer->address,
-                                       peer->base.tag};
-    config->user->peer_up(config->arg, &peer->base, &info);
+    user_peer_up(&peer->base, peer->dialed, peer->address);
 }
 
 /* ---- the end
@@ -129,7 +126,6 @@ static void free_conns(struct tcp_peer *peer)
 static void finish(struct tcp_peer *peer)
 {
     struct tcp *tcp = peer->tcp;
-    const struct transport_config *config = &tcp->base.config;
     free_conns(peer);
     /* MOB_ERR_PROTOCOL of a transfer means a damaged chunk, after which one pulls again.
      */
@@ -137,9 +133,9 @@ static void finish(struct tcp_peer *peer)
                    peer->status == MOB_ERR_PROTOCOL ? MOB_ERR_PEER_LOST : peer->status);
     data_say_ended(peer);
     if (peer->dialed || peer->announced) {
-        config->user->peer_down(config->arg, &peer->base, peer->status, peer->reason);
+        user_peer_down(&peer->base, peer->status, peer->reason);
     } else if (!tcp->closing) {
-        config->user->refused(config->arg, peer->address, peer->status, peer->reason);
+        user_refused(&tcp->base, peer->address, peer->status, peer->reason);
     }
     loop_timer_stop(tcp->loop, &peer->later); /* what a callback may have started again */
     if (peer->prev != NULL) {

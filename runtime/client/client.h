@@ -24,6 +24,10 @@ struct
     size_t size;
 };
 
+/* The message of a failed task: leaves room in its text for task, attempt, node and process. */
+#define TASK_MESSAGE_MAX (FAILURE_TEXT_MAX - 256)
+#define QUOTE_MAX 1024 /* of that, in the text of a task that fails for it */
+
 struct mob_task {
     struct mob *mob;
     struct thread *thread;
@@ -39,7 +43,7 @@ struct mob_task {
     struct mob_task *outer;
     uint64_t *children; /* links of ids that it submitted or put and still holds, about */
     uint32_t children_count, children_room;
-    char message[1024]; /* of mob_fail() */
+    char message[TASK_MESSAGE_MAX]; /* of mob_fail() */
 };
 
 /* One thread of the process. Private to the thread, but for `waits_on` and `next`. */
@@ -76,7 +80,8 @@ struct mob {
 
     int sock; /* requests to the daemon, under `sock_lock` */
     pthread_mutex_t sock_lock;
-    int watch; /* closes when the daemon dies */
+    int watch;              /* closes when the daemon dies */
+    struct mob *next_spare; /* once it is shut down */
     pthread_t watcher;
     bool watching;
 
@@ -98,7 +103,8 @@ struct mob {
 /* ---- thread.c ---- */
 /* Makes a handle known, so that ending threads find it; the other way round. */
 mob_status client_opened(struct mob *mob);
-void client_closed(struct mob *mob);
+/* False: it was not open. */
+bool client_closed(struct mob *mob);
 /* True in a fork()ed child. */
 bool client_forked(void);
 mob_status client_no_function(struct mob_task *task);
@@ -133,6 +139,13 @@ mob_status client_tell(struct mob *mob, const struct local_msg *m);
 mob_status client_join(struct mob *mob, const struct mob_config *config);
 mob_status client_join_worker(struct mob *mob, int sock);
 void client_leave(struct mob *mob);
+
+/* ---- embedded.c ---- */
+/* Starts a daemon for this program alone. @ret_why: where it says why it could not start; the caller's
+ * to close. */
+mob_status embedded_start(struct mob *mob, const struct mob_config *config, int *ret_why);
+/* Joining it failed with @st: the reason, if the daemon has ended. */
+mob_status embedded_failed(struct mob *mob, mob_status st, int why);
 
 /* ---- memory.c ---- */
 /* Room for @size bytes in this process's arena. MOB_ERR_NOMEM after @deadline_ns. */

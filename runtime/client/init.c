@@ -29,6 +29,37 @@ int mob_is_worker(void)
     return worker_fd() >= 0;
 }
 
+/* Handles that were shut down: their memory stays, at most what was open at once, so that a call with
+ * one looks at a serial number that is no thread's, and not at what is no memory any more. */
+static struct mob *spare;
+static pthread_mutex_t spare_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void spare_put(struct mob *mob)
+{
+    mob->serial = UINT64_MAX;
+    pthread_mutex_lock(&spare_lock);
+    mob->next_spare = spare;
+    spare = mob;
+    pthread_mutex_unlock(&spare_lock);
+}
+
+static struct mob *spare_take(void)
+{
+    pthread_mutex_lock(&spare_lock);
+    struct mob *mob = spare;
+    if (mob) {
+        spare = mob->next_spare;
+    }
+    pthread_mutex_unlock(&spare_lock);
+    if (mob) {
+        memset(mob, 0, sizeof *mob);
+        mob->serial = UINT64_MAX; /* until it is open */
+    } else {
+        mob = calloc(1, sizeof *mob);
+    }
+    return mob;
+}
+
 static void mob_free(struct mob *mob)
 {
     if (mob->board.base) {
@@ -38,12 +69,12 @@ static void mob_free(struct mob *mob)
         board_unmap(&mob->board);
     }
     client_memory_end(mob);
-    free(mob);
+    spare_put(mob);
 }
 
 static mob_status mob_new(struct mob **ret)
 {
-    struct mob *mob = calloc(1, sizeof *mob);
+    struct mob *mob = spare_take();
     if (!mob) {
         return status_fail(MOB_ERR_NOMEM, "no memory for a handle");
     }
@@ -55,7 +86,7 @@ static mob_status mob_new(struct mob **ret)
     pthread_mutex_init(&mob->class_lock, NULL);
     mob_status st = arena_create(&mob->arena);
     if (st) {
-        free(mob);
+        spare_put(mob);
         return st;
     }
     cpu_set_t set;
@@ -116,19 +147,40 @@ static void be_worker(struct mob *mob, int fd)
     worker_run(mob);
 }
 
+/* An older program knows less of the struct. */
+static mob_status read_config(const struct mob_config *given, struct mob_config *ret)
+{
+    if (given &&
+        (given->struct_size < sizeof(size_t) || given->struct_size > sizeof *ret)) {
+        return status_fail(MOB_ERR_INVALID, "mob_init: set config.struct_size to "
+                                            "sizeof(struct mob_config)");
+    }
+    if (given) {
+        memcpy(ret, given, given->struct_size);
+    }
+    if (ret->num_cpus > NODE_CPUS_MAX) {
+        return status_fail(MOB_ERR_INVALID, "mob_init: num_cpus is %u, and at most %d",
+                           ret->num_cpus, NODE_CPUS_MAX);
+    }
+    return MOB_OK;
+}
+
 mob_status mob_init(const struct mob_config *config, struct mob **ret)
 {
     struct mob *mob = NULL;
-    if (!ret || (config && config->struct_size != sizeof *config)) {
-        return status_fail(MOB_ERR_INVALID,
-                           "mob_init: set config.struct_size to "
-                           "sizeof(struct mob_config), and give a place for the "
-                           "handle");
+    struct mob_config c = {.struct_size = sizeof c};
+    if (!ret) {
+        return status_fail(MOB_ERR_INVALID, "mob_init: no place for the handle");
     }
+    MOB_TRY(read_config(config, &c));
     if (client_forked()) {
         return status_fail(MOB_ERR_FORKED,
                            "this process was made by fork() from one that uses "
                            "mobula; exec() first");
+    }
+    if (joined_fd >= 0) {
+        return status_fail(MOB_ERR_STATE, "mob_init: this process is a worker already; a "
+                                          "task has the handle mob_task_mob()");
     }
     MOB_TRY(registry_error());
     MOB_TRY(mob_new(&mob));
@@ -144,7 +196,7 @@ mob_status mob_init(const struct mob_config *config, struct mob **ret)
     }
     const char *inline_tasks = getenv("MOBULA_INLINE");
     mob->inline_tasks = inline_tasks && strcmp(inline_tasks, "0") != 0 && inline_tasks[0];
-    st = client_join(mob, config);
+    st = client_join(mob, &c);
     if (!st) {
         st = client_opened(mob);
     }
@@ -160,10 +212,9 @@ mob_status mob_init(const struct mob_config *config, struct mob **ret)
 
 void mob_shutdown(struct mob *mob)
 {
-    if (!mob || client_forked() || mob->worker) {
+    if (!mob || client_forked() || mob_is_worker() || !client_closed(mob)) {
         return;
     }
-    client_closed(mob);
     client_leave(mob);
     client_threads_end(mob);
     mob_free(mob);

@@ -63,7 +63,7 @@ static mob_status await_value(struct mob *mob, struct thread *t, mob_ref ref,
     *ret_link = ref.lo;
     for (;;) {
         if (s & STATE_ERROR) {
-            char text[1800];
+            char text[FAILURE_TEXT_MAX];
             mob_status st = result_error(mob, *ret, text, sizeof text);
             return status_fail(st, "%s", text[0] ? text : mob_status_text(st));
         }

@@ -1,4 +1,3 @@
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -18,6 +17,8 @@
 #include "core/status.h"
 #include "local.h"
 #include "store/sweep.h"
+
+enum { HELLO_S = 30 }; /* for a daemon to answer the first word */
 
 /* ---- asking --------------------------------------------------------------------------------------- */
 
@@ -44,6 +45,12 @@ mob_status client_ask(struct mob *mob, struct local_msg *m, const int *send_fds,
     pthread_mutex_unlock(&mob->sock_lock);
     if (st == MOB_ERR_PEER_LOST) {
         return node_lost(mob);
+    }
+    if (st == MOB_ERR_TIMEOUT) {
+        return status_fail(st,
+                           "the node's daemon did not answer within %d s: it was "
+                           "stopped by a signal, or the machine is overloaded",
+                           HELLO_S);
     }
     if (!st && m->op != op) {
         st = status_fail(MOB_ERR_PROTOCOL, "the node's daemon answered %u to %u", m->op,
@@ -187,6 +194,13 @@ static void hello(struct local_msg *m, enum local_role role)
     m->arg[3] = role;
 }
 
+/* How long an answer may take; 0: as long as it takes. */
+static void limit_answer(const struct mob *mob, int seconds)
+{
+    struct timeval limit = {.tv_sec = seconds};
+    (void)setsockopt(mob->sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+}
+
 static mob_status say_hello(struct mob *mob, const struct mob_config *config)
 {
     void *spawn = NULL, *base = NULL;
@@ -200,10 +214,9 @@ static mob_status say_hello(struct mob *mob, const struct mob_config *config)
     }
     hello(m, LOCAL_DRIVER);
     m->arg[4] = size;
-    m->arg[5] =
-        (config && config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u);
+    m->arg[5] = (config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u);
     const char *name =
-        config && config->job_name ? config->job_name : program_invocation_short_name;
+        config->job_name ? config->job_name : program_invocation_short_name;
     local_msg_text(m, name);
     st = seg_create("mobula-start", size, &fds[1]);
     if (st) {
@@ -238,97 +251,6 @@ out:
     return st;
 }
 
-/* ---- an embedded node ------------------------------------------------------------------------------------- */
-
-static bool is_program(const char *path)
-{
-    return access(path, X_OK) == 0;
-}
-
-/* $MOBULA_DAEMON, else beside this library as it was built or installed, else in PATH. */
-static mob_status find_daemon(char *path, size_t size)
-{
-    const char *set = getenv("MOBULA_DAEMON");
-    if (set) {
-        snprintf(path, size, "%s", set);
-        return is_program(path)
-                   ? MOB_OK
-                   : status_fail(MOB_ERR_NO_NODE, "MOBULA_DAEMON names '%s': %m", set);
-    }
-    Dl_info info;
-    static const char *const beside[] = {"../bin/mobulad", "../../bin/mobulad",
-                                         "mobulad"};
-    if (dladdr((void *)find_daemon, &info) && info.dli_fname) {
-        const char *slash = strrchr(info.dli_fname, '/');
-        int dir = slash ? (int)(slash - info.dli_fname) : 1;
-        const char *base = slash ? info.dli_fname : ".";
-        for (size_t i = 0; i < sizeof beside / sizeof beside[0]; i++) {
-            snprintf(path, size, "%.*s/%s", dir, base, beside[i]);
-            if (is_program(path)) {
-                return MOB_OK;
-            }
-        }
-    }
-    const char *at = getenv("PATH");
-    while (at && *at) {
-        size_t len = strcspn(at, ":");
-        snprintf(path, size, "%.*s/mobulad", (int)len, at);
-        if (is_program(path)) {
-            return MOB_OK;
-        }
-        at += len + (at[len] == ':');
-    }
-    return status_fail(
-        MOB_ERR_NO_NODE,
-        "the program mobulad was found neither beside libmobula nor in PATH; "
-        "install it or set MOBULA_DAEMON");
-}
-
-static mob_status start_embedded(struct mob *mob, const struct mob_config *config)
-{
-    char path[PATH_MAX], fd_arg[32], cpus_arg[32], store_arg[64];
-    int pair[2];
-    MOB_TRY(find_daemon(path, sizeof path));
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        return status_fail(MOB_ERR_SYSTEM, "socketpair: %m");
-    }
-    snprintf(fd_arg, sizeof fd_arg, "--embedded=%d", pair[1]);
-    snprintf(cpus_arg, sizeof cpus_arg, "--num-cpus=%u", config ? config->num_cpus : 0);
-    snprintf(store_arg, sizeof store_arg, "--object-store-memory=%llu",
-             (unsigned long long)(config ? config->store_bytes : 0));
-    char *argv[] = {(char *)"mobulad", fd_arg, cpus_arg, store_arg, NULL};
-    pid_t pid = fork();
-    if (pid == 0) {
-        /* A terminal's Ctrl-C is for the program; the daemon ends when its socket closes. */
-        setsid();
-        fcntl(pair[1], F_SETFD, 0);
-        execv(path, argv);
-        _exit(127);
-    }
-    close(pair[1]);
-    if (pid < 0) {
-        close(pair[0]);
-        return status_fail(MOB_ERR_SYSTEM, "starting mobulad: %m");
-    }
-    mob->sock = pair[0];
-    mob->daemon_pid = pid;
-    return MOB_OK;
-}
-
-/* Why the embedded daemon ended: it printed the reason itself. */
-static mob_status embedded_failed(struct mob *mob, mob_status st)
-{
-    int status;
-    if (st == MOB_ERR_NODE_LOST &&
-        waitpid(mob->daemon_pid, &status, 0) == mob->daemon_pid) {
-        mob->daemon_pid = 0;
-        return status_fail(MOB_ERR_NO_NODE,
-                           "the embedded node could not start; what mobulad wrote "
-                           "above says why");
-    }
-    return st;
-}
-
 /* ---- which node --------------------------------------------------------------------------------------------- */
 
 static mob_status connect_default(int *ret)
@@ -339,16 +261,19 @@ static mob_status connect_default(int *ret)
     return local_connect(dir, ret);
 }
 
+/* @ret_why: of an embedded node, else -1. */
 static mob_status connect_node(struct mob *mob, const struct mob_config *config,
-                               bool *ret_embedded)
+                               int *ret_why)
 {
-    const char *address =
-        config && config->address ? config->address : getenv("MOBULA_ADDRESS");
-    *ret_embedded = false;
+    const char *address = config->address;
+    if (!address || !*address) {
+        address = getenv("MOBULA_ADDRESS");
+    }
+    *ret_why = -1;
     if (address && strchr(address, '/')) {
         return local_connect(address, &mob->sock);
     }
-    if (address) {
+    if (address && *address) {
         mob_status st = connect_default(&mob->sock);
         return st == MOB_ERR_NO_NODE
                    ? status_fail(
@@ -362,19 +287,55 @@ static mob_status connect_node(struct mob *mob, const struct mob_config *config,
     if (st != MOB_ERR_NO_NODE) {
         return st;
     }
-    *ret_embedded = true;
-    return start_embedded(mob, config);
+    return embedded_start(mob, config, ret_why);
+}
+
+/* If the program has closed its standard streams, no file of ours may come to be one: what it prints
+ * would go into our socket. Places are held while we open ours. */
+static unsigned hold_standard_streams(void)
+{
+    unsigned held = 0;
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        int null = fcntl(fd, F_GETFD) < 0 ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
+        if (null == fd) {
+            held |= 1u << fd;
+        } else if (null >= 0) { /* another thread was first */
+            close(null);
+        }
+    }
+    return held;
+}
+
+static void let_standard_streams_go(unsigned held)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (held & 1u << fd) {
+            close(fd);
+        }
+    }
+}
+
+static mob_status join(struct mob *mob, const struct mob_config *config)
+{
+    int why;
+    MOB_TRY(connect_node(mob, config, &why));
+    bool embedded = why >= 0;
+    limit_answer(mob, embedded ? 0 : HELLO_S);
+    mob_status st = say_hello(mob, config);
+    limit_answer(mob, 0);
+    if (embedded) {
+        st = st ? embedded_failed(mob, st, why) : MOB_OK;
+        close(why);
+    }
+    return st ? st : start_watcher(mob);
 }
 
 mob_status client_join(struct mob *mob, const struct mob_config *config)
 {
-    bool embedded;
-    MOB_TRY(connect_node(mob, config, &embedded));
-    mob_status st = say_hello(mob, config);
-    if (st) {
-        return embedded ? embedded_failed(mob, st) : st;
-    }
-    return start_watcher(mob);
+    unsigned held = hold_standard_streams();
+    mob_status st = join(mob, config);
+    let_standard_streams_go(held);
+    return st;
 }
 
 mob_status client_join_worker(struct mob *mob, int sock)
@@ -398,7 +359,7 @@ mob_status client_join_worker(struct mob *mob, int sock)
 void client_leave(struct mob *mob)
 {
     struct local_msg *m = malloc(sizeof *m);
-    if (m && mob->sock >= 0 && !at_load(&mob->lost, AT_ACQUIRE)) {
+    if (m && mob->watching && !at_load(&mob->lost, AT_ACQUIRE)) { /* it has joined */
         local_msg_init(m, LOCAL_LEAVE);
         (void)client_ask(mob, m, NULL, 0, NULL, NULL);
     }

@@ -312,11 +312,17 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
     bool no_wait = false;
     uint64_t link = 0;
     MOB_TRY(client_thread(mob, &t));
-    if (!ret || count > MOB_ARGS_MAX || (count && !args)) {
-        return status_fail(
-            MOB_ERR_INVALID,
-            "mob_submit: %zu arguments (%d are allowed), or no place for the ids", count,
-            MOB_ARGS_MAX);
+    if (!ret || (count && !args)) {
+        return status_fail(MOB_ERR_INVALID,
+                           "mob_submit: no place for the ids, or %zu "
+                           "arguments at NULL",
+                           count);
+    }
+    if (count > MOB_ARGS_MAX) {
+        return status_fail(MOB_ERR_INVALID,
+                           "mob_submit: %zu arguments, and at most %d are "
+                           "allowed",
+                           count, MOB_ARGS_MAX);
     }
     MOB_TRY(client_health(mob));
     MOB_TRY(note_fn(mob, t, fn));

@@ -8,6 +8,7 @@
 #include "client.h"
 #include "core/clock.h"
 #include "core/status.h"
+#include "core/text.h"
 #include "store/task.h"
 
 /* ---- arguments ------------------------------------------------------------------------------------------ */
@@ -65,6 +66,9 @@ arg_any(struct mob_task *task, size_t i, const void **ret_data, size_t *ret_size
     uint64_t link;
     struct record *r = task->r;
     struct place p;
+    if (!ret_data || !ret_size) {
+        return status_fail(MOB_ERR_INVALID, "mob_arg: no place for the address or size");
+    }
     MOB_TRY(arg_link(task, i, &link));
     if (link == LINK_NONE) {
         uint32_t at = record_arg_offset(r, &task->call, (uint32_t)i);
@@ -89,7 +93,7 @@ mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data,
                    size_t *ret_size)
 {
     uint32_t size, at = value_at(task, i, &size);
-    if (__builtin_expect(at == RECORD_PAYLOAD, 0)) {
+    if (__builtin_expect(at == RECORD_PAYLOAD || !ret_data || !ret_size, 0)) {
         return arg_any(task, i, ret_data, ret_size);
     }
     *ret_data = task->mob->board.records_ro[link_index(task->link)].payload + at;
@@ -113,7 +117,10 @@ static __attribute__((noinline)) mob_status copy_any(struct mob_task *task, size
 {
     const void *data;
     size_t have;
-    if (copy_value(task, i, dst, size)) {
+    if (!dst && size) {
+        return status_fail(MOB_ERR_INVALID, "mob_arg_copy: no place for the bytes");
+    }
+    if (size && copy_value(task, i, dst, size)) {
         return MOB_OK;
     }
     MOB_TRY(mob_arg(task, i, &data, &have));
@@ -122,14 +129,16 @@ static __attribute__((noinline)) mob_status copy_any(struct mob_task *task, size
                            "argument %zu has %zu bytes, and %zu were asked for", i, have,
                            size);
     }
-    memcpy(dst, data, size);
+    if (size) {
+        memcpy(dst, data, size);
+    }
     return MOB_OK;
 }
 
 mob_status mob_arg_copy(struct mob_task *task, size_t i, void *dst, size_t size)
 {
     /* With numbers that the compiler knows there is no call and no loop on this way. */
-    if (__builtin_expect(i == 0 && size == 8 && copy_value(task, 0, dst, 8), 1)) {
+    if (__builtin_expect(dst && i == 0 && size == 8 && copy_value(task, 0, dst, 8), 1)) {
         return MOB_OK;
     }
     return copy_any(task, i, dst, size);
@@ -167,6 +176,9 @@ CLIENT_FAST void *give_inside(struct mob_task *task, size_t i, size_t size)
 
 mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void **ret_data)
 {
+    if (__builtin_expect(!ret_data, 0)) {
+        return status_fail(MOB_ERR_INVALID, "mob_return_place: no place for the address");
+    }
     void *inside = give_inside(task, i, size);
     if (__builtin_expect(inside != NULL, 1)) {
         *ret_data = inside;
@@ -191,6 +203,9 @@ static __attribute__((noinline)) mob_status return_any(struct mob_task *task, si
                                                        const void *data, size_t size)
 {
     void *to;
+    if (!data && size) {
+        return status_fail(MOB_ERR_INVALID, "mob_return_copy: %zu bytes at NULL", size);
+    }
     MOB_TRY(mob_return_place(task, i, size, &to));
     if (size) {
         memcpy(to, data, size);
@@ -201,8 +216,8 @@ static __attribute__((noinline)) mob_status return_any(struct mob_task *task, si
 mob_status mob_return_copy(struct mob_task *task, size_t i, const void *data, size_t size)
 {
     void *to;
-    if (__builtin_expect(i == 0 && size == 8 && (to = give_inside(task, 0, 8)) != NULL,
-                         1)) {
+    if (__builtin_expect(
+            data && i == 0 && size == 8 && (to = give_inside(task, 0, 8)) != NULL, 1)) {
         __builtin_memcpy(to, data, 8);
         return MOB_OK;
     }
@@ -268,8 +283,7 @@ static void set_error(struct mob_task *task, mob_status error, const char *text)
     struct arena_place p;
     void *data;
     task_drop_results(task);
-    task_set_error(task->r, error, text);
-    if (record_get_place(task->r, 0).size < size &&
+    if (!task_set_error(task->r, error, text) &&
         client_alloc(task->mob, task->thread, size, 0, &p, &data) == MOB_OK) {
         memcpy(data, text, size);
         record_set_place(task->r, 0, PLACE_ARENA, p.segment, p.offset, size);
@@ -292,6 +306,24 @@ void task_seal_error(struct mob_task *task, mob_status error, const char *what)
     (void)task_seal(&task->thread->lane, task->r, true);
 }
 
+static const char first_cause[] = " failed: ";
+
+/* Argument @i failed, and why. Many tasks may fail for one, and in a long row: so the text is that of
+ * the first cause, without those in between, and shortened. */
+static void say_argument_failed(struct mob_task *task, struct record *r, uint32_t i,
+                                char *what, size_t size)
+{
+    char why[FAILURE_TEXT_MAX] = "it is gone", cut[QUOTE_MAX];
+    const char *from = why, *deeper = "";
+    if (r && result_error(task->mob, r, why, sizeof why) == MOB_ERR_ARG_FAILED) {
+        const char *cause = strstr(why, first_cause);
+        from = cause ? cause + sizeof first_cause - 1 : why;
+        deeper = " failed, as an argument of its own";
+    }
+    (void)text_shorten(cut, sizeof cut, from, strlen(from));
+    snprintf(what, size, "argument %u%s%s%s", i, deeper, first_cause, cut);
+}
+
 /* If an argument failed, so does the task, with its message. True if it did. */
 bool task_fail_for_argument(struct mob_task *task)
 {
@@ -309,11 +341,8 @@ bool task_fail_for_argument(struct mob_task *task)
         if (r && !(s & STATE_ERROR)) {
             continue;
         }
-        char why[900] = "it is gone", what[sizeof task->message];
-        if (r) {
-            (void)result_error(task->mob, r, why, sizeof why);
-        }
-        snprintf(what, sizeof what, "argument %u failed: %s", i, why);
+        char what[sizeof task->message];
+        say_argument_failed(task, r, i, what, sizeof what);
         task_seal_error(task, MOB_ERR_ARG_FAILED, what);
         return true;
     }

@@ -94,15 +94,25 @@ mob_status client_opened(struct mob *mob)
               : MOB_OK;
 }
 
-void client_closed(struct mob *mob)
+/* The handle's place in the list, or HANDLES_MAX if it is not open. Does not look into it. */
+static size_t find_open(const struct mob *mob)
+{
+    size_t i = 0;
+    while (i < HANDLES_MAX && open_handles[i] != mob) {
+        i++;
+    }
+    return i;
+}
+
+bool client_closed(struct mob *mob)
 {
     pthread_mutex_lock(&open_lock);
-    for (size_t i = 0; i < HANDLES_MAX; i++) {
-        if (open_handles[i] == mob) {
-            open_handles[i] = NULL;
-        }
+    size_t i = find_open(mob);
+    if (i < HANDLES_MAX) {
+        open_handles[i] = NULL;
     }
     pthread_mutex_unlock(&open_lock);
+    return i < HANDLES_MAX;
 }
 
 /* Stands in a thread's cache of one function before its first submit: NULL is what a user may give. */
@@ -158,7 +168,10 @@ mob_status client_thread_slow(struct mob *mob, struct thread **ret)
                            "this process was made by fork() and has no part in "
                            "the job; call mobula from the parent, or exec() first");
     }
-    if (at_load(&mob->closed, AT_RELAXED)) {
+    pthread_mutex_lock(&open_lock);
+    bool open = find_open(mob) < HANDLES_MAX;
+    pthread_mutex_unlock(&open_lock);
+    if (!open) {
         return status_fail(MOB_ERR_CLOSED, "mob_shutdown() was called on this handle");
     }
     if (client_current && client_serial == mob->serial) {

@@ -27,7 +27,7 @@ mob_status client_health_slow(const struct mob *mob)
                            "the node's daemon is gone; its tasks and objects are lost");
     }
     uint32_t failed = at_load(&mob->board.header->failed, AT_ACQUIRE);
-    char text[BOARD_FAILURE_MAX];
+    char text[FAILURE_TEXT_MAX];
     memcpy(text, mob->board.header->failure, sizeof text);
     text[sizeof text - 1] = '\0';
     return failed ? status_fail((mob_status)failed, "%s", text) : MOB_OK;

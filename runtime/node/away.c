@@ -175,23 +175,12 @@ static struct record *slot_record(struct job *j, const struct away *s)
 /* ---- sending -------------------------------------------------------------------------------------------- */
 
 static void put_error(struct codec_writer *w, struct job *j, const struct record *r,
-                      const struct place *p, const char *else_text)
+                      const struct place *p)
 {
-    const void *bytes;
-    mob_status st = MOB_ERR_LOST;
     char text[WIRE_TEXT_MAX];
-    snprintf(text, sizeof text, "%s", else_text);
-    if (r) {
-        st = (mob_status)(int32_t)at_load(&r->error, AT_RELAXED);
-        st = st < 0 ? st : MOB_ERR_CORRUPT;
-        if (grant_read(j, r, p, &bytes) == MOB_OK) {
-            size_t size = p->size < sizeof text - 1 ? p->size : sizeof text - 1;
-            memcpy(text, bytes, size);
-            text[size] = '\0';
-        }
-    }
+    mob_status st = r ? grant_failure(j, r, p, text, sizeof text) : MOB_ERR_LOST;
     codec_put_u32(w, (uint32_t)st);
-    codec_put_str(w, text);
+    codec_put_str(w, r ? text : "it is gone");
 }
 
 static void put_object(struct codec_writer *w, struct job *j, uint64_t link)
@@ -211,7 +200,7 @@ static void put_object(struct codec_writer *w, struct job *j, uint64_t link)
     } else {
         codec_put_u8(w, WIRE_ERROR);
         codec_put_u64(w, link);
-        put_error(w, j, st == MOB_ERR_TASK_FAILED ? r : NULL, &p, "it is gone");
+        put_error(w, j, st == MOB_ERR_TASK_FAILED ? r : NULL, &p);
     }
 }
 
@@ -255,7 +244,7 @@ static bool put_task(struct codec_writer *w, struct job *j, uint32_t slot,
 
 static void fail_task(struct job *j, struct record *r, mob_status st, const char *text)
 {
-    task_set_error(r, st, text);
+    grant_error(j, r, st, text);
     (void)task_seal(&j->lane, r, true);
 }
 

@@ -267,7 +267,6 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size)
     case WIRE_LEASE:
     case WIRE_GRANT:
     case WIRE_SYNCED:
-    case WIRE_INFEASIBLE:
     case WIRE_STATUS_TEXT:
         return member_message(p, op, &r);
     case WIRE_HEARTBEAT:

@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/seg.h"
 #include "core/status.h"
+#include "core/text.h"
 #include "node.h"
 #include "store/sweep.h"
 #include "store/task.h"
@@ -277,6 +278,30 @@ void grant_unplace(struct job *j, const struct arena_place *place)
         seg_unmap(base, size);
         j->segments[segment].rw = NULL;
         leave(j, segment);
+    }
+}
+
+mob_status grant_failure(struct job *j, const struct record *r, const struct place *p,
+                         char *text, size_t size)
+{
+    mob_status st = (mob_status)(int32_t)at_load(&r->error, AT_RELAXED);
+    const void *bytes;
+    text[0] = '\0';
+    if (grant_read(j, r, p, &bytes) == MOB_OK) {
+        (void)text_shorten(text, size, bytes, p->size);
+    }
+    return st < 0 ? st : MOB_ERR_CORRUPT;
+}
+
+void grant_error(struct job *j, struct record *r, mob_status error, const char *text)
+{
+    struct arena_place place;
+    size_t size = strlen(text);
+    void *data;
+    if (!task_set_error(r, error, text) &&
+        grant_place(j, size, &place, &data) == MOB_OK) {
+        memcpy(data, text, size);
+        record_set_place(r, 0, PLACE_ARENA, place.segment, place.offset, size);
     }
 }
 

@@ -15,6 +15,7 @@
 #include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "core/text.h"
 #include "store/task.h"
 
 #define KEYS_MAX 1024u
@@ -311,7 +312,7 @@ struct arrival { /* a task as it stands in a message */
         mob_status status;
         char *text;
     } args[MOB_ARGS_MAX];
-    char texts[MOB_ARGS_MAX][RECORD_PAYLOAD];
+    char texts[MOB_ARGS_MAX][WIRE_TEXT_MAX];
 };
 
 static bool read_arg(struct codec_reader *r, struct arrival_arg *a, char *text)
@@ -337,9 +338,7 @@ static bool read_arg(struct codec_reader *r, struct arrival_arg *a, char *text)
         if (!r->ok || a->status >= 0) {
             return false;
         }
-        size = size < RECORD_PAYLOAD - 1 ? size : RECORD_PAYLOAD - 1;
-        memcpy(text, bytes, size);
-        text[size] = '\0';
+        (void)text_shorten(text, WIRE_TEXT_MAX, bytes, size);
         a->text = text;
         return true;
     }
@@ -577,18 +576,9 @@ static void put_failure(struct codec_writer *w, struct job *j, mob_status st,
                         const struct result *res)
 {
     char text[WIRE_TEXT_MAX] = "its results make no sense";
-    const void *bytes;
     mob_status error = MOB_ERR_CORRUPT;
     if (st == MOB_ERR_TASK_FAILED) {
-        int32_t said = (int32_t)at_load(&res->r->error, AT_RELAXED);
-        error = said < 0 ? (mob_status)said : MOB_ERR_CORRUPT;
-        text[0] = '\0';
-        if (grant_read(j, res->r, &res->p, &bytes) == MOB_OK) {
-            size_t size = res->p.size < sizeof text - 1 ? res->p.size : sizeof text - 1;
-            memcpy(text, bytes, size);
-            size = strnlen(text, size);
-            text[size] = '\0';
-        }
+        error = grant_failure(j, res->r, &res->p, text, sizeof text);
     }
     codec_put_u32(w, (uint32_t)error);
     codec_put_str(w, text);

@@ -91,11 +91,6 @@ static void act(void *arg, const struct plan_head_action *a)
     case PLAN_SYNCED:
         w = cluster_begin(c, WIRE_SYNCED);
         break;
-    case PLAN_DEMAND_INFEASIBLE:
-        w = cluster_begin(c, WIRE_INFEASIBLE);
-        wire_put_key(&w, a->job);
-        codec_put_u32(&w, a->units);
-        break;
     case PLAN_NODE_DEAD:
         return;
     }

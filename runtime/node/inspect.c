@@ -16,8 +16,9 @@
 #include "node.h"
 
 enum {
-    LS_OBJECTS_MAX = 64,     /* in one answer */
-    LS_RECORDS_MAX = 1 << 16 /* looked at for one answer: some milliseconds */
+    LS_OBJECTS_MAX = 64,      /* in one answer */
+    LS_RECORDS_MAX = 1 << 16, /* looked at for one answer: some milliseconds */
+    MESSAGE_MAX = 512         /* of a failed one; mob_failure() has all of it */
 };
 
 /* ---- objects ------------------------------------------------------------------------------------- */
@@ -85,7 +86,7 @@ static const char *state_name(uint64_t s)
 
 static const char *place_name(enum place_kind kind)
 {
-    static const char *const names[] = {"empty", "inline", "segment", "ref", "remote"};
+    static const char *const names[] = {"empty", "inline", "segment", "ref"};
     return (size_t)kind < sizeof names / sizeof names[0] ? names[kind] : "?";
 }
 
@@ -100,8 +101,18 @@ static int holder_pid(const struct job *j, uint64_t s)
                : 0;
 }
 
-static json_t *object_json(const struct job *j, uint32_t index, uint32_t ret,
-                           uint64_t state, unsigned pins)
+/* What a failed object says of itself. */
+static void add_failure(json_t *o, struct job *j, const struct record *r)
+{
+    char text[MESSAGE_MAX];
+    struct place p = record_get_place(r, 0);
+    mob_status st = grant_failure(j, r, &p, text, sizeof text);
+    json_object_set_new(o, "error", json_string(mob_status_name(st)));
+    json_object_set_new(o, "message", json_text(text));
+}
+
+static json_t *object_json(struct job *j, uint32_t index, uint32_t ret, uint64_t state,
+                           unsigned pins)
 {
     const struct record *r = &j->board.records[index];
     struct call call = record_call(r);
@@ -120,7 +131,9 @@ static json_t *object_json(const struct job *j, uint32_t index, uint32_t ret,
                   "pid", holder_pid(j, state), "attempt", (int)state_attempt(state) + 1,
                   "held", (int)(refs >> (REFS_HANDLE_SHIFT + ret) & 1), "uses",
                   (json_int_t)(refs & REFS_USES_MASK), "pins", (int)pins);
-    if (o && state_sealed(state) && !(state & STATE_ERROR)) {
+    if (o && state_sealed(state) && state & STATE_ERROR) {
+        add_failure(o, j, r);
+    } else if (o && state_sealed(state)) {
         struct place p = record_get_place(r, ret);
         json_object_set_new(o, "place", json_string(place_name(p.kind)));
         if (p.kind != PLACE_REF) {
@@ -135,7 +148,7 @@ static json_t *object_json(const struct job *j, uint32_t index, uint32_t ret,
 }
 
 /* Adds the objects of one record. */
-static void add_record(json_t *objects, const struct job *j, uint32_t index,
+static void add_record(json_t *objects, struct job *j, uint32_t index,
                        const struct pins *pins)
 {
     const struct record *r = &j->board.records[index];

@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/seg.h"
 #include "core/status.h"
+#include "core/text.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
@@ -241,6 +242,7 @@ void job_refresh(struct job *j)
             slot_changed(j, &j->members[i]);
         }
     }
+    demand_look(j);
     for (uint32_t c = 0; c < j->classes && !j->leaving; c++) {
         backlog_changed(j, c);
     }
@@ -300,9 +302,10 @@ void job_class(struct conn *c, struct local_msg *m)
 {
     uint32_t class = 0;
     mob_status st = m->arg[0] <= (uint64_t)NODE_CPUS_MAX * CPU_UNITS
-                        ? job_add_class(c->job, (uint32_t)m->arg[0], &class)
+                        ? demand_check(c->job, m->arg[0])
                         : status_fail(MOB_ERR_INVALID, "a demand of %llu CPU units",
                                       (unsigned long long)m->arg[0]);
+    st = st ? st : job_add_class(c->job, (uint32_t)m->arg[0], &class);
     if (st) {
         conn_deny(c, m->op, st);
         return;
@@ -354,6 +357,7 @@ static void job_free(struct job *j)
 {
     struct node *n = j->node;
     loop_timer_stop(n->loop, &j->timer);
+    loop_timer_stop(n->loop, &j->demand_timer);
     guest_free(j);
     away_free(j);
     if (j->driver) { /* the node stops, and its driver is still there */
@@ -533,9 +537,12 @@ void job_fail(struct job *j, mob_status st, const char *text)
     }
     j->failed = true;
     away_close(j, true);
-    log_warn("job failed job %u: %s", j->number, text);
+    if (j->node->config.embedded <
+        0) { /* else its terminal is the program's, which says it */
+        log_warn("job failed job %u: %s", j->number, text);
+    }
     /* Filled only once, and before the status: who sees the status sees the text. */
-    snprintf(j->board.header->failure, BOARD_FAILURE_MAX, "%s", text);
+    (void)text_shorten(j->board.header->failure, FAILURE_TEXT_MAX, text, strlen(text));
     at_store(&j->board.header->failed, (uint32_t)st, AT_SEQ_CST);
     (void)!write(j->watch, "f", 1);
     sweep_wake_all(&j->board);
@@ -584,6 +591,7 @@ void job_end(struct job *j)
     loop_timer_stop(j->node->loop, &j->timer);
     loop_timer_stop(j->node->loop, &j->audit_timer);
     loop_timer_stop(j->node->loop, &j->limbo_timer);
+    loop_timer_stop(j->node->loop, &j->demand_timer);
     job_step(j);
 }
 

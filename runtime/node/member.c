@@ -168,6 +168,7 @@ static bool node_word(struct peer *from, struct codec_reader *r)
         if (p != from) { /* the head's address is the one by which we found it */
             snprintf(p->address, sizeof p->address, "%s", address);
         }
+        demand_look_all(c->node);
     }
     return true;
 }
@@ -251,29 +252,6 @@ static bool grant_word(struct peer *from, struct codec_reader *r)
     return true;
 }
 
-static bool infeasible_word(struct peer *from, struct codec_reader *r)
-{
-    struct node *n = from->cluster->node;
-    struct plan_job key = wire_get_key(r);
-    uint32_t units = codec_get_u32(r);
-    char text[160];
-    if (!codec_done(r)) {
-        return false;
-    }
-    struct job *j = plan_find_job(n, key);
-    if (j) {
-        j->unmet_units = units;
-        int size = snprintf(
-            text, sizeof text,
-            "mobula: a task needs %g CPUs, and no node of the cluster has so many: "
-            "it waits\n",
-            (double)units / CPU_UNITS);
-        log_warn("job %u: %.*s", j->number, size - 1, text);
-        output_add(&j->err, text, (size_t)size);
-    }
-    return true;
-}
-
 bool member_message(struct peer *p, enum wire_op op, struct codec_reader *r)
 {
     struct cluster *c = p->cluster;
@@ -298,8 +276,6 @@ bool member_message(struct peer *p, enum wire_op op, struct codec_reader *r)
     case WIRE_SYNCED:
         plan_node_head_synced(c->node->plan, loop_now_ns(c->node->loop));
         return codec_done(r);
-    case WIRE_INFEASIBLE:
-        return infeasible_word(p, r);
     case WIRE_STATUS_TEXT:
         return status_text(c->node, r);
     default:

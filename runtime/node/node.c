@@ -127,7 +127,15 @@ static mob_status check_memory(const struct node *n)
     struct budget_status b;
     char need[32], has[32];
     text_bytes(job_least_bytes(), need, sizeof need);
+    struct machine_memory m;
     MOB_TRY(budget_status(&n->budget, &b));
+    if (machine_memory(&m) == MOB_OK && b.limit_bytes > m.limit_bytes) {
+        return status_fail(MOB_ERR_NOMEM,
+                           "not enough memory: --object-store-memory says %s, and this "
+                           "machine or cgroup has %s in all",
+                           text_bytes(b.limit_bytes, need, sizeof need),
+                           text_bytes(m.limit_bytes, has, sizeof has));
+    }
     if (b.limit_bytes < job_least_bytes()) {
         return status_fail(
             MOB_ERR_NOMEM,
@@ -162,11 +170,8 @@ static mob_status set_up(struct node *n)
         MOB_TRY(check_memory(n));
     }
     MOB_TRY(loop_create(0, &n->loop));
-    struct plan_node_config plan = {.node = n->id,
-                                    .units = (uint64_t)n->cpus * CPU_UNITS,
-                                    .alone = !node_clustered(&n->config),
-                                    .act = plan_act,
-                                    .arg = n};
+    struct plan_node_config plan = {
+        .node = n->id, .units = (uint64_t)n->cpus * CPU_UNITS, .act = plan_act, .arg = n};
     n->plan = plan_node_create(&plan, clock_now_ns());
     if (!n->plan) {
         return status_fail(MOB_ERR_NOMEM, "no memory for the scheduler");
@@ -199,7 +204,9 @@ void node_not_ready(struct node *n, mob_status st, const char *why)
 
 void node_ready(struct node *n)
 {
-    char *text = n->config.ready_fd >= 0 ? status_node_text(n) : NULL;
+    /* A program whose own node this is hears of it by the answer to its hello. */
+    bool say = n->config.ready_fd >= 0 && n->config.embedded < 0;
+    char *text = say ? status_node_text(n) : NULL;
     if (text && dprintf(n->config.ready_fd, "ready %s\n", text) < 0) {
         log_warn("nobody waits for the node any more: %s", strerror(errno));
         node_stop(n);

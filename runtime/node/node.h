@@ -139,6 +139,7 @@ struct member { /* a worker */
     struct stream out, err;
     char tail[STDERR_TAIL_BYTES]; /* the last of what it wrote to stderr */
     size_t tail_size;
+    bool tail_cut;   /* there was more before it */
     int exit_status; /* as waitid() gives it */
     bool signalled;
 };
@@ -205,6 +206,13 @@ mob_status grant_resolve(struct job *j, uint64_t *io_link, struct record **ret,
 mob_status grant_read(struct job *j, const struct record *r, const struct place *p,
                       const void **ret);
 mob_status grant_records(struct job *j);
+/* The status and the text (with its NUL, at most @size bytes) of a record that grant_resolve() said
+ * has failed. */
+mob_status grant_failure(struct job *j, const struct record *r, const struct place *p,
+                         char *text, size_t size);
+/* Writes an error into a record that the daemon holds. A text that is longer than a record gets a
+ * place, as long as the store has room. */
+void grant_error(struct job *j, struct record *r, mob_status error, const char *text);
 
 /* ---- away.c: tasks of this node that run on others; see cluster.h -------------------------------- */
 
@@ -271,7 +279,8 @@ struct job {
     struct segment segments[BOARD_SEGMENTS_MAX];
     struct member members[PROCS_MAX];
     uint64_t requeued, failed_tasks; /* for status */
-    uint32_t unmet_units; /* a demand that no node of the cluster can meet, or 0 */
+    uint64_t unmet_ns[CLASSES_MAX];  /* since when no node is large enough for it, or 0 */
+    struct loop_timer demand_timer;
     /* In a cluster: */
     struct arena *arena; /* of the daemon's own segments */
     uint32_t
@@ -312,6 +321,16 @@ void job_audit(struct job *j);
 /* Looks at workers and queues, and tells the planner what changed. */
 void job_refresh(struct job *j);
 struct plan_job job_plan_id(const struct job *j);
+
+/* ---- demand.c: tasks that ask for more CPUs than any node has ---- */
+/* A class of demand is asked for. MOB_ERR_DEMAND: this node will never meet it, and there are no others. */
+mob_status demand_check(const struct job *j, uint64_t units);
+/* Tasks wait in a class that no node known here is large enough for. */
+bool demand_unmet(const struct job *j, uint32_t cls);
+/* Tells the driver of such tasks, and fails those that have waited for long enough. */
+void demand_look(struct job *j);
+/* A node has joined. */
+void demand_look_all(struct node *n);
 
 /* ---- plan.c: the node's planner ---- */
 void plan_act(void *node, const struct plan_node_action *a);
@@ -362,6 +381,7 @@ struct node_config {
     const char *head_address; /* HOST:PORT */
     const char *listen;       /* the address to listen at; NULL: all */
     uint16_t port;            /* 0: any */
+    uint64_t unmet_grace_ns;  /* for a node to join that is large enough for a task */
     struct key key;
 };
 

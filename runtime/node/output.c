@@ -128,6 +128,9 @@ void output_add(struct output *o, const char *text, size_t size)
 
 static void keep_tail(struct member *m, const char *text, size_t size)
 {
+    if (m->tail_size + size > sizeof m->tail) {
+        m->tail_cut = true;
+    }
     if (size >= sizeof m->tail) {
         text += size - sizeof m->tail;
         size = sizeof m->tail;

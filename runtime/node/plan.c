@@ -123,10 +123,6 @@ void plan_act(void *arg, const struct plan_node_action *a)
     case PLAN_JOB_FAILED:
         j->give_up = true;
         break;
-    case PLAN_INFEASIBLE:
-        log_warn("a task of job %u needs %g CPUs, and the node has %u: it waits",
-                 j->number, (double)a->units / CPU_UNITS, n->cpus);
-        break;
     case PLAN_SEND:
     case PLAN_REPORT:
     case PLAN_DEMAND:

@@ -253,24 +253,34 @@ static const char *how_it_ended(const struct member *m, char *buf, size_t size)
     return buf;
 }
 
-/* The text with which a task fails whose worker died. */
-static void reason(void *arg, uint64_t link, uint32_t attempt, char *text, size_t size)
+/* The end of what it wrote to stderr, from the beginning of a line. */
+static const char *last_lines(const struct member *m, int *ret_size)
+{
+    const char *from = m->tail, *end = m->tail + m->tail_size;
+    while (end > from && (end[-1] == '\n' || end[-1] == '\0')) {
+        end--;
+    }
+    const char *line = m->tail_cut ? memchr(from, '\n', (size_t)(end - from)) : NULL;
+    from = line ? line + 1 : from;
+    *ret_size = (int)(end - from);
+    return from;
+}
+
+/* Says why a task failed whose worker died. */
+static void reason(void *arg, struct record *r, mob_status error, uint32_t attempt)
 {
     struct member *m = arg;
     struct job *j = m->job;
-    char name[MOB_NAME_MAX + 1], how[128];
-    struct record *r = board_record(&j->board, link_index(link));
+    char name[MOB_NAME_MAX + 1], how[128], text[FAILURE_TEXT_MAX];
+    int size;
+    const char *lines = last_lines(m, &size);
     board_name_text(&j->board, r->name, name);
-    int n = snprintf(text, size,
-                     "task %s (attempt %u, node %010llx, pid %d): its worker died: %s",
-                     name, attempt + 1, (unsigned long long)j->node->id, (int)m->pid,
-                     how_it_ended(m, how, sizeof how));
-    if (m->tail_size && n > 0 && (size_t)n + 32 < size) {
-        size_t room = size - (size_t)n - 32,
-               from = m->tail_size > room ? m->tail_size - room : 0;
-        snprintf(text + n, size - (size_t)n, "; its last lines: %.*s",
-                 (int)(m->tail_size - from), m->tail + from);
-    }
+    snprintf(text, sizeof text,
+             "task %s (attempt %u, node %010llx, pid %d): its worker died: %s%s%.*s",
+             name, attempt + 1, (unsigned long long)j->node->id, (int)m->pid,
+             how_it_ended(m, how, sizeof how), size ? "; its last lines:\n" : "", size,
+             lines);
+    grant_error(j, r, error, text);
 }
 
 static enum plan_slot plan_slot_of(enum slot_state s)
@@ -321,14 +331,14 @@ static void sweep(struct member *m)
 /* Workers that end before they joined end the job: the next ones would do the same. */
 static void failed_to_start(struct member *m)
 {
-    char text[STDERR_TAIL_BYTES + 512], how[128];
+    char text[FAILURE_TEXT_MAX], how[128];
+    int size;
+    const char *lines = last_lines(m, &size);
     snprintf(text, sizeof text,
-             "the job's workers do not start: %s (pid %d), before mob_init(). A worker "
-             "is this "
-             "program, started again with the same arguments: mob_init() must be "
-             "reached.%s%.*s",
-             how_it_ended(m, how, sizeof how), (int)m->pid,
-             m->tail_size ? " It wrote: " : "", (int)m->tail_size, m->tail);
+             "the job's workers do not start: %s%s (pid %d). A worker is this program, "
+             "started again with the same arguments: mob_init() must be reached.%s%.*s",
+             how_it_ended(m, how, sizeof how), m->late ? "" : " before mob_init()",
+             (int)m->pid, size ? " It wrote: " : "", size, lines);
     job_fail(m->job, MOB_ERR_JOB_FAILED, text);
 }
 

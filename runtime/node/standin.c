@@ -140,7 +140,10 @@ void standin_error(struct job *j, struct standin *s, mob_status st, const char *
     struct record *r = record_of(j, s);
     s->pending = false;
     if (r) {
-        task_set_error(r, st, text);
+        grant_error(j, r, st, text);
+        struct place p = record_get_place(r, 0);
+        s->bytes = p.kind == PLACE_ARENA ? p.size : 0;
+        j->guest->standin_bytes += s->bytes;
         (void)task_seal(&j->lane, r, true);
     }
 }

@@ -162,12 +162,12 @@ static json_t *unmet_json(const struct node *n)
     json_t *unmet = json_array();
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         const struct job *j = n->jobs[i];
-        for (uint32_t k = 0; j && j->unmet_units && k < j->classes; k++) {
-            if (j->class_units[k] == j->unmet_units && j->backlog[k]) {
-                json_array_append_new(unmet, json_pack("{s:i,s:f,s:i}", "job",
-                                                       (int)j->number, "cpus",
-                                                       (double)j->unmet_units / CPU_UNITS,
-                                                       "tasks", (int)j->backlog[k]));
+        for (uint32_t k = 0; j && k < j->classes; k++) {
+            if (demand_unmet(j, k)) {
+                json_array_append_new(
+                    unmet, json_pack("{s:i,s:f,s:i}", "job", (int)j->number, "cpus",
+                                     (double)j->class_units[k] / CPU_UNITS, "tasks",
+                                     (int)j->backlog[k]));
             }
         }
     }

@@ -15,7 +15,7 @@
  *   DEAD       node u64
  *   HEARTBEAT  cpu units used u64, store used u64, tasks u32    to the head; without fields from it
  *   GOODBYE                                            the node leaves in good order
- *   REPORT, DEMAND, HELD, LEASE, GRANT, SYNCED, INFEASIBLE: the planners' words
+ *   REPORT, DEMAND, HELD, LEASE, GRANT, SYNCED: the planners' words
  *   STATUS     cookie u64                              asks for
  *   STATUS_TEXT cookie u64, more u8, JSON bytes
  * From a job's owner to a node that works for it
@@ -52,7 +52,7 @@
 #define WIRE_VERSION 1u
 #define WIRE_INLINE_MAX 4096u /* larger arguments and results are pulled */
 #define WIRE_HASH_BYTES 32u   /* BLAKE2b-256 of an executable */
-#define WIRE_TEXT_MAX 2048u
+#define WIRE_TEXT_MAX FAILURE_TEXT_MAX
 /* Batches are closed when less than one more entry of the largest kind would fit. */
 #define WIRE_ENTRY_MAX (MOB_ARGS_MAX * (WIRE_INLINE_MAX + 32u) + 1024u)
 #define WIRE_BATCH_BYTES (512u << 10)
@@ -71,7 +71,6 @@ enum wire_op {
     WIRE_LEASE,
     WIRE_GRANT,
     WIRE_SYNCED,
-    WIRE_INFEASIBLE,
     WIRE_STATUS,
     WIRE_STATUS_TEXT,
     WIRE_OPEN,

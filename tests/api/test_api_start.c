@@ -41,17 +41,27 @@ static void bad_configs(void)
     HAS(mob_last_error(), "/nowhere/mobulad");
     setenv("MOBULA_DAEMON", "/bin/false", 1);
     IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
+    HAS(mob_last_error(), "mobulad ended with status 1");
     setenv("MOBULA_DAEMON", "/bin", 1);
     IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
     unsetenv("MOBULA_DAEMON");
     c.num_cpus = 1000000;
-    IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
+    IS(mob_init(&c, &mob), MOB_ERR_INVALID);
+    HAS(mob_last_error(), "num_cpus is 1000000");
     c.num_cpus = 1;
     c.store_bytes = 1; /* not even a board fits: the node says so and ends */
     mob_status small = mob_init(&c, &mob); /* which of the two depends on who is first */
     CHECK(small == MOB_ERR_NOMEM || small == MOB_ERR_NO_NODE);
+    HAS(mob_last_error(),
+        small == MOB_ERR_NOMEM ? "limit of 1 B" : "could not be started");
     CHECK(mob == NULL); /* untouched */
     c.store_bytes = 0;
+    OK(mob_init(&c, &mob));
+    mob_shutdown(mob);
+    setenv("MOBULA_ADDRESS", "", 1); /* is none */
+    c.address = "";
+    c.struct_size = offsetof(struct mob_config, job_name); /* of an older program */
+    c.job_name = (const char *)1;
     OK(mob_init(&c, &mob));
     mob_shutdown(mob);
 }
@@ -292,6 +302,30 @@ static void output_comes_marked_and_before_shutdown_returns(void)
     free(r.out);
 }
 
+/* What a program with closed streams prints goes nowhere, and not into a file of the library. */
+static void closed_streams(void)
+{
+    struct mob *mob;
+    struct mob_config c = {.struct_size = sizeof c, .num_cpus = 1};
+    mob_ref ref;
+    size_t size;
+    int n = 5, worker = mob_is_worker();
+    for (int fd = 0; fd < 3 && !worker; fd++) {
+        close(fd);
+    }
+    OK(mob_init(&c, &mob));
+    for (int fd = 0; fd < 3; fd++) {
+        CHECK(fcntl(fd, F_GETFD) < 0 && errno == EBADF);
+    }
+    for (int i = 0; i < 5; i++) {
+        printf("to nobody\n");
+        fflush(stdout);
+        OK(mob_submit(mob, talk, MOB_ARGS(MOB_VALUE(n)), NULL, &ref));
+        OK(mob_get_size(mob, ref, MOB_FOREVER, &size));
+    }
+    mob_shutdown(mob);
+}
+
 /* ---- shutdown -------------------------------------------------------------------------------------------------------- */
 
 static mob_status sleeper(struct mob_task *task)
@@ -378,5 +412,6 @@ API_MAIN({"bad_configs", bad_configs, 0}, {"main_exits", main_exits, 0},
          {"_talker", _talker, 0},
          {"output_comes_marked_and_before_shutdown_returns",
           output_comes_marked_and_before_shutdown_returns, 40},
+         {"closed_streams", closed_streams, 0},
          {"shutdown_in_the_middle", shutdown_in_the_middle, 0},
          {"no_shutdown", no_shutdown, 0}, {"node_lost", node_lost, 0});

@@ -1,279 +1,9 @@
-/* Failing, waiting, cancelling, nesting, options: what a task may do, and what may be done to it. */
-#include <limits.h>
+/* Waiting, releasing, nesting, options, names: what a task may do, and what may be done to it. */
 #include <pthread.h>
 
-#include "api.h"
-
-/* ---- tasks ---------------------------------------------------------------------------------------------- */
-
-static mob_status add(struct mob_task *task)
-{
-    long sum = 0, x;
-    for (size_t i = 0; i < mob_arg_count(task); i++) {
-        MOB_TRY(mob_arg_copy(task, i, &x, sizeof x));
-        sum += x;
-    }
-    return mob_return_copy(task, 0, &sum, sizeof sum);
-}
-MOB_REGISTER(add);
-
-/* Counts its attempts in a file, so that the driver sees how often it ran. */
-static void count_attempt(const char *path)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    CHECK(fd >= 0 && write(fd, "x", 1) == 1);
-    close(fd);
-}
-
-static long attempts(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 ? (long)st.st_size : 0;
-}
-
-struct how {
-    char what[16];
-    int n; /* succeed at attempt n + 1; INT_MAX: never */
-    char path[128];
-};
-
-static struct how how(const char *what, int n)
-{
-    static int count;
-    struct how h = {.n = n};
-    snprintf(h.what, sizeof h.what, "%s", what);
-    snprintf(h.path, sizeof h.path, "%s/how%d", getenv("API_SCRATCH"), count++);
-    unlink(h.path);
-    return h;
-}
-
-static mob_status fail(struct mob_task *task)
-{
-    struct how h;
-    MOB_TRY(mob_arg_copy(task, 0, &h, sizeof h));
-    count_attempt(h.path);
-    if (attempts(h.path) > h.n) {
-        long done = attempts(h.path);
-        return mob_return_copy(task, 0, &done, sizeof done);
-    }
-    if (strcmp(h.what, "status") == 0) {
-        return MOB_ERR_UNSUPPORTED;
-    } else if (strcmp(h.what, "message") == 0) {
-        return mob_fail(task, "row %d is singular", 17);
-    } else if (strcmp(h.what, "segv") == 0) {
-        fprintf(stderr, "about to crash\n");
-        volatile int *volatile nowhere = NULL;
-        /* cppcheck-suppress nullPointer ; the crash is what is tested, for the next line too */
-        *nowhere = 1; /* NOLINT(clang-analyzer-core.NullDereference) */
-    } else if (strcmp(h.what, "abort") == 0) {
-        abort();
-    } else if (strcmp(h.what, "exit") == 0) {
-        exit(9);
-    } else if (strcmp(h.what, "kill") == 0) {
-        kill(getpid(), SIGKILL);
-    } else if (strcmp(h.what, "long") == 0) {
-        char text[900];
-        memset(text, 'y', sizeof text - 1);
-        text[sizeof text - 1] = '\0';
-        return mob_fail(task, "%sEND", text);
-    } else if (strcmp(h.what, "big") ==
-               0) { /* results of the attempt that fails are not seen */
-        void *p;
-        MOB_TRY(mob_return_place(task, 0, 1 << 20, &p));
-        memset(p, 1, 1 << 20);
-        return mob_fail(task, "after a large result");
-    } else if (strcmp(h.what, "put") == 0) { /* what it made is not kept */
-        mob_ref ref;
-        static char data[1 << 20];
-        MOB_TRY(mob_put(mob_task_mob(task), data, sizeof data, MOB_FOREVER, &ref));
-        kill(getpid(), SIGKILL);
-    } else if (strcmp(h.what, "stale") == 0) {
-        struct mob_view v;
-        (void)!mob_get(mob_task_mob(task), (mob_ref){0, 0}, 0, &v);
-        return MOB_OK;
-    }
-    return (mob_status)-12345;
-}
-MOB_REGISTER(fail);
-
-static mob_ref submit_how(struct mob *mob, struct how h, int retries, int on_error)
-{
-    struct mob_options options = MOB_OPTIONS_INIT;
-    mob_ref ref;
-    options.max_retries = retries;
-    options.retry_on_error = on_error;
-    OK(mob_submit(mob, fail, MOB_ARGS(MOB_VALUE(h)), &options, &ref));
-    return ref;
-}
-
-/* ---- failures ------------------------------------------------------------------------------------------- */
-
-static void returned_errors(void)
-{
-    struct mob *mob = api_init();
-    char text[4096], small[8];
-    size_t size;
-    static const struct {
-        const char *what, *has;
-    } cases[] = {{"status", "MOB_ERR_UNSUPPORTED"},
-                 {"message", "row 17 is singular"},
-                 {"long", "yyyEND"},
-                 {"big", "after a large result"},
-                 {"unknown", "MOB_ERR_?"}};
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct how h = how(cases[i].what, INT_MAX);
-        mob_ref ref = submit_how(mob, h, MOB_RETRIES_DEFAULT, 0);
-        IS(mob_get_size(mob, ref, MOB_FOREVER, &size), MOB_ERR_TASK_FAILED);
-        HAS(mob_last_error(), cases[i].has);
-        OK(mob_failure(mob, ref, text, sizeof text));
-        HAS(text, cases[i].has);
-        HAS(text, "task fail ");
-        HAS(text, "pid ");
-        HAS(text, "node ");
-        OK(mob_failure(mob, ref, small, sizeof small));
-        EQ(strlen(small), sizeof small - 1);
-        EQ(attempts(h.path), 1); /* an error that was returned is not tried again */
-        mob_release(mob, ref);
-        IS(mob_failure(mob, ref, text, sizeof text), MOB_ERR_RELEASED);
-    }
-    long one = 1;
-    mob_ref ref;
-    OK(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(one)), NULL, &ref));
-    OK(mob_get_size(mob, ref, MOB_FOREVER, &size));
-    OK(mob_failure(mob, ref, text, sizeof text));
-    EQ(strlen(text), 0);
-    mob_shutdown(mob);
-}
-
-/* A failure that the task handled is not the reason of a later one on the same worker. */
-static void old_errors_are_forgotten(void)
-{
-    struct mob *mob = api_init_with(1, 0);
-    size_t size;
-    mob_ref ref = submit_how(mob, how("stale", INT_MAX), 0, 0);
-    OK(mob_get_size(mob, ref, MOB_FOREVER, &size));
-    ref = submit_how(mob, how("status", INT_MAX), 0, 0);
-    IS(mob_get_size(mob, ref, MOB_FOREVER, &size), MOB_ERR_TASK_FAILED);
-    HAS_NOT(mob_last_error(), "id of an object");
-    mob_shutdown(mob);
-}
-
-static void deaths(void)
-{
-    struct mob *mob = api_init();
-    char text[4096];
-    size_t size;
-    static const struct {
-        const char *what, *has;
-    } cases[] = {{"segv", "about to crash"},
-                 {"abort", "signal 6"},
-                 {"exit", "status 9"},
-                 {"kill", "signal 9"}};
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct how h = how(cases[i].what, INT_MAX);
-        mob_ref ref = submit_how(mob, h, MOB_RETRIES_DEFAULT, 0);
-        IS(mob_get_size(mob, ref, MOB_FOREVER, &size), MOB_ERR_TASK_DIED);
-        OK(mob_failure(mob, ref, text, sizeof text));
-        HAS(text, cases[i].has);
-        HAS(text, "task fail ");
-        EQ(attempts(h.path), 4);   /* 3 retries */
-        h = how(cases[i].what, 2); /* the third attempt succeeds */
-        ref = submit_how(mob, h, 2, 0);
-        long done;
-        OK(mob_get_copy(mob, ref, &done, sizeof done, MOB_FOREVER));
-        EQ(done, 3);
-        h = how(cases[i].what, INT_MAX);
-        ref = submit_how(mob, h, 0, 0);
-        IS(mob_get_size(mob, ref, MOB_FOREVER, &size), MOB_ERR_TASK_DIED);
-        EQ(attempts(h.path), 1);
-    }
-    mob_shutdown(mob);
-}
-
-static void retry_on_error(void)
-{
-    struct mob *mob = api_init();
-    size_t size;
-    static const char *const whats[] = {"status", "message", "big"};
-    for (int i = 0; i < 3; i++) {
-        struct how h = how(whats[i], 2);
-        mob_ref ref = submit_how(mob, h, 2, 1);
-        long done;
-        OK(mob_get_copy(mob, ref, &done, sizeof done, MOB_FOREVER));
-        EQ(done, 3);
-        h = how(whats[i], INT_MAX);
-        ref = submit_how(mob, h, 2, 1);
-        IS(mob_get_size(mob, ref, MOB_FOREVER, &size), MOB_ERR_TASK_FAILED);
-        EQ(attempts(h.path), 3);
-    }
-    mob_shutdown(mob);
-}
-
-static void failed_arguments(void)
-{
-    struct mob *mob = api_init();
-    char text[4096];
-    size_t size;
-    long one = 1;
-    mob_ref ref = submit_how(mob, how("message", INT_MAX), 0, 0), next, first = ref, put;
-    OK(mob_put(mob, &one, sizeof one, MOB_FOREVER, &put));
-    for (int i = 0; i < 6; i++) {
-        OK(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(one), MOB_REF(put), MOB_REF(ref)),
-                      NULL, &next));
-        if (i) {
-            mob_release(mob, ref);
-        }
-        ref = next;
-    }
-    IS(mob_get_size(mob, ref, MOB_FOREVER, &size), MOB_ERR_ARG_FAILED);
-    OK(mob_failure(mob, ref, text, sizeof text));
-    HAS(text, "argument 2 failed");
-    HAS(text, "row 17 is singular"); /* through all of them */
-    /* Submitted after the failure is known. */
-    OK(mob_submit(mob, add, MOB_ARGS(MOB_REF(first)), NULL, &next));
-    IS(mob_get_size(mob, next, MOB_FOREVER, &size), MOB_ERR_ARG_FAILED);
-    mob_shutdown(mob);
-}
-
-static void what_a_dead_task_made_goes(void)
-{
-    struct mob *mob = api_init_with(1, 256u << 20);
-    size_t size;
-    for (int i = 0; i < 40;
-         i++) { /* 4 attempts, 1 MiB each: would not end below 40 MiB */
-        struct how h = how("put", INT_MAX);
-        mob_ref ref = submit_how(mob, h, 3, 0);
-        IS(mob_get_size(mob, ref, MOB_FOREVER, &size), MOB_ERR_TASK_DIED);
-        mob_release(mob, ref);
-    }
-    EVENTUALLY(api_info(mob).store_used_bytes < 60u << 20);
-    mob_shutdown(mob);
-}
+#include "tasks.h"
 
 /* ---- waiting -------------------------------------------------------------------------------------------- */
-
-struct gated {
-    char path[96];
-    long value;
-};
-
-static mob_status gated(struct mob_task *task)
-{
-    struct gated g;
-    MOB_TRY(mob_arg_copy(task, 0, &g, sizeof g));
-    api_gate_wait(g.path);
-    return mob_return_copy(task, 0, &g.value, sizeof g.value);
-}
-MOB_REGISTER(gated);
-
-static mob_ref submit_gated(struct mob *mob, const struct api_gate *g, long value)
-{
-    struct gated a = {.value = value};
-    mob_ref ref;
-    snprintf(a.path, sizeof a.path, "%s", g->path);
-    OK(mob_submit(mob, gated, MOB_ARGS(MOB_VALUE(a)), NULL, &ref));
-    return ref;
-}
 
 static void wait_any_k(void)
 {
@@ -415,59 +145,6 @@ static void released_and_unknown_ids(void)
     mob_shutdown(mob);
 }
 
-/* ---- cancelling ----------------------------------------------------------------------------------------- */
-
-static mob_status until_cancelled(struct mob_task *task)
-{
-    struct gated g;
-    MOB_TRY(mob_arg_copy(task, 0, &g, sizeof g));
-    count_attempt(g.path);
-    while (!mob_task_cancelled(task)) {
-        poll(NULL, 0, 1);
-    }
-    return mob_fail(task, "saw it");
-}
-MOB_REGISTER(until_cancelled);
-
-static void cancel(void)
-{
-    struct mob *mob = api_init_with(1, 0);
-    struct api_gate gate;
-    long value, one = 1;
-    size_t size;
-    mob_ref queued[100];
-    api_gate_make(&gate);
-    mob_ref running = submit_gated(mob, &gate, 5);
-    mob_ref waiting;
-    OK(mob_submit(mob, add, MOB_ARGS(MOB_REF(running)), NULL, &waiting));
-    for (int i = 0; i < 100; i++) {
-        OK(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(one)), NULL, &queued[i]));
-    }
-    for (int i = 0; i < 100; i += 2) {
-        OK(mob_cancel(mob, queued[i]));
-        IS(mob_get_size(mob, queued[i], 0, &size), MOB_ERR_CANCELLED);
-    }
-    OK(mob_cancel(mob, waiting));
-    api_gate_open(&gate, 1);
-    OK(mob_get_copy(mob, running, &value, sizeof value, MOB_FOREVER));
-    OK(mob_cancel(mob, running)); /* too late */
-    OK(mob_get_copy(mob, running, &value, sizeof value, MOB_FOREVER));
-    IS(mob_get_size(mob, waiting, MOB_FOREVER, &size), MOB_ERR_CANCELLED);
-    for (int i = 1; i < 100; i += 2) {
-        OK(mob_get_copy(mob, queued[i], &value, sizeof value, MOB_FOREVER));
-    }
-    struct gated g = {.value = 0};
-    snprintf(g.path, sizeof g.path, "%s/cancel", getenv("API_SCRATCH"));
-    mob_ref seen;
-    OK(mob_submit(mob, until_cancelled, MOB_ARGS(MOB_VALUE(g)), NULL, &seen));
-    EVENTUALLY(attempts(g.path) == 1);
-    IS(mob_get_size(mob, seen, 0, &size), MOB_ERR_TIMEOUT);
-    OK(mob_cancel(mob, seen));
-    IS(mob_get_size(mob, seen, MOB_FOREVER, &size), MOB_ERR_TASK_FAILED);
-    HAS(mob_last_error(), "saw it");
-    mob_shutdown(mob);
-}
-
 /* ---- nesting -------------------------------------------------------------------------------------------- */
 
 static mob_status depth(struct mob_task *task)
@@ -594,6 +271,14 @@ static void options(void)
         struct mob_options o = MOB_OPTIONS_INIT;
         o.num_cpus = bad[i];
         IS(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(one)), &o, ref), MOB_ERR_INVALID);
+    }
+    static const double large[] = {2.0001, 3, 4096};
+    for (size_t i = 0; i < sizeof large / sizeof large[0]; i++) {
+        struct mob_options o = MOB_OPTIONS_INIT;
+        o.num_cpus = large[i];
+        IS(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(one)), &o, ref), MOB_ERR_DEMAND);
+        HAS(mob_last_error(), "the node has 2");
+        HAS(mob_last_error(), "mob_config.num_cpus");
     }
     static const struct mob_options wrong[] = {
         {.struct_size = sizeof(struct mob_options), .returns = MOB_RETURNS_MAX + 1},
@@ -735,14 +420,9 @@ static void info(void)
     mob_shutdown(mob);
 }
 
-API_MAIN({"returned_errors", returned_errors, 0},
-         {"old_errors_are_forgotten", old_errors_are_forgotten, 0},
-         {"deaths", deaths, 60}, {"retry_on_error", retry_on_error, 0},
-         {"failed_arguments", failed_arguments, 0},
-         {"what_a_dead_task_made_goes", what_a_dead_task_made_goes, 60},
-         {"wait_any_k", wait_any_k, 0}, {"wait_counts_failures", wait_counts_failures, 0},
+API_MAIN({"wait_any_k", wait_any_k, 0}, {"wait_counts_failures", wait_counts_failures, 0},
          {"get_time_limits", get_time_limits, 0},
-         {"released_and_unknown_ids", released_and_unknown_ids, 0}, {"cancel", cancel, 0},
+         {"released_and_unknown_ids", released_and_unknown_ids, 0},
          {"nested", nested, 60}, {"submit_and_return", submit_and_return, 0},
          {"options", options, 0}, {"names", names, 0}, {"duplicate_names", _duplicate, 0},
          {"info", info, 0});

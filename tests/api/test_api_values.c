@@ -556,56 +556,6 @@ static void too_many_views(void)
     mob_shutdown(mob);
 }
 
-/* ---- what is wrong with a call ------------------------------------------------------------------------------------------ */
-
-static void bad_arguments(void)
-{
-    struct mob *mob = api_init();
-    mob_ref ref = {1, 2};
-    void *p;
-    size_t size;
-    unsigned char ready;
-    struct mob_arg args[MOB_ARGS_MAX + 1];
-    for (int i = 0; i <= MOB_ARGS_MAX; i++) {
-        args[i] = MOB_BYTES("x", 1);
-    }
-    IS(mob_submit(mob, join, MOB_NO_ARGS, NULL, NULL), MOB_ERR_INVALID);
-    IS(mob_submit(mob, join, (struct mob_args){3, NULL}, NULL, &ref), MOB_ERR_INVALID);
-    IS(mob_submit(mob, join, (struct mob_args){MOB_ARGS_MAX + 1, args}, NULL, &ref),
-       MOB_ERR_INVALID);
-    IS(mob_submit(mob, join, (struct mob_args){(1ull << 32) + 1, args}, NULL, &ref),
-       MOB_ERR_INVALID);
-    IS(mob_submit(mob, join, MOB_ARGS(MOB_BYTES(NULL, 8)), NULL, &ref), MOB_ERR_INVALID);
-    IS(mob_submit(mob, join, MOB_ARGS(MOB_REF(ref)), NULL, &ref), MOB_ERR_RELEASED);
-    EQ(ref.hi, 1); /* untouched */
-    EQ(ref.lo, 2);
-    IS(mob_submit(NULL, join, MOB_NO_ARGS, NULL, &ref), MOB_ERR_INVALID);
-    IS(mob_put(mob, NULL, 1, 0, &ref), MOB_ERR_INVALID);
-    IS(mob_put(mob, "x", 1, 0, NULL), MOB_ERR_INVALID);
-    IS(mob_put(NULL, "x", 1, 0, &ref), MOB_ERR_INVALID);
-    IS(mob_create(mob, 1, 0, NULL, &p), MOB_ERR_INVALID);
-    IS(mob_create(mob, 1, 0, &ref, NULL), MOB_ERR_INVALID);
-    IS(mob_get(mob, ref, 0, NULL), MOB_ERR_INVALID);
-    IS(mob_get_size(mob, ref, 0, NULL), MOB_ERR_INVALID);
-    IS(mob_get_copy(mob, ref, NULL, 1, 0), MOB_ERR_INVALID);
-    IS(mob_get_size(mob, ref, 0, &size), MOB_ERR_RELEASED);
-    IS(mob_wait(mob, NULL, 1, 1, 0, &ready, NULL), MOB_ERR_INVALID);
-    IS(mob_wait(mob, &ref, 1, 2, 0, &ready, NULL), MOB_ERR_INVALID);
-    IS(mob_failure(mob, ref, NULL, 10), MOB_ERR_INVALID);
-    IS(mob_get_info(mob, NULL), MOB_ERR_INVALID);
-    struct mob_info info = {.struct_size = 3};
-    IS(mob_get_info(mob, &info), MOB_ERR_INVALID);
-    /* More than there can ever be is refused at once, whatever the time limit. */
-    IS(mob_create(mob, SIZE_MAX, MOB_FOREVER, &ref, &p), MOB_ERR_NOMEM);
-    IS(mob_create(mob, 1ull << 45, MOB_FOREVER, &ref, &p), MOB_ERR_NOMEM);
-    IS(mob_create(mob, 600u << 20, MOB_FOREVER, &ref, &p), MOB_ERR_NOMEM);
-    HAS(mob_status_name(MOB_ERR_FULL), "MOB_ERR_FULL");
-    HAS(mob_status_name((mob_status)-999), "MOB_ERR_?");
-    HAS(mob_status_text(MOB_OK), "success");
-    mob_shutdown(mob);
-    mob_shutdown(NULL);
-}
-
 API_MAIN({"one_value_of_each_size", one_value_of_each_size, 0},
          {"many_values", many_values, 0}, {"sixteen_ids", sixteen_ids, 0},
          {"same_id_and_mixed", same_id_and_mixed, 0},
@@ -617,4 +567,4 @@ API_MAIN({"one_value_of_each_size", one_value_of_each_size, 0},
          {"_store_into_view", _store_into_view, 0},
          {"a_store_into_a_view_faults", a_store_into_a_view_faults, 0},
          {"a_view_outlives_its_id", a_view_outlives_its_id, 0},
-         {"too_many_views", too_many_views, 0}, {"bad_arguments", bad_arguments, 0});
+         {"too_many_views", too_many_views, 0});

@@ -53,3 +53,19 @@ Test(text, sizes_and_times_are_written_for_people)
     cr_assert_str_eq(text_duration(1500, buf, sizeof buf), "1.5 us");
     cr_assert_str_eq(text_duration(2500000000u, buf, sizeof buf), "2.5 s");
 }
+
+Test(text, long_texts_lose_their_middle)
+{
+    char buf[24];
+    cr_assert_eq(text_shorten(buf, sizeof buf, "short", 5), 5);
+    cr_assert_str_eq(buf, "short");
+    cr_assert_eq(text_shorten(buf, sizeof buf, "abcdefghijklmnopqrstuvw", 23), 23);
+    cr_assert_str_eq(buf, "abcdefghijklmnopqrstuvw"); /* just fits */
+    cr_assert_eq(text_shorten(buf, sizeof buf, "abcdefghijklmnopqrstuvwx", 24), 23);
+    cr_assert_str_eq(buf, "abcdefgh [...] qrstuvwx");
+    cr_assert_eq(text_shorten(buf, 5, "abcdefgh", 8), 4);
+    cr_assert_str_eq(buf, "abcd"); /* no room to say that something is missing */
+    cr_assert_eq(text_shorten(buf, 1, "abc", 3), 0);
+    cr_assert_str_eq(buf, "");
+    cr_assert_eq(text_shorten(buf, 0, "abc", 3), 0);
+}

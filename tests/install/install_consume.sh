@@ -67,8 +67,6 @@ run find_package/consumer
 PKG_CONFIG_PATH=$prefix/lib/pkgconfig
 export PKG_CONFIG_PATH
 flags=$(pkg-config --cflags --libs mobula) || fail "pkg-config does not find mobula"
-LD_LIBRARY_PATH=$prefix/lib
-export LD_LIBRARY_PATH
 for standard in c11 c17 c++11; do
     case $standard in
     c++*) compiler="g++ -x c++" ;;

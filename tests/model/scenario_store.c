@@ -322,6 +322,35 @@ static void settle_claimed(void)
     world_settle();
 }
 
+/* ---- A task is cancelled while it waits for an argument that is being sealed ------------------------------------ */
+
+static void setup_waiting(void)
+{
+    world_setup_taken();
+    world.y = world_submit(DRIVER, world.x, LINK_NONE);
+}
+
+static void cancels_waiting(void)
+{
+    task_cancel(&world.lane[DRIVER], &world.board.records[link_index(world.y)],
+                link_gen(world.y));
+}
+
+/* Nobody but the canceller touches the task, so it is over when the cancel returns. Its record is asked
+ * for at once, for a task that waits for the same argument: while the stack of that one still names it,
+ * nobody may have it. */
+static void cancels_and_submits(void)
+{
+    struct record *r = &world.board.records[link_index(world.y)];
+    cancels_waiting();
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    MODEL_CHECK(state_sealed(s) && s & STATE_ERROR, "cancelled, and not at once");
+    lane_drop(&world.lane[DRIVER], world.y);
+    world.y = LINK_NONE;
+    lane_reclaim(&world.lane[DRIVER]);
+    world.y = world_submit(DRIVER, world.x, LINK_NONE);
+}
+
 /* ---- The scenarios -------------------------------------------------------------------------------------------------- */
 
 static const struct model_mutant arrive_mutants[] = {
@@ -376,6 +405,15 @@ static const struct model_mutant park_mutants[] = {
     {0}};
 static const struct model_mutant claim_mutants[] = {
     {"a claim does not look", MUTATE_FORCE, "task_claim_hinted", "&r->state"}, {0}};
+static const struct model_mutant cancel_mutants[] = {
+    {"the canceller does not look at the arrivals again", MUTATE_FREEZE,
+     "record_awaits_args", "&r->arrived"},
+    {"who brings the argument does not look at the phase again", MUTATE_FREEZE,
+     "task_arrived", "&t->state"},
+    {"the arrival is not marked", MUTATE_SKIP, "task_arrive", "&t->arrived"},
+    {0}};
+static const struct model_mutant cancel_claim_mutants[] = {
+    {"a cancel does not look", MUTATE_FORCE, "take_to_cancel", "&r->state"}, {0}};
 
 #define BOUND(p, s, c)                                                                   \
     {                                                                                    \
@@ -558,4 +596,34 @@ const struct model_scenario model_scenarios[] = {
      .end = world_settle,
      .bounds = BOUND(1, 0, 1),
      .full = BOUND(2, 1, 1)},
+    {.name = "cancel",
+     .about =
+         "a task is cancelled while its argument is sealed, and its record asked for",
+     .setup = setup_waiting,
+     .procs = {{"driver", cancels_and_submits, 0}, {"worker", worker_seals, 0}},
+     .step = world_forward,
+     .end = world_settle_exactly,
+     .bounds = BOUND(3, 1, 0),
+     .full = BOUND(MODEL_UNBOUNDED, 0, 0),
+     .mutants = cancel_mutants},
+    {.name = "cancel-kill",
+     .about = "the same, and either dies",
+     .setup = setup_waiting,
+     .procs = {{"driver", cancels_and_submits, 0}, {"worker", worker_seals, 0}},
+     .sweep = world_sweep,
+     .step = world_forward,
+     .end = world_settle,
+     .bounds = BOUND(1, 0, 1),
+     .full = BOUND(2, 0, 2)},
+    {.name = "cancel-claim",
+     .about = "the same, and another claims what is ready",
+     .setup = setup_waiting,
+     .procs = {{"driver", cancels_waiting, 0},
+               {"worker", worker_seals, 0},
+               {"other", claims_and_seals, 0}},
+     .step = world_forward,
+     .end = world_settle_exactly,
+     .bounds = BOUND(2, 1, 0),
+     .full = BOUND(4, 1, 0),
+     .mutants = cancel_claim_mutants},
     {0}};

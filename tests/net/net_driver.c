@@ -181,6 +181,16 @@ static mob_status refuses(struct mob_task *task)
 }
 MOB_REGISTER(refuses);
 
+static mob_status crashes(struct mob_task *task)
+{
+    (void)task;
+    for (int i = 0; i < 100; i++) {
+        fprintf(stderr, "line %d of what went wrong\n", i);
+    }
+    abort();
+}
+MOB_REGISTER(crashes);
+
 /* ---- cases -------------------------------------------------------------------------------------------- */
 
 static struct mob *mob;
@@ -398,7 +408,7 @@ static void nested(void)
 static void errors(void)
 {
     mob_ref ref[6], after[6];
-    char text[512];
+    char text[4096];
     for (int i = 0; i < 6; i++) {
         MOB_CHECK(mob_submit(mob, refuses, MOB_ARGS(), NULL, &ref[i]));
         MOB_CHECK(mob_submit(mob, plus_one, MOB_ARGS(MOB_REF(ref[i])), NULL, &after[i]));
@@ -413,6 +423,64 @@ static void errors(void)
         }
     }
     puts("6 failures told");
+    /* A death, wherever it was: with all of its last lines, and shorter for what fails for it. */
+    struct mob_options once = MOB_OPTIONS_INIT;
+    once.max_retries = 0;
+    for (int i = 0; i < 6; i++) {
+        MOB_CHECK(mob_submit(mob, crashes, MOB_ARGS(), &once, &ref[i]));
+        MOB_CHECK(mob_submit(mob, plus_one, MOB_ARGS(MOB_REF(ref[i])), NULL, &after[i]));
+    }
+    for (int i = 0; i < 6; i++) {
+        uint64_t x;
+        if (mob_get_copy(mob, after[i], &x, sizeof x, MOB_FOREVER) !=
+                MOB_ERR_ARG_FAILED ||
+            !strstr(mob_last_error(), "line 99 of") ||
+            mob_failure(mob, ref[i], text, sizeof text) != MOB_OK ||
+            !strstr(text, "signal 6") || !strstr(text, "\nline 20 of") ||
+            !strstr(text, "\nline 99 of")) {
+            FAIL("a death is not told: %s", mob_last_error());
+        }
+    }
+    puts("6 deaths told");
+}
+
+/* Tasks that ask for more CPUs than any node has: with a number, one joins in time. */
+static void unmet(void)
+{
+    enum { N = 5000 }; /* more than the daemon fails at once */
+    struct mob_options two = MOB_OPTIONS_INIT;
+    static mob_ref ref[N];
+    unsigned ms = 1;
+    int n = number < 0 ? N : 3;
+    two.num_cpus = 2;
+    for (int i = 0; i < n; i++) {
+        MOB_CHECK(mob_submit(mob, where, MOB_ARGS(MOB_VALUE(ms)), &two, &ref[i]));
+    }
+    for (int i = 0; i < n; i++) {
+        uint64_t id;
+        mob_status st = mob_get_copy(mob, ref[i], &id, sizeof id, 60 * 1000000000ull);
+        if (number < 0 &&
+            (st != MOB_ERR_DEMAND ||
+             !strstr(mob_last_error(), "task where: it asks for 2 CPUs, and "
+                                       "the largest of 1 nodes"))) {
+            FAIL("%s: %s", mob_status_name(st), mob_last_error());
+        }
+        if (number >= 0 && st) {
+            FAIL("a larger node has joined, and still: %s", mob_last_error());
+        }
+    }
+    mob_ref
+        later; /* what comes after it fails too, and is not told of again; others run */
+    uint64_t id;
+    if (number < 0) {
+        MOB_CHECK(mob_submit(mob, where, MOB_ARGS(MOB_VALUE(ms)), &two, &later));
+        if (mob_get_copy(mob, later, &id, sizeof id, MOB_FOREVER) != MOB_ERR_DEMAND) {
+            FAIL("a later one: %s", mob_last_error());
+        }
+    }
+    MOB_CHECK(mob_submit(mob, where, MOB_ARGS(MOB_VALUE(ms)), NULL, &later));
+    MOB_CHECK(mob_get_copy(mob, later, &id, sizeof id, MOB_FOREVER));
+    printf("%d of %d as expected\n", n, n);
 }
 
 /* Keeps all nodes busy until it ends: the script kills something meanwhile. The number: ms. */
@@ -477,7 +545,7 @@ int main(int argc, char **argv)
     } cases[] = {{"squares", squares}, {"balance", balance}, {"all_nodes", all_nodes},
                  {"big", big},         {"objects", objects}, {"chain", chain},
                  {"nested", nested},   {"errors", errors},   {"steady", steady},
-                 {"lines", lines},     {"info", info}};
+                 {"lines", lines},     {"info", info},       {"unmet", unmet}};
     number = argc > 2 ? atol(argv[2]) : -1;
     MOB_CHECK(mob_init(NULL, &mob));
     for (size_t i = 0; argc > 1 && i < sizeof cases / sizeof cases[0]; i++) {

@@ -156,6 +156,24 @@ case_both_ways() {
     cat "$WORK/out1" "$WORK/out2" | grep 'steady:'
 }
 
+# Tasks that no node is large enough for: they fail after the grace, and not if one joins within it.
+case_unmet() {
+    node_start 1 $CPU "$STORE" --unmet-grace=2
+    on 1 unmet 2>"$WORK/err" || fail "unmet: $(cat "$WORK/err")"
+    grep -q 'ask for 2 CPUs each, and the largest of 1 nodes, .*, has 1: they fail unless' "$WORK/err" ||
+        fail "the driver was not told: $(cat "$WORK/err")"
+    [ "$(grep -c 'ask for 2 CPUs' "$WORK/err")" = 1 ] || fail "told more than once"
+}
+
+case_unmet_join() {
+    node_start 1 $CPU "$STORE" --unmet-grace=50
+    on 1 unmet 1 2>"$WORK/err" &
+    driver=$!
+    eventually grep -q 'ask for 2 CPUs' "$WORK/err" || fail "the driver was not told"
+    node_start 2 --num-cpus=2 "$STORE"
+    wait $driver || fail "unmet: $(cat "$WORK/err")"
+}
+
 # An idle cluster does nothing but heartbeats.
 case_idle() {
     two_nodes

@@ -249,6 +249,79 @@ Test(task, cancel_ends_what_has_not_started)
     rig_free(g);
 }
 
+static void cancel(struct rig *g, uint32_t by, uint64_t link)
+{
+    task_cancel(&g->lane[by], &g->b.records[link_index(link)], link_gen(link));
+}
+
+/* It is over at once for all who wait for it; its record stays until no stack names it. */
+Test(task, cancel_ends_what_waits_for_arguments)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER];
+    uint64_t a = submit(d, NULL, 0, LINK_NONE), b = submit(d, NULL, 0, LINK_NONE);
+    struct record *ra = claim(g, WORKER, a), *rb = claim(g, OTHER, b);
+    uint64_t other = submit(d, (uint64_t[]){a}, 1, LINK_NONE);
+    uint64_t c = submit(d, (uint64_t[]){a, b, a}, 3, LINK_NONE);
+    uint64_t after = submit(d, (uint64_t[]){c}, 1, LINK_NONE);
+    cr_assert_eq(phase_of(g, after), PHASE_WAITING);
+    cancel(g, DRIVER, c);
+    cr_assert_eq(phase_of(g, c), PHASE_DONE);
+    cr_assert(at_load(&g->b.records[link_index(c)].state, AT_RELAXED) & STATE_ERROR);
+    cr_assert_eq(phase_of(g, after), PHASE_QUEUED, "what waits for it goes on");
+    cancel(g, OTHER, c); /* twice does nothing */
+    lane_drop(d, c);
+    task_seal(&g->lane[WORKER], claim(g, WORKER, after), true);
+    lane_drop(d, after);
+    task_seal(&g->lane[OTHER], rb, false);
+    lane_drop(d, b);
+    lane_reclaim(d);
+    cr_assert_eq(phase_of(g, c), PHASE_DONE, "a's stack still names it");
+    cr_assert_eq(phase_of(g, b), PHASE_CLOSED, "and it holds its arguments");
+    cr_assert_eq(sweep_audit(&g->lane[DAEMON], NULL), 0);
+    cr_assert_eq(phase_of(g, c), PHASE_DONE);
+    task_seal(&g->lane[WORKER], ra, false);
+    cr_assert_eq(phase_of(g, other), PHASE_QUEUED, "below c on a's stack");
+    cr_assert_neq(phase_of(g, c), PHASE_DONE);
+    task_seal(&g->lane[WORKER], claim(g, WORKER, other), false);
+    lane_drop(d, other);
+    lane_drop(d, a);
+    cr_assert_eq(sweep_audit(&g->lane[DAEMON], NULL), 0, "all counts are right");
+    assert_all_free(g);
+    rig_free(g);
+}
+
+/* A parent is closed by the argument that lets its last child go; and if the thread that brings it has
+ * no pin left, by the daemon. */
+Test(task, a_late_close_closes_the_parent)
+{
+    for (int no_pins = 0; no_pins < 2; no_pins++) {
+        struct rig *g = rig_new();
+        struct lane *d = &g->lane[DRIVER], *w = &g->lane[WORKER];
+        uint64_t x = submit(d, NULL, 0, LINK_NONE), top = submit(d, NULL, 0, LINK_NONE);
+        uint64_t held = submit(d, NULL, 0, LINK_NONE), pin;
+        struct record *rx = claim(g, OTHER, x), *rt = claim(g, WORKER, top);
+        task_seal(w, claim(g, WORKER, held), false);
+        uint64_t child = submit(w, (uint64_t[]){x}, 1, top);
+        cancel(g, WORKER, child);
+        lane_drop(w, child);
+        task_seal(w, rt, false);
+        cr_assert_eq(phase_of(g, top), PHASE_DONE);
+        while (no_pins && lane_pin_open(&g->lane[OTHER], held, &pin)) {
+        }
+        at_store(&g->b.header->notice, 0, AT_RELAXED);
+        task_seal(&g->lane[OTHER], rx, false);
+        if (no_pins) {
+            cr_assert_eq(phase_of(g, child), PHASE_DONE);
+            cr_assert(at_load(&g->b.header->notice, AT_RELAXED) & NOTICE_RESCAN);
+            cr_assert_not(sweep_rescan(&g->lane[DAEMON]));
+        }
+        cr_assert_neq(phase_of(g, child), PHASE_DONE);
+        cr_assert_eq(phase_of(g, top), PHASE_CLOSED);
+        rig_free(g);
+    }
+}
+
 Test(task, an_attempt_that_lost_its_record_cannot_seal_it)
 {
     struct rig *g = rig_new();
@@ -316,6 +389,48 @@ Test(sweep, what_a_dead_attempt_submitted_is_cancelled_and_freed)
     sweep_audit(&g->lane[DAEMON], NULL);
     assert_all_free(g);
     rig_free(g);
+}
+
+/* Each step of a cancel after which its process may be dead, and of the argument that comes then. */
+Test(sweep, a_cancel_that_was_cut_off_is_completed)
+{
+    for (int step = 0; step < 3; step++) {
+        struct rig *g = rig_new();
+        struct lane *d = &g->lane[DRIVER];
+        struct sweep_result res;
+        uint64_t x = submit(d, NULL, 0, LINK_NONE);
+        struct record *rx = claim(g, OTHER, x);
+        uint64_t t = submit(d, (uint64_t[]){x}, 1, LINK_NONE);
+        struct record *rt = &g->b.records[link_index(t)];
+        uint64_t s = at_load(&rt->state, AT_RELAXED);
+        if (step == 0) { /* taken, and not sealed */
+            at_store(&rt->state, state_to(s, PHASE_TAKEN, WORKER) | STATE_CANCEL,
+                     AT_RELAXED);
+            kill_worker(g, WORKER, &res);
+            cr_assert_eq(at_load(&rt->error, AT_RELAXED), (uint32_t)MOB_ERR_CANCELLED);
+            cr_assert_eq(phase_of(g, t), PHASE_DONE);
+            task_seal(&g->lane[OTHER], rx, false);
+        } else if (step == 1) { /* sealed; the argument's maker dies before it says so */
+            cancel(g, WORKER, t);
+            at_store(&rx->succ, SUCC_EMPTY, AT_RELAXED);
+            task_seal(&g->lane[OTHER], rx, false);
+            lane_finishing(&g->lane[OTHER], x);
+            cr_assert_eq(phase_of(g, t), PHASE_DONE);
+            kill_worker(g, OTHER, &res);
+        } else { /* ... or after it said so, and before it closes the task */
+            cancel(g, WORKER, t);
+            at_store(&rx->succ, SUCC_EMPTY, AT_RELAXED);
+            task_seal(&g->lane[OTHER], rx, false);
+            lane_finishing(&g->lane[OTHER], x);
+            at_or(&rt->arrived, 2, AT_RELAXED);
+            kill_worker(g, OTHER, &res);
+        }
+        cr_assert_eq(phase_of(g, t), PHASE_CLOSED, "step %d", step);
+        lane_drop(d, t);
+        lane_drop(d, x);
+        assert_all_free(g);
+        rig_free(g);
+    }
 }
 
 Test(sweep, a_submit_that_was_cut_off_leaves_nothing)

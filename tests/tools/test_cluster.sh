@@ -86,4 +86,16 @@ refuses 1 'nowhere' "$mobula" start --address=nowhere --node-dir="$second"
 nothing_left
 [ -e "$second" ] && fail "a start that failed left its folder"
 
+# IPv6, with and without brackets.
+if grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null; then
+    works "$mobula" start --head --listen=::1 --port="$port" --num-cpus=1
+    says "^  address  *\[::1\]:$port$"
+    works "$mobula" start --address="[::1]:$port" --listen='[::1]' --num-cpus=1 \
+        --node-dir="$second"
+    until_ok both
+    works "$mobula" stop --node-dir="$second"
+    works "$mobula" stop
+    nothing_left
+fi
+
 finish

@@ -71,17 +71,35 @@ refuses 1 'killed by signal 9' env MOBULA_DAEMON="$scratch/dies" "$mobula" start
 refuses 1 'ended with status 5' env MOBULA_DAEMON="$scratch/ends" "$mobula" start
 refuses 1 'in no known way' env MOBULA_DAEMON="$scratch/babbles" "$mobula" start
 nothing_left
+refuses 1 'says 1000 TiB, and this machine or cgroup has' "$mobula" start \
+    --object-store-memory=1000T
 refuses 1 'may have 1 MiB, and a job needs .* MiB' "$mobula" start --object-store-memory=1M
 nothing_left
 run "$bin/tools_probe" no_uring true
 if [ $? -ne 77 ]; then
     refuses 1 'io_uring' "$bin/tools_probe" no_uring "$mobula" start
+    if [ -x "$bin/square" ] && [ -z "${SANITIZED:-}" ]; then
+        refuses 1 'NO_NODE: a node could not be started: .*io_uring' "$bin/tools_probe" \
+            no_uring "$bin/square"
+    fi
     nothing_left
 fi
 works "$mobula" start
 works "$bin/tools_probe" version "$node"
 says 'same version of mobula for both'
-works "$mobula" stop
+# A daemon that stands still, and one that was killed this moment.
+pid=$(cut -d ' ' -f 2 "$node/pid")
+kill -STOP "$pid"
+refuses 1 "(pid $pid) did not answer within 10 s" "$mobula" status
+kill -CONT "$pid"
+works "$mobula" status
+kill -KILL "$pid"
+refuses 1 'no node run' "$mobula" stop
+nothing_left
+for program in mobula mobulad storectl; do
+    works "$bin/$program" --version
+    says '^mobula [0-9]*\.[0-9]*\.[0-9]*$'
+done
 # What cannot be written is an error.
 # shellcheck disable=SC2016 # for the inner shell
 refuses 1 'writing: No space left' sh -c '"$1" --help >/dev/full' sh "$mobula"

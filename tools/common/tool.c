@@ -14,7 +14,10 @@
 #include "home.h"
 #include "local.h"
 
-enum { ANSWER_BYTES_MAX = 256 << 20 }; /* more than any node has to say */
+enum {
+    ANSWER_BYTES_MAX = 256 << 20, /* more than any node has to say */
+    ANSWER_S = 10 /* a daemon looks at its connections many times a second */
+};
 
 const char *tool_name = "mobula";
 
@@ -33,6 +36,12 @@ int tool_usage(const char *format, ...)
     va_end(ap);
     fprintf(stderr, "%s: %s; see %s --help\n", tool_name, text, tool_name);
     return TOOL_USAGE;
+}
+
+int tool_version(void)
+{
+    puts("mobula " MOB_VERSION_TEXT);
+    return tool_flush() ? TOOL_OK : TOOL_FAILED;
 }
 
 int tool_option(int argc, char **argv, const struct option *options)
@@ -58,6 +67,33 @@ int tool_option(int argc, char **argv, const struct option *options)
 int tool_no_words(int argc, char **argv)
 {
     return optind < argc ? tool_usage("'%s' is not expected", argv[optind]) : TOOL_OK;
+}
+
+int tool_node_options(int argc, char **argv, const char *usage, const char **ret_dir,
+                      bool *ret_json)
+{
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"node-dir", required_argument, NULL, 'd'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    int opt;
+    *ret_dir = NULL;
+    while ((opt = tool_option(argc, argv, ret_json ? options : options + 1)) != -1) {
+        switch (opt) {
+        case 'j':
+            *ret_json = true;
+            break;
+        case 'd':
+            *ret_dir = optarg;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(tool_flush() ? TOOL_OK : TOOL_FAILED);
+        default:
+            return TOOL_USAGE;
+        }
+    }
+    return tool_no_words(argc, argv);
 }
 
 bool tool_flush(void)
@@ -96,6 +132,12 @@ static mob_status ask(struct tool_node *node, struct local_msg *m)
     for (unsigned i = 0; !st && i < count; i++) {
         close(fds[i]);
     }
+    if (st == MOB_ERR_TIMEOUT) {
+        return status_fail(st,
+                           "the node's daemon (pid %d) did not answer within %d s: it "
+                           "was stopped by a signal, or its machine is overloaded",
+                           (int)node->pid, ANSWER_S);
+    }
     if (st == MOB_ERR_PEER_LOST) {
         return status_fail(st, "the node's daemon (pid %d) ended", (int)node->pid);
     }
@@ -127,6 +169,13 @@ static mob_status greet(struct tool_node *node)
     return st;
 }
 
+/* A daemon that is being killed may still take a connection, and is gone in a moment. */
+static bool ends_now(const struct tool_node *node)
+{
+    struct pollfd gone = {.fd = node->pidfd, .events = POLLIN};
+    return poll(&gone, 1, ANSWER_S * 1000) > 0;
+}
+
 mob_status tool_connect(const char *node_dir, struct tool_node *ret)
 {
     pid_t pid;
@@ -145,7 +194,13 @@ mob_status tool_connect(const char *node_dir, struct tool_node *ret)
         return status_fail(st, "no node runs at %s; `mobula start` starts one", ret->dir);
     }
     if (!st) {
+        struct timeval limit = {.tv_sec = ANSWER_S};
+        (void)setsockopt(ret->sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
         st = greet(ret);
+    }
+    if (st == MOB_ERR_PEER_LOST && ends_now(ret)) {
+        st = status_fail(MOB_ERR_NO_NODE, "no node runs at %s any more: its daemon ended",
+                         ret->dir);
     }
     if (st) {
         tool_disconnect(ret);

@@ -22,6 +22,9 @@ extern const char *tool_name;
 int tool_fail(void);
 int tool_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* --version: the version of all that is installed together. */
+int tool_version(void);
+
 /* The next option as getopt_long() has it, -1 at the end of them. '?': the error was printed. */
 int tool_option(int argc, char **argv, const struct option *options);
 /* TOOL_OK if no word is left that is no option, else prints so. */
@@ -29,6 +32,11 @@ int tool_no_words(int argc, char **argv);
 
 /* Prints a text that is the answer; false, with the error printed, if that failed. */
 bool tool_flush(void);
+
+/* All of a command that only asks a node: --node-dir, --help, and --json if @ret_json is given. Exits
+ * after --help. TOOL_OK, TOOL_USAGE. */
+int tool_node_options(int argc, char **argv, const char *usage, const char **ret_dir,
+                      bool *ret_json);
 
 /* ---- the node -------------------------------------------------------------------------------- */
 

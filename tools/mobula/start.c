@@ -45,6 +45,9 @@ static const char usage[] =
     "  --object-store-memory=SIZE   limit of shared memory, such as 512M or 1.5GiB; "
     "default:\n"
     "                               30 % of what may be used\n"
+    "  --unmet-grace=SECONDS        fail tasks that ask for more CPUs than any node has "
+    "if none\n"
+    "                               that large joins within this time; default: 30\n"
     "  --node-dir=DIR               the node's folder, for several nodes on one machine\n"
     "  --log-file=FILE              log there instead of in the node's folder\n"
     "  --log-level=LEVEL            error, warn, info or debug; default: info\n"
@@ -104,12 +107,13 @@ static int parse(struct start *s, int argc, char **argv)
         {"num-cpus", required_argument, NULL, 'c'},
         {"object-store-memory", required_argument, NULL, 'm'},
         {"node-dir", required_argument, NULL, 'd'},
+        {"unmet-grace", required_argument, NULL, 'g'},
         {"log-file", required_argument, NULL, 'f'},
         {"log-level", required_argument, NULL, 'l'},
         {"block", no_argument, NULL, 'B'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};
-    bool address = false, network = false, log = false;
+    bool address = false, network = false, log = false, level = false;
     int opt;
     while ((opt = tool_option(argc, argv, options)) != -1) {
         const struct option *o = options;
@@ -130,8 +134,9 @@ static int parse(struct start *s, int argc, char **argv)
         }
         s->head |= opt == 'H';
         address |= opt == 'a';
-        network |= strchr("pLkKS", opt) != NULL;
+        network |= strchr("pLkKSg", opt) != NULL;
         log |= opt == 'f';
+        level |= opt == 'l';
         if (!take_key_option(s, opt)) {
             add_arg(s, o->name, o->has_arg ? optarg : NULL);
         }
@@ -152,6 +157,9 @@ static int parse(struct start *s, int argc, char **argv)
     }
     if (s->block && !log) {
         add_arg(s, "log-file", "-");
+    }
+    if (s->block && !level && !getenv("MOBULA_LOG_LEVEL")) {
+        add_arg(s, "log-level", "info"); /* as in a file */
     }
     return tool_no_words(argc, argv);
 }

@@ -128,31 +128,11 @@ static void print_unmet(const json_t *root)
 
 int status_main(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-                                            {"node-dir", required_argument, NULL, 'd'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    const char *dir = NULL;
+    const char *dir;
     bool json = false;
     struct tool_node node;
     json_t *root;
-    int opt;
-    while ((opt = tool_option(argc, argv, options)) != -1) {
-        switch (opt) {
-        case 'j':
-            json = true;
-            break;
-        case 'd':
-            dir = optarg;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return tool_flush() ? TOOL_OK : TOOL_FAILED;
-        default:
-            return TOOL_USAGE;
-        }
-    }
-    if (tool_no_words(argc, argv)) {
+    if (tool_node_options(argc, argv, usage, &dir, &json)) {
         return TOOL_USAGE;
     }
     if (tool_connect(dir, &node)) {

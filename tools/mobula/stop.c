@@ -67,26 +67,10 @@ static int no_node(const char *node_dir)
 
 int stop_main(int argc, char **argv)
 {
-    static const struct option options[] = {{"node-dir", required_argument, NULL, 'd'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    const char *dir = NULL;
+    const char *dir;
     struct tool_node node;
     pid_t pid;
-    int opt;
-    while ((opt = tool_option(argc, argv, options)) != -1) {
-        switch (opt) {
-        case 'd':
-            dir = optarg;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return tool_flush() ? TOOL_OK : TOOL_FAILED;
-        default:
-            return TOOL_USAGE;
-        }
-    }
-    if (tool_no_words(argc, argv)) {
+    if (tool_node_options(argc, argv, usage, &dir, NULL)) {
         return TOOL_USAGE;
     }
     mob_status st = tool_connect(dir, &node);
@@ -103,5 +87,5 @@ int stop_main(int argc, char **argv)
         printf("mobula: the node is stopped\n");
     }
     tool_disconnect(&node);
-    return st ? tool_fail() : TOOL_OK;
+    return st ? tool_fail() : tool_flush() ? TOOL_OK : TOOL_FAILED;
 }

@@ -15,12 +15,16 @@
 
 #define HEARTBEAT_NS (500 * 1000000ull)  /* between daemons */
 #define NODE_DEAD_NS (5 * 1000000000ull) /* silence after which a node is declared dead */
+/* For a node to join that is large enough for a task; `mobula start --unmet-grace`. */
+#define UNMET_GRACE_NS (30 * 1000000000ull)
 #define HANDSHAKE_NS (5 * 1000000000ull) /* to prove the key on a new connection */
 
 #define WORKER_START_NS (10 * 1000000000ull) /* from exec to mob_init() in a worker */
 /* The same under MOBULA_WORKER_WRAP. */
 #define WORKER_WRAPPED_START_NS (300 * 1000000000ull)
-/* Of a dead worker's stderr, kept for its task's failure. */
-#define STDERR_TAIL_BYTES 2048
+/* The text of a failure, with its ending NUL: a sentence, and what fits on a screen of stderr. */
+#define FAILURE_TEXT_MAX 4096
+/* Of a dead worker's stderr, kept for its task's failure: leaves room for the sentence. */
+#define STDERR_TAIL_BYTES 3072
 
 #endif

@@ -15,6 +15,10 @@ mob_status text_parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t
 /* "1.5 GiB" into @buf (at least 16 bytes); returns buf. */
 char *text_bytes(uint64_t bytes, char *buf, size_t size);
 
+/* Copies @len bytes and an ending NUL into @dst, which has @size. A text that is too long loses its
+ * middle: how it begins says what happened, and how it ends is the newest. Returns the length. */
+size_t text_shorten(char *dst, size_t size, const char *src, size_t len);
+
 /* "3.2 ms" into @buf (at least 16 bytes); returns buf. */
 char *text_duration(uint64_t ns, char *buf, size_t size);
 

@@ -32,12 +32,10 @@
 struct plan_head;
 
 enum plan_head_action_kind {
-    PLAN_LEASE,             /* to @to, which executes: plan_node_lease() with @lease */
-    PLAN_GRANT,             /* to @to, the owner: plan_node_grant(); @node executes */
-    PLAN_SYNCED,            /* to @to: all its leases and grants have been repeated */
-    PLAN_NODE_DEAD,         /* to all: @node is dead, once */
-    PLAN_DEMAND_INFEASIBLE, /* to @to, the owner: no node is that large; once, until one
-                               is */
+    PLAN_LEASE,     /* to @to, which executes: plan_node_lease() with @lease */
+    PLAN_GRANT,     /* to @to, the owner: plan_node_grant(); @node executes */
+    PLAN_SYNCED,    /* to @to: all its leases and grants have been repeated */
+    PLAN_NODE_DEAD, /* to all: @node is dead, once */
 };
 
 struct plan_head_action {

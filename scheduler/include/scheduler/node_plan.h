@@ -37,8 +37,6 @@ enum plan_node_action_kind {
                         slot_returned */
     PLAN_RESUME,     /* a resuming worker has its slot again; it counts as busy */
     PLAN_JOB_FAILED, /* workers of the job do not start; the planner starts no more */
-    PLAN_INFEASIBLE, /* the class fits on no node; said once (only where there is no head)
-                      */
     /* For other nodes. */
     PLAN_SEND, /* claim up to @count queued tasks for @node under @lease, @epoch */
     /* For the head; all that one event causes shares one message. */
@@ -70,7 +68,6 @@ typedef void (*plan_node_act)(void *arg, const struct plan_node_action *action);
 struct plan_node_config {
     uint64_t node;     /* incarnation */
     uint64_t units;    /* CPUs * CPU_UNITS */
-    bool alone;        /* no head will ever be: what does not fit here is infeasible */
     uint32_t jobs_max; /* 0: JOBS_MAX */
     uint32_t
         workers_max; /* processes of one job; 0: PROCS_MAX - 1 (the driver is one too) */

@@ -30,8 +30,7 @@
 #define BOARD_PINS                                                                       \
     61u /* views that one ledger can hold; a thread may lease several ledgers */
 
-#define BOARD_FAILURE_MAX 2048u /* bytes of the text that says why a job failed */
-#define DAEMON 0u               /* the daemon's index among the processes */
+#define DAEMON 0u /* the daemon's index among the processes */
 #define UNHINTED                                                                         \
     0xffffu /* as holder of a QUEUED record: its queue was full, the daemon pushes it */
 
@@ -62,7 +61,7 @@ struct board_header {
         wanted; /* daemon: counts refused grants; a client that sees it change gives back */
     /* Each its own bit: a process that runs or spins. A hint for who considers spinning. */
     at_u64 awake[PROCS_MAX / 64] __attribute__((aligned(CACHE_LINE)));
-    char failure[BOARD_FAILURE_MAX]; /* daemon, before `failed`: why */
+    char failure[FAILURE_TEXT_MAX]; /* daemon, before `failed`: why */
     /* Sealers bump it; who waits for several records sleeps on it. */
     at_u32 event __attribute__((aligned(CACHE_LINE)));
 };

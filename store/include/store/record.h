@@ -27,9 +27,9 @@ enum phase {
     PHASE_WAITING,  /* a task with arguments that have not arrived */
     PHASE_QUEUED,   /* a task that may be claimed */
     PHASE_TAKEN,    /* a task that the holder runs */
-    PHASE_DONE,     /* sealed; tasks that it submitted are not closed yet */
-    PHASE_CLOSED,   /* sealed, nothing of it runs any more */
-    PHASE_DEAD,     /* freed; the holder must see that no view pins it */
+    PHASE_DONE, /* sealed; a task that it submitted is not closed, or a stack names it */
+    PHASE_CLOSED, /* sealed, nothing of it runs any more */
+    PHASE_DEAD,   /* freed; the holder must see that no view pins it */
     PHASE_DRAINING, /* freed and unpinned; the holder, its arena's owner, must free the bytes */
     PHASE_RETIRED /* its generations are used up */
 };
@@ -315,6 +315,20 @@ static inline bool record_is_plain(const struct record *r)
 {
     struct call call = record_call(r);
     return call_nrets(&call) == 1 && record_get_place(r, 0).kind <= PLACE_INLINE;
+}
+
+/* `arrived` when all arguments are there. */
+static inline uint32_t record_all_args(const struct call *c)
+{
+    return (1u << call_nargs(c)) - 1;
+}
+
+/* True if some argument has not arrived: of a task that waits, or was cancelled while it did. The
+ * stack of that argument's maker names the record, which must not be used for another one. */
+static inline bool record_awaits_args(const struct record *r, const struct call *c)
+{
+    return call_options(c) & CALL_HAS_REFS &&
+           at_load(&r->arrived, AT_SEQ_CST) != record_all_args(c);
 }
 
 struct arg_ref { /* an argument by id, in the payload */

@@ -7,9 +7,10 @@
 
 #include "store/lane.h"
 
-/* Why the process died, for the tasks that die with it. */
-typedef void (*sweep_reason)(void *arg, uint64_t link, uint32_t attempt, char *text,
-                             size_t size);
+/* Writes the error @error, and why the process died, into a task that dies with it: @r is TAKEN by
+ * the daemon. */
+typedef void (*sweep_reason)(void *arg, struct record *r, mob_status error,
+                             uint32_t attempt);
 
 struct sweep_result {
     uint32_t requeued, failed, cancelled; /* tasks */
@@ -31,8 +32,8 @@ void sweep_process(struct lane *d, uint32_t process, sweep_reason reason, void *
 uint32_t sweep_audit(struct lane *d, bool *ret_again);
 
 /* Serves NOTICE_RESCAN: pushes ready tasks whose queue was full, adopts records left to the daemon,
- * which are in its lane's limbo then for as long as they are pinned. True if something must be tried
- * again later (still full, or too many). */
+ * which are in its lane's limbo then for as long as they are pinned, and closes what threads without a
+ * pin left open. True if something must be tried again later (still full, or too many). */
 bool sweep_rescan(struct lane *d);
 
 /* Gives blocks free that ended lanes left behind, once all their records are. Returns how many

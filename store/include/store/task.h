@@ -180,23 +180,29 @@ void task_remove_child(struct board *b, uint64_t parent, uint32_t attempt);
  * how many there were. */
 uint32_t task_drain_successors(struct lane *l, struct record *r);
 
-/* Marks argument @arg of a task as arrived and makes the task ready if it was the last. The caller
- * holds the task by lane_touch() and saw it CREATING or WAITING then. */
+/* Marks argument @arg of a task as arrived. If it was the last, the task is ready, or closed if it was
+ * cancelled meanwhile. The caller holds the task by lane_touch() and saw it open then. */
 void task_arrive(struct lane *l, struct record *t, uint32_t arg);
 
-/* Makes a WAITING task ready if all its arguments have arrived. */
-void task_ready_if_arrived(struct lane *l, struct record *t, uint32_t gen);
+/* The second half of it: what follows if all arguments of a task have arrived. */
+void task_arrived(struct lane *l, struct record *t, uint32_t gen);
 
-/* What follows a record's CLOSED: its arguments' uses go, its parent has a child less. */
+/* What follows a record's CLOSED: its arguments' uses go, its parent has a child less. The caller
+ * holds it, by lane_finishing() or a pin. */
 void task_closed(struct lane *l, struct record *r, uint32_t gen);
 
-/* Asks a task not to run: QUEUED ones are sealed as cancelled at once. */
+/* DONE -> CLOSED, and what follows, if nothing is in the way; for a record that nothing else holds.
+ * False: this thread has no pin left; the daemon was asked. */
+bool task_close_late(struct lane *l, struct record *r, uint32_t gen);
+
+/* Asks a task not to run: one that waits or is QUEUED is sealed as cancelled at once. */
 void task_cancel(struct lane *l, struct record *r, uint32_t gen);
 
 /* ---- errors as values ---------------------------------------------------------------------------------- */
 
-/* Writes an error and its text into a TAKEN record of this process, cut to what fits. */
-void task_set_error(struct record *r, mob_status error, const char *text);
+/* Writes an error and its text into a TAKEN record of this process, shortened to what fits. False if
+ * it was: the caller may put the whole text into a place of its own and make it the first result's. */
+bool task_set_error(struct record *r, mob_status error, const char *text);
 
 /* ---- waiting -------------------------------------------------------------------------------------------- */
 
