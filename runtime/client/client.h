@@ -34,7 +34,6 @@ struct mob_task {
     struct record *r;
     uint64_t link;
     struct call call;
-    uint32_t attempt;
     uint32_t fill;  /* of the payload: where the next small result goes */
     uint32_t given; /* bit i: result i was given */
     bool gave_ref;  /* one of them is another object */
@@ -99,6 +98,11 @@ struct mob {
     mob_fn
         fns[BOARD_NAMES_MAX]; /* functions by their number on the board, as looked up */
 };
+
+static inline uint32_t task_attempt(const struct mob_task *task)
+{
+    return state_attempt(at_load(&task->r->state, AT_RELAXED)); /* TAKEN: it stays */
+}
 
 /* ---- thread.c ---- */
 /* Makes a handle known, so that ending threads find it; the other way round. */

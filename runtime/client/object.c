@@ -18,7 +18,7 @@ static mob_status begin(struct mob *mob, struct thread *t, size_t size,
     task_begin(&t->lane, r, &call, LINK_NONE);
     if (t->task) { /* it is no open child of the task, but goes with an attempt that dies */
         at_store(&r->parent, parent, AT_RELAXED);
-        r->parent_attempt = (uint8_t)t->task->attempt;
+        r->parent_attempt = (uint8_t)task_attempt(t->task);
     }
     uint32_t gen = lane_gen(r);
     if (size <= RECORD_INLINE_MAX) {

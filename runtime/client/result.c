@@ -209,9 +209,10 @@ get_later(struct mob *mob, struct record *r, mob_ref ref, void *dst, uint64_t ti
 mob_status mob_get_copy(struct mob *mob, mob_ref ref, void *dst, size_t size,
                         uint64_t timeout_ns)
 {
-    struct record *r = mob ? find_first(mob, ref) : NULL;
     /* With a size that the compiler knows there is no call on this way. */
-    if (__builtin_expect(!r || !dst || size != 8, 0)) {
+    struct record *r =
+        __builtin_expect(mob && (size ^ 8) == 0, 1) ? find_first(mob, ref) : NULL;
+    if (__builtin_expect(!r || !dst, 0)) {
         return get_any(mob, ref, dst, size, timeout_ns);
     }
     return __builtin_expect(get_plain(r, ref.lo, dst, 8), 1)

@@ -36,7 +36,7 @@ static void end_attempt(struct mob_task *task, mob_status st)
         st = await_refs(task);
     }
     bool retry = st && call_options(&task->call) & CALL_RETRY_ON_ERROR &&
-                 task->attempt < task->call.retries && !mob_task_cancelled(task);
+                 task_attempt(task) < task->call.retries && !mob_task_cancelled(task);
     if (task->children_count) {
         task_drop_held(task, retry);
     }
@@ -126,7 +126,6 @@ CLIENT_FAST void run_task(struct mob_task *task, struct mob *mob, struct thread 
     task->r = r;
     task->link = link_make(state_gen(s), index, 0);
     task->call = record_call(r);
-    task->attempt = state_attempt(s);
     task->fill = record_arg_offset(r, &task->call, call_nargs(&task->call));
     task->given = 0;
     task->gave_ref = task->more = false;
@@ -186,24 +185,22 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
     struct queue_view *ready = &t->lane.ready[class];
     struct record *r;
     struct queue_item item;
-    bool waited = false;
     uint32_t streak = 0; /* tasks since it last waited */
     while (at_load(&self->run, AT_ACQUIRE) == run) {
         enum queue_result res = task_claim_hinted(&t->lane, class, &r, &item);
         if (res == QUEUE_OK) {
-            if (!waited) {
+            if (streak != 0) {
                 task_unhint(&t->lane, class, &item);
             }
             run_task(&t->top, mob, t, r, item.index);
-            if (waited) { /* somebody waits for this very task: tidied up when it is done */
+            if (streak ==
+                0) { /* somebody waits for this very task: tidied up when it is done */
                 task_unhint(&t->lane, class, &item);
             }
-            waited = false;
             streak++;
         } else if (res == QUEUE_NONE) {
             struct queue_item empty = item; /* so that `item` can live in registers */
             park_or_spin(mob, t, &empty, run, streak);
-            waited = true;
             streak = 0;
         } else {
             fprintf(stderr,

@@ -235,7 +235,7 @@ submit_any(struct mob *mob, struct thread *t, struct record *r, struct call *cal
 {
     struct mob_task *task = t->task;
     uint64_t spilled[MOB_ARGS_MAX], parent = task ? task->link : LINK_NONE;
-    uint32_t spilled_count = 0, attempt = task ? task->attempt : 0;
+    uint32_t spilled_count = 0, attempt = task ? task_attempt(task) : 0;
     task_begin(&t->lane, r, call, parent);
     r->parent_attempt = (uint8_t)attempt;
     r->name = name;
@@ -395,8 +395,8 @@ mob_status mob_submit(struct mob *mob, mob_fn fn, struct mob_args args,
                       const struct mob_options *options, mob_ref *ret)
 {
     mob_status st;
-    if (__builtin_expect(mob != NULL, 1) && __builtin_expect(options == NULL, 1) &&
-        __builtin_expect(args.count == 1, 1) &&
+    bool usual = ((uintptr_t)options | (args.count ^ 1)) == 0;
+    if (__builtin_expect(usual && mob, 1) &&
         __builtin_expect(submit_plain(mob, fn, args.args, ret, &st), 1)) {
         return st;
     }
