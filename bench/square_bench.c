@@ -16,13 +16,16 @@
 #define WORK_NS_MAX ((uint64_t)10 * 1000000000u)
 #define TASKS_MAX ((uint64_t)1000000000)
 #define CPUS_MAX 4096
+#define WINDOW_USUAL 256
+#define WINDOW_BYTES ((uint64_t)256 << 20)
 
 static const char usage[] =
     "usage: square_bench [options]\n"
     "Measures tasks that square numbers, in turn with the machine's own floors.\n"
     "  --mode sync|async|all  one task at a time, many in flight, or both (all)\n"
     "  --tasks N              tasks in one round (as many as give a steady figure)\n"
-    "  --window N             tasks in flight with async (256)\n"
+    "  --window N             tasks in flight with async (256, or as many as have\n"
+    "                         256 MiB of payload)\n"
     "  --cpus N               CPUs of an embedded node: its workers (1)\n"
     "  --payload BYTES        bytes into and out of each task, a multiple of 8 (8)\n"
     "  --work NS              each task spins so long (0)\n"
@@ -133,13 +136,16 @@ static void parse_options(int argc, char **argv, struct options *options)
     if (optind < argc) {
         usage_fail("this program", argv[optind]);
     }
+    if (options->window == 0) {
+        uint64_t fit = WINDOW_BYTES / options->payload;
+        options->window = fit == 0 ? 1 : fit < WINDOW_USUAL ? fit : WINDOW_USUAL;
+    }
 }
 
 int main(int argc, char **argv)
 {
     static struct results results;
-    struct options options = {
-        .mode = MODE_ALL, .window = 256, .cpus = 1, .payload = 8, .seconds = 5};
+    struct options options = {.mode = MODE_ALL, .cpus = 1, .payload = 8, .seconds = 5};
     if (mob_is_worker()) { /* a worker measures nothing: it runs tasks and does not come
                               back */
         struct mob *mob;

@@ -49,7 +49,7 @@
 #include "scheduler/plan.h"
 #include "transport/transport.h"
 
-#define WIRE_VERSION 1u
+#define WIRE_VERSION 2u
 #define WIRE_INLINE_MAX 4096u /* larger arguments and results are pulled */
 #define WIRE_HASH_BYTES 32u   /* BLAKE2b-256 of an executable */
 #define WIRE_TEXT_MAX FAILURE_TEXT_MAX

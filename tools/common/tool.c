@@ -81,7 +81,9 @@ int tool_node_options(int argc, char **argv, const char *usage, const char **ret
     while ((opt = tool_option(argc, argv, ret_json ? options : options + 1)) != -1) {
         switch (opt) {
         case 'j':
-            *ret_json = true;
+            if (ret_json) {
+                *ret_json = true;
+            }
             break;
         case 'd':
             *ret_dir = optarg;
