@@ -275,6 +275,11 @@ static void sweep_record(struct sweep *w, struct record *r)
         if (held && at_cas(&r->state, &s, state_to(s, PHASE_DEAD, DAEMON), AT_SEQ_CST)) {
             lane_adopt(w->d, r);
             w->result.freed++;
+        } else if (state_holder(s) == DAEMON &&
+                   !lane_in_limbo(w->d, board_index(w->b, r))) {
+            lane_adopt(
+                w->d,
+                r); /* it left it to the daemon, and may have died before it said so */
         }
         return;
     case PHASE_DRAINING:
