@@ -239,12 +239,32 @@ mob_status lane_init(struct lane *l, struct board *b, uint32_t process,
     return MOB_OK;
 }
 
-/* Leaves a DEAD record to the daemon, which looks at it again later. */
+/* Leaves a DEAD record to the daemon, which looks at it again later: told by its ring, or found among
+ * all records if that is full, or by the sweep if this process dies before it told. */
 static void hand_over(struct lane *l, struct record *r)
 {
+    struct queue_view ring = board_ring(l->board, DAEMON);
     uint64_t s = at_load(&r->state, AT_RELAXED);
     (void)at_cas(&r->state, &s, state_to(s, PHASE_DEAD, DAEMON), AT_SEQ_CST);
-    board_notice(l->board, NOTICE_RESCAN);
+    bool told = l->self != DAEMON &&
+                queue_push(&ring, board_index(l->board, r)) <= QUEUE_OK_POLLED;
+    board_notice(l->board, told ? NOTICE_PLACES : NOTICE_RESCAN);
+}
+
+/* The daemon's side of it. No more than lane_reclaim() keeps of pinned ones: the others wait among all
+ * records. */
+static void take_over(struct lane *l, struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    if (state_phase(s) != PHASE_DEAD || state_holder(s) != DAEMON || l->self != DAEMON ||
+        lane_in_limbo(l, board_index(l->board, r))) {
+        return;
+    }
+    if (l->limbo_count < LANE_LIMBO / 2) {
+        lane_adopt(l, r);
+    } else {
+        board_notice(l->board, NOTICE_RESCAN);
+    }
 }
 
 void lane_rest(struct lane *l)
@@ -701,6 +721,7 @@ bool lane_drain_ring(struct lane *l)
         struct record *r = board_record(l->board, item.index);
         if (queue_take(&ring, &item) && r) {
             lane_drain_own(l, r);
+            take_over(l, r);
             if (l->sealed) {
                 l->sealed(l->sealed_arg, r);
             }

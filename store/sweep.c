@@ -355,6 +355,10 @@ static void sweep_record(struct sweep *w, struct record *r)
     case PHASE_DEAD:
         if (held) {
             adopt_dead(w, r, s);
+        } else if (state_holder(s) == DAEMON &&
+                   !lane_in_limbo(w->d, board_index(w->b, r))) {
+            /* The dead one left it to the daemon, and may not have said so. */
+            lane_adopt(w->d, r);
         }
         return;
     case PHASE_DRAINING:

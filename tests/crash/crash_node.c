@@ -127,22 +127,28 @@ static void __attribute__((noreturn)) job_stays(const struct node *n)
     broken("a job whose driver is gone is still there");
 }
 
+/* Of the jobs whose driver is here, @count are left. In a cluster guests come and go, and what the peer
+ * sent here may have been sent on, back to it: such jobs are of this node there too. */
+static bool jobs_left(const struct node *n, size_t count)
+{
+    if (jobs_of(n, "", NULL) != count) {
+        return false;
+    }
+    return n->peer
+               ? jobs_of(n->peer, n->id, NULL) <= count + jobs_of(n, n->peer->id, NULL)
+               : proc_fds(n->daemon, "/memfd:mobula-board", NULL, NULL) == (int)count;
+}
+
 uint64_t node_await_jobs(const struct node *n, size_t count)
 {
     uint64_t start = clock_now_ns(), until = start + PATIENCE_MS * NS_PER_MS;
-    for (;;) {
-        bool alone = !n->peer; /* else guests come and go */
-        bool here = jobs_of(n, "", NULL) == count &&
-                    (!alone || proc_fds(n->daemon, "/memfd:mobula-board", NULL, NULL) ==
-                                   (int)count);
-        if (here && (alone || jobs_of(n->peer, n->id, NULL) <= count)) {
-            return (clock_now_ns() - start) / NS_PER_MS;
-        }
+    while (!jobs_left(n, count)) {
         if (clock_now_ns() > until) {
             job_stays(n);
         }
         nap_ms(5);
     }
+    return (clock_now_ns() - start) / NS_PER_MS;
 }
 
 void node_note_guests(struct node *n)

@@ -15,7 +15,7 @@
 
 #include "daemon_tasks.h"
 
-enum { RINGS = 20000, SLOW_STARTS = 6, EXIT_LOST = 40 };
+enum { RINGS = 20000, SLOW_STARTS = 6, SPREAD_TASKS = 3, EXIT_LOST = 40 };
 
 static void __attribute__((noreturn)) fail(int line, mob_status st)
 {
@@ -208,6 +208,22 @@ static void loses_cpu(struct mob *mob)
     run_one(mob, gated); /* which is open by then */
 }
 
+/* More tasks than its node runs at once. */
+static void spreads(struct mob *mob)
+{
+    mob_ref ref[SPREAD_TASKS];
+    char c;
+    for (uint64_t i = 0; i < SPREAD_TASKS; i++) {
+        OK(mob_submit(mob, gated_each, MOB_ARGS(MOB_VALUE(i)), NULL, &ref[i]));
+    }
+    for (int i = 0; i < SPREAD_TASKS; i++) {
+        OK(mob_get_copy(mob, ref[i], &c, 1, WAIT_NS));
+        mob_release(mob, ref[i]);
+    }
+    say('d');
+    (void)hear();
+}
+
 static void takes_cpu(struct mob *mob)
 {
     run_one(mob, gated);
@@ -260,7 +276,7 @@ static const struct {
     {"let_go", let_go},       {"let_go_one", let_go_one}, {"stays", stays},
     {"idle", idle},           {"slow_start", takes_cpu},  {"ring", ring},
     {"loud", loud},           {"hold_id", hold_id},       {"hold_view", hold_view},
-    {"loses_cpu", loses_cpu}, {"takes_cpu", takes_cpu}};
+    {"loses_cpu", loses_cpu}, {"takes_cpu", takes_cpu},   {"spreads", spreads}};
 
 /* The first workers stand still before mob_init(), until the tester kills them. */
 static void be_slow(void)

@@ -117,6 +117,19 @@ mob_status gated(struct mob_task *task)
 }
 MOB_REGISTER(gated);
 
+/* The same, each under a number of its own. */
+mob_status gated_each(struct mob_task *task)
+{
+    uint64_t number;
+    char name[16];
+    MOB_TRY(mob_arg_copy(task, 0, &number, sizeof number));
+    snprintf(name, sizeof name, "each%d", (int)number);
+    (void)mark(name);
+    await_mark("open");
+    return mob_return_copy(task, 0, "x", 1);
+}
+MOB_REGISTER(gated_each);
+
 /* Leaves a process that keeps this one's output open, so that its death takes its time. */
 mob_status fork_off(struct mob_task *task)
 {

@@ -22,6 +22,7 @@ mob_status large(struct mob_task *task);
 mob_status put_and_die(struct mob_task *task);
 mob_status small(struct mob_task *task);
 mob_status gated(struct mob_task *task);
+mob_status gated_each(struct mob_task *task);
 mob_status fork_off(struct mob_task *task);
 mob_status chatter(struct mob_task *task);
 

@@ -11,10 +11,22 @@
 
 static const char *driver_path, *daemon_path;
 
-void rig_init(const char *driver, const char *mobulad)
+int rig_main(const char *name, int argc, char **argv, const struct rig_case *cases,
+             size_t count)
 {
-    driver_path = driver;
-    daemon_path = mobulad;
+    driver_path = argv[1];
+    daemon_path = argv[2];
+    tester_begin(name, "cases");
+    for (size_t i = 0; i < count; i++) {
+        if (argc == 3 || strcmp(argv[3], cases[i].name) == 0) {
+            printf("%s\n", cases[i].name);
+            fflush(stdout);
+            cases[i].run();
+        }
+        tester.done++;
+    }
+    tester_end();
+    return 0;
 }
 
 const char *rig_mobulad(void)

@@ -24,7 +24,13 @@ struct rig {
         }                                                                                \
     } while (0)
 
-void rig_init(const char *driver, const char *mobulad);
+struct rig_case {
+    const char *name;
+    void (*run)(void);
+};
+/* Runs all cases, or the one that the arguments name: PROGRAM DRIVER MOBULAD [CASE]. */
+int rig_main(const char *name, int argc, char **argv, const struct rig_case *cases,
+             size_t count);
 /* Names for a node that is to be started. */
 void rig_names(struct rig *g);
 /* Starts a node of so many CPUs, and the driver's case on it. */

@@ -2,20 +2,13 @@
  * tester brings driver, workers and board into the very state in which something went wrong once.
  *
  *   test_daemon DRIVER MOBULAD [CASE] */
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "rig.h"
 
-/* HELD_MS: of what a dead daemon holds; it must be less than a start waits for. */
-enum { EXIT_LOST = 40, HELD_MS = 300, SLOW_STARTS = 6 };
+enum { EXIT_LOST = 40, SLOW_STARTS = 6 };
 
 /* ---- cases -------------------------------------------------------------------------------------- */
 
@@ -265,68 +258,9 @@ static void a_node_ends_under_its_driver(void)
     rig_end(&g, EXIT_LOST);
 }
 
-/* ---- after a killed daemon ---------------------------------------------------------------------- */
-
-/* -1: the port is taken. */
-static int listen_at(const char *host, uint16_t port)
-{
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
-    int on = 1, sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    inet_pton(AF_INET, host, &in.sin_addr);
-    setsockopt(sock, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(sock, (struct sockaddr *)&in, sizeof in) < 0 || listen(sock, 1) < 0) {
-        close(sock);
-        return -1;
-    }
-    return sock;
-}
-
-/* A killed daemon's lock is held until a worker that it was just starting is gone, and its port until
- * the kernel has taken down its ring. Who starts a node there meanwhile waits for that. */
-static void a_killed_daemons_place_is_taken(void)
-{
-    struct rig g;
-    char host[32], path[96], listen_option[64], key_option[96];
-    const char *const options[] = {"--num-cpus=1",
-                                   "--object-store-memory=256M",
-                                   "--log-level=error",
-                                   "--head",
-                                   listen_option,
-                                   key_option,
-                                   NULL};
-    int status;
-    rig_names(&g);
-    tester_host(host, sizeof host);
-    tester_key(key_option, sizeof key_option);
-    snprintf(listen_option, sizeof listen_option, "--listen=%s", host);
-    g.daemon = daemon_start(rig_mobulad(), g.dir, options);
-    kill(g.daemon.pid, SIGKILL);
-    if (!kid_wait(&g.daemon, PATIENCE_MS, &status)) {
-        broken("a killed daemon does not end");
-    }
-    kid_close(&g.daemon);
-    snprintf(path, sizeof path, "%s/lock", g.dir);
-    int lock = open(path, O_RDWR | O_CLOEXEC);
-    EVENTUALLY(flock(lock, LOCK_EX | LOCK_NB) == 0, "a dead daemon's lock stays");
-    int sock;
-    EVENTUALLY((sock = listen_at(host, CLUSTER_PORT)) >= 0, "a dead daemon's port stays");
-    g.daemon = daemon_launch(rig_mobulad(), g.dir, options);
-    nap_ms(HELD_MS);
-    daemon_check(&g.daemon);
-    close(lock);
-    nap_ms(HELD_MS);
-    daemon_check(&g.daemon);
-    close(sock);
-    daemon_await(&g.daemon, g.dir);
-    daemon_stop(&g.daemon, g.dir);
-}
-
 /* ---- main --------------------------------------------------------------------------------------- */
 
-static const struct {
-    const char *name;
-    void (*run)(void);
-} cases[] = {
+static const struct rig_case cases[] = {
     {"memory_goes_while_all_rest", memory_goes_while_all_rest},
     {"memory_goes_with_the_last_who_mapped_it", memory_goes_with_the_last_who_mapped_it},
     {"results_stay_when_their_maker_dies", results_stay_when_their_maker_dies},
@@ -339,24 +273,11 @@ static const struct {
     {"workers_killed_early_are_started_again", workers_killed_early_are_started_again},
     {"output_that_nobody_reads", output_that_nobody_reads},
     {"a_node_ends_under_its_driver", a_node_ends_under_its_driver},
-    {"a_killed_daemons_place_is_taken", a_killed_daemons_place_is_taken},
 };
 
 int main(int argc, char **argv)
 {
-    if (argc < 3) {
-        return 2;
-    }
-    tester_begin("test_daemon", "cases");
-    rig_init(argv[1], argv[2]);
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        if (argc == 3 || strcmp(argv[3], cases[i].name) == 0) {
-            printf("%s\n", cases[i].name);
-            fflush(stdout);
-            cases[i].run();
-        }
-        tester.done++;
-    }
-    tester_end();
-    return 0;
+    return argc < 3 ? 2
+                    : rig_main("test_daemon", argc, argv, cases,
+                               sizeof cases / sizeof cases[0]);
 }

@@ -587,6 +587,43 @@ Test(sweep, what_a_dead_attempt_put_goes_with_it)
     rig_free(g);
 }
 
+/* A process that goes to sleep leaves what is pinned to the daemon, by the daemon's ring; if it dies
+ * before it pushed, the sweep finds it. */
+Test(sweep, what_is_left_pinned_is_the_daemons)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER], *w = &g->lane[WORKER], *daemon = &g->lane[DAEMON];
+    struct sweep_result res;
+    for (int dies = 0; dies < 2; dies++) {
+        uint64_t x = submit(d, NULL, 0, LINK_NONE), pin;
+        struct record *r = claim(g, WORKER, x);
+        record_set_place(r, 0, PLACE_ARENA, 3, 64, 100);
+        at_store(&g->b.segments[3], SEGMENT_USED | (uint64_t)DAEMON << 40, AT_RELAXED);
+        task_seal(w, r, false);
+        cr_assert_eq(lane_pin(d, x, &pin), MOB_OK);
+        lane_drop(w, x);
+        cr_assert_eq(phase_of(g, x), PHASE_DEAD);
+        lane_rest(w);
+        cr_assert_eq(state_holder(at_load(&r->state, AT_RELAXED)), DAEMON);
+        if (dies) { /* as if it had not pushed: the hint is lost */
+            struct queue_view ring = board_ring(&g->b, DAEMON);
+            struct queue_item item;
+            cr_assert_eq(queue_peek(&ring, &item), QUEUE_OK);
+            cr_assert(queue_take(&ring, &item));
+            sweep_process(daemon, WORKER, NULL, NULL, &res);
+        } else {
+            cr_assert(lane_drain_ring(daemon));
+        }
+        cr_assert(lane_in_limbo(daemon, link_index(x)));
+        lane_reclaim(daemon);
+        cr_assert_eq(phase_of(g, x), PHASE_DEAD, "it is pinned");
+        lane_unpin(d, pin);
+        lane_reclaim(daemon);
+        cr_assert_eq(phase_of(g, x), PHASE_FREE);
+    }
+    rig_free(g);
+}
+
 /* What comes on a ring while it is drained is for the next time: a client must not keep the daemon. */
 static void push_again(void *arg, struct record *r)
 {
