@@ -1,0 +1,137 @@
+/* ready.c - who runs a ready task, and who is woken: hints, claims, parking, waiting. */
+#include "store/task.h"
+
+#include "core/park.h"
+
+/* ---- ready tasks ----------------------------------------------------------------------------------- */
+
+/* The queue is full: the daemon pushes the record when there is room. */
+static void leave_unhinted(struct board *b, struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_RELAXED);
+    while (state_phase(s) == PHASE_QUEUED && state_holder(s) != UNHINTED &&
+           !at_cas(&r->state, &s, state_to(s, PHASE_QUEUED, UNHINTED), AT_SEQ_CST)) {
+    }
+    board_notice(b, NOTICE_RESCAN);
+}
+
+void task_pushed_any(struct board *b, struct record *r, uint32_t class,
+                     enum queue_result pushed)
+{
+    if (__builtin_expect(pushed > QUEUE_OK_POLLED, 0)) {
+        leave_unhinted(b, r);
+    }
+    task_wake_worker(b, class);
+}
+
+void task_make_ready(struct board *b, struct record *r, uint32_t class)
+{
+    struct queue_view ready = board_ready(b, class);
+    enum queue_result pushed = queue_push(&ready, board_index(b, r));
+    if (pushed != QUEUE_OK_POLLED) {
+        task_pushed_any(b, r, class, pushed);
+    }
+}
+
+void task_wake_process(struct board *b, uint32_t process)
+{
+    at_add(&b->procs[process].wake, 1, AT_SEQ_CST);
+    park_wake(&b->procs[process].wake, 1);
+}
+
+/* Wakes one of those who said that they sleep. */
+static bool wake_parked(struct board *b, struct klass *k)
+{
+    for (uint32_t i = 0; i < PROCS_MAX / 64; i++) {
+        uint64_t word = at_load(&k->parked[i], AT_SEQ_CST);
+        while (word) {
+            uint32_t bit = (uint32_t)__builtin_ctzll(word);
+            word = at_and(&k->parked[i], ~(1ull << bit), AT_SEQ_CST);
+            if (word & 1ull << bit) {
+                task_wake_process(b, i * 64 + bit);
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+void task_wake_somebody(struct board *b, uint32_t class)
+{
+    struct klass *k = &b->classes[class];
+    uint32_t armed = 1;
+    if (!wake_parked(b, k) && at_load(&k->alert, AT_SEQ_CST) == 1 &&
+        at_cas(&k->alert, &armed, 0, AT_SEQ_CST)) {
+        board_notice(b, NOTICE_ALERT);
+    }
+}
+
+void task_park(struct board *b, uint32_t process, uint32_t class)
+{
+    at_or(&b->classes[class].parked[process / 64], 1ull << process % 64, AT_SEQ_CST);
+}
+
+void task_unpark(struct board *b, uint32_t process, uint32_t class)
+{
+    at_and(&b->classes[class].parked[process / 64], ~(1ull << process % 64), AT_SEQ_CST);
+}
+
+bool task_claim_one(struct lane *l, struct record *r, uint32_t gen)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    while (state_gen(s) == gen && state_phase(s) == PHASE_QUEUED) {
+        if (at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self), AT_SEQ_CST)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void task_make_room(struct lane *l, uint32_t class)
+{
+    struct klass *k = &l->board->classes[class];
+    if (at_load(&k->room_waiters, AT_RELAXED)) {
+        at_add(&k->room, 1, AT_SEQ_CST);
+        park_wake(&k->room, PARK_ALL);
+    }
+}
+
+enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret,
+                             struct queue_item *ret_item)
+{
+    /* The claim comes first: dying after it leaves a stale hint, never a lost task. */
+    enum queue_result res = task_claim_hinted(l, class, ret, ret_item);
+    if (res == QUEUE_OK) {
+        task_unhint(l, class, ret_item);
+    }
+    return res;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------- */
+
+bool task_mark_waited(struct record *r, uint32_t gen, uint64_t flag, uint64_t *ret_state)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    for (;;) {
+        *ret_state = s;
+        if (state_gen(s) != gen || state_phase(s) >= PHASE_DONE ||
+            state_phase(s) == PHASE_FREE) {
+            return false;
+        }
+        if (s & flag || at_cas(&r->state, &s, s | flag, AT_SEQ_CST)) {
+            *ret_state = s | flag;
+            return true;
+        }
+    }
+}
+
+void task_wake_waiters(struct board *b, const struct record *r, uint64_t state)
+{
+    if (state & STATE_WAITERS) {
+        park_wake(park_low(&r->state), PARK_ALL);
+    }
+    if (state & STATE_NOTIFY) {
+        at_add(&b->header->event, 1, AT_SEQ_CST);
+        park_wake(&b->header->event, PARK_ALL);
+    }
+}
