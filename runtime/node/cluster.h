@@ -2,7 +2,7 @@
  *
  *   cluster.c  peers and their connections, membership as a member sees it
  *   head.c     the head's side: membership and leases (in the daemon started with --head)
- *   away.c     an owner's tasks that run on other nodes
+ *   away.h     an owner's tasks that run on other nodes
  *   guest.h    jobs of other nodes that run here
  *   fetch.c    pulls, and what others pull from here   exe.c      the cache of executables
  *
@@ -126,24 +126,6 @@ struct json_t;
 struct json_t *status_member(const struct cluster *c, const struct peer *p,
                              const char *state);
 
-/* ---- away.c; its structs are in node.h ---- */
-struct send_job { /* what PLAN_SEND asked for */
-    struct send_job *next;
-    struct plan_job job;
-    uint64_t node, lease;
-    uint32_t epoch, cls, count;
-};
-void away_send(struct cluster *c, const struct send_job *s);
-bool away_message(struct peer *p, enum wire_op op, struct codec_reader *r);
-void away_peer_lost(struct cluster *c, struct peer *p);
-void away_cancels(struct job *j);
-/* Asks all nodes to end the job. */
-void away_close(struct job *j, bool kill_now);
-bool away_closed(const struct job *j);
-/* Waits no longer for them. */
-void away_abandon(struct job *j);
-void away_free(struct job *j);
-
 /* ---- fetch.c ---- */
 typedef void (*fetch_done)(struct fetch *f, mob_status st);
 struct fetch {
@@ -190,6 +172,7 @@ mob_status exe_temp(uint64_t size, char *path, size_t path_size, int *ret_fd,
 mob_status exe_commit(const char *path, int fd, const void *map, uint64_t size,
                       const uint8_t hash[WIRE_HASH_BYTES], int *ret_fd);
 
+#include "away.h"
 #include "guest.h"
 
 #endif
