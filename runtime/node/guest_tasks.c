@@ -227,9 +227,9 @@ bool guest_tasks(struct peer *p, uint32_t number, struct codec_reader *r)
         return false;
     }
     struct job *j = guest_find(c, p, number);
-    bool take = j && !j->leaving && !j->failed &&
-                job_add_class(j, units, &cls) == MOB_OK &&
-                plan_node_received(plan, lease, epoch, count, now) == MOB_OK;
+    bool take =
+        j && !j->leaving && !j->failed && job_add_class(j, units, &cls) == MOB_OK &&
+        plan_node_received(plan, job_plan_id(j), cls, lease, epoch, count, now) == MOB_OK;
     for (uint32_t i = 0; i < count; i++) {
         if (!read_task(r, &t)) {
             return false;
