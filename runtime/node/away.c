@@ -155,6 +155,12 @@ void away_peer_lost(struct cluster *c, struct peer *p)
     snprintf(why, sizeof why, "node %s, where it ran, was lost", p->host);
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         struct job *j = c->node->jobs[i];
+        for (uint32_t k = 0; j && k < j->away.count; k++) {
+            struct away *s = &j->away.slots[k];
+            if (s->state == AWAY_TAKING && s->peer == p) {
+                s->peer = NULL; /* what is here already is waited for */
+            }
+        }
         if (j && away_host_of(j, p)) {
             drop_host(j, p);
             take_all_back(j, p, true, why);

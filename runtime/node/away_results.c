@@ -2,38 +2,61 @@
  *
  * Small results stand in the message; the others are pulled, or wait for room in the store, and the
  * task is sealed when the last of them is here. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cluster.h"
 #include "core/status.h"
+#include "core/text.h"
 #include "store/task.h"
 
 struct away_result {
     uint64_t size;
     const void *bytes; /* during a call */
-    bool remote, placed;
+    bool remote;
+    bool fits;   /* into the record, beside its arguments and the results before it */
+    bool placed; /* in the store, at `place` */
     struct arena_place place;
     uint8_t small[RECORD_INLINE_MAX];
 };
 
-/* Writes the results into the record and seals it. */
+static void unplace(struct job *j, const struct away_result *res)
+{
+    for (uint32_t i = 0; i < MOB_RETURNS_MAX; i++) {
+        if (res[i].placed) {
+            grant_unplace(j, &res[i].place);
+        }
+    }
+}
+
+/* What results take of the payload; more than that is left if a client scribbled on the record since
+ * the results were read. */
+static uint32_t payload_of(const struct away_result *res, uint32_t nrets)
+{
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < nrets; i++) {
+        sum += res[i].fits ? ((uint32_t)res[i].size + 7u) & ~7u : 0;
+    }
+    return sum;
+}
+
+/* Writes the results into the record and seals it. @res has MOB_RETURNS_MAX places. */
 static void complete(struct job *j, struct away *s, struct away_result *res,
                      uint32_t nrets)
 {
     struct record *r = away_slot_record(j, s);
     struct call call = r ? record_call(r) : (struct call){0};
-    if (!r ||
-        call_nrets(&call) != nrets) { /* a client scribbled on it; it loses its task */
-        for (uint32_t i = 0; i < nrets; i++) {
-            if (res[i].placed) {
-                grant_unplace(j, &res[i].place);
-            }
-        }
+    uint32_t fill = r ? record_arg_offset(r, &call, call_nargs(&call)) : 0;
+    if (!r || call_nrets(&call) != nrets ||
+        payload_of(res, nrets) > RECORD_PAYLOAD - fill) {
+        unplace(j, res);
         away_slot_free(j, s);
+        if (r) {
+            away_fail_task(j, r, MOB_ERR_CORRUPT, "the task's record makes no sense");
+        }
         return;
     }
-    uint32_t fill = record_arg_offset(r, &call, call_nargs(&call));
     for (uint32_t i = 0; i < nrets; i++) {
         if (res[i].placed) {
             record_set_place(r, i, PLACE_ARENA, res[i].place.segment, res[i].place.offset,
@@ -61,6 +84,26 @@ static void release(struct job *j, struct peer *p, uint32_t proxy, uint64_t link
     cluster_send(p, &w);
 }
 
+/* The results will not come: the task runs again, unless there will never be room for them. */
+static void give_up(struct job *j, struct away *s)
+{
+    struct record *r = away_slot_record(j, s);
+    char text[RECORD_PAYLOAD], name[MOB_NAME_MAX + 1], size[32], store[32];
+    unplace(j, s->results);
+    if (!s->too_large || !r) {
+        away_take_back(j, s, true, "its results were lost on their way");
+        return;
+    }
+    board_name_text(&j->board, r->name, name);
+    snprintf(text, sizeof text,
+             "task %s ran on another node, and its result of %s does not fit into the "
+             "object store of this one, which may have %s",
+             name, text_bytes(s->too_large, size, sizeof size),
+             text_bytes(j->node->budget.limit_bytes, store, sizeof store));
+    away_slot_free(j, s);
+    away_fail_task(j, r, MOB_ERR_NOMEM, text);
+}
+
 static void one_less(struct job *j, struct away *s)
 {
     if (--s->left > 0) {
@@ -68,16 +111,11 @@ static void one_less(struct job *j, struct away *s)
     }
     struct record *r = away_slot_record(j, s);
     struct call call = r ? record_call(r) : (struct call){0};
-    if (!s->failed) {
+    if (s->peer && (!s->failed || s->too_large)) {
         release(j, s->peer, s->remote, s->remote_link);
     }
     if (s->failed || !r) {
-        for (uint32_t k = 0; k < MOB_RETURNS_MAX; k++) {
-            if (s->results[k].placed) {
-                grant_unplace(j, &s->results[k].place);
-            }
-        }
-        away_take_back(j, s, true, "its results were lost on their way");
+        give_up(j, s);
     } else {
         complete(j, s, s->results, call_nrets(&call));
     }
@@ -89,6 +127,7 @@ static void result_here(struct fetch *f, mob_status st)
     struct away *s = &f->job->away.slots[f->tag >> 8];
     if (st) {
         s->failed = true;
+        s->too_large = st == MOB_ERR_NOMEM ? f->source.size : s->too_large;
     } else {
         s->results[f->tag & 0xff].placed = true;
         s->results[f->tag & 0xff].place = f->place;
@@ -114,9 +153,9 @@ static void take_later(struct job *j, struct away *s, const struct away_result *
             s->left++;
             fetch_start(j, s->peer, WIRE_RESULT, j->number, s->remote_link | i, x->size,
                         NULL, NULL, result_here, NULL, slot << 8 | i);
-        } else if (bytes && x->size <= RECORD_INLINE_MAX && !x->placed) {
+        } else if (x->fits) {
             memcpy(x->small, bytes, x->size);
-        } else if (bytes && !x->placed) {
+        } else if (!x->placed) {
             void *copy = malloc(x->size);
             MOB_ASSERT(copy);
             memcpy(copy, bytes, x->size);
@@ -128,54 +167,70 @@ static void take_later(struct job *j, struct away *s, const struct away_result *
     one_less(j, s);
 }
 
-/* Reads one task's results. False: malformed. */
+/* Reads one result. False: malformed. */
+static bool read_result(struct codec_reader *r, struct away_result *ret)
+{
+    uint32_t kind = codec_get_u8(r);
+    size_t size = 0;
+    *ret = (struct away_result){.remote = kind == WIRE_REMOTE};
+    if (ret->remote) {
+        ret->size = codec_get_u64(r);
+        return r->ok && ret->size > 0 && ret->size <= ARENA_OBJECT_MAX;
+    }
+    ret->bytes = codec_get_bytes(r, WIRE_INLINE_MAX, &size);
+    ret->size = size;
+    return r->ok && kind == WIRE_VALUE;
+}
+
+/* Finds a place for what came with the message. False: it has to wait for one. */
+static bool place_result(struct job *j, struct away_result *x, uint32_t *io_left)
+{
+    uint32_t padded = ((uint32_t)x->size + 7u) & ~7u;
+    void *data;
+    if (x->size <= RECORD_INLINE_MAX && padded <= *io_left) {
+        x->fits = true;
+        *io_left -= padded;
+    } else if (grant_place(j, x->size, &x->place, &data) == MOB_OK) {
+        memcpy(data, x->bytes, x->size);
+        x->placed = true;
+    }
+    return x->fits || x->placed;
+}
+
+/* Reads one task's results. False: malformed. @ret_kept: they wait there, and nobody here wants them. */
 static bool take_results(struct job *j, struct away *s, struct codec_reader *r,
-                         bool *ret_remote)
+                         bool *ret_kept)
 {
     struct away_result res[MOB_RETURNS_MAX];
     uint32_t nrets = codec_get_u8(r);
     struct record *rec = s ? away_slot_record(j, s) : NULL;
     struct call call = rec ? record_call(rec) : (struct call){0};
-    uint32_t fill = rec ? record_arg_offset(rec, &call, call_nargs(&call)) : 0;
     bool later = false;
-    *ret_remote = false;
+    *ret_kept = false;
     if (!r->ok || nrets == 0 || nrets > MOB_RETURNS_MAX ||
         (rec && call_nrets(&call) != nrets)) {
         return false;
     }
-    memset(res, 0, nrets * sizeof *res);
-    for (uint32_t i = 0; i < nrets && r->ok; i++) {
-        uint32_t kind = codec_get_u8(r);
-        size_t size = 0;
-        void *data;
-        if (kind == WIRE_REMOTE) {
-            res[i].size = codec_get_u64(r);
-            res[i].remote = *ret_remote = later = true;
-            continue;
-        }
-        res[i].bytes = codec_get_bytes(r, WIRE_INLINE_MAX, &size);
-        res[i].size = size;
-        uint32_t padded = ((uint32_t)size + 7u) & ~7u;
-        if (kind != WIRE_VALUE || !r->ok) {
+    memset(res, 0, sizeof res);
+    for (uint32_t i = 0; i < nrets; i++) {
+        if (!read_result(r, &res[i])) {
             return false;
         }
-        if (size <= RECORD_INLINE_MAX && fill + padded <= RECORD_PAYLOAD) {
-            fill += padded;
-        } else if (rec && grant_place(j, size, &res[i].place, &data) == MOB_OK) {
-            memcpy(data, res[i].bytes, size);
-            res[i].placed = true;
-        } else {
-            later = true;
-        }
-    }
-    if (!r->ok) {
-        return false;
+        *ret_kept |= res[i].remote && !rec;
     }
     if (s && !rec) {
         away_slot_free(j, s);
-    } else if (s && later) {
+    }
+    if (!rec) {
+        return true;
+    }
+    uint32_t left = RECORD_PAYLOAD - record_arg_offset(rec, &call, call_nargs(&call));
+    for (uint32_t i = 0; i < nrets; i++) {
+        later |= res[i].remote || !place_result(j, &res[i], &left);
+    }
+    if (later) {
         take_later(j, s, res, nrets);
-    } else if (s) {
+    } else {
         complete(j, s, res, nrets);
     }
     return true;
@@ -210,11 +265,11 @@ static bool done_one(struct job *j, struct peer *p, struct codec_reader *r,
         }
         return true;
     }
-    bool remote;
-    if (!take_results(j, s, r, &remote)) {
+    bool kept;
+    if (!take_results(j, s, r, &kept)) {
         return false;
     }
-    if (!s && remote && j) { /* nobody waits for them any more */
+    if (kept && j) {
         release(j, p, proxy, remote_link);
     }
     return true;

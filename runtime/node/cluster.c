@@ -65,6 +65,15 @@ struct peer *cluster_peer_make(struct cluster *c, uint64_t id)
     return p;
 }
 
+void cluster_set_host(struct peer *p, const char *host)
+{
+    size_t i = 0;
+    for (; i < sizeof p->host - 1 && host[i]; i++) {
+        p->host[i] = host[i] > ' ' && host[i] <= '~' ? host[i] : '?';
+    }
+    p->host[i] = '\0';
+}
+
 bool cluster_reachable(const struct peer *p)
 {
     return p == p->cluster->self || p->links[0] ||
@@ -83,12 +92,20 @@ static void drop_queue(struct peer *p)
     p->queue_bytes = 0;
 }
 
+/* The head names members, and says when they are dead. A connection can come from others too, which
+ * are nothing to us once it is gone. */
+static bool of_no_use(const struct cluster *c, const struct peer *p)
+{
+    bool stranger = !p->member && !p->joined && !p->queue && !p->waiting;
+    return (p->gone || stranger) && !p->links[0] && !p->dial && p != c->self &&
+           p != c->head && p != c->joining && p->fetching == 0;
+}
+
 static void reap(struct cluster *c)
 {
     for (struct peer **at = &c->peers; *at;) {
         struct peer *p = *at;
-        if (p->gone && !p->links[0] && !p->dial && p != c->self && p != c->head &&
-            p != c->joining && p->fetching == 0) {
+        if (of_no_use(c, p)) {
             *at = p->next;
             drop_queue(p);
             free(p);

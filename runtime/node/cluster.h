@@ -96,6 +96,8 @@ void cluster_to_head(struct cluster *c, const struct codec_writer *w);
 struct codec_writer cluster_begin(struct cluster *c, enum wire_op op);
 struct peer *cluster_peer(struct cluster *c, uint64_t id);
 struct peer *cluster_peer_make(struct cluster *c, uint64_t id);
+/* Its name for people: what they could not read in a log or on a terminal becomes '?'. */
+void cluster_set_host(struct peer *p, const char *host);
 bool cluster_reachable(const struct peer *p);
 /* A new incarnation takes the place of this one, which was declared dead. */
 void cluster_rejoin(struct cluster *c);
@@ -143,8 +145,8 @@ struct fetch {
     void *arg;
     uint64_t tag;
 };
-/* @dst NULL: a place of the job's is found when its turn comes. @copy: for a NULL @peer, bytes that
- * the fetch frees. Out of memory of our own: @done comes at once. */
+/* @dst NULL: a place of the job's is found when its turn comes; @done has MOB_ERR_NOMEM if the store
+ * can never have one so large. @copy: for a NULL @peer, bytes that the fetch frees. Out of memory of our own: @done comes at once. */
 void fetch_start(struct job *j, struct peer *p, enum wire_object kind, uint32_t number,
                  uint64_t link, uint64_t size, void *dst, void *copy, fetch_done done,
                  void *arg, uint64_t tag);

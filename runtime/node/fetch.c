@@ -65,6 +65,13 @@ static void finish(struct fetch *f, mob_status st)
 
 static void retry_later(struct cluster *c);
 
+/* More than the store may have beside the board: there will never be room. */
+static bool too_large(const struct fetch *f)
+{
+    uint64_t limit = f->job->node->budget.limit_bytes, least = job_least_bytes();
+    return !f->dst && (limit < least || f->source.size > limit - least);
+}
+
 /* MOB_ERR_NOMEM: the store is full, and it is tried again. */
 static mob_status place(struct fetch *f)
 {
@@ -97,7 +104,7 @@ void fetch_pump(struct peer *p)
     while (p->waiting && p->fetching < PEER_FETCHES && (local || p->links[0])) {
         struct fetch *f = p->waiting;
         mob_status st = start(p, f);
-        if (st == MOB_ERR_NOMEM) {
+        if (st == MOB_ERR_NOMEM && !too_large(f)) {
             retry_later(c);
             return;
         }

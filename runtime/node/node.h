@@ -210,11 +210,12 @@ enum away_state { AWAY_FREE, AWAY_SENT, AWAY_TAKING };
 struct away { /* one of our tasks on another node */
     enum away_state state;
     uint64_t link;
-    struct peer *peer;
+    struct peer *peer; /* NULL: lost, while its results wait here for room */
     uint64_t lease, remote_link;
     uint32_t remote;       /* its proxy there */
     uint8_t attempt, left; /* left: results that are on their way */
     bool cancel_sent, failed;
+    uint64_t too_large; /* bytes of a result for which this node will never have room */
     struct away_result *results;
     uint32_t next_free;
 };

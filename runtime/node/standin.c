@@ -2,12 +2,14 @@
  *
  * A stand-in is a record on our board that is filled with the owner's bytes, once, however many
  * tasks use it. It stays for later tasks until room is needed: what is sealed never changes. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "core/text.h"
 #include "store/task.h"
 
 enum { INLINE_AT = 16 }; /* in the payload, behind the place */
@@ -97,6 +99,14 @@ static void pulled(struct fetch *f, mob_status st)
             grant_unplace(j, &f->place);
         }
         s->pending = false;
+    } else if (st == MOB_ERR_NOMEM) {
+        char text[RECORD_PAYLOAD], size[32], store[32];
+        snprintf(text, sizeof text,
+                 "an argument of %s does not fit into the object store of node %s, which "
+                 "may have %s",
+                 text_bytes(f->source.size, size, sizeof size), j->node->host,
+                 text_bytes(j->node->budget.limit_bytes, store, sizeof store));
+        standin_error(j, s, MOB_ERR_NOMEM, text);
     } else if (st) {
         standin_error(j, s, MOB_ERR_LOST,
                       "an argument was lost on its way from its node");
