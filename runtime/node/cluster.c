@@ -309,8 +309,11 @@ static void got_message(void *arg, struct transport_peer *tp, const void *data,
         return;
     }
     if (size == 0 || !cluster_dispatch(p, data, size)) {
-        log_warn("node %s sent a malformed message, op %u of %zu bytes: disconnecting",
-                 p->host, size ? *(const uint8_t *)data : 0, size);
+        uint8_t op = size ? *(const uint8_t *)data : 0;
+        log_warn(
+            "node %s (%010llx) at %s sent a message that is malformed or not for it to "
+            "say, %s (%u) of %zu bytes: disconnecting it",
+            p->host, (unsigned long long)p->id, p->seen, wire_op_name(op), op, size);
         transport_disconnect(tp);
     }
     plan_arm(c->node);

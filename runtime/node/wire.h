@@ -91,6 +91,9 @@ enum wire_kind { WIRE_VALUE, WIRE_OBJECT, WIRE_REMOTE, WIRE_ERROR };
 /* What a pull names. */
 enum wire_object { WIRE_ARGUMENT = 1, WIRE_RESULT, WIRE_EXECUTABLE, WIRE_START };
 
+/* For people: "JOIN"; "unknown" for what is no message. */
+const char *wire_op_name(uint8_t op);
+
 void wire_name(uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object kind, uint32_t job,
                uint64_t link);
 /* False if those bytes are no name. */

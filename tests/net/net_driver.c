@@ -281,17 +281,19 @@ static void big(void)
     mob_view_release(mob, &view);
 }
 
-/* Objects of 0 bytes to 1 MiB, each as argument of a task and with a result of its size. */
-static void objects(void)
+/* Objects of 0 bytes to 1 MiB, each as argument of a task and with a result of its size: @count of
+ * them, and more until @until_ms. Each task may be run again @retries times. */
+static void move_objects(long count, uint64_t until_ms, unsigned retries)
 {
     enum { WINDOW = 64 };
-    long count = number < 0 ? 10000 : number, away = 0;
+    long away = 0, made = 0;
     mob_ref data[WINDOW], ref[WINDOW][2];
     uint64_t sum[WINDOW], seed = 7;
     uint8_t *buf = malloc(1 << 20);
     struct mob_options o = MOB_OPTIONS_INIT;
     o.returns = 2;
-    for (long i = 0; i < count + WINDOW; i++) {
+    o.max_retries = (int)retries;
+    for (long i = 0; i < made + WINDOW; i++) {
         int w = (int)(i % WINDOW);
         if (i >= WINDOW) {
             struct made m;
@@ -310,7 +312,8 @@ static void objects(void)
             mob_release(mob, ref[w][1]);
             mob_release(mob, data[w]);
         }
-        if (i < count) {
+        if (i < count || now_ms() < until_ms) {
+            made = i + 1;
             seed = seed * 6364136223846793005ull + 1442695040888963407ull;
             /* Small ones mostly, and all the edges. */
             size_t size = (seed >> 33) % ((size_t)1 << (seed >> 60) % 4 * 5 % 21);
@@ -323,12 +326,27 @@ static void objects(void)
             MOB_CHECK(
                 mob_submit(mob, there_and_back, MOB_ARGS(MOB_REF(data[w])), &o, ref[w]));
         }
+        if (i == 0) {
+            puts("objects: begun");
+            fflush(stdout);
+        }
     }
-    printf("%ld objects, %ld of them on another node\n", count, away);
+    printf("%ld objects, %ld of them on another node\n", made, away);
     if (away == 0) {
         FAIL("none went to the other node");
     }
     free(buf);
+}
+
+static void objects(void)
+{
+    move_objects(number < 0 ? 10000 : number, 0, 3);
+}
+
+/* For as long as the number says, in ms, whatever happens to nodes meanwhile. */
+static void endure(void)
+{
+    move_objects(500, now_ms() + (uint64_t)number, 250);
 }
 
 /* Each task needs the one before. */
@@ -477,7 +495,7 @@ int main(int argc, char **argv)
     } cases[] = {{"squares", squares}, {"balance", balance}, {"all_nodes", all_nodes},
                  {"big", big},         {"objects", objects}, {"chain", chain},
                  {"nested", nested},   {"errors", errors},   {"steady", steady},
-                 {"lines", lines},     {"info", info}};
+                 {"lines", lines},     {"info", info},       {"endure", endure}};
     number = argc > 2 ? atol(argv[2]) : -1;
     MOB_CHECK(mob_init(NULL, &mob));
     for (size_t i = 0; argc > 1 && i < sizeof cases / sizeof cases[0]; i++) {

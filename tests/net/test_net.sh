@@ -143,6 +143,31 @@ pkill_driver() {
     kill -KILL "$(pgrep -of "^$WORK/driver steady")"
 }
 
+# A peer with the key talks nonsense to both nodes while they work: it is dropped each time, with one
+# line in the log, and nobody else notices.
+case_hostile() {
+    two_nodes
+    LIMIT=120 on 1 endure 6000 >"$WORK/out" &
+    driver=$!
+    eventually grep -q begun "$WORK/out" || fail "not begun"
+    other=$(sed -n 's/.*node joined .* at \([^ ]*\) cpus.*/\1/p' "$WORK/node1.log" | tail -n 1)
+    "$BIN/hostile_peer" "$(address 1):$PORT" "$WORK/key" "${SEED:-1}" 100 >"$WORK/hostile1" &
+    one=$!
+    "$BIN/hostile_peer" "$other" "$WORK/key" "${SEED:-1}" 100 >"$WORK/hostile2" &
+    two=$!
+    wait $one || fail "a head that does not drop a hostile peer"
+    wait $two || fail "a node that does not drop a hostile peer"
+    wait $driver || fail "the job suffered: $(tail -3 "$WORK/out")"
+    for i in 1 2; do
+        lines=$(grep -c 'malformed or not for it to say' "$WORK/node$i.log")
+        echo "node $i: $(cat "$WORK/hostile$i"), $lines of them dropped in the log"
+        [ "$lines" = 100 ] || fail "$lines lines in the log of node $i for 100 sessions"
+        kill -0 "$(pid_of $i)" || fail "node $i is gone"
+    done
+    eventually on 1 info 2 || fail "hostile peers stay members"
+    on 1 balance || fail "balance afterwards"
+}
+
 # Two drivers on two nodes at once.
 case_both_ways() {
     [ "$MODE" = local ] || exit 77
