@@ -83,9 +83,13 @@ inside() {
     elif [ "$i" = 1 ]; then
         HOME=$WORK/home1 exec ip netns exec "$TAG-1" "$@"
     else
+        # A build that lies in /tmp stays there, as an installed Mobula would.
         exec ip netns exec "$TAG-$i" unshare -m --propagation private sh -c '
+            build=$1 && shift && exec 9<"$build" &&
             mount -t tmpfs tmpfs /tmp && mkdir -m 700 /tmp/home /tmp/node && cd / &&
-            HOME=/tmp/home exec "$@"' sh "$@"
+            if [ ! -d "$build" ]; then
+                mkdir -p "$build" && mount --no-canonicalize --bind /proc/self/fd/9 "$build"
+            fi && exec 9<&- && HOME=/tmp/home exec "$@"' sh "$BUILD" "$@"
     fi
 }
 
