@@ -197,11 +197,11 @@ static bool failed_there(struct job *j, struct peer *p, struct codec_reader *r)
     }
     if (h && !h->failed) {
         h->failed = true;
-        int n =
-            snprintf(line, sizeof line,
-                     "mobula: this program does not run on node %s: %s\n", p->host, text);
-        log_warn("job %u: %s", j->number, line);
-        output_add(&j->err, line, n < (int)sizeof line ? (size_t)n : sizeof line - 1);
+        int n = snprintf(line, sizeof line,
+                         "mobula: this program does not run on node %s (%010llx): %s\n",
+                         p->host, (unsigned long long)p->id, text);
+        log_warn("job %u: %.*s", j->number, n - 1, line);
+        output_add(&j->err, line, (size_t)n);
         take_all_back(j, p, false, "");
         job_step(j);
     }

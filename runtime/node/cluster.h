@@ -167,6 +167,8 @@ mob_status exe_keep(int from, uint8_t hash[WIRE_HASH_BYTES], int *ret_fd,
                     uint64_t *ret_size);
 /* Opens a cached one. MOB_ERR_NOT_FOUND. */
 mob_status exe_open(const uint8_t hash[WIRE_HASH_BYTES], uint64_t size, int *ret_fd);
+/* MOB_ERR_UNSUPPORTED: it is built for machines of another kind than this one. */
+mob_status exe_check(int fd);
 /* A file in the cache to be filled with @size bytes. */
 mob_status exe_temp(uint64_t size, char *path, size_t path_size, int *ret_fd,
                     void **ret_map);

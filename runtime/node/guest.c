@@ -126,7 +126,8 @@ void guest_failed(struct job *j, const char *text)
 static void ready(struct job *j)
 {
     struct guest *g = j->guest;
-    mob_status st = local_spawn_unpack(g->start, g->start_size, &j->spawn);
+    mob_status st = exe_check(j->exe);
+    st = st ? st : local_spawn_unpack(g->start, g->start_size, &j->spawn);
     if (st) {
         guest_failed(j, mob_last_error());
         return;

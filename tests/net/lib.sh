@@ -7,7 +7,7 @@
 #   net_mode local|netns     where nodes live; netns needs root, and exits 77 without
 #   node_start I [OPTION...] starts node I (1 is the head) and waits until it serves
 #   node_kill I SIGNAL       node_wait I
-#   on I COMMAND...          runs a program as a driver on node I
+#   on I COMMAND...          runs PROGRAM, or net_driver, as a driver on node I
 set -u
 BUILD=$(cd "$1" && pwd)
 BIN=$BUILD/bin
@@ -148,7 +148,7 @@ node_wait() {
 on() {
     i=$1
     shift
-    cp -f "$BIN/net_driver" "$WORK/driver" 2>/dev/null
+    cp -f "$BIN/${PROGRAM:-net_driver}" "$WORK/driver" 2>/dev/null
     dir=$(node_dir "$i")
     if [ "$MODE" = netns ]; then
         MOBULA_ADDRESS=$dir timeout "${LIMIT:-60}" ip netns exec "$TAG-$i" "$WORK/driver" "$@"

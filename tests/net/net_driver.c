@@ -20,6 +20,10 @@
 
 enum { NODES_SEEN_MAX = 8 };
 
+#ifdef NET_LIBRARY
+extern int net_library(void); /* in a shared library that is not on every node */
+#endif
+
 static uint64_t now_ms(void)
 {
     struct timespec ts;
@@ -239,6 +243,17 @@ static void all_nodes(void)
     printf("40 tasks of 50 ms: %llu ms on %d nodes\n", (unsigned long long)ms, nodes);
     if (nodes != number) {
         FAIL("%ld nodes were expected", number);
+    }
+}
+
+/* Runs on this node alone: no worker of it starts on the others. */
+static void only_here(void)
+{
+    uint64_t ms;
+    int nodes = spread(40, 50, &ms);
+    printf("40 tasks of 50 ms: %llu ms on %d nodes\n", (unsigned long long)ms, nodes);
+    if (nodes != 1) {
+        FAIL("this program cannot run on another node");
     }
 }
 
@@ -492,11 +507,22 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(void);
-    } cases[] = {{"squares", squares}, {"balance", balance}, {"all_nodes", all_nodes},
-                 {"big", big},         {"objects", objects}, {"chain", chain},
-                 {"nested", nested},   {"errors", errors},   {"steady", steady},
-                 {"lines", lines},     {"info", info},       {"endure", endure}};
+    } cases[] = {{"squares", squares},     {"balance", balance},
+                 {"all_nodes", all_nodes}, {"big", big},
+                 {"objects", objects},     {"chain", chain},
+                 {"nested", nested},       {"errors", errors},
+                 {"steady", steady},       {"lines", lines},
+                 {"info", info},           {"endure", endure},
+                 {"only_here", only_here}};
     number = argc > 2 ? atol(argv[2]) : -1;
+    /* only_here FILE: a worker that runs where this file is not crashes before mob_init(). */
+    if (mob_is_worker() && argc > 2 && strcmp(argv[1], "only_here") == 0 &&
+        access(argv[2], F_OK) != 0) {
+        __builtin_trap();
+    }
+#ifdef NET_LIBRARY
+    number += net_library();
+#endif
     MOB_CHECK(mob_init(NULL, &mob));
     for (size_t i = 0; argc > 1 && i < sizeof cases / sizeof cases[0]; i++) {
         if (strcmp(argv[1], cases[i].name) == 0) {
