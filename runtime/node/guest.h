@@ -46,6 +46,7 @@ struct guest {
     uint32_t starts[CLASSES_MAX]; /* that the planner asked for before it was ready */
     struct proxy *proxies;
     uint32_t proxies_count, proxies_room, free_proxy;
+    uint32_t open[CLASSES_MAX];     /* proxies that are not told of yet */
     uint32_t finished[CLASSES_MAX]; /* to be told to the planner */
     uint32_t *ended;                /* proxies to be told of */
     uint32_t ended_count, ended_room;
@@ -78,6 +79,8 @@ void guest_free(struct job *j);
 bool guest_tasks(struct peer *p, uint32_t number, struct codec_reader *r);
 bool guest_release(struct job *j, struct codec_reader *r);
 bool guest_cancel(struct job *j, struct codec_reader *r);
+/* What waits here under a lease that is over goes back to its owner: no worker will run it. */
+void guest_give_back(struct job *j);
 /* Its results were taken, or fit into the message that told them. */
 void guest_proxy_drop(struct job *j, struct proxy *x);
 

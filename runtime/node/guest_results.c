@@ -175,6 +175,7 @@ static void flush_one(struct job *j, struct wire_batch *b, uint32_t i)
         g->late -= x->late;
         x->late = false;
         x->done = true;
+        g->open[x->cls]--;
     } else {
         guest_proxy_drop(j, x);
     }

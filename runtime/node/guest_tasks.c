@@ -34,6 +34,7 @@ static struct proxy *proxy_new(struct guest *g)
 static void proxy_free(struct guest *g, struct proxy *x)
 {
     g->late -= x->late;
+    g->open[x->cls] -= x->link != LINK_NONE && !x->done;
     *x = (struct proxy){.next_free = g->free_proxy};
     g->free_proxy = (uint32_t)(x - g->proxies) + 1;
 }
@@ -194,6 +195,7 @@ static mob_status accept_task(struct job *j, uint32_t cls, const struct arrival 
                         .theirs = t->link,
                         .slot = t->slot,
                         .cls = cls};
+    g->open[cls]++;
     uint64_t link;
     st = fill(j, r, t);
     st = st ? st : task_publish(&j->lane, r, &link);
@@ -213,6 +215,44 @@ static void say_back(struct peer *p, uint32_t number, uint32_t slot, uint64_t li
     codec_put_u32(&w, slot);
     codec_put_u64(&w, link);
     cluster_send(p, &w);
+}
+
+/* A task that nobody has begun goes back to its owner. False: somebody has. */
+static bool give_back(struct job *j, struct proxy *x)
+{
+    uint64_t s;
+    struct record *r = lane_find(&j->lane, x->link, &s);
+    if (!r || !task_claim_one(&j->lane, r, link_gen(x->link))) {
+        return false;
+    }
+    say_back(j->guest->owner, j->guest->number, x->slot, x->theirs);
+    task_set_error(r, MOB_ERR_CANCELLED, "it went back to its owner");
+    guest_proxy_drop(j, x);
+    (void)task_seal(&j->lane, r, true);
+    return true;
+}
+
+void guest_give_back(struct job *j)
+{
+    struct guest *g = j->guest;
+    struct plan_node *plan = j->node->plan;
+    struct plan_class_view v;
+    for (uint32_t c = 0; c < j->classes && !j->ended; c++) {
+        struct queue_view ready = board_ready(&j->board, c);
+        if (g->open[c] == 0 || queue_count(&ready) == 0 ||
+            plan_node_view(plan, job_plan_id(j), c, &v) != MOB_OK || v.leased > 0) {
+            continue;
+        }
+        uint32_t back = 0;
+        for (uint32_t i = 0; i < g->proxies_count; i++) {
+            struct proxy *x = &g->proxies[i];
+            back += x->link != LINK_NONE && !x->done && x->cls == c && give_back(j, x);
+        }
+        if (back) {
+            (void)plan_node_finished(plan, job_plan_id(j), c, back,
+                                     loop_now_ns(j->node->loop));
+        }
+    }
 }
 
 bool guest_tasks(struct peer *p, uint32_t number, struct codec_reader *r)

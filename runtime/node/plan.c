@@ -156,8 +156,18 @@ static void tick(struct loop_timer *timer)
     plan_arm(n);
 }
 
+static void give_back(struct node *n)
+{
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        if (n->jobs[i] && n->jobs[i]->guest) {
+            guest_give_back(n->jobs[i]);
+        }
+    }
+}
+
 void plan_arm(struct node *n)
 {
     tell_failures(n);
+    give_back(n);
     loop_timer_start(n->loop, &n->plan_timer, plan_node_deadline(n->plan), tick);
 }

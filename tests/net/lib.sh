@@ -18,6 +18,8 @@ PORT=$((20000 + $$ % 12000)) # below those that the kernel gives out
 PIDS=
 export MOBULA_LOG_LEVEL="${MOBULA_LOG_LEVEL:-info}"
 unset XDG_RUNTIME_DIR XDG_CACHE_HOME
+# A crash is for the node to see, as without a sanitizer.
+export ASAN_OPTIONS=handle_sigill=0:handle_sigtrap=0
 
 fail() {
     echo "FAILED: $*" >&2
@@ -37,6 +39,11 @@ clean_up() {
     for pid in $PIDS; do
         wait "$pid" 2>/dev/null
     done
+    # What a sanitizer has to say of a daemon that ends in good order.
+    if [ $code = 0 ] && grep -aE 'AddressSanitizer|LeakSanitizer|runtime error:' "$WORK"/*.log; then
+        cat "$WORK"/*.log
+        code=1
+    fi
     if [ "$MODE" = netns ]; then
         for i in 1 2 3; do
             ip netns del "$TAG-$i" 2>/dev/null
@@ -84,6 +91,7 @@ inside() {
         HOME=$WORK/home1 exec ip netns exec "$TAG-1" "$@"
     else
         # A build that lies in /tmp stays there, as an installed Mobula would.
+        # shellcheck disable=SC2016 # the inner shell expands them
         exec ip netns exec "$TAG-$i" unshare -m --propagation private sh -c '
             build=$1 && shift && exec 9<"$build" &&
             mount -t tmpfs tmpfs /tmp && mkdir -m 700 /tmp/home /tmp/node && cd / &&

@@ -46,9 +46,8 @@ case_objects() {
 }
 
 case_big() {
-    CPU=--num-cpus=1
     node_start 1 $CPU --object-store-memory="${BIG_STORE:-2300M}"
-    node_start 2 $CPU --object-store-memory="${BIG_STORE:-2300M}"
+    node_start 2 --num-cpus=2 --object-store-memory="${BIG_STORE:-2300M}"
     LIMIT=120 on 1 big "${MIB:-1024}" || fail "big"
 }
 
@@ -65,11 +64,9 @@ case_kill_node() {
     two_nodes
     on 1 steady 3000 >"$WORK/out" &
     driver=$!
-    eventually grep -q begun "$WORK/out" || fail "not begun"
-    sleep 1
+    eventually grep -q 'on both' "$WORK/out" || fail "it never ran on both nodes"
     node_kill 2 KILL
     wait $driver || fail "the driver failed: $(tail -3 "$WORK/out")"
-    grep -q 'on 2 nodes' "$WORK/out" || fail "it never ran on both nodes: $(tail -1 "$WORK/out")"
     eventually no_workers || fail "workers are left"
 }
 
@@ -82,9 +79,7 @@ case_stall() {
     on 1 info 1 || fail "still a member"
     node_kill 2 CONT
     eventually grep -q 'joins anew' "$WORK/node2.log" || fail "it did not notice"
-    eventually test "$(grep -c 'joined the cluster' "$WORK/node2.log")" != 1
-    sleep 1
-    on 1 info 2 || fail "it is no member again"
+    eventually on 1 info 2 || fail "it is no member again"
     on 1 balance || fail "it does not work again"
 }
 

@@ -30,9 +30,9 @@ static struct world_peer *peer_of(struct transport_peer *tp)
 static mob_status take_message(struct transport_peer *tp, const struct iovec *iov,
                                unsigned count)
 {
-    (void)iov;
-    (void)count;
-    peer_of(tp)->sent++;
+    uint8_t op = *(const uint8_t *)iov[0].iov_base;
+    MUST(count == 1 && op > 0 && op < WIRE_OPS);
+    peer_of(tp)->sent[op]++;
     return peer_of(tp)->going ? MOB_ERR_STATE : MOB_OK;
 }
 

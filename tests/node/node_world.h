@@ -27,8 +27,8 @@ struct world_peer {
     struct world *world;
     uint64_t id;
     bool up;
-    bool going;    /* the node disconnected it: its peer_down comes with the next turn */
-    uint32_t sent; /* messages to it */
+    bool going; /* the node disconnected it: its peer_down comes with the next turn */
+    uint32_t sent[WIRE_OPS]; /* messages to it */
 };
 
 struct world {
