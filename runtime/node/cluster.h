@@ -28,6 +28,8 @@
 #define JOIN_PATIENCE_NS (5000000000ull) /* of a node that starts, if no head answers */
 #define PEER_FETCHES 32u /* pulls from one peer at once; the others wait here */
 #define FETCH_RETRY_NS (10000000ull) /* while the store is full */
+#define FETCH_WANT_NS                                                                    \
+    (100000000ull) /* between asking processes for what they do not use */
 #define STATUS_WAIT_NS (1000000000ull)
 #define LEAVE_GUESTS_NS (3000000000ull) /* for other nodes to end a job that shuts down */
 
@@ -75,6 +77,7 @@ struct cluster {
     struct message *local, **local_end; /* between this node and the head in it */
     struct send_job *sends, **sends_end;
     struct fetch *fetches; /* active ones */
+    uint64_t want_after;   /* no process is asked for memory before */
     struct export_pin *exports;
     struct guest_key *keys;
     uint64_t last_key, last_cookie;

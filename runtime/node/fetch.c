@@ -87,6 +87,17 @@ static mob_status place(struct fetch *f)
     return st;
 }
 
+/* The store may be full of what processes keep for their next objects; now and then, since it wakes
+ * them all. */
+static void ask_for_room(struct cluster *c)
+{
+    uint64_t now = loop_now_ns(c->node->loop);
+    if (now >= c->want_after) {
+        grant_want(c->node);
+        c->want_after = now + FETCH_WANT_NS;
+    }
+}
+
 static mob_status start(struct peer *p, struct fetch *f)
 {
     MOB_TRY(place(f));
@@ -105,6 +116,7 @@ void fetch_pump(struct peer *p)
         struct fetch *f = p->waiting;
         mob_status st = start(p, f);
         if (st == MOB_ERR_NOMEM && !too_large(f)) {
+            ask_for_room(c);
             retry_later(c);
             return;
         }

@@ -32,9 +32,9 @@ static void publish(struct job *j, uint32_t i, uint64_t flags)
              AT_RELEASE);
 }
 
-/* Memory ran out: all processes of the node are asked for what they have and do not use. Workers that
- * sleep are woken for it, drivers have a thread that hears of it; others come by themselves. */
-static void want(struct node *n)
+/* Workers that sleep are woken for it, drivers have a thread that hears of it; others come by
+ * themselves. */
+void grant_want(struct node *n)
 {
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         struct job *j = n->jobs[i];
@@ -79,7 +79,7 @@ void grant_request(struct conn *c, struct local_msg *m)
     }
     if (st) {
         conn_deny(c, m->op, st);
-        want(c->node);
+        grant_want(c->node);
         return;
     }
     j->segments[i] = s;

@@ -4,6 +4,7 @@
  * the library has is used here. */
 #include <mobula.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,6 +115,22 @@ static mob_status where(struct mob_task *task)
 }
 MOB_REGISTER(where);
 
+struct span {
+    uint64_t node, began, ended; /* nodes of this test share a clock */
+};
+
+/* Takes its time, and says where and when. */
+static mob_status spans(struct mob_task *task)
+{
+    unsigned ms;
+    struct span s = {.node = node_here(mob_task_mob(task)), .began = now_ms()};
+    MOB_TRY(mob_arg_copy(task, 0, &ms, sizeof ms));
+    nap_ms(ms);
+    s.ended = now_ms();
+    return mob_return_copy(task, 0, &s, sizeof s);
+}
+MOB_REGISTER(spans);
+
 struct made {
     uint64_t sum, node;
 };
@@ -134,6 +151,18 @@ static mob_status there_and_back(struct mob_task *task)
     return MOB_OK;
 }
 MOB_REGISTER(there_and_back);
+
+/* Returns so many bytes, each of them 7. */
+static mob_status sevens(struct mob_task *task)
+{
+    size_t size;
+    void *to;
+    MOB_TRY(mob_arg_copy(task, 0, &size, sizeof size));
+    MOB_TRY(mob_return_place(task, 0, size, &to));
+    memset(to, 7, size);
+    return MOB_OK;
+}
+MOB_REGISTER(sevens);
 
 static mob_status plus_one(struct mob_task *task)
 {
@@ -224,18 +253,36 @@ static int spread(int count, unsigned ms, uint64_t *ret_ms)
     return nodes_among(id, count);
 }
 
-/* Four tasks of 400 ms on two nodes of one CPU each: less time than they take one after the other,
- * once workers run on both. */
+/* Four tasks of 400 ms on two nodes of one CPU each, once workers run on both: the nodes work at the
+ * same time. */
 static void balance(void)
 {
-    enum { TASKS = 4, TASK_MS = 400 };
-    uint64_t ms;
-    (void)spread(20, 20, &ms);
-    int nodes = spread(TASKS, TASK_MS, &ms);
-    printf("%d tasks of %d ms: %llu ms on %d nodes\n", TASKS, TASK_MS,
-           (unsigned long long)ms, nodes);
-    if (nodes != 2 || ms >= TASKS * TASK_MS) {
-        FAIL("not spread over both nodes");
+    enum { TASKS = 4 };
+    unsigned ms = 400;
+    uint64_t node[TASKS], began = UINT64_MAX, ended = 0, unused;
+    struct span span[TASKS];
+    mob_ref ref[TASKS];
+    bool overlap = false;
+    while (spread(8, 20, &unused) < 2) {
+    }
+    for (int i = 0; i < TASKS; i++) {
+        MOB_CHECK(mob_submit(mob, spans, MOB_ARGS(MOB_VALUE(ms)), NULL, &ref[i]));
+    }
+    for (int i = 0; i < TASKS; i++) {
+        MOB_CHECK(mob_get_copy(mob, ref[i], &span[i], sizeof span[i], MOB_FOREVER));
+        mob_release(mob, ref[i]);
+        node[i] = span[i].node;
+        began = span[i].began < began ? span[i].began : began;
+        ended = span[i].ended > ended ? span[i].ended : ended;
+        for (int k = 0; k < i; k++) {
+            overlap = overlap || (node[i] != node[k] && span[i].began < span[k].ended &&
+                                  span[k].began < span[i].ended);
+        }
+    }
+    printf("%d tasks of %u ms: %llu ms on %d nodes\n", TASKS, ms,
+           (unsigned long long)(ended - began), nodes_among(node, TASKS));
+    if (!overlap) {
+        FAIL("the nodes did not work at the same time");
     }
 }
 
@@ -296,6 +343,43 @@ static void big(void)
     }
     free(turned);
     mob_view_release(mob, &view);
+}
+
+/* Gets @size bytes from a node with two CPUs, which this one has not. */
+static mob_status get_sevens(size_t size, struct mob_view *view)
+{
+    mob_ref ref;
+    struct mob_options o = MOB_OPTIONS_INIT;
+    o.num_cpus = 2;
+    MOB_CHECK(mob_submit(mob, sevens, MOB_ARGS(MOB_VALUE(size)), &o, &ref));
+    mob_status st = mob_get(mob, ref, 30000000000ull, view);
+    for (size_t i = 0; !st && i < size; i++) {
+        if (view->size != size || ((const uint8_t *)view->data)[i] != 7) {
+            FAIL("byte %zu of %zu is wrong", i, size);
+        }
+    }
+    mob_release(mob, ref);
+    return st;
+}
+
+/* This node's store has 64 MiB. What this program keeps for its next objects makes room for what comes
+ * from elsewhere; what can never have room is an error that says so. */
+static void room(void)
+{
+    mob_ref ref;
+    void *to;
+    struct mob_view view;
+    MOB_CHECK(mob_create(mob, 40 << 20, MOB_FOREVER, &ref, &to));
+    MOB_CHECK(mob_seal(mob, ref));
+    mob_release(mob, ref);
+    MOB_CHECK(get_sevens(35 << 20, &view));
+    mob_view_release(mob, &view);
+    mob_status st = get_sevens(70 << 20, &view);
+    if (st != MOB_ERR_NOMEM || !strstr(mob_last_error(), "does not fit")) {
+        FAIL("a result larger than the store: %s: %s", mob_status_name(st),
+             mob_last_error());
+    }
+    puts("35 MiB found room, 70 MiB did not");
 }
 
 /* Objects of 0 bytes to 1 MiB, each as argument of a task and with a result of its size: @count of
@@ -519,7 +603,7 @@ int main(int argc, char **argv)
                  {"nested", nested},       {"errors", errors},
                  {"steady", steady},       {"lines", lines},
                  {"info", info},           {"endure", endure},
-                 {"only_here", only_here}};
+                 {"only_here", only_here}, {"room", room}};
     number = argc > 2 ? atol(argv[2]) : -1;
     /* only_here FILE: a worker that runs where this file is not crashes before mob_init(). */
     if (mob_is_worker() && argc > 2 && strcmp(argv[1], "only_here") == 0 &&

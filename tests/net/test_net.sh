@@ -51,6 +51,12 @@ case_big() {
     LIMIT=120 on 1 big "${MIB:-1024}" || fail "big"
 }
 
+case_room() {
+    node_start 1 $CPU --object-store-memory=64M
+    node_start 2 --num-cpus=2 --object-store-memory=256M
+    on 1 room || fail "room"
+}
+
 # All lines of finished tasks are there when the driver ends, marked with their node's host.
 case_lines() {
     two_nodes
