@@ -12,7 +12,7 @@
 #include "core/log.h"
 #include "core/seg.h"
 #include "core/status.h"
-#include "node.h"
+#include "cluster.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
@@ -30,25 +30,6 @@ static void publish(struct job *j, uint32_t i, uint64_t flags)
     at_store(&j->board.segments[i],
              flags | (uint64_t)s->owner << 40 | (s->bytes / PAGE & 0xffffffffffull),
              AT_RELEASE);
-}
-
-/* Workers that sleep are woken for it, drivers have a thread that hears of it; others come by
- * themselves. */
-void grant_want(struct node *n)
-{
-    for (uint32_t i = 0; i < JOBS_MAX; i++) {
-        struct job *j = n->jobs[i];
-        if (!j || j->ended) {
-            continue;
-        }
-        at_add(&j->board.header->wanted, 1, AT_SEQ_CST);
-        (void)!write(j->watch, "m", 1); /* a full pipe has said so already */
-        for (uint32_t p = 2; p < PROCS_MAX; p++) {
-            if (at_load(&j->board.procs[p].state, AT_RELAXED) == PROC_IDLE) {
-                task_wake_process(&j->board, p);
-            }
-        }
-    }
 }
 
 void grant_request(struct conn *c, struct local_msg *m)
@@ -130,6 +111,43 @@ static void leave(struct job *j, uint32_t i)
     publish(j, i, SEGMENT_USED | SEGMENT_REVOKED);
     s->epoch = at_add(&j->board.header->revoked, 1, AT_SEQ_CST) + 1;
     grant_collect(j);
+}
+
+/* Gives back the daemon's own segments that nothing lives in; some are kept for later if not @all. */
+static void give_empty(struct job *j, bool all)
+{
+    uint32_t segment;
+    void *base;
+    size_t size;
+    while (j->arena &&
+           arena_take_empty(j->arena, all, &segment, &base, &size) == MOB_OK) {
+        seg_unmap(base, size);
+        j->segments[segment].rw = NULL;
+        leave(j, segment);
+    }
+}
+
+/* Workers that sleep are woken for it, drivers have a thread that hears of it; others come by
+ * themselves. */
+void grant_want(struct node *n)
+{
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        struct job *j = n->jobs[i];
+        if (!j || j->ended) {
+            continue;
+        }
+        if (j->guest) {
+            standin_evict(j, 0);
+        }
+        give_empty(j, true);
+        at_add(&j->board.header->wanted, 1, AT_SEQ_CST);
+        (void)!write(j->watch, "m", 1); /* a full pipe has said so already */
+        for (uint32_t p = 2; p < PROCS_MAX; p++) {
+            if (at_load(&j->board.procs[p].state, AT_RELAXED) == PROC_IDLE) {
+                task_wake_process(&j->board, p);
+            }
+        }
+    }
 }
 
 void grant_committed(struct conn *c, struct local_msg *m)
@@ -252,15 +270,8 @@ void grant_landed(struct job *j, const struct arena_place *place)
 
 void grant_unplace(struct job *j, const struct arena_place *place)
 {
-    uint32_t segment;
-    void *base;
-    size_t size;
     (void)arena_free(j->arena, *place); /* which refuses what a corrupt board makes up */
-    while (arena_take_empty(j->arena, false, &segment, &base, &size) == MOB_OK) {
-        seg_unmap(base, size);
-        j->segments[segment].rw = NULL;
-        leave(j, segment);
-    }
+    give_empty(j, false);
 }
 
 mob_status grant_resolve(struct job *j, uint64_t *io_link, struct record **ret,

@@ -140,13 +140,22 @@ static void ready(struct job *j)
     plan_arm(j->node);
 }
 
+/* Says nothing of the program if its owner is gone: guest_peer_lost() ends the job, and the owner may
+ * send it again on another connection. */
+static void not_fetched(struct job *j, mob_status st, const char *text)
+{
+    if (st != MOB_ERR_PEER_LOST && st != MOB_ERR_CLOSED && st != MOB_ERR_TIMEOUT) {
+        guest_failed(j, text);
+    }
+}
+
 static void start_pulled(struct fetch *f, mob_status st)
 {
     if (f->job->ended) {
         return;
     }
     if (st) {
-        guest_failed(f->job, "what its workers are started with could not be fetched");
+        not_fetched(f->job, st, "what its workers are started with could not be fetched");
     } else {
         ready(f->job);
     }
@@ -168,7 +177,7 @@ static void exe_pulled(struct fetch *f, mob_status st)
         close(g->temp);
         unlink(g->temp_path);
         if (!j->ended) {
-            guest_failed(j, "its executable could not be fetched");
+            not_fetched(j, st, "its executable could not be fetched");
         }
         return;
     }
@@ -306,7 +315,7 @@ bool guest_message(struct peer *p, enum wire_op op, struct codec_reader *r)
 
 /* ---- output, and the end --------------------------------------------------------------------------------------------- */
 
-void guest_output(struct job *j, int stream, const char *text, size_t size)
+static void send_output(struct job *j, int stream, const char *text, size_t size)
 {
     while (size && !j->ended) {
         size_t part = size < OUTPUT_PIECE ? size : OUTPUT_PIECE;
@@ -318,6 +327,26 @@ void guest_output(struct job *j, int stream, const char *text, size_t size)
         text += part;
         size -= part;
     }
+}
+
+void guest_output(struct job *j, int stream, const char *text, size_t size)
+{
+    struct guest *g = j->guest;
+    char note[128];
+    if (g->owner->queue_bytes >
+        OUTPUT_QUEUE_MAX) { /* else it would cost the connection */
+        g->dropped += size;
+        return;
+    }
+    if (g->dropped) {
+        int n = snprintf(
+            note, sizeof note,
+            "(mobula: %llu bytes of output dropped: the way from %.40s is full)\n",
+            (unsigned long long)g->dropped, j->node->host);
+        g->dropped = 0;
+        send_output(j, stream, note, (size_t)n);
+    }
+    send_output(j, stream, text, size);
 }
 
 void guest_peer_lost(struct cluster *c, struct peer *p)

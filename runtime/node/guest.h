@@ -60,6 +60,7 @@ struct guest {
     int temp; /* the executable while it is pulled, and where */
     void *temp_map;
     char temp_path[512];
+    uint64_t dropped; /* bytes of output */
     bool close_asked, close_told;
 };
 

@@ -176,7 +176,8 @@ struct
 };
 
 void grant_request(struct conn *c, struct local_msg *m);
-/* Memory ran out: all processes of the node are asked for what they have and do not use. */
+/* Memory ran out: all processes of the node are asked for what they have and do not use, and copies of
+ * other nodes' objects that no task needs now go. */
 void grant_want(struct node *n);
 void grant_committed(struct conn *c, struct local_msg *m);
 void grant_give(struct conn *c, struct local_msg *m);

@@ -76,6 +76,18 @@ case_kill_node() {
     eventually no_workers || fail "workers are left"
 }
 
+# The same if it is stopped in good order.
+case_stop_node() {
+    two_nodes
+    on 1 steady 3000 >"$WORK/out" &
+    driver=$!
+    eventually grep -q 'on both' "$WORK/out" || fail "it never ran on both nodes"
+    node_kill 2 TERM
+    node_wait 2 || fail "it did not end well"
+    wait $driver || fail "the driver failed: $(tail -3 "$WORK/out")"
+    on 1 info 1 || fail "it is still a member"
+}
+
 # A daemon stands still for so long that it is declared dead, and comes back as a new member.
 case_stall() {
     two_nodes

@@ -32,6 +32,9 @@ static mob_status take_message(struct transport_peer *tp, const struct iovec *io
 {
     uint8_t op = *(const uint8_t *)iov[0].iov_base;
     MUST(count == 1 && op > 0 && op < WIRE_OPS);
+    if (peer_of(tp)->full) {
+        return MOB_ERR_FULL;
+    }
     peer_of(tp)->sent[op]++;
     return peer_of(tp)->going ? MOB_ERR_STATE : MOB_OK;
 }

@@ -27,6 +27,7 @@ struct world_peer {
     struct world *world;
     uint64_t id;
     bool up;
+    bool full;  /* it takes no messages now */
     bool going; /* the node disconnected it: its peer_down comes with the next turn */
     uint32_t sent[WIRE_OPS]; /* messages to it */
 };

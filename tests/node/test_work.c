@@ -276,3 +276,77 @@ Test(work, an_argument_larger_than_the_store_is_an_error_that_says_so)
     cr_assert(strstr(text, "64 MiB"), "%s", text);
     world_end(&w);
 }
+
+/* Nobody waits for them, and they can be had again: others have the memory first. */
+Test(work, copies_of_arguments_make_room)
+{
+    const size_t size = 20 << 20;
+    begin(false);
+    struct job *j = guest();
+    guest_task(size);
+    uint32_t pull = 0;
+    while (w.pulls[pull].what != WIRE_ARGUMENT) {
+        cr_assert_lt(++pull, w.pulls_count);
+    }
+    world_pulled(&w, pull, MOB_OK, 5);
+    struct record *r;
+    struct queue_item item;
+    cr_assert_eq(task_claim(&j->lane, 0, &r, &item), QUEUE_OK);
+    task_unhint(&j->lane, 0, &item);
+    record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
+    uint64_t used = w.node.budget.used_bytes;
+    grant_want(&w.node);
+    cr_assert_eq(j->guest->standin_bytes, size, "a task has it");
+    cr_assert(task_seal(&j->lane, r, false));
+    while (w.peers[1].sent[WIRE_DONE] == 0) {
+        world_turn(&w);
+    }
+    grant_want(&w.node);
+    cr_assert_eq(j->guest->standin_bytes, 0);
+    cr_assert_leq(w.node.budget.used_bytes, used - size);
+    world_end(&w);
+}
+
+/* ---- what else crosses ------------------------------------------------------------------------------ */
+
+/* The connection broke while the program was on its way: that says nothing of the program. */
+Test(work, a_program_that_was_cut_off_comes_again)
+{
+    begin(false);
+    (void)guest();
+    cr_assert_eq(w.pulls_count, 1);
+    cr_assert_eq(w.pulls[0].what, WIRE_EXECUTABLE);
+    world_down(&w, 1);
+    for (int i = 0; i < 5; i++) {
+        world_turn(&w);
+    }
+    world_up(&w, 1);
+    cr_assert(say(1, WIRE_OPEN));
+    cr_assert_eq(w.peers[1].sent[WIRE_FAILED], 0, "refused for ever");
+    cr_assert_eq(w.pulls_count, 1);
+    world_end(&w);
+}
+
+/* A worker that prints more than the network takes costs its lines, and not the connection. */
+Test(work, output_that_nobody_takes_is_dropped_and_counted)
+{
+    static char line[60000];
+    begin(false);
+    struct job *j = guest();
+    struct peer *p = j->guest->owner;
+    memset(line, 'x', sizeof line);
+    w.peers[1].full = true;
+    for (uint64_t i = 0; i < 2 * PEER_QUEUE_MAX; i += sizeof line) {
+        guest_output(j, 1, line, sizeof line);
+    }
+    cr_assert_not(w.peers[1].going, "given up");
+    cr_assert_leq(p->queue_bytes, OUTPUT_QUEUE_MAX + 2 * sizeof line);
+    cr_assert_gt(j->guest->dropped, PEER_QUEUE_MAX);
+    w.peers[1].full = false;
+    w.node.cluster->user.writable(w.node.cluster, &w.peers[1].tp);
+    uint32_t before = w.peers[1].sent[WIRE_OUTPUT];
+    guest_output(j, 1, "more\n", 5);
+    cr_assert_eq(w.peers[1].sent[WIRE_OUTPUT], before + 2, "it is not said");
+    cr_assert_eq(j->guest->dropped, 0);
+    world_end(&w);
+}
