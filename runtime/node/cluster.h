@@ -1,10 +1,13 @@
 /* cluster.h - this node as a member of a cluster: its peers, its head, and work that crosses nodes.
  *
- *   cluster.c  peers and their connections, membership as a member sees it
- *   head.c     the head's side: membership and leases (in the daemon started with --head)
- *   away.h     an owner's tasks that run on other nodes
- *   guest.h    jobs of other nodes that run here
- *   fetch.c    pulls, and what others pull from here   exe.c      the cache of executables
+ *   cluster.c        beginning and end, which message goes where
+ *   cluster_peers.c  peers, their connections, messages that wait for them
+ *   member.c         membership as a member sees it
+ *   head.c           the head's side: membership and leases (in the daemon started with --head)
+ *   away.h           an owner's tasks that run on other nodes
+ *   guest.h          jobs of other nodes that run here
+ *   fetch.c          pulls, and what others pull from here
+ *   exe.c            the cache of executables
  *
  * A peer is another node's incarnation. Its connection is the unit of failure: when it is lost,
  * what the peer did for us is taken back and run again, and what we did for it is ended; the other
@@ -92,24 +95,37 @@ mob_status cluster_start(struct node *n);
 void cluster_stop(struct node *n);
 bool cluster_ended(const struct node *n);
 void cluster_free(struct node *n);
-/* Sends a message, dialing if need be. To this very node: delivered in the next turn. */
-void cluster_send(struct peer *p, const struct codec_writer *w);
-void cluster_to_head(struct cluster *c, const struct codec_writer *w);
-/* A writer on the scratch buffer, with the op in it. */
-struct codec_writer cluster_begin(struct cluster *c, enum wire_op op);
+/* A new incarnation takes the place of this one, which was declared dead. */
+void cluster_rejoin(struct cluster *c);
+void cluster_soon(struct cluster *c);
+/* Handles one message; false: it was malformed or out of place. */
+bool cluster_dispatch(struct peer *p, const void *data, size_t size);
+
+/* ---- cluster_peers.c ---- */
 struct peer *cluster_peer(struct cluster *c, uint64_t id);
 struct peer *cluster_peer_make(struct cluster *c, uint64_t id);
 /* Its name for people: what they could not read in a log or on a terminal becomes '?'. */
 void cluster_set_host(struct peer *p, const char *host);
 bool cluster_reachable(const struct peer *p);
-/* A new incarnation takes the place of this one, which was declared dead. */
-void cluster_rejoin(struct cluster *c);
+unsigned cluster_nodes(const struct node *n);
+/* A writer on the scratch buffer, with the op in it. */
+struct codec_writer cluster_begin(struct cluster *c, enum wire_op op);
+/* Sends a message, dialing if need be. To this very node: delivered in the next turn. */
+void cluster_send(struct peer *p, const struct codec_writer *w);
+void cluster_to_head(struct cluster *c, const struct codec_writer *w);
+void cluster_deliver_local(struct cluster *c);
 /* Ends the connections to a peer, and what it and we did for each other. */
 void cluster_lose(struct peer *p, const char *why);
-void cluster_soon(struct cluster *c);
-unsigned cluster_nodes(const struct node *n);
-/* Handles one message; false: it was malformed or out of place. */
-bool cluster_dispatch(struct peer *p, const void *data, size_t size);
+void cluster_head_unreachable(struct cluster *c, mob_status st, const char *reason);
+/* Forgets peers that are of no use any more. */
+void cluster_reap(struct cluster *c);
+void cluster_free_peers(struct cluster *c);
+/* What the transport says of them; see transport_user. */
+void cluster_peer_up(void *cluster, struct transport_peer *tp,
+                     const struct transport_peer_info *info);
+void cluster_peer_down(void *cluster, struct transport_peer *tp, mob_status st,
+                       const char *reason);
+void cluster_writable(void *cluster, struct transport_peer *tp);
 
 /* ---- member.c: the planner's words, and membership as a member sees it ---- */
 void member_act(struct cluster *c, const struct plan_node_action *a);
