@@ -156,7 +156,11 @@ node_wait() {
 on() {
     i=$1
     shift
-    cp -f "$BIN/${PROGRAM:-net_driver}" "$WORK/driver" 2>/dev/null
+    if ! cmp -s "$BIN/${PROGRAM:-net_driver}" "$WORK/driver"; then
+        # Under its name at once: another driver may start at the same time.
+        new=$(mktemp "$WORK/new.XXXXXX")
+        cp "$BIN/${PROGRAM:-net_driver}" "$new" && chmod 755 "$new" && mv "$new" "$WORK/driver"
+    fi
     dir=$(node_dir "$i")
     if [ "$MODE" = netns ]; then
         MOBULA_ADDRESS=$dir timeout "${LIMIT:-60}" ip netns exec "$TAG-$i" "$WORK/driver" "$@"
