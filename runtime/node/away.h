@@ -2,6 +2,7 @@
  *
  *   away.c          the slots of tasks that are away, what comes back undone, the end
  *   away_send.c     tasks on their way out        away_results.c  those that are done
+ *   hints.c         which of them has arguments already
  *
  * Part of cluster.h, which includes it. The structs that are part of a job are in node.h. */
 #ifndef NODE_AWAY_H
@@ -41,6 +42,13 @@ struct record *away_slot_record(struct job *j, const struct away *s);
 /* Ends a slot whose task has no result: it runs again, if it may. */
 void away_take_back(struct job *j, struct away *s, bool begun, const char *why);
 void away_fail_task(struct job *j, struct record *r, mob_status st, const char *text);
+
+/* ---- hints.c ---- */
+/* That node has a copy of an object of ours now. */
+void hint_pulled(struct away_host *h, uint64_t link, uint64_t bytes);
+/* Which nodes have large arguments of the task that is next. Returns how many. */
+uint32_t hint_backlog(struct job *j, uint32_t cls,
+                      struct plan_hint hints[PLAN_HINTS_MAX]);
 
 /* ---- away_results.c ---- */
 bool away_done(struct job *j, struct peer *p, struct codec_reader *r);

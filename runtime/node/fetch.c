@@ -281,16 +281,6 @@ static mob_status export_exe(struct job *j, struct export_pin *e,
     return MOB_OK;
 }
 
-static bool hosts(const struct job *j, const struct peer *p)
-{
-    for (const struct away_host *h = j->away.hosts; h; h = h->next) {
-        if (h->peer == p) {
-            return true;
-        }
-    }
-    return false;
-}
-
 mob_status fetch_export(void *cluster, struct transport_peer *tp,
                         const uint8_t name[TRANSPORT_OBJECT_BYTES],
                         struct transport_export *ret)
@@ -305,7 +295,7 @@ mob_status fetch_export(void *cluster, struct transport_peer *tp,
     }
     struct job *j =
         kind == WIRE_RESULT ? guest_find(c, p, number) : job_find(c->node, number);
-    if (!j || j->ended || (kind != WIRE_RESULT && !hosts(j, p))) {
+    if (!j || j->ended || (kind != WIRE_RESULT && !away_host_of(j, p))) {
         return MOB_ERR_NOT_FOUND;
     }
     struct export_pin *e = calloc(1, sizeof *e);
@@ -321,6 +311,9 @@ mob_status fetch_export(void *cluster, struct transport_peer *tp,
         st = j->away.start ? MOB_OK : MOB_ERR_NOT_FOUND;
     } else {
         st = export_record(j, link, e, ret);
+        if (!st && kind == WIRE_ARGUMENT) {
+            hint_pulled(away_host_of(j, p), link, ret->size);
+        }
     }
     if (st) {
         free(e);

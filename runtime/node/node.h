@@ -222,10 +222,15 @@ struct away { /* one of our tasks on another node */
     struct away_result *results;
     uint32_t next_free;
 };
+#define HINT_OBJECTS 32u /* remembered for each node */
+#define HINT_BYTES_MIN                                                                   \
+    (64u << 10)    /* moving less costs no more than a round trip or two */
 struct away_host { /* a node that has our job */
     struct away_host *next;
     struct peer *peer;
     bool failed, closing;
+    uint64_t has[HINT_OBJECTS]; /* the objects that it pulled last, in a ring */
+    uint32_t has_next;
 };
 struct away_job { /* of every job */
     struct away *slots;
