@@ -88,6 +88,20 @@ case_stop_node() {
     on 1 info 1 || fail "it is still a member"
 }
 
+# The cable to the other node is cut, and put back.
+case_cut() {
+    two_nodes
+    on 1 steady 2000 >"$WORK/out" &
+    driver=$!
+    eventually grep -q 'on both' "$WORK/out" || fail "it never ran on both nodes"
+    ip link set "$TAG.2" down
+    wait $driver || fail "the driver failed: $(tail -3 "$WORK/out")"
+    eventually on 1 info 1 || fail "it is still a member"
+    ip link set "$TAG.2" up
+    eventually on 1 info 2 || fail "it is no member again"
+    on 1 balance || fail "it does not work again"
+}
+
 # A daemon stands still for so long that it is declared dead, and comes back as a new member.
 case_stall() {
     two_nodes
