@@ -41,8 +41,9 @@ static uint32_t payload_of(const struct away_result *res, uint32_t nrets)
     return sum;
 }
 
-/* Writes the results into the record and seals it. @res has MOB_RETURNS_MAX places. */
-static void complete(struct job *j, struct away *s, struct away_result *res,
+/* Writes the results into the record and seals it; false if the record does not take them. @res has
+ * MOB_RETURNS_MAX places. */
+static bool complete(struct job *j, struct away *s, struct away_result *res,
                      uint32_t nrets)
 {
     struct record *r = away_slot_record(j, s);
@@ -55,7 +56,7 @@ static void complete(struct job *j, struct away *s, struct away_result *res,
         if (r) {
             away_fail_task(j, r, MOB_ERR_CORRUPT, "the task's record makes no sense");
         }
-        return;
+        return false;
     }
     for (uint32_t i = 0; i < nrets; i++) {
         if (res[i].placed) {
@@ -71,16 +72,18 @@ static void complete(struct job *j, struct away *s, struct away_result *res,
         }
     }
     away_slot_free(j, s);
-    (void)task_seal(&j->lane, r, false);
+    return task_seal(&j->lane, r, false);
 }
 
-static void release(struct job *j, struct peer *p, uint32_t proxy, uint64_t link)
+static void release(struct job *j, struct peer *p, uint32_t proxy, uint64_t link,
+                    bool taken)
 {
     struct codec_writer w = cluster_begin(j->node->cluster, WIRE_RELEASE);
     codec_put_u32(&w, j->number);
     codec_put_u32(&w, 1);
     codec_put_u32(&w, proxy);
     codec_put_u64(&w, link);
+    codec_put_u8(&w, taken);
     cluster_send(p, &w);
 }
 
@@ -104,6 +107,24 @@ static void give_up(struct job *j, struct away *s)
     away_fail_task(j, r, MOB_ERR_NOMEM, text);
 }
 
+/* All results are here. */
+static void all_here(struct job *j, struct away *s, uint32_t nrets)
+{
+    struct peer *p = s->peer;
+    struct away_host *h = p ? away_host_of(j, p) : NULL;
+    uint32_t proxy = s->remote;
+    uint64_t link = s->remote_link;
+    for (uint32_t i = 0; h && i < nrets; i++) {
+        if (s->results[i].remote) { /* it stays there too */
+            hint_there(h, s->link | i, s->results[i].size);
+        }
+    }
+    bool taken = complete(j, s, s->results, nrets);
+    if (p) { /* before any task that has them as arguments goes there */
+        release(j, p, proxy, link, taken);
+    }
+}
+
 static void one_less(struct job *j, struct away *s)
 {
     if (--s->left > 0) {
@@ -111,14 +132,14 @@ static void one_less(struct job *j, struct away *s)
     }
     struct record *r = away_slot_record(j, s);
     struct call call = r ? record_call(r) : (struct call){0};
+    if (!s->failed && r) {
+        all_here(j, s, call_nrets(&call));
+        return;
+    }
     if (s->peer && (!s->failed || s->too_large)) {
-        release(j, s->peer, s->remote, s->remote_link);
+        release(j, s->peer, s->remote, s->remote_link, false);
     }
-    if (s->failed || !r) {
-        give_up(j, s);
-    } else {
-        complete(j, s, s->results, call_nrets(&call));
-    }
+    give_up(j, s);
 }
 
 /* One result has come, or will not. */
@@ -231,7 +252,7 @@ static bool take_results(struct job *j, struct away *s, struct codec_reader *r,
     if (later) {
         take_later(j, s, res, nrets);
     } else {
-        complete(j, s, res, nrets);
+        (void)complete(j, s, res, nrets);
     }
     return true;
 }
@@ -270,7 +291,7 @@ static bool done_one(struct job *j, struct peer *p, struct codec_reader *r,
         return false;
     }
     if (kept && j) {
-        release(j, p, proxy, remote_link);
+        release(j, p, proxy, remote_link, false);
     }
     return true;
 }

@@ -312,7 +312,7 @@ mob_status fetch_export(void *cluster, struct transport_peer *tp,
     } else {
         st = export_record(j, link, e, ret);
         if (!st && kind == WIRE_ARGUMENT) {
-            hint_pulled(away_host_of(j, p), link, ret->size);
+            hint_there(away_host_of(j, p), link, ret->size);
         }
     }
     if (st) {

@@ -99,6 +99,9 @@ mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
 void standin_bytes(struct job *j, struct standin *s, const void *bytes, size_t size);
 void standin_pull(struct job *j, struct standin *s, uint64_t size);
 void standin_error(struct job *j, struct standin *s, mob_status st, const char *text);
+/* A result of a task that ran here, which is the owner's @theirs now: its handle becomes the stand-in's.
+ * False: it does not, and the handle is still the caller's. */
+bool standin_adopt(struct job *j, uint64_t theirs, uint64_t ours, uint64_t size);
 /* Drops those that no task uses until at most @keep bytes are left. */
 void standin_evict(struct job *j, uint64_t keep);
 void standin_free(struct job *j);

@@ -300,15 +300,36 @@ bool guest_tasks(struct peer *p, uint32_t number, struct codec_reader *r)
 
 /* ---- the owner's other words about them --------------------------------------------------------- */
 
+/* The owner has these results; tasks that it sends here with them as arguments find them where they were
+ * made. */
+static void keep_results(struct job *j, struct proxy *x)
+{
+    uint64_t link = x->link, theirs = x->theirs;
+    proxy_free(j->guest, x);
+    for (uint32_t k = 0; k < MOB_RETURNS_MAX; k++) {
+        uint64_t at = link | k;
+        struct record *r;
+        struct place p;
+        bool large = grant_resolve(j, &at, &r, &p) == MOB_OK && p.size > WIRE_INLINE_MAX;
+        if (!large || !standin_adopt(j, theirs | k, link | k, p.size)) {
+            lane_drop(&j->lane, link | k);
+        }
+    }
+}
+
 bool guest_release(struct job *j, struct codec_reader *r)
 {
     uint32_t count = codec_get_u32(r);
     for (uint32_t i = 0; i < count && r->ok; i++) {
         uint32_t at = codec_get_u32(r);
         uint64_t link = codec_get_u64(r);
+        bool taken = codec_get_u8(r);
         struct guest *g = j ? j->guest : NULL;
-        if (g && r->ok && at < g->proxies_count && g->proxies[at].link == link &&
-            link != LINK_NONE && g->proxies[at].done) {
+        bool there = g && r->ok && at < g->proxies_count && link != LINK_NONE &&
+                     g->proxies[at].link == link && g->proxies[at].done;
+        if (there && taken) {
+            keep_results(j, &g->proxies[at]);
+        } else if (there) {
             guest_proxy_drop(j, &g->proxies[at]);
         }
     }

@@ -1,12 +1,12 @@
 /* hints.c - where arguments of tasks that wait are already, so that the head leases slots there.
  *
- * Each node keeps copies of the arguments that it pulled, until it needs the room. The owner remembers
- * the last large ones that each node pulled. That is a hint: a copy may be gone, and is pulled again
- * then. What counts are the arguments of the task that is next in its queue. */
+ * Each node keeps copies of the arguments that it pulled and of the large results that it made, until it
+ * needs the room. The owner remembers the last ones of each node. That is a hint: a copy may be gone,
+ * and is pulled again then. What counts are the arguments of the task that is next in its queue. */
 #include "cluster.h"
 #include "store/task.h"
 
-void hint_pulled(struct away_host *h, uint64_t link, uint64_t bytes)
+void hint_there(struct away_host *h, uint64_t link, uint64_t bytes)
 {
     if (bytes < HINT_BYTES_MIN) {
         return;

@@ -229,7 +229,7 @@ struct away_host { /* a node that has our job */
     struct away_host *next;
     struct peer *peer;
     bool failed, closing;
-    uint64_t has[HINT_OBJECTS]; /* the objects that it pulled last, in a ring */
+    uint64_t has[HINT_OBJECTS]; /* the objects that it pulled or made last, in a ring */
     uint32_t has_next;
 };
 struct away_job { /* of every job */

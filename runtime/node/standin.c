@@ -1,7 +1,8 @@
 /* standin.c - objects of a guest job's owner that tasks here have as arguments.
  *
  * A stand-in is a record on our board that is filled with the owner's bytes, once, however many
- * tasks use it. It stays for later tasks until room is needed: what is sealed never changes. */
+ * tasks use it. Or it is the proxy of the very task that made them here, once the owner has taken
+ * them. It stays for later tasks until room is needed: what is sealed never changes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,24 @@ mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
     s->used = g->clock;
     *ret = s;
     return MOB_OK;
+}
+
+bool standin_adopt(struct job *j, uint64_t theirs, uint64_t ours, uint64_t size)
+{
+    struct guest *g = j->guest;
+    struct standin **at = bucket_of(g, theirs), *s = *at;
+    while (s && s->theirs != theirs) {
+        s = s->next;
+    }
+    struct standin *fresh = s ? NULL : malloc(sizeof *fresh);
+    if (!fresh) {
+        return false;
+    }
+    *fresh = (struct standin){
+        .theirs = theirs, .ours = ours, .bytes = size, .used = g->clock, .next = *at};
+    *at = fresh;
+    g->standin_bytes += size;
+    return true;
 }
 
 static struct record *record_of(struct job *j, const struct standin *s)

@@ -26,7 +26,8 @@
  *              function str, name str, arguments
  *     argument kind u8: VALUE or OBJECT or REMOTE or ERROR; link u64 unless VALUE;
  *              bytes (VALUE, OBJECT), size u64 (REMOTE), status i32 and text (ERROR)
- *   RELEASE    job u32, count u32, (proxy u32, link u64)...   results were taken
+ *   RELEASE    job u32, count u32, (proxy u32, link u64, taken u8)...   results are not pulled any more;
+ *              taken: they are what the owner's record has from now on
  *   CANCEL     job u32, count u32, (proxy slot u32, link u64)...   of the owner
  * From that node back to the owner
  *   CLOSED     job u32
@@ -48,7 +49,7 @@
 #include "scheduler/plan.h"
 #include "transport/transport.h"
 
-#define WIRE_VERSION 1u
+#define WIRE_VERSION 2u
 #define WIRE_INLINE_MAX 4096u /* larger arguments and results are pulled */
 #define WIRE_HASH_BYTES 32u   /* BLAKE2b-256 of an executable */
 #define WIRE_TEXT_MAX 2048u

@@ -152,6 +152,16 @@ static mob_status there_and_back(struct mob_task *task)
 }
 MOB_REGISTER(there_and_back);
 
+static mob_status sum_there(struct mob_task *task)
+{
+    const void *data;
+    size_t size;
+    MOB_TRY(mob_arg(task, 0, &data, &size));
+    struct made m = {sum_of(data, size), node_here(mob_task_mob(task))};
+    return mob_return_copy(task, 0, &m, sizeof m);
+}
+MOB_REGISTER(sum_there);
+
 /* Returns so many bytes, each of them 7. */
 static mob_status sevens(struct mob_task *task)
 {
@@ -382,6 +392,32 @@ static void room(void)
     puts("35 MiB found room, 70 MiB did not");
 }
 
+/* What a task on the other node made is the argument of others there. The number: MiB. */
+static void relay(void)
+{
+    enum { USERS = 6 };
+    size_t size = (size_t)number << 20;
+    mob_ref made, use[USERS];
+    struct mob_options o = MOB_OPTIONS_INIT;
+    struct made m;
+    struct mob_view view;
+    o.num_cpus = 2;
+    MOB_CHECK(mob_submit(mob, sevens, MOB_ARGS(MOB_VALUE(size)), &o, &made));
+    MOB_CHECK(mob_get(mob, made, MOB_FOREVER, &view));
+    uint64_t sum = sum_of(view.data, view.size);
+    mob_view_release(mob, &view);
+    for (int i = 0; i < USERS; i++) {
+        MOB_CHECK(mob_submit(mob, sum_there, MOB_ARGS(MOB_REF(made)), &o, &use[i]));
+    }
+    for (int i = 0; i < USERS; i++) {
+        MOB_CHECK(mob_get_copy(mob, use[i], &m, sizeof m, MOB_FOREVER));
+        if (m.sum != sum || m.node == node_here(mob)) {
+            FAIL("other bytes than here, or not on the other node");
+        }
+    }
+    printf("%zu MiB made and used %d times on another node\n", size >> 20, USERS);
+}
+
 /* Objects of 0 bytes to 1 MiB, each as argument of a task and with a result of its size: @count of
  * them, and more until @until_ms. Each task may be run again @retries times. */
 static void move_objects(long count, uint64_t until_ms, unsigned retries)
@@ -603,7 +639,8 @@ int main(int argc, char **argv)
                  {"nested", nested},       {"errors", errors},
                  {"steady", steady},       {"lines", lines},
                  {"info", info},           {"endure", endure},
-                 {"only_here", only_here}, {"room", room}};
+                 {"only_here", only_here}, {"room", room},
+                 {"relay", relay}};
     number = argc > 2 ? atol(argv[2]) : -1;
     /* only_here FILE: a worker that runs where this file is not crashes before mob_init(). */
     if (mob_is_worker() && argc > 2 && strcmp(argv[1], "only_here") == 0 &&

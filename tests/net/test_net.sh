@@ -51,6 +51,20 @@ case_big() {
     LIMIT=120 on 1 big "${MIB:-1024}" || fail "big"
 }
 
+# A result of 16 MiB comes here once, and does not go back to where it was made.
+case_relay() {
+    node_start 1 $CPU "$STORE"
+    node_start 2 --num-cpus=2 "$STORE"
+    on 1 relay 16 || fail "relay"
+    in_and_out=$(ip netns exec "$TAG-2" cat /sys/class/net/eth0/statistics/rx_bytes \
+        /sys/class/net/eth0/statistics/tx_bytes) || fail "no statistics"
+    # shellcheck disable=SC2086 # two words
+    set -- $in_and_out
+    echo "node 2 received $1 bytes and sent $2"
+    [ "$1" -lt 8000000 ] || fail "the result went back"
+    [ "$2" -gt 16000000 ] || fail "the result did not come"
+}
+
 case_room() {
     node_start 1 $CPU --object-store-memory=64M
     node_start 2 --num-cpus=2 --object-store-memory=256M

@@ -230,6 +230,9 @@ static void make_owner(struct draft *m, struct facts *f, enum wire_op op)
         u32(m, 1);
         u32(m, op == WIRE_RELEASE ? f->proxy : dice(f, 8));
         u64(m, op == WIRE_RELEASE ? f->proxy_link : 1ull << 32 | (1 + dice(f, 8)) << 4);
+        if (op == WIRE_RELEASE) {
+            u8(m, dice(f, 2));
+        }
         break;
     }
 }
