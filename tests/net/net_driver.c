@@ -4,6 +4,7 @@
  * the library has is used here. */
 #include <mobula.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,10 @@
     } while (0)
 
 enum { NODES_SEEN_MAX = 8 };
+
+#ifdef NET_LIBRARY
+extern int net_library(void); /* in a shared library that is not on every node */
+#endif
 
 static uint64_t now_ms(void)
 {
@@ -110,6 +115,22 @@ static mob_status where(struct mob_task *task)
 }
 MOB_REGISTER(where);
 
+struct span {
+    uint64_t node, began, ended; /* nodes of this test share a clock */
+};
+
+/* Takes its time, and says where and when. */
+static mob_status spans(struct mob_task *task)
+{
+    unsigned ms;
+    struct span s = {.node = node_here(mob_task_mob(task)), .began = now_ms()};
+    MOB_TRY(mob_arg_copy(task, 0, &ms, sizeof ms));
+    nap_ms(ms);
+    s.ended = now_ms();
+    return mob_return_copy(task, 0, &s, sizeof s);
+}
+MOB_REGISTER(spans);
+
 struct made {
     uint64_t sum, node;
 };
@@ -130,6 +151,28 @@ static mob_status there_and_back(struct mob_task *task)
     return MOB_OK;
 }
 MOB_REGISTER(there_and_back);
+
+static mob_status sum_there(struct mob_task *task)
+{
+    const void *data;
+    size_t size;
+    MOB_TRY(mob_arg(task, 0, &data, &size));
+    struct made m = {sum_of(data, size), node_here(mob_task_mob(task))};
+    return mob_return_copy(task, 0, &m, sizeof m);
+}
+MOB_REGISTER(sum_there);
+
+/* Returns so many bytes, each of them 7. */
+static mob_status sevens(struct mob_task *task)
+{
+    size_t size;
+    void *to;
+    MOB_TRY(mob_arg_copy(task, 0, &size, sizeof size));
+    MOB_TRY(mob_return_place(task, 0, size, &to));
+    memset(to, 7, size);
+    return MOB_OK;
+}
+MOB_REGISTER(sevens);
 
 static mob_status plus_one(struct mob_task *task)
 {
@@ -230,14 +273,36 @@ static int spread(int count, unsigned ms, uint64_t *ret_ms)
     return nodes_among(id, count);
 }
 
-/* Four tasks of 200 ms on two nodes of one CPU each: twice as fast as on one. */
+/* Four tasks of 400 ms on two nodes of one CPU each, once workers run on both: the nodes work at the
+ * same time. */
 static void balance(void)
 {
-    uint64_t ms;
-    int nodes = spread(4, 200, &ms);
-    printf("4 tasks of 200 ms: %llu ms on %d nodes\n", (unsigned long long)ms, nodes);
-    if (nodes != 2 || ms >= 750) {
-        FAIL("not spread over both nodes, or too slow");
+    enum { TASKS = 4 };
+    unsigned ms = 400;
+    uint64_t node[TASKS], began = UINT64_MAX, ended = 0, unused;
+    struct span span[TASKS];
+    mob_ref ref[TASKS];
+    bool overlap = false;
+    while (spread(8, 20, &unused) < 2) {
+    }
+    for (int i = 0; i < TASKS; i++) {
+        MOB_CHECK(mob_submit(mob, spans, MOB_ARGS(MOB_VALUE(ms)), NULL, &ref[i]));
+    }
+    for (int i = 0; i < TASKS; i++) {
+        MOB_CHECK(mob_get_copy(mob, ref[i], &span[i], sizeof span[i], MOB_FOREVER));
+        mob_release(mob, ref[i]);
+        node[i] = span[i].node;
+        began = span[i].began < began ? span[i].began : began;
+        ended = span[i].ended > ended ? span[i].ended : ended;
+        for (int k = 0; k < i; k++) {
+            overlap = overlap || (node[i] != node[k] && span[i].began < span[k].ended &&
+                                  span[k].began < span[i].ended);
+        }
+    }
+    printf("%d tasks of %u ms: %llu ms on %d nodes\n", TASKS, ms,
+           (unsigned long long)(ended - began), nodes_among(node, TASKS));
+    if (!overlap) {
+        FAIL("the nodes did not work at the same time");
     }
 }
 
@@ -252,26 +317,35 @@ static void all_nodes(void)
     }
 }
 
-/* One object to another node and another one back; the number: MiB. */
+/* Runs on this node alone: no worker of it starts on the others. */
+static void only_here(void)
+{
+    uint64_t ms;
+    int nodes = spread(40, 50, &ms);
+    printf("40 tasks of 50 ms: %llu ms on %d nodes\n", (unsigned long long)ms, nodes);
+    if (nodes != 1) {
+        FAIL("this program cannot run on another node");
+    }
+}
+
+/* One object to another node, which alone has two CPUs, and another one back; the number: MiB. */
 static void big(void)
 {
     size_t size = (size_t)(number < 0 ? 1024 : number) << 20;
-    mob_ref data, ref[4][2], hold[2];
+    mob_ref data, ref[2];
     void *to;
-    unsigned ms = 1500;
     MOB_CHECK(mob_create(mob, size, MOB_FOREVER, &data, &to));
     fill(to, size, 42);
     uint64_t sum = sum_of(to, size);
     MOB_CHECK(mob_seal(mob, data));
-    /* This node's CPU is kept busy meanwhile. */
-    MOB_CHECK(mob_submit(mob, where, MOB_ARGS(MOB_VALUE(ms)), NULL, &hold[0]));
     struct mob_options o = MOB_OPTIONS_INIT;
     o.returns = 2;
-    MOB_CHECK(mob_submit(mob, there_and_back, MOB_ARGS(MOB_REF(data)), &o, ref[0]));
+    o.num_cpus = 2;
+    MOB_CHECK(mob_submit(mob, there_and_back, MOB_ARGS(MOB_REF(data)), &o, ref));
     struct made m;
     struct mob_view view;
-    MOB_CHECK(mob_get_copy(mob, ref[0][0], &m, sizeof m, MOB_FOREVER));
-    MOB_CHECK(mob_get(mob, ref[0][1], MOB_FOREVER, &view));
+    MOB_CHECK(mob_get_copy(mob, ref[0], &m, sizeof m, MOB_FOREVER));
+    MOB_CHECK(mob_get(mob, ref[1], MOB_FOREVER, &view));
     uint8_t *turned = malloc(size);
     if (!turned || m.sum != sum || view.size != size) {
         FAIL("the bytes arrived changed");
@@ -291,17 +365,82 @@ static void big(void)
     mob_view_release(mob, &view);
 }
 
-/* Objects of 0 bytes to 1 MiB, each as argument of a task and with a result of its size. */
-static void objects(void)
+/* Gets @size bytes from a node with two CPUs, which this one has not. */
+static mob_status get_sevens(size_t size, struct mob_view *view)
+{
+    mob_ref ref;
+    struct mob_options o = MOB_OPTIONS_INIT;
+    o.num_cpus = 2;
+    MOB_CHECK(mob_submit(mob, sevens, MOB_ARGS(MOB_VALUE(size)), &o, &ref));
+    mob_status st = mob_get(mob, ref, 30000000000ull, view);
+    for (size_t i = 0; !st && i < size; i++) {
+        if (view->size != size || ((const uint8_t *)view->data)[i] != 7) {
+            FAIL("byte %zu of %zu is wrong", i, size);
+        }
+    }
+    mob_release(mob, ref);
+    return st;
+}
+
+/* This node's store has 64 MiB. What this program keeps for its next objects makes room for what comes
+ * from elsewhere; what can never have room is an error that says so. */
+static void room(void)
+{
+    mob_ref ref;
+    void *to;
+    struct mob_view view;
+    MOB_CHECK(mob_create(mob, 40 << 20, MOB_FOREVER, &ref, &to));
+    MOB_CHECK(mob_seal(mob, ref));
+    mob_release(mob, ref);
+    MOB_CHECK(get_sevens(35 << 20, &view));
+    mob_view_release(mob, &view);
+    mob_status st = get_sevens(70 << 20, &view);
+    if (st != MOB_ERR_NOMEM || !strstr(mob_last_error(), "does not fit")) {
+        FAIL("a result larger than the store: %s: %s", mob_status_name(st),
+             mob_last_error());
+    }
+    puts("35 MiB found room, 70 MiB did not");
+}
+
+/* What a task on the other node made is the argument of others there. The number: MiB. */
+static void relay(void)
+{
+    enum { USERS = 6 };
+    size_t size = (size_t)number << 20;
+    mob_ref made, use[USERS];
+    struct mob_options o = MOB_OPTIONS_INIT;
+    struct made m;
+    struct mob_view view;
+    o.num_cpus = 2;
+    MOB_CHECK(mob_submit(mob, sevens, MOB_ARGS(MOB_VALUE(size)), &o, &made));
+    MOB_CHECK(mob_get(mob, made, MOB_FOREVER, &view));
+    uint64_t sum = sum_of(view.data, view.size);
+    mob_view_release(mob, &view);
+    for (int i = 0; i < USERS; i++) {
+        MOB_CHECK(mob_submit(mob, sum_there, MOB_ARGS(MOB_REF(made)), &o, &use[i]));
+    }
+    for (int i = 0; i < USERS; i++) {
+        MOB_CHECK(mob_get_copy(mob, use[i], &m, sizeof m, MOB_FOREVER));
+        if (m.sum != sum || m.node == node_here(mob)) {
+            FAIL("other bytes than here, or not on the other node");
+        }
+    }
+    printf("%zu MiB made and used %d times on another node\n", size >> 20, USERS);
+}
+
+/* Objects of 0 bytes to 1 MiB, each as argument of a task and with a result of its size: @count of
+ * them, and more until @until_ms. Each task may be run again @retries times. */
+static void move_objects(long count, uint64_t until_ms, unsigned retries)
 {
     enum { WINDOW = 64 };
-    long count = number < 0 ? 10000 : number, away = 0;
+    long away = 0, made = 0;
     mob_ref data[WINDOW], ref[WINDOW][2];
     uint64_t sum[WINDOW], seed = 7;
     uint8_t *buf = malloc(1 << 20);
     struct mob_options o = MOB_OPTIONS_INIT;
     o.returns = 2;
-    for (long i = 0; i < count + WINDOW; i++) {
+    o.max_retries = (int)retries;
+    for (long i = 0; i < made + WINDOW; i++) {
         int w = (int)(i % WINDOW);
         if (i >= WINDOW) {
             struct made m;
@@ -320,7 +459,8 @@ static void objects(void)
             mob_release(mob, ref[w][1]);
             mob_release(mob, data[w]);
         }
-        if (i < count) {
+        if (i < count || now_ms() < until_ms) {
+            made = i + 1;
             seed = seed * 6364136223846793005ull + 1442695040888963407ull;
             /* Small ones mostly, and all the edges. */
             size_t size = (seed >> 33) % ((size_t)1 << (seed >> 60) % 4 * 5 % 21);
@@ -333,12 +473,27 @@ static void objects(void)
             MOB_CHECK(
                 mob_submit(mob, there_and_back, MOB_ARGS(MOB_REF(data[w])), &o, ref[w]));
         }
+        if (i == 0) {
+            puts("objects: begun");
+            fflush(stdout);
+        }
     }
-    printf("%ld objects, %ld of them on another node\n", count, away);
+    printf("%ld objects, %ld of them on another node\n", made, away);
     if (away == 0) {
         FAIL("none went to the other node");
     }
     free(buf);
+}
+
+static void objects(void)
+{
+    move_objects(number < 0 ? 10000 : number, 0, 3);
+}
+
+/* For as long as the number says, in ms, whatever happens to nodes meanwhile. */
+static void endure(void)
+{
+    move_objects(500, now_ms() + (uint64_t)number, 250);
 }
 
 /* Each task needs the one before. */
@@ -509,6 +664,10 @@ static void steady(void)
         }
         if (k == seen && seen < NODES_SEEN_MAX) {
             ids[seen++] = id;
+            if (seen == 2) {
+                puts("steady: on both");
+                fflush(stdout);
+            }
         }
         mob_release(mob, ref[w]);
         done++;
@@ -542,11 +701,23 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(void);
-    } cases[] = {{"squares", squares}, {"balance", balance}, {"all_nodes", all_nodes},
-                 {"big", big},         {"objects", objects}, {"chain", chain},
-                 {"nested", nested},   {"errors", errors},   {"steady", steady},
-                 {"lines", lines},     {"info", info},       {"unmet", unmet}};
+    } cases[] = {{"squares", squares},     {"balance", balance},
+                 {"all_nodes", all_nodes}, {"big", big},
+                 {"objects", objects},     {"chain", chain},
+                 {"nested", nested},       {"errors", errors},
+                 {"steady", steady},       {"lines", lines},
+                 {"info", info},           {"endure", endure},
+                 {"only_here", only_here}, {"room", room},
+                 {"relay", relay},         {"unmet", unmet}};
     number = argc > 2 ? atol(argv[2]) : -1;
+    /* only_here FILE: a worker that runs where this file is not crashes before mob_init(). */
+    if (mob_is_worker() && argc > 2 && strcmp(argv[1], "only_here") == 0 &&
+        access(argv[2], F_OK) != 0) {
+        __builtin_trap();
+    }
+#ifdef NET_LIBRARY
+    number += net_library();
+#endif
     MOB_CHECK(mob_init(NULL, &mob));
     for (size_t i = 0; argc > 1 && i < sizeof cases / sizeof cases[0]; i++) {
         if (strcmp(argv[1], cases[i].name) == 0) {
