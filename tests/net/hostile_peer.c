@@ -144,7 +144,9 @@ static void say(enum wire_op op, bool harm)
     if (harm) {
         message_harm(&m, &f, (enum harm)dice(&f, HARMS));
     }
-    if (peer && transport_send(peer, m.bytes, m.size) == MOB_OK) {
+    /* A true goodbye ends a session without a complaint. */
+    bool goodbye = m.size == 1 && m.bytes[0] == WIRE_GOODBYE;
+    if (peer && !goodbye && transport_send(peer, m.bytes, m.size) == MOB_OK) {
         sent++;
     }
 }
@@ -194,10 +196,8 @@ int main(int argc, char **argv)
     config.loop = loop;
     unsigned long sessions = strtoul(argv[4], NULL, 0);
     for (unsigned long i = 0; i < sessions; i++) {
-        if (i == 0 || dice(&f, 4) == 0) { /* another incarnation */
-            f.self = 1 + dice(&f, 1ull << 39);
-            f.head = f.session = f.self;
-        }
+        f.self = 1 + dice(&f, 1ull << 39); /* another incarnation each time */
+        f.head = f.session = f.self;
         config.node_id = f.self;
         closed = false;
         if (transport_tcp.open(&config, &transport) != MOB_OK) {
