@@ -137,8 +137,9 @@ mob_status plan_node_lease(struct plan_node *p, const struct plan_lease *in, uin
     return MOB_OK;
 }
 
-mob_status plan_node_received(struct plan_node *p, uint64_t lease, uint32_t epoch,
-                              uint32_t count, uint64_t now)
+mob_status plan_node_received(struct plan_node *p, struct plan_job job, uint32_t cls,
+                              uint64_t lease, uint32_t epoch, uint32_t count,
+                              uint64_t now)
 {
     uint32_t at = index_find(&p->lease_index, lease);
     if (at == INDEX_NONE) {
@@ -149,6 +150,10 @@ mob_status plan_node_received(struct plan_node *p, uint64_t lease, uint32_t epoc
      * under an older epoch is welcome, unless the lease is being ended. */
     if (epoch == 0 || epoch > l->epoch || l->slots == 0) {
         return MOB_ERR_STATE;
+    }
+    const struct plan_job *key = &p->jobs[l->job].key;
+    if (key->node != job.node || key->number != job.number || l->cls != cls) {
+        return MOB_ERR_INVALID; /* another's lease, whose books it would spoil */
     }
     struct node_class *c = lease_class(p, l);
     if (count > PLAN_TASKS_MAX || c->foreign + count > PLAN_TASKS_MAX) {

@@ -166,6 +166,14 @@ crash()
     return $all
 }
 
+net()
+{
+    all=0
+    run_tests release net 1 || all=1
+    run_tests asan net 1 || all=1
+    return $all
+}
+
 echo "Mobula: all tests, on $jobs CPUs"
 go_on=1
 stage setup 2 setup && stage builds 5 builds || go_on=
@@ -173,7 +181,7 @@ if [ -n "$go_on" ]; then
     stage lint 3 sh tools/dev/lint.sh
     stage unit 3 unit
     stage crash 4 crash
-    stage net 3 run_tests release net 1
+    stage net 4 net
     stage fuzz 2 run_tests asan fuzz "$jobs"
     stage bench 2 run_tests release bench 1
     stage install 2 run_tests release install 1

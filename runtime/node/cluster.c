@@ -1,4 +1,4 @@
-/* cluster.c - peers, their connections, and messages to and from them. */
+/* cluster.c - what messages go where, and the beginning and end of a node's part in a cluster. */
 #include "cluster.h"
 
 #include <stdio.h>
@@ -11,224 +11,12 @@
 #include "core/log.h"
 #include "core/status.h"
 
-struct message {
-    struct message *next;
-    struct peer *from; /* of local ones: who is meant to have sent it */
-    size_t size;
-    uint8_t data[];
-};
-
-static void enqueue(struct message ***end, const void *data, size_t size,
-                    struct peer *from)
-{
-    struct message *m = malloc(sizeof *m + size);
-    if (!m) {
-        log_error("no memory for a message between nodes; ending");
-        abort(); /* half of a protocol is worse than a dead node, which others know to handle */
-    }
-    m->next = NULL;
-    m->from = from;
-    m->size = size;
-    memcpy(m->data, data, size);
-    **end = m;
-    *end = &m->next;
-}
-
-/* ---- peers ------------------------------------------------------------------------------------- */
-
-struct peer *cluster_peer(struct cluster *c, uint64_t id)
-{
-    struct peer *p = c->peers;
-    while (p && p->id != id) {
-        p = p->next;
-    }
-    return p;
-}
-
-struct peer *cluster_peer_make(struct cluster *c, uint64_t id)
-{
-    struct peer *p = cluster_peer(c, id);
-    if (p) {
-        return p;
-    }
-    p = calloc(1, sizeof *p);
-    if (!p) {
-        log_error("no memory for another peer");
-        return NULL;
-    }
-    p->cluster = c;
-    p->id = id;
-    snprintf(p->host, sizeof p->host, "node-%010llx", (unsigned long long)id);
-    p->queue_end = &p->queue;
-    p->waiting_end = &p->waiting;
-    p->next = c->peers;
-    c->peers = p;
-    return p;
-}
-
-bool cluster_reachable(const struct peer *p)
-{
-    return p == p->cluster->self || p->links[0] ||
-           (p->address[0] && !p->gone &&
-            (p->dial || loop_now_ns(p->cluster->node->loop) >= p->dial_after));
-}
-
-static void drop_queue(struct peer *p)
-{
-    while (p->queue) {
-        struct message *m = p->queue;
-        p->queue = m->next;
-        free(m);
-    }
-    p->queue_end = &p->queue;
-    p->queue_bytes = 0;
-}
-
-static void reap(struct cluster *c)
-{
-    for (struct peer **at = &c->peers; *at;) {
-        struct peer *p = *at;
-        if (p->gone && !p->links[0] && !p->dial && p != c->self && p != c->head &&
-            p != c->joining && p->fetching == 0) {
-            *at = p->next;
-            drop_queue(p);
-            free(p);
-        } else {
-            at = &p->next;
-        }
-    }
-}
-
-unsigned cluster_nodes(const struct node *n)
-{
-    unsigned count = 0;
-    for (struct peer *p = n->cluster ? n->cluster->peers : NULL; p; p = p->next) {
-        count += p->member && !p->gone;
-    }
-    return count ? count : 1;
-}
-
-/* ---- sending --------------------------------------------------------------------------------------- */
-
-static void flush(struct peer *p)
-{
-    while (p->queue && p->links[0]) {
-        struct message *m = p->queue;
-        mob_status st = transport_send(p->links[0], m->data, m->size);
-        if (st == MOB_ERR_FULL) {
-            return; /* writable() comes */
-        }
-        if (st) { /* going down: peer_down() comes */
-            return;
-        }
-        p->queue = m->next;
-        if (!p->queue) {
-            p->queue_end = &p->queue;
-        }
-        p->queue_bytes -= m->size;
-        free(m);
-    }
-}
-
-static void dial(struct peer *p)
-{
-    struct cluster *c = p->cluster;
-    struct addr addr;
-    if (p->dial || p->links[0] || !p->address[0] || c->closing) {
-        return;
-    }
-    p->dial_after = loop_now_ns(c->node->loop) + PEER_DIAL_NS;
-    mob_status st = addr_parse(p->address, ADDR_CONNECT, &addr);
-    if (!st) {
-        st = transport_connect(c->transport, &addr, p, &p->dial);
-    }
-    if (st) {
-        log_warn("connecting to node %s at %s: %s", p->host, p->address,
-                 mob_last_error());
-    }
-}
-
-struct codec_writer cluster_begin(struct cluster *c, enum wire_op op)
-{
-    struct codec_writer w;
-    codec_writer_init(&w, c->scratch, WIRE_BATCH_BYTES);
-    codec_put_u8(&w, (uint8_t)op);
-    return w;
-}
-
-void cluster_send(struct peer *p, const struct codec_writer *w)
-{
-    struct cluster *c = p->cluster;
-    size_t size = codec_written(w);
-    MOB_ASSERT(w->ok);
-    if (p == c->self) {
-        enqueue(&c->local_end, w->begin, size, p);
-        cluster_soon(c);
-        return;
-    }
-    if (p->gone || c->closed) {
-        return;
-    }
-    if (p->links[0] && !p->queue &&
-        transport_send(p->links[0], w->begin, size) == MOB_OK) {
-        return;
-    }
-    enqueue(&p->queue_end, w->begin, size, NULL);
-    p->queue_bytes += size;
-    dial(p);
-    if (!p->links[0] && !p->dial) {
-        cluster_soon(c);
-    }
-    if (p->queue_bytes > PEER_QUEUE_MAX) {
-        log_warn("node %s takes no messages: %llu bytes wait for it; giving it up",
-                 p->host, (unsigned long long)p->queue_bytes);
-        p->dial_after = loop_now_ns(c->node->loop) + PEER_DIAL_NS;
-        for (int i = 0; i < 2; i++) {
-            if (p->links[i]) {
-                transport_disconnect(p->links[i]); /* the rest comes with peer_down() */
-            }
-        }
-    }
-}
-
-void cluster_to_head(struct cluster *c, const struct codec_writer *w)
-{
-    if (c->head) {
-        cluster_send(c->head, w);
-    }
-}
-
 /* ---- what must not be done from within a planner's event ------------------------------------------- */
-
-static void deliver_local(struct cluster *c)
-{
-    struct message *m = c->local;
-    c->local = NULL;
-    c->local_end = &c->local;
-    while (m) {
-        struct message *next = m->next;
-        if (!c->closing && !cluster_dispatch(c->self, m->data, m->size)) {
-            log_error("a malformed message to ourselves, op %u", m->data[0]);
-        }
-        free(m);
-        m = next;
-    }
-}
-
-/* What waits for a connection that nobody is making would wait for ever, and tasks with it. */
-static void lose_unreachable(struct cluster *c)
-{
-    for (struct peer *p = c->peers; p; p = p->next) {
-        if (p->queue && !p->links[0] && !p->dial && !c->closing) {
-            cluster_lose(p, "no connection to it can be made");
-        }
-    }
-}
 
 static void soon(struct loop_timer *timer)
 {
     struct cluster *c = LOOP_OWNER(timer, struct cluster, soon);
-    deliver_local(c);
+    cluster_deliver_local(c);
     while (
         c->sends) { /* one at a time: each may change what the planner wants of the others */
         struct send_job *s = c->sends;
@@ -239,8 +27,8 @@ static void soon(struct loop_timer *timer)
         away_send(c, s);
         free(s);
     }
-    lose_unreachable(c);
-    reap(c);
+    cluster_lose_unreachable(c);
+    cluster_reap(c);
     plan_arm(c->node);
 }
 
@@ -306,109 +94,12 @@ static void got_message(void *arg, struct transport_peer *tp, const void *data,
         return;
     }
     if (size == 0 || !cluster_dispatch(p, data, size)) {
-        log_warn("node %s sent a malformed message, op %u of %zu bytes: disconnecting",
-                 p->host, size ? *(const uint8_t *)data : 0, size);
+        uint8_t op = size ? *(const uint8_t *)data : 0;
+        log_warn(
+            "node %s (%010llx) at %s sent a message that is malformed or not for it to "
+            "say, %s (%u) of %zu bytes: disconnecting it",
+            p->host, (unsigned long long)p->id, p->seen, wire_op_name(op), op, size);
         transport_disconnect(tp);
-    }
-    plan_arm(c->node);
-}
-
-static void writable(void *arg, struct transport_peer *tp)
-{
-    struct peer *p = tp->tag;
-    if (p && p != arg) {
-        flush(p);
-        fetch_pump(p);
-    }
-}
-
-static void peer_up(void *arg, struct transport_peer *tp,
-                    const struct transport_peer_info *info)
-{
-    struct cluster *c = arg;
-    bool head = info->dialed && info->tag == c;
-    struct peer *meant = head ? NULL : info->tag;
-    if (head) {
-        c->head_dial = NULL;
-    }
-    if (meant) {
-        meant->dial = NULL;
-        cluster_soon(c); /* if it is another one that answered, it is lost */
-    }
-    struct peer *p = meant && meant->id != info->node_id
-                         ? NULL /* another incarnation listens there now */
-                         : cluster_peer_make(c, info->node_id);
-    if (!p || p == c->self || p->gone || c->closing || p->links[1]) {
-        tp->tag = NULL;
-        transport_disconnect(tp);
-        return;
-    }
-    tp->tag = p;
-    p->links[p->links[0] ? 1 : 0] = tp;
-    p->heard_ns = loop_now_ns(c->node->loop);
-    snprintf(p->seen, sizeof p->seen, "%s", info->address);
-    log_info("connected node %010llx at %s", (unsigned long long)p->id, info->address);
-    if (head) {
-        addr_text(&c->head_addr, p->address);
-        member_join(c, p);
-    }
-    flush(p);
-    fetch_pump(p);
-}
-
-void cluster_lose(struct peer *p, const char *why)
-{
-    struct cluster *c = p->cluster;
-    for (int i = 0; i < 2; i++) {
-        struct transport_peer *tp = p->links[i];
-        p->links[i] = NULL;
-        if (tp && tp->tag == p) {
-            tp->tag = NULL;
-            transport_disconnect(tp);
-        }
-    }
-    drop_queue(p);
-    p->dial_after = loop_now_ns(c->node->loop) + PEER_DIAL_NS;
-    log_info("lost node %s (%010llx): %s", p->host, (unsigned long long)p->id, why);
-    fetch_peer_lost(p);
-    away_peer_lost(c, p);
-    guest_peer_lost(c, p);
-    if (p == c->head) {
-        member_head_lost(c);
-    }
-    c->joining = p == c->joining ? NULL : c->joining;
-    cluster_soon(c);
-}
-
-static void head_unreachable(struct cluster *c, mob_status st, const char *reason)
-{
-    bool hopeless = st == MOB_ERR_KEY || st == MOB_ERR_VERSION || st == MOB_ERR_PROTOCOL;
-    bool patient = loop_now_ns(c->node->loop) < c->started_ns + JOIN_PATIENCE_NS;
-    log_warn("the head at %s is not reached: %s", c->node->config.head_address, reason);
-    if (!c->ever_joined && (hopeless || !patient)) {
-        node_not_ready(c->node, st, reason);
-    }
-}
-
-static void peer_down(void *arg, struct transport_peer *tp, mob_status st,
-                      const char *reason)
-{
-    struct cluster *c = arg;
-    struct peer *p = tp->tag;
-    if (tp == c->head_dial) {
-        c->head_dial = NULL;
-        if (!c->closing) {
-            head_unreachable(c, st, reason);
-        }
-    } else if (p && p->dial == tp) {
-        p->dial = NULL;
-        if (!c->closing && !p->links[0]) {
-            log_warn("node %s is not reached: %s", p->host, reason);
-            cluster_lose(p, reason);
-        }
-    } else if (p && (p->links[0] == tp || p->links[1] == tp)) {
-        tp->tag = NULL; /* the handle is going by itself */
-        cluster_lose(p, reason);
     }
     plan_arm(c->node);
 }
@@ -456,7 +147,7 @@ static void dial_head(struct cluster *c)
         st = transport_connect(c->transport, &c->head_addr, c, &c->head_dial);
     }
     if (st) {
-        head_unreachable(c, st, mob_last_error());
+        cluster_head_unreachable(c, st, mob_last_error());
     }
 }
 
@@ -553,9 +244,9 @@ mob_status cluster_start(struct node *n)
     c->started_ns = clock_now_ns();
     c->local_end = &c->local;
     c->sends_end = &c->sends;
-    c->user = (struct transport_user){peer_up,      peer_down,    got_message,
-                                      writable,     fetch_export, fetch_unexport,
-                                      fetch_pulled, refused,      closed};
+    c->user = (struct transport_user){cluster_peer_up,  cluster_peer_down, got_message,
+                                      cluster_writable, fetch_export,      fetch_unexport,
+                                      fetch_pulled,     refused,           closed};
     c->scratch = malloc(WIRE_BATCH_BYTES);
     c->self = cluster_peer_make(c, n->id);
     if (!c->scratch || !c->self || getrandom(&c->session, 8, 0) != 8) {
@@ -608,11 +299,6 @@ void cluster_free(struct node *n)
         return;
     }
     head_free(c);
-    while (c->local) {
-        struct message *m = c->local;
-        c->local = m->next;
-        free(m);
-    }
     while (c->sends) {
         struct send_job *s = c->sends;
         c->sends = s->next;
@@ -623,12 +309,7 @@ void cluster_free(struct node *n)
         c->keys = k->next;
         free(k);
     }
-    while (c->peers) {
-        struct peer *p = c->peers;
-        c->peers = p->next;
-        drop_queue(p);
-        free(p);
-    }
+    cluster_free_peers(c);
     free(c->scratch);
     free(c);
     n->cluster = NULL;

@@ -1,11 +1,13 @@
 /* cluster.h - this node as a member of a cluster: its peers, its head, and work that crosses nodes.
  *
- *   cluster.c  peers and their connections, membership as a member sees it
- *   head.c     the head's side: membership and leases (in the daemon started with --head)
- *   away.c     an owner's tasks that run on other nodes
- *   guest.c    jobs of other nodes that run here       standin.c  their arguments
- *   guest_back.c  what of them goes back undone
- *   fetch.c    pulls, and what others pull from here   exe.c      the cache of executables
+ *   cluster.c        beginning and end, which message goes where
+ *   cluster_peers.c  peers, their connections, messages that wait for them
+ *   member.c         membership as a member sees it
+ *   head.c           the head's side: membership and leases (in the daemon started with --head)
+ *   away.h           an owner's tasks that run on other nodes
+ *   guest.h          jobs of other nodes that run here
+ *   fetch.c          pulls, and what others pull from here
+ *   exe.c            the cache of executables
  *
  * A peer is another node's incarnation. Its connection is the unit of failure: when it is lost,
  * what the peer did for us is taken back and run again, and what we did for it is ended; the other
@@ -32,6 +34,8 @@
 #define LISTEN_NAP_NS 10000000
 #define PEER_FETCHES 32u /* pulls from one peer at once; the others wait here */
 #define FETCH_RETRY_NS (10000000ull) /* while the store is full */
+#define FETCH_WANT_NS                                                                    \
+    (100000000ull) /* between asking processes for what they do not use */
 #define STATUS_WAIT_NS (1000000000ull)
 #define LEAVE_GUESTS_NS (3000000000ull) /* for other nodes to end a job that shuts down */
 
@@ -79,6 +83,7 @@ struct cluster {
     struct message *local, **local_end; /* between this node and the head in it */
     struct send_job *sends, **sends_end;
     struct fetch *fetches; /* active ones */
+    uint64_t want_after;   /* no process is asked for memory before */
     struct export_pin *exports;
     struct guest_key *keys;
     uint64_t last_key, last_cookie;
@@ -93,22 +98,39 @@ mob_status cluster_start(struct node *n);
 void cluster_stop(struct node *n);
 bool cluster_ended(const struct node *n);
 void cluster_free(struct node *n);
+/* A new incarnation takes the place of this one, which was declared dead. */
+void cluster_rejoin(struct cluster *c);
+void cluster_soon(struct cluster *c);
+/* Handles one message; false: it was malformed or out of place. */
+bool cluster_dispatch(struct peer *p, const void *data, size_t size);
+
+/* ---- cluster_peers.c ---- */
+struct peer *cluster_peer(struct cluster *c, uint64_t id);
+struct peer *cluster_peer_make(struct cluster *c, uint64_t id);
+/* Its name for people: what they could not read in a log or on a terminal becomes '?'. */
+void cluster_set_host(struct peer *p, const char *host);
+bool cluster_reachable(const struct peer *p);
+unsigned cluster_nodes(const struct node *n);
+/* A writer on the scratch buffer, with the op in it. */
+struct codec_writer cluster_begin(struct cluster *c, enum wire_op op);
 /* Sends a message, dialing if need be. To this very node: delivered in the next turn. */
 void cluster_send(struct peer *p, const struct codec_writer *w);
 void cluster_to_head(struct cluster *c, const struct codec_writer *w);
-/* A writer on the scratch buffer, with the op in it. */
-struct codec_writer cluster_begin(struct cluster *c, enum wire_op op);
-struct peer *cluster_peer(struct cluster *c, uint64_t id);
-struct peer *cluster_peer_make(struct cluster *c, uint64_t id);
-bool cluster_reachable(const struct peer *p);
-/* A new incarnation takes the place of this one, which was declared dead. */
-void cluster_rejoin(struct cluster *c);
+void cluster_deliver_local(struct cluster *c);
 /* Ends the connections to a peer, and what it and we did for each other. */
 void cluster_lose(struct peer *p, const char *why);
-void cluster_soon(struct cluster *c);
-unsigned cluster_nodes(const struct node *n);
-/* Handles one message; false: it was malformed or out of place. */
-bool cluster_dispatch(struct peer *p, const void *data, size_t size);
+/* Loses the peers for which messages wait, and to which no connection is being made. */
+void cluster_lose_unreachable(struct cluster *c);
+void cluster_head_unreachable(struct cluster *c, mob_status st, const char *reason);
+/* Forgets peers that are of no use any more. */
+void cluster_reap(struct cluster *c);
+void cluster_free_peers(struct cluster *c);
+/* What the transport says of them; see transport_user. */
+void cluster_peer_up(void *cluster, struct transport_peer *tp,
+                     const struct transport_peer_info *info);
+void cluster_peer_down(void *cluster, struct transport_peer *tp, mob_status st,
+                       const char *reason);
+void cluster_writable(void *cluster, struct transport_peer *tp);
 
 /* ---- member.c: the planner's words, and membership as a member sees it ---- */
 void member_act(struct cluster *c, const struct plan_node_action *a);
@@ -130,108 +152,6 @@ struct json_t;
 struct json_t *status_member(const struct cluster *c, const struct peer *p,
                              const char *state);
 
-/* ---- guest.c ---- */
-struct guest_key { /* a job of another node, as this node's planner knows it */
-    struct guest_key *next;
-    uint64_t owner;
-    struct plan_job theirs, ours;
-    uint32_t classes, units[CLASSES_MAX];
-    bool failed; /* no worker of it starts here */
-    struct job *job;
-};
-
-struct proxy {     /* a task that another node owns, on our board */
-    uint64_t link; /* here; LINK_NONE: the place is free */
-    uint64_t theirs;
-    uint32_t slot; /* there */
-    uint32_t cls;
-    bool done; /* told; the record stays until its results were taken */
-    bool late; /* done, and a result is not there yet */
-    uint32_t next_free;
-};
-
-struct standin { /* an object of another node that tasks here have as argument */
-    uint64_t theirs, ours;
-    uint64_t bytes, used; /* used: a count of uses, for eviction */
-    bool pending;
-    struct standin *next;
-};
-
-#define STANDIN_BUCKETS 1024u
-
-struct guest {
-    struct peer *owner;
-    uint32_t number; /* the owner's */
-    struct guest_key *key;
-    bool ready;                   /* the executable is here */
-    uint32_t starts[CLASSES_MAX]; /* that the planner asked for before it was ready */
-    struct proxy *proxies;
-    uint32_t proxies_count, proxies_room, free_proxy, live;
-    uint32_t finished[CLASSES_MAX]; /* to be told to the planner */
-    uint32_t *ended;                /* proxies to be told of */
-    uint32_t ended_count, ended_room;
-    uint32_t late;
-    struct loop_timer late_timer;
-    struct standin *standins[STANDIN_BUCKETS];
-    uint64_t standin_bytes, clock;
-    uint8_t hash[WIRE_HASH_BYTES];
-    uint64_t exe_size, start_size;
-    void *start;
-    int temp; /* the executable while it is pulled, and where */
-    void *temp_map;
-    char temp_path[512];
-    bool close_asked, close_told;
-};
-
-bool guest_message(struct peer *p, enum wire_op op, struct codec_reader *r);
-struct guest_key *guest_key_get(struct cluster *c, uint64_t owner, struct plan_job theirs,
-                                bool make);
-mob_status guest_key_class(struct guest_key *k, uint32_t units, uint32_t *ret);
-struct job *guest_find(struct cluster *c, const struct peer *owner, uint32_t number);
-void guest_peer_lost(struct cluster *c, struct peer *p);
-/* The board's daemon lane found a record on its ring. */
-void guest_sealed(void *job, struct record *r);
-/* Sends what was found. */
-void guest_flush(struct job *j);
-/* Looks at all proxies: after a worker's death, or when the ring was full. */
-void guest_look_all(struct job *j);
-void guest_output(struct job *j, int stream, const char *text, size_t size);
-void guest_failed(struct job *j, const char *text);
-void guest_ended(struct job *j);
-void guest_free(struct job *j);
-/* Forgets a proxy, and lets its record go. */
-void guest_proxy_drop(struct job *j, struct proxy *x);
-/* ---- guest_back.c ---- */
-/* Sends back what waits here under no lease. Not within a planner's callback. */
-void guest_give_back(struct job *j);
-/* ---- standin.c ---- */
-mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
-                       bool *ret_new);
-void standin_bytes(struct job *j, struct standin *s, const void *bytes, size_t size);
-void standin_pull(struct job *j, struct standin *s, uint64_t size);
-void standin_error(struct job *j, struct standin *s, mob_status st, const char *text);
-/* Drops those that no task uses until at most @keep bytes are left. */
-void standin_evict(struct job *j, uint64_t keep);
-void standin_free(struct job *j);
-
-/* ---- away.c; its structs are in node.h ---- */
-struct send_job { /* what PLAN_SEND asked for */
-    struct send_job *next;
-    struct plan_job job;
-    uint64_t node, lease;
-    uint32_t epoch, cls, count;
-};
-void away_send(struct cluster *c, const struct send_job *s);
-bool away_message(struct peer *p, enum wire_op op, struct codec_reader *r);
-void away_peer_lost(struct cluster *c, struct peer *p);
-void away_cancels(struct job *j);
-/* Asks all nodes to end the job. */
-void away_close(struct job *j, bool kill_now);
-bool away_closed(const struct job *j);
-/* Waits no longer for them. */
-void away_abandon(struct job *j);
-void away_free(struct job *j);
-
 /* ---- fetch.c ---- */
 typedef void (*fetch_done)(struct fetch *f, mob_status st);
 struct fetch {
@@ -249,8 +169,8 @@ struct fetch {
     void *arg;
     uint64_t tag;
 };
-/* @dst NULL: a place of the job's is found when its turn comes. @copy: for a NULL @peer, bytes that
- * the fetch frees. Out of memory of our own: @done comes at once. */
+/* @dst NULL: a place of the job's is found when its turn comes; @done has MOB_ERR_NOMEM if the store
+ * can never have one so large. @copy: for a NULL @peer, bytes that the fetch frees. Out of memory of our own: @done comes at once. */
 void fetch_start(struct job *j, struct peer *p, enum wire_object kind, uint32_t number,
                  uint64_t link, uint64_t size, void *dst, void *copy, fetch_done done,
                  void *arg, uint64_t tag);
@@ -271,11 +191,16 @@ mob_status exe_keep(int from, uint8_t hash[WIRE_HASH_BYTES], int *ret_fd,
                     uint64_t *ret_size);
 /* Opens a cached one. MOB_ERR_NOT_FOUND. */
 mob_status exe_open(const uint8_t hash[WIRE_HASH_BYTES], uint64_t size, int *ret_fd);
+/* MOB_ERR_UNSUPPORTED: it is built for machines of another kind than this one. */
+mob_status exe_check(int fd);
 /* A file in the cache to be filled with @size bytes. */
 mob_status exe_temp(uint64_t size, char *path, size_t path_size, int *ret_fd,
                     void **ret_map);
 /* Gives it its name if its bytes have that hash, and opens it; else removes it. */
 mob_status exe_commit(const char *path, int fd, const void *map, uint64_t size,
                       const uint8_t hash[WIRE_HASH_BYTES], int *ret_fd);
+
+#include "away.h"
+#include "guest.h"
 
 #endif

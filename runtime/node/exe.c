@@ -1,6 +1,7 @@
 /* exe.c - executables of other nodes' drivers, kept in a private folder under the hash of their
  * bytes: each arrives once, whatever its path was. */
 #include <dirent.h>
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -100,6 +101,55 @@ mob_status exe_open(const uint8_t hash[WIRE_HASH_BYTES], uint64_t size, int *ret
     *ret_fd = fd;
     return MOB_OK;
 }
+
+/* ---- for which machines it is --------------------------------------------------------------------- */
+
+/* False: not an ELF file, which the kernel may know how to run all the same. */
+static bool read_header(int fd, Elf64_Ehdr *ret)
+{
+    /* The fields that are looked at stand at the same places in 32-bit files. */
+    return pread(fd, ret, sizeof *ret, 0) == (ssize_t)sizeof *ret &&
+           memcmp(ret->e_ident, ELFMAG, SELFMAG) == 0;
+}
+
+static const char *machine_name(const Elf64_Ehdr *h, char *buf, size_t size)
+{
+    static const struct {
+        uint16_t machine;
+        const char *name;
+    } known[] = {{EM_X86_64, "x86-64"}, {EM_AARCH64, "AArch64"}, {EM_386, "x86"},
+                 {EM_ARM, "ARM"},       {EM_RISCV, "RISC-V"},    {EM_PPC64, "POWER"},
+                 {EM_S390, "S/390"}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (h->e_machine == known[i].machine) {
+            return known[i].name;
+        }
+    }
+    snprintf(buf, size, "ELF machine %u", h->e_machine);
+    return buf;
+}
+
+mob_status exe_check(int fd)
+{
+    Elf64_Ehdr its, ours;
+    char a[32], b[32];
+    int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    bool known = self >= 0 && read_header(self, &ours) && read_header(fd, &its);
+    if (self >= 0) {
+        close(self);
+    }
+    if (!known || (its.e_machine == ours.e_machine &&
+                   its.e_ident[EI_CLASS] == ours.e_ident[EI_CLASS] &&
+                   its.e_ident[EI_DATA] == ours.e_ident[EI_DATA])) {
+        return MOB_OK;
+    }
+    return status_fail(MOB_ERR_UNSUPPORTED,
+                       "the program is built for %s, and this node is %s: build it "
+                       "there, or start the driver on a node of its kind",
+                       machine_name(&its, a, sizeof a), machine_name(&ours, b, sizeof b));
+}
+
+/* ---- keeping --------------------------------------------------------------------------------------- */
 
 mob_status exe_temp(uint64_t size, char *path, size_t path_size, int *ret_fd,
                     void **ret_map)

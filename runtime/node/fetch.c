@@ -65,6 +65,13 @@ static void finish(struct fetch *f, mob_status st)
 
 static void retry_later(struct cluster *c);
 
+/* More than the store may have beside the board: there will never be room. */
+static bool too_large(const struct fetch *f)
+{
+    uint64_t limit = f->job->node->budget.limit_bytes, least = job_least_bytes();
+    return !f->dst && (limit < least || f->source.size > limit - least);
+}
+
 /* MOB_ERR_NOMEM: the store is full, and it is tried again. */
 static mob_status place(struct fetch *f)
 {
@@ -78,6 +85,17 @@ static mob_status place(struct fetch *f)
     }
     f->placed = st == MOB_OK;
     return st;
+}
+
+/* The store may be full of what processes keep for their next objects; now and then, since it wakes
+ * them all. */
+static void ask_for_room(struct cluster *c)
+{
+    uint64_t now = loop_now_ns(c->node->loop);
+    if (now >= c->want_after) {
+        grant_want(c->node);
+        c->want_after = now + FETCH_WANT_NS;
+    }
 }
 
 static mob_status start(struct peer *p, struct fetch *f)
@@ -97,7 +115,8 @@ void fetch_pump(struct peer *p)
     while (p->waiting && p->fetching < PEER_FETCHES && (local || p->links[0])) {
         struct fetch *f = p->waiting;
         mob_status st = start(p, f);
-        if (st == MOB_ERR_NOMEM) {
+        if (st == MOB_ERR_NOMEM && !too_large(f)) {
+            ask_for_room(c);
             retry_later(c);
             return;
         }
@@ -262,16 +281,6 @@ static mob_status export_exe(struct job *j, struct export_pin *e,
     return MOB_OK;
 }
 
-static bool hosts(const struct job *j, const struct peer *p)
-{
-    for (const struct away_host *h = j->away.hosts; h; h = h->next) {
-        if (h->peer == p) {
-            return true;
-        }
-    }
-    return false;
-}
-
 mob_status fetch_export(void *cluster, struct transport_peer *tp,
                         const uint8_t name[TRANSPORT_OBJECT_BYTES],
                         struct transport_export *ret)
@@ -286,7 +295,7 @@ mob_status fetch_export(void *cluster, struct transport_peer *tp,
     }
     struct job *j =
         kind == WIRE_RESULT ? guest_find(c, p, number) : job_find(c->node, number);
-    if (!j || j->ended || (kind != WIRE_RESULT && !hosts(j, p))) {
+    if (!j || j->ended || (kind != WIRE_RESULT && !away_host_of(j, p))) {
         return MOB_ERR_NOT_FOUND;
     }
     struct export_pin *e = calloc(1, sizeof *e);
@@ -302,6 +311,9 @@ mob_status fetch_export(void *cluster, struct transport_peer *tp,
         st = j->away.start ? MOB_OK : MOB_ERR_NOT_FOUND;
     } else {
         st = export_record(j, link, e, ret);
+        if (!st && kind == WIRE_ARGUMENT) {
+            hint_there(away_host_of(j, p), link, ret->size);
+        }
     }
     if (st) {
         free(e);

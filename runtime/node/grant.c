@@ -9,11 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cluster.h"
 #include "core/log.h"
 #include "core/seg.h"
 #include "core/status.h"
 #include "core/text.h"
-#include "node.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
@@ -50,21 +50,6 @@ static void wake_workers(struct job *j, bool lagging_only)
     }
 }
 
-/* Memory ran out: all processes of the node are asked for what they have and do not use. Workers that
- * sleep are woken for it, drivers have a thread that hears of it; others come by themselves. */
-static void want(struct node *n)
-{
-    for (uint32_t i = 0; i < JOBS_MAX; i++) {
-        struct job *j = n->jobs[i];
-        if (!j || j->ended) {
-            continue;
-        }
-        at_add(&j->board.header->wanted, 1, AT_SEQ_CST);
-        (void)!write(j->watch, "m", 1); /* a full pipe has said so already */
-        wake_workers(j, false);
-    }
-}
-
 void grant_request(struct conn *c, struct local_msg *m)
 {
     struct job *j = c->job;
@@ -93,7 +78,7 @@ void grant_request(struct conn *c, struct local_msg *m)
     }
     if (st) {
         conn_deny(c, m->op, st);
-        want(c->node);
+        grant_want(c->node);
         return;
     }
     j->segments[i] = s;
@@ -148,6 +133,39 @@ static void leave(struct job *j, uint32_t i)
     (void)!write(j->watch, "m", 1);
     wake_workers(j, true);
     grant_collect(j);
+}
+
+/* Gives back the daemon's own segments that nothing lives in; some are kept for later if not @all. */
+static void give_empty(struct job *j, bool all)
+{
+    uint32_t segment;
+    void *base;
+    size_t size;
+    while (j->arena &&
+           arena_take_empty(j->arena, all, &segment, &base, &size) == MOB_OK) {
+        seg_unmap(base, size);
+        j->segments[segment].rw = NULL;
+        leave(j, segment);
+    }
+}
+
+/* Workers that sleep are woken for it, drivers have a thread that hears of it; others come by
+ * themselves. */
+void grant_want(struct node *n)
+{
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        struct job *j = n->jobs[i];
+        if (!j || j->ended) {
+            continue;
+        }
+        if (j->guest) {
+            standin_evict(j, 0);
+        }
+        give_empty(j, true);
+        at_add(&j->board.header->wanted, 1, AT_SEQ_CST);
+        (void)!write(j->watch, "m", 1); /* a full pipe has said so already */
+        wake_workers(j, false);
+    }
 }
 
 void grant_committed(struct conn *c, struct local_msg *m)
@@ -270,15 +288,8 @@ void grant_landed(struct job *j, const struct arena_place *place)
 
 void grant_unplace(struct job *j, const struct arena_place *place)
 {
-    uint32_t segment;
-    void *base;
-    size_t size;
     (void)arena_free(j->arena, *place); /* which refuses what a corrupt board makes up */
-    while (arena_take_empty(j->arena, false, &segment, &base, &size) == MOB_OK) {
-        seg_unmap(base, size);
-        j->segments[segment].rw = NULL;
-        leave(j, segment);
-    }
+    give_empty(j, false);
 }
 
 mob_status grant_failure(struct job *j, const struct record *r, const struct place *p,

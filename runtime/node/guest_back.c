@@ -7,74 +7,108 @@
 #include "core/status.h"
 #include "store/task.h"
 
-/* The proxy of a task on our board, if it is one that is not told yet. */
-static struct proxy *proxy_of(struct job *j, struct record *r, uint64_t state)
+static struct wire_batch begin(struct peer *p, uint32_t number)
 {
-    struct guest *g = j->guest;
-    uint64_t i = at_load(&r->site, AT_RELAXED); /* which clients can write to */
-    uint64_t link = link_make(state_gen(state), board_index(&j->board, r), 0);
-    struct proxy *x = i < g->proxies_count ? &g->proxies[i] : NULL;
-    return x && x->link == link && !x->done ? x : NULL;
+    struct wire_batch b = {.w = cluster_begin(p->cluster, WIRE_BACK)};
+    codec_put_u32(&b.w, number);
+    wire_batch_begin(&b);
+    return b;
 }
 
-/* Ends our record of a task that we claimed: nobody waits for it any more. */
-static void end_record(struct job *j, struct record *r, struct proxy *x)
+static void put(struct wire_batch *b, uint32_t slot, uint64_t link, bool begun)
 {
+    codec_put_u32(&b->w, slot);
+    codec_put_u64(&b->w, link);
+    codec_put_u8(&b->w, begun);
+    b->count++;
+}
+
+static void end(struct peer *p, struct wire_batch *b)
+{
+    if (b->count) {
+        wire_batch_end(b);
+        cluster_send(p, &b->w);
+        b->count = 0;
+    }
+}
+
+void guest_refuse(struct peer *p, uint32_t number, uint32_t slot, uint64_t link)
+{
+    struct wire_batch b = begin(p, number);
+    put(&b, slot, link, false);
+    end(p, &b);
+}
+
+/* A task that nobody is at goes into the batch. False: somebody is, or it waits for arguments. */
+static bool give_one(struct job *j, struct proxy *x, struct wire_batch *b)
+{
+    struct guest *g = j->guest;
+    uint64_t s;
+    struct record *r = lane_find(&j->lane, x->link, &s);
+    if (!r || !task_claim_one(&j->lane, r, link_gen(x->link))) {
+        return false;
+    }
+    s = at_load(&r->state, AT_RELAXED); /* ours now: nobody else counts an attempt */
+    if (b->count == 0) {
+        *b = begin(g->owner, g->number);
+    }
+    put(b, x->slot, x->theirs, state_attempt(s) > 0);
     task_set_error(r, MOB_ERR_CANCELLED, "it went back to its node");
-    (void)task_seal(&j->lane, r, true);
+    (void)task_seal(&j->lane, r, true); /* nobody waits for it */
     guest_proxy_drop(j, x);
+    return true;
 }
 
-static uint32_t give_back(struct job *j, uint32_t cls)
+/* Each hint once: those of what was given back are dropped, others go to the queue's end. Else they
+ * would count as tasks that wait here for as long as no worker comes by. */
+static void drop_hints(struct job *j, uint32_t cls)
 {
-    struct guest *g = j->guest;
     struct queue_view ready = board_ready(&j->board, cls);
-    struct wire_batch b = {.w = cluster_begin(j->node->cluster, WIRE_BACK)};
     struct record *r;
     struct queue_item item;
-    codec_put_u32(&b.w, g->number);
-    wire_batch_begin(&b);
-    /* Each hint once: what is not another node's goes to the queue's end. */
     for (uint64_t left = queue_count(&ready);
-         left > 0 && !wire_batch_full(&b) &&
-         task_claim(&j->lane, cls, &r, &item) == QUEUE_OK;
-         left--) {
-        uint64_t state = at_load(&r->state, AT_ACQUIRE);
-        struct proxy *x = proxy_of(j, r, state);
-        if (!x) { /* submitted by a task that ran here */
-            (void)task_unclaim(&j->lane, r);
-            continue;
+         left > 0 && task_claim(&j->lane, cls, &r, &item) == QUEUE_OK; left--) {
+        (void)task_unclaim(&j->lane, r);
+    }
+}
+
+static uint32_t give_class(struct job *j, uint32_t cls)
+{
+    struct guest *g = j->guest;
+    struct wire_batch b = {.count = 0};
+    uint32_t given = 0;
+    for (uint32_t i = 0; i < g->proxies_count; i++) {
+        struct proxy *x = &g->proxies[i];
+        given += x->link != LINK_NONE && !x->done && x->cls == cls && give_one(j, x, &b);
+        if (b.count && wire_batch_full(&b)) {
+            end(g->owner, &b);
         }
-        codec_put_u32(&b.w, x->slot);
-        codec_put_u64(&b.w, x->theirs);
-        codec_put_u8(&b.w, state_attempt(state) > 0);
-        b.count++;
-        end_record(j, r, x);
     }
-    if (b.count) {
-        wire_batch_end(&b);
-        cluster_send(g->owner, &b.w);
-    }
-    return b.count;
+    end(g->owner, &b);
+    return given;
 }
 
 void guest_give_back(struct job *j)
 {
+    struct guest *g = j->guest;
     struct plan_node *plan = j->node->plan;
     struct plan_job id = job_plan_id(j);
-    if (!j->guest || j->ended || j->leaving || j->failed) {
-        return;
-    }
-    for (uint32_t c = 0; c < j->classes; c++) {
+    bool any = false;
+    for (uint32_t c = 0; c < j->classes && !j->ended && !j->leaving && !j->failed; c++) {
+        struct queue_view ready = board_ready(&j->board, c);
         struct plan_class_view v;
-        uint32_t count = 0;
-        if (plan_node_view(plan, id, c, &v) == MOB_OK && v.queued > 0 && v.leased == 0 &&
-            v.starting + v.busy + v.idle == 0) {
-            count = give_back(j, c);
+        if (g->open[c] == 0 || queue_count(&ready) == 0 ||
+            plan_node_view(plan, id, c, &v) != MOB_OK || v.leased > 0) {
+            continue;
         }
-        if (count) {
-            (void)plan_node_finished(plan, id, c, count, loop_now_ns(j->node->loop));
-            job_refresh(j);
+        uint32_t given = give_class(j, c);
+        if (given) {
+            drop_hints(j, c);
+            (void)plan_node_finished(plan, id, c, given, loop_now_ns(j->node->loop));
+            any = true;
         }
+    }
+    if (any) {
+        job_refresh(j);
     }
 }

@@ -123,6 +123,8 @@ static void refuse(struct peer *p, mob_status st, const char *text)
 static const char *why_not(mob_status st)
 {
     switch (st) {
+    case MOB_ERR_VERSION:
+        return "head and node are of different versions of mobula";
     case MOB_ERR_EXISTS:
         return "another node has the same incarnation";
     case MOB_ERR_NODE_LOST:
@@ -144,6 +146,21 @@ static void set_address(struct peer *p, uint16_t port)
     }
 }
 
+/* What a node says of itself is passed on to all others, who would take nonsense for ours. */
+static mob_status may_join(const struct peer *p, const struct plan_join *in,
+                           uint16_t port)
+{
+    const struct cluster *c = p->cluster;
+    if (in->units > (uint64_t)NODE_CPUS_MAX * CPU_UNITS || (port == 0 && p != c->self)) {
+        return MOB_ERR_INVALID;
+    }
+    if (p->joined) { /* it is the same node as before, or its twin */
+        bool same = p->session == in->session && p->cpus == in->units / CPU_UNITS;
+        return same ? MOB_OK : MOB_ERR_EXISTS;
+    }
+    return in->member_of == c->head_id ? MOB_ERR_NODE_LOST : MOB_OK;
+}
+
 static bool join(struct peer *p, struct codec_reader *r)
 {
     struct cluster *c = p->cluster;
@@ -159,23 +176,19 @@ static bool join(struct peer *p, struct codec_reader *r)
     if (!r->ok || (version == WIRE_VERSION && !codec_done(r))) {
         return false;
     }
-    snprintf(p->host, sizeof p->host, "%s", host);
-    if (version != WIRE_VERSION) {
-        refuse(p, MOB_ERR_VERSION, "head and node are of different versions of mobula");
+    bool was = p->joined;
+    if (!was) {
+        cluster_set_host(p, host);
+    }
+    mob_status no = version != WIRE_VERSION ? MOB_ERR_VERSION : may_join(p, &in, port);
+    if (no) {
+        refuse(p, no, why_not(no));
         return true;
     }
     p->cpus = (uint32_t)(in.units / CPU_UNITS);
     p->store_bytes = store;
     if (p != c->self) {
         set_address(p, port);
-    }
-    bool was = p->joined;
-    mob_status no = was && p->session != in.session      ? MOB_ERR_EXISTS
-                    : !was && in.member_of == c->head_id ? MOB_ERR_NODE_LOST
-                                                         : MOB_OK;
-    if (no) {
-        refuse(p, no, why_not(no));
-        return true;
     }
     /* The planner speaks to the node as soon as it has joined; the welcome must come first. */
     p->joined = true;
@@ -266,9 +279,12 @@ static bool member_word(struct peer *p, enum wire_op op, struct codec_reader *r)
         (void)plan_head_lease_held(c->plan, p->id, a, epoch, slots, offer, now_ns(c));
         return true;
     case WIRE_GOODBYE:
+        if (!codec_done(r)) {
+            return false;
+        }
         log_info("node %s leaves", p->host);
         (void)plan_head_leave(c->plan, p->id, now_ns(c));
-        return codec_done(r);
+        return true;
     case WIRE_STATUS:
         a = codec_get_u64(r);
         if (!codec_done(r)) {

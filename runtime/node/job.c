@@ -210,12 +210,14 @@ static void backlog_changed(struct job *j, uint32_t c)
 {
     struct queue_view ready = board_ready(&j->board, c);
     struct klass *k = &j->board.classes[c];
+    struct plan_hint hints[PLAN_HINTS_MAX];
+    uint32_t hints_count = hint_backlog(j, c, hints);
     for (int look = 0; look < 2; look++) {
         uint64_t queued = queue_count(&ready);
         uint32_t hint = queued < PLAN_TASKS_MAX ? (uint32_t)queued : PLAN_TASKS_MAX;
         j->backlog[c] = hint;
-        (void)plan_node_backlog(j->node->plan, job_plan_id(j), c, hint, NULL, 0,
-                                loop_now_ns(j->node->loop));
+        (void)plan_node_backlog(j->node->plan, job_plan_id(j), c, hint, hints,
+                                hints_count, loop_now_ns(j->node->loop));
         if (hint > 0) {
             at_store(&k->alert, 0, AT_SEQ_CST);
             return;

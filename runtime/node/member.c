@@ -105,7 +105,7 @@ static bool welcome(struct peer *p, struct codec_reader *r)
 {
     struct cluster *c = p->cluster;
     uint64_t id = codec_get_u64(r);
-    if (!codec_done(r) || id == 0 || (c->head && c->head != p)) {
+    if (!codec_done(r) || id == 0) {
         return false;
     }
     if (id != c->head_id) { /* a new one: it says anew who is a member */
@@ -164,7 +164,7 @@ static bool node_word(struct peer *from, struct codec_reader *r)
     if (p != c->self) {
         p->cpus = cpus;
         p->store_bytes = store;
-        snprintf(p->host, sizeof p->host, "%s", host);
+        cluster_set_host(p, host);
         if (p != from) { /* the head's address is the one by which we found it */
             snprintf(p->address, sizeof p->address, "%s", address);
         }
@@ -255,11 +255,13 @@ static bool grant_word(struct peer *from, struct codec_reader *r)
 bool member_message(struct peer *p, enum wire_op op, struct codec_reader *r)
 {
     struct cluster *c = p->cluster;
+    bool asked = c->is_head ? p == c->self : p == c->joining;
     if (op == WIRE_WELCOME) {
-        return !c->is_head || p == c->self ? welcome(p, r) : false;
+        return asked && welcome(p, r);
     }
-    if (op == WIRE_REFUSED) {
-        return !c->is_head && refusal(p, r);
+    if (op ==
+        WIRE_REFUSED) { /* also one that took us in, and has declared us dead since */
+        return !c->is_head && (asked || p == c->head) && refusal(p, r);
     }
     if (p != c->head) {
         return false; /* only the head says such things */
@@ -274,8 +276,11 @@ bool member_message(struct peer *p, enum wire_op op, struct codec_reader *r)
     case WIRE_GRANT:
         return grant_word(p, r);
     case WIRE_SYNCED:
+        if (!codec_done(r)) {
+            return false;
+        }
         plan_node_head_synced(c->node->plan, loop_now_ns(c->node->loop));
-        return codec_done(r);
+        return true;
     case WIRE_STATUS_TEXT:
         return status_text(c->node, r);
     default:

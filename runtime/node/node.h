@@ -181,6 +181,9 @@ struct
 };
 
 void grant_request(struct conn *c, struct local_msg *m);
+/* Memory ran out: all processes of the node are asked for what they have and do not use, and copies of
+ * other nodes' objects that no task needs now go. */
+void grant_want(struct node *n);
 void grant_committed(struct conn *c, struct local_msg *m);
 void grant_give(struct conn *c, struct local_msg *m);
 void grant_map(struct conn *c, struct local_msg *m);
@@ -222,18 +225,24 @@ enum away_state { AWAY_FREE, AWAY_SENT, AWAY_TAKING };
 struct away { /* one of our tasks on another node */
     enum away_state state;
     uint64_t link;
-    struct peer *peer;
+    struct peer *peer; /* NULL: lost, while its results wait here for room */
     uint64_t lease, remote_link;
     uint32_t remote;       /* its proxy there */
     uint8_t attempt, left; /* left: results that are on their way */
     bool cancel_sent, failed;
+    uint64_t too_large; /* bytes of a result for which this node will never have room */
     struct away_result *results;
     uint32_t next_free;
 };
+#define HINT_OBJECTS 32u /* remembered for each node */
+#define HINT_BYTES_MIN                                                                   \
+    (64u << 10)    /* moving less costs no more than a round trip or two */
 struct away_host { /* a node that has our job */
     struct away_host *next;
     struct peer *peer;
     bool failed, closing;
+    uint64_t has[HINT_OBJECTS]; /* the objects that it pulled or made last, in a ring */
+    uint32_t has_next;
 };
 struct away_job { /* of every job */
     struct away *slots;

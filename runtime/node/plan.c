@@ -157,15 +157,24 @@ static void tick(struct loop_timer *timer)
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         if (n->jobs[i]) {
             job_refresh(n->jobs[i]);
-            guest_give_back(n->jobs[i]);
         }
     }
     plan_node_tick(n->plan, loop_now_ns(n->loop));
     plan_arm(n);
 }
 
+static void give_back(struct node *n)
+{
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        if (n->jobs[i] && n->jobs[i]->guest) {
+            guest_give_back(n->jobs[i]);
+        }
+    }
+}
+
 void plan_arm(struct node *n)
 {
+    give_back(n);
     tell_failures(n);
     loop_timer_start(n->loop, &n->plan_timer, plan_node_deadline(n->plan), tick);
 }

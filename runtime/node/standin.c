@@ -1,13 +1,16 @@
 /* standin.c - objects of a guest job's owner that tasks here have as arguments.
  *
  * A stand-in is a record on our board that is filled with the owner's bytes, once, however many
- * tasks use it. It stays for later tasks until room is needed: what is sealed never changes. */
+ * tasks use it. Or it is the proxy of the very task that made them here, once the owner has taken
+ * them. It stays for later tasks until room is needed: what is sealed never changes. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "core/text.h"
 #include "store/task.h"
 
 enum { INLINE_AT = 16 }; /* in the payload, behind the place */
@@ -60,6 +63,24 @@ mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
     return MOB_OK;
 }
 
+bool standin_adopt(struct job *j, uint64_t theirs, uint64_t ours, uint64_t size)
+{
+    struct guest *g = j->guest;
+    struct standin **at = bucket_of(g, theirs), *s = *at;
+    while (s && s->theirs != theirs) {
+        s = s->next;
+    }
+    struct standin *fresh = s ? NULL : malloc(sizeof *fresh);
+    if (!fresh) {
+        return false;
+    }
+    *fresh = (struct standin){
+        .theirs = theirs, .ours = ours, .bytes = size, .used = g->clock, .next = *at};
+    *at = fresh;
+    g->standin_bytes += size;
+    return true;
+}
+
 static struct record *record_of(struct job *j, const struct standin *s)
 {
     uint64_t state;
@@ -97,6 +118,14 @@ static void pulled(struct fetch *f, mob_status st)
             grant_unplace(j, &f->place);
         }
         s->pending = false;
+    } else if (st == MOB_ERR_NOMEM) {
+        char text[RECORD_PAYLOAD], size[32], store[32];
+        snprintf(text, sizeof text,
+                 "an argument of %s does not fit into the object store of node %s, which "
+                 "may have %s",
+                 text_bytes(f->source.size, size, sizeof size), j->node->host,
+                 text_bytes(j->node->budget.limit_bytes, store, sizeof store));
+        standin_error(j, s, MOB_ERR_NOMEM, text);
     } else if (st) {
         standin_error(j, s, MOB_ERR_LOST,
                       "an argument was lost on its way from its node");

@@ -2,6 +2,36 @@
 
 #include <string.h>
 
+const char *wire_op_name(uint8_t op)
+{
+    static const char *const names[WIRE_OPS] = {[WIRE_JOIN] = "JOIN",
+                                                [WIRE_WELCOME] = "WELCOME",
+                                                [WIRE_REFUSED] = "REFUSED",
+                                                [WIRE_NODE] = "NODE",
+                                                [WIRE_DEAD] = "DEAD",
+                                                [WIRE_HEARTBEAT] = "HEARTBEAT",
+                                                [WIRE_GOODBYE] = "GOODBYE",
+                                                [WIRE_REPORT] = "REPORT",
+                                                [WIRE_DEMAND] = "DEMAND",
+                                                [WIRE_HELD] = "HELD",
+                                                [WIRE_LEASE] = "LEASE",
+                                                [WIRE_GRANT] = "GRANT",
+                                                [WIRE_SYNCED] = "SYNCED",
+                                                [WIRE_STATUS] = "STATUS",
+                                                [WIRE_STATUS_TEXT] = "STATUS_TEXT",
+                                                [WIRE_OPEN] = "OPEN",
+                                                [WIRE_CLOSE] = "CLOSE",
+                                                [WIRE_TASKS] = "TASKS",
+                                                [WIRE_RELEASE] = "RELEASE",
+                                                [WIRE_CANCEL] = "CANCEL",
+                                                [WIRE_CLOSED] = "CLOSED",
+                                                [WIRE_FAILED] = "FAILED",
+                                                [WIRE_DONE] = "DONE",
+                                                [WIRE_BACK] = "BACK",
+                                                [WIRE_OUTPUT] = "OUTPUT"};
+    return op < WIRE_OPS && names[op] ? names[op] : "unknown";
+}
+
 void wire_name(uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object kind, uint32_t job,
                uint64_t link)
 {

@@ -26,7 +26,8 @@
  *              function str, name str, arguments
  *     argument kind u8: VALUE or OBJECT or REMOTE or ERROR; link u64 unless VALUE;
  *              bytes (VALUE, OBJECT), size u64 (REMOTE), status i32 and text (ERROR)
- *   RELEASE    job u32, count u32, (proxy u32, link u64)...   results were taken
+ *   RELEASE    job u32, count u32, (proxy u32, link u64, taken u8)...   results are not pulled any more;
+ *              taken: they are what the owner's record has from now on
  *   CANCEL     job u32, count u32, (proxy slot u32, link u64)...   of the owner
  * From that node back to the owner
  *   CLOSED     job u32
@@ -90,6 +91,9 @@ enum wire_kind { WIRE_VALUE, WIRE_OBJECT, WIRE_REMOTE, WIRE_ERROR };
 
 /* What a pull names. */
 enum wire_object { WIRE_ARGUMENT = 1, WIRE_RESULT, WIRE_EXECUTABLE, WIRE_START };
+
+/* For people: "JOIN"; "unknown" for what is no message. */
+const char *wire_op_name(uint8_t op);
 
 void wire_name(uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object kind, uint32_t job,
                uint64_t link);

@@ -7,7 +7,7 @@
 #   net_mode local|netns     where nodes live; netns needs root, and exits 77 without
 #   node_start I [OPTION...] starts node I (1 is the head) and waits until it serves
 #   node_kill I SIGNAL       node_wait I
-#   on I COMMAND...          runs a program as a driver on node I
+#   on I COMMAND...          runs PROGRAM, or net_driver, as a driver on node I
 set -u
 BUILD=$(cd "$1" && pwd)
 BIN=$BUILD/bin
@@ -18,6 +18,8 @@ PORT=$((20000 + $$ % 12000)) # below those that the kernel gives out
 PIDS=
 export MOBULA_LOG_LEVEL="${MOBULA_LOG_LEVEL:-info}"
 unset XDG_RUNTIME_DIR XDG_CACHE_HOME
+# A crash is for the node to see, as without a sanitizer.
+export ASAN_OPTIONS=handle_sigill=0:handle_sigtrap=0
 
 fail() {
     echo "FAILED: $*" >&2
@@ -37,6 +39,11 @@ clean_up() {
     for pid in $PIDS; do
         wait "$pid" 2>/dev/null
     done
+    # What a sanitizer has to say of a daemon that ends in good order.
+    if [ $code = 0 ] && grep -aE 'AddressSanitizer|LeakSanitizer|runtime error:' "$WORK"/*.log; then
+        cat "$WORK"/*.log
+        code=1
+    fi
     if [ "$MODE" = netns ]; then
         for i in 1 2 3; do
             ip netns del "$TAG-$i" 2>/dev/null
@@ -83,9 +90,14 @@ inside() {
     elif [ "$i" = 1 ]; then
         HOME=$WORK/home1 exec ip netns exec "$TAG-1" "$@"
     else
+        # A build that lies in /tmp stays there, as an installed Mobula would.
+        # shellcheck disable=SC2016 # the inner shell expands them
         exec ip netns exec "$TAG-$i" unshare -m --propagation private sh -c '
+            build=$1 && shift && exec 9<"$build" &&
             mount -t tmpfs tmpfs /tmp && mkdir -m 700 /tmp/home /tmp/node && cd / &&
-            HOME=/tmp/home exec "$@"' sh "$@"
+            if [ ! -d "$build" ]; then
+                mkdir -p "$build" && mount --no-canonicalize --bind /proc/self/fd/9 "$build"
+            fi && exec 9<&- && HOME=/tmp/home exec "$@"' sh "$BUILD" "$@"
     fi
 }
 
@@ -144,7 +156,11 @@ node_wait() {
 on() {
     i=$1
     shift
-    cp -f "$BIN/net_driver" "$WORK/driver" 2>/dev/null
+    if ! cmp -s "$BIN/${PROGRAM:-net_driver}" "$WORK/driver"; then
+        # Under its name at once: another driver may start at the same time.
+        new=$(mktemp "$WORK/new.XXXXXX")
+        cp "$BIN/${PROGRAM:-net_driver}" "$new" && chmod 755 "$new" && mv "$new" "$WORK/driver"
+    fi
     dir=$(node_dir "$i")
     if [ "$MODE" = netns ]; then
         MOBULA_ADDRESS=$dir timeout "${LIMIT:-60}" ip netns exec "$TAG-$i" "$WORK/driver" "$@"

@@ -175,8 +175,8 @@ void sim_tasks_came(struct event *e)
     struct node *n = &sim.nodes[e->node];
     const struct board *b = &n->board[e->job];
     bool other = b->foreign > 0 && b->lease != e->id;
-    if (!other &&
-        plan_node_received(n->plan, e->id, e->epoch, e->count, sim.now) == MOB_OK) {
+    if (!other && plan_node_received(n->plan, sim.job[e->job].key, 0, e->id, e->epoch,
+                                     e->count, sim.now) == MOB_OK) {
         n->board[e->job].known = true;
         n->board[e->job].lease = e->id;
         n->board[e->job].foreign += e->count;

@@ -173,7 +173,7 @@ Test(node_plan, a_lease_is_held_to_what_natives_leave_and_cut_for_them)
     OK(plan_node_lease(p, &l, 0));
     cr_assert_eq(seen[seen_count - 1].kind, PLAN_LEASE_HELD);
     cr_assert_eq(seen[seen_count - 1].count, 4);
-    OK(plan_node_received(p, 99, 2, 4, 0));
+    OK(plan_node_received(p, l.job, 0, 99, 2, 4, 0));
     cr_assert_eq(count(PLAN_START, 3), 4);
     for (int i = 0; i < 4; i++) {
         OK(plan_node_worker_started(p, l.job, 0, MS));
@@ -193,8 +193,8 @@ Test(node_plan, a_lease_is_held_to_what_natives_leave_and_cut_for_them)
     l.epoch = 1;
     cr_assert_eq(plan_node_lease(p, &l, 20 * MS), MOB_ERR_STATE,
                  "a stale epoch is refused");
-    cr_assert_eq(plan_node_received(p, 99, 3, 1, 20 * MS), MOB_ERR_STATE);
-    cr_assert_eq(plan_node_received(p, 98, 1, 1, 20 * MS), MOB_ERR_NOT_FOUND);
+    cr_assert_eq(plan_node_received(p, l.job, 0, 99, 3, 1, 20 * MS), MOB_ERR_STATE);
+    cr_assert_eq(plan_node_received(p, l.job, 0, 98, 1, 1, 20 * MS), MOB_ERR_NOT_FOUND);
     plan_node_destroy(p);
 }
 
@@ -313,8 +313,8 @@ Test(node_plan, a_guest_that_resumes_ends_no_lease)
     struct plan_lease one = lease(98, 3, 1), two = lease(99, 4, 1);
     OK(plan_node_lease(p, &one, 0));
     OK(plan_node_lease(p, &two, 0));
-    OK(plan_node_received(p, 98, 1, 2, 0));
-    OK(plan_node_received(p, 99, 1, 2, 0));
+    OK(plan_node_received(p, one.job, 0, 98, 1, 2, 0));
+    OK(plan_node_received(p, two.job, 0, 99, 1, 2, 0));
     OK(plan_node_worker_started(p, one.job, 0, MS));
     OK(plan_node_worker_started(p, two.job, 0, MS));
     OK(plan_node_slot_lent(p, one.job, 0, MS)); /* the other task of @one starts */
@@ -341,14 +341,30 @@ Test(node_plan, what_the_head_does_not_repeat_is_over)
     plan_node_head_down(p, MS);
     plan_node_head_up(p, 5, 2 * MS);
     OK(plan_node_lease(p, &one, 3 * MS));
-    cr_assert_eq(plan_node_received(p, 99, 1, 1, 3 * MS), MOB_OK,
+    cr_assert_eq(plan_node_received(p, two.job, 0, 99, 1, 1, 3 * MS), MOB_OK,
                  "until then it goes on");
     plan_node_head_synced(p, 4 * MS);
     cr_assert_null(plan_node_check(p));
     cr_assert_eq(plan_node_view(p, one.job, 0, &v), MOB_OK);
     cr_assert_eq(v.leased, 1);
-    cr_assert_eq(plan_node_received(p, 99, 1, 1, 5 * MS), MOB_ERR_NOT_FOUND);
+    cr_assert_eq(plan_node_received(p, two.job, 0, 99, 1, 1, 5 * MS), MOB_ERR_NOT_FOUND);
     cr_assert_eq(plan_node_sent(p, 50, 0, 5 * MS), MOB_ERR_NOT_FOUND);
+    plan_node_destroy(p);
+}
+
+Test(node_plan, tasks_of_one_job_do_not_come_under_the_lease_of_another)
+{
+    struct plan_node *p = node(4);
+    struct plan_class_view v;
+    plan_node_head_up(p, 5, 0);
+    struct plan_lease one = lease(98, 3, 1), two = lease(99, 4, 1);
+    OK(plan_node_lease(p, &one, 0));
+    OK(plan_node_lease(p, &two, 0));
+    cr_assert_eq(plan_node_received(p, one.job, 0, 99, 1, 2, 0), MOB_ERR_INVALID);
+    cr_assert_eq(plan_node_received(p, one.job, 1, 98, 1, 2, 0), MOB_ERR_INVALID);
+    cr_assert_eq(plan_node_view(p, two.job, 0, &v), MOB_OK);
+    cr_assert_eq(v.queued, 0);
+    OK(plan_node_received(p, one.job, 0, 98, 1, 2, 0));
     plan_node_destroy(p);
 }
 
@@ -358,7 +374,7 @@ Test(node_plan, a_foreign_task_never_travels_on)
     plan_node_head_up(p, 5, 0);
     struct plan_lease l = lease(99, 3, 2);
     OK(plan_node_lease(p, &l, 0));
-    OK(plan_node_received(p, 99, 1, 3, 0));
+    OK(plan_node_received(p, l.job, 0, 99, 1, 3, 0));
     OK(plan_node_grant(p, 50, 1, l.job, 0, 9, 4, 0)); /* as if tasks here had children */
     OK(plan_node_worker_started(p, l.job, 0, MS));
     OK(plan_node_worker_started(p, l.job, 0, MS));

@@ -152,10 +152,12 @@ struct plan_lease {
 };
 mob_status plan_node_lease(struct plan_node *p, const struct plan_lease *lease,
                            uint64_t now);
-/* @count tasks came under a lease. MOB_ERR_STATE: stale epoch, or MOB_ERR_NOT_FOUND: no
- * such lease; they go back to their owner, who knows better by now or soon will. */
-mob_status plan_node_received(struct plan_node *p, uint64_t lease, uint32_t epoch,
-                              uint32_t count, uint64_t now);
+/* @count tasks of a job's class came under a lease. MOB_ERR_STATE: stale epoch, or
+ * MOB_ERR_NOT_FOUND: no such lease; they go back to their owner, who knows better by now
+ * or soon will. MOB_ERR_INVALID: the lease is for other tasks. */
+mob_status plan_node_received(struct plan_node *p, struct plan_job job, uint32_t cls,
+                              uint64_t lease, uint32_t epoch, uint32_t count,
+                              uint64_t now);
 /* @count tasks that others own are done or went back. */
 mob_status plan_node_finished(struct plan_node *p, struct plan_job job, uint32_t cls,
                               uint32_t count, uint64_t now);

@@ -1,0 +1,115 @@
+/* guest.h - jobs of other nodes that run here, and the arguments of their tasks.
+ *
+ *   guest.c          a job's names, its beginning and its end
+ *   guest_tasks.c    tasks that come            guest_results.c  what is told of those that are done
+ *   guest_back.c     what of them goes back undone
+ *   standin.c        objects of the owner that tasks have as arguments
+ *
+ * Part of cluster.h, which includes it. */
+#ifndef NODE_GUEST_H
+#define NODE_GUEST_H
+
+#include "cluster.h"
+
+struct guest_key { /* a job of another node, as this node's planner knows it */
+    struct guest_key *next;
+    uint64_t owner;
+    struct plan_job theirs, ours;
+    uint32_t classes, units[CLASSES_MAX];
+    bool failed; /* no worker of it starts here */
+    struct job *job;
+};
+
+struct proxy {     /* a task that another node owns, on our board */
+    uint64_t link; /* here; LINK_NONE: the place is free */
+    uint64_t theirs;
+    uint32_t slot; /* there */
+    uint32_t cls;
+    bool done; /* told; the record stays until its results were taken */
+    bool late; /* done, and a result is not there yet */
+    uint32_t next_free;
+};
+
+struct standin { /* an object of another node that tasks here have as argument */
+    uint64_t theirs, ours;
+    uint64_t bytes, used; /* used: a count of uses, for eviction */
+    bool pending;
+    struct standin *next;
+};
+
+#define STANDIN_BUCKETS 1024u
+
+struct guest {
+    struct peer *owner;
+    uint32_t number; /* the owner's */
+    struct guest_key *key;
+    bool ready;                   /* the executable is here */
+    uint32_t starts[CLASSES_MAX]; /* that the planner asked for before it was ready */
+    struct proxy *proxies;
+    uint32_t proxies_count, proxies_room, free_proxy;
+    uint32_t open[CLASSES_MAX];     /* proxies that are not told of yet */
+    uint32_t finished[CLASSES_MAX]; /* to be told to the planner */
+    uint32_t *ended;                /* proxies to be told of */
+    uint32_t ended_count, ended_room;
+    uint32_t late;
+    struct loop_timer late_timer;
+    struct standin *standins[STANDIN_BUCKETS];
+    uint64_t standin_bytes, clock;
+    uint8_t hash[WIRE_HASH_BYTES];
+    uint64_t exe_size, start_size;
+    void *start;
+    int temp; /* the executable while it is pulled, and where */
+    void *temp_map;
+    char temp_path[512];
+    uint64_t dropped; /* bytes of output */
+    bool close_asked, close_told;
+};
+
+/* ---- guest.c ---- */
+bool guest_message(struct peer *p, enum wire_op op, struct codec_reader *r);
+struct guest_key *guest_key_get(struct cluster *c, uint64_t owner, struct plan_job theirs,
+                                bool make);
+mob_status guest_key_class(struct guest_key *k, uint32_t units, uint32_t *ret);
+struct job *guest_find(struct cluster *c, const struct peer *owner, uint32_t number);
+void guest_peer_lost(struct cluster *c, struct peer *p);
+void guest_output(struct job *j, int stream, const char *text, size_t size);
+void guest_failed(struct job *j, const char *text);
+void guest_ended(struct job *j);
+void guest_free(struct job *j);
+
+/* ---- guest_tasks.c: @j is NULL for a job that is not here; false: malformed ---- */
+bool guest_tasks(struct peer *p, uint32_t number, struct codec_reader *r);
+bool guest_release(struct job *j, struct codec_reader *r);
+bool guest_cancel(struct job *j, struct codec_reader *r);
+/* Its results were taken, or fit into the message that told them. */
+void guest_proxy_drop(struct job *j, struct proxy *x);
+
+/* ---- guest_back.c ---- */
+/* What waits here under a lease that is over goes back to its owner: no worker will run it. Not from
+ * within a planner's event. */
+void guest_give_back(struct job *j);
+/* A task that came does not run here. */
+void guest_refuse(struct peer *p, uint32_t number, uint32_t slot, uint64_t link);
+
+/* ---- guest_results.c ---- */
+/* The board's daemon lane found a record on its ring. */
+void guest_sealed(void *job, struct record *r);
+/* Sends what was found. */
+void guest_flush(struct job *j);
+/* Looks at all proxies: after a worker's death, or when the ring was full. */
+void guest_look_all(struct job *j);
+
+/* ---- standin.c ---- */
+mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
+                       bool *ret_new);
+void standin_bytes(struct job *j, struct standin *s, const void *bytes, size_t size);
+void standin_pull(struct job *j, struct standin *s, uint64_t size);
+void standin_error(struct job *j, struct standin *s, mob_status st, const char *text);
+/* A result of a task that ran here, which is the owner's @theirs now: its handle becomes the stand-in's.
+ * False: it does not, and the handle is still the caller's. */
+bool standin_adopt(struct job *j, uint64_t theirs, uint64_t ours, uint64_t size);
+/* Drops those that no task uses until at most @keep bytes are left. */
+void standin_evict(struct job *j, uint64_t keep);
+void standin_free(struct job *j);
+
+#endif

@@ -1,0 +1,48 @@
+/* net_driver.h - what the cases of net_driver share. */
+#ifndef TESTS_NET_DRIVER_H
+#define TESTS_NET_DRIVER_H
+
+#include <mobula.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define FAIL(...)                                                                        \
+    do {                                                                                 \
+        fprintf(stderr, "net_driver: " __VA_ARGS__);                                     \
+        fputc('\n', stderr);                                                             \
+        exit(1);                                                                         \
+    } while (0)
+
+extern struct mob *mob;
+extern long number; /* of the command line, or -1 */
+
+static inline uint64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static inline void nap_ms(unsigned ms)
+{
+    struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
+    while (nanosleep(&ts, &ts) < 0) {
+    }
+}
+
+static inline uint64_t node_here(struct mob *of)
+{
+    struct mob_info info = {.struct_size = sizeof info};
+    return mob_get_info(of, &info) == MOB_OK ? info.node_id : 0;
+}
+
+/* ---- net_objects.c: bytes that cross ---- */
+void big(void);
+void room(void);
+void relay(void);
+void objects(void);
+void endure(void);
+
+#endif

@@ -1,0 +1,372 @@
+#include "messages.h"
+
+#include <string.h>
+
+#include "store/arena.h"
+
+uint64_t dice(struct facts *f, uint64_t sides)
+{
+    f->dice += 0x9e3779b97f4a7c15ull;
+    uint64_t x = f->dice;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+    return (x ^ x >> 31) % sides;
+}
+
+/* ---- fields --------------------------------------------------------------------------------------- */
+
+static void put(struct draft *m, const void *data, size_t size)
+{
+    if (m->fields < FIELDS_MAX) {
+        m->field[m->fields].at = (uint32_t)m->size;
+        m->field[m->fields++].size = (uint32_t)size;
+    }
+    memcpy(m->bytes + m->size, data, size);
+    m->size += size;
+}
+
+static void number(struct draft *m, uint64_t x, size_t size)
+{
+    uint8_t bytes[8];
+    for (size_t i = 0; i < size; i++) {
+        bytes[i] = (uint8_t)(x >> 8 * i);
+    }
+    put(m, bytes, size);
+}
+
+static void u8(struct draft *m, uint64_t x)
+{
+    number(m, x, 1);
+}
+static void u16(struct draft *m, uint64_t x)
+{
+    number(m, x, 2);
+}
+static void u32(struct draft *m, uint64_t x)
+{
+    number(m, x, 4);
+}
+static void u64(struct draft *m, uint64_t x)
+{
+    number(m, x, 8);
+}
+
+static void bytes(struct draft *m, struct facts *f, size_t size)
+{
+    u32(m, size);
+    for (size_t i = 0; i < size; i += 8) {
+        uint64_t x = dice(f, UINT64_MAX);
+        memcpy(m->bytes + m->size + i, &x, size - i < 8 ? size - i : 8);
+    }
+    m->size += size;
+}
+
+static void str(struct draft *m, const char *text)
+{
+    u32(m, strlen(text));
+    put(m, text, strlen(text));
+}
+
+static void key(struct draft *m, const struct facts *f)
+{
+    u64(m, f->key.node);
+    u32(m, f->key.number);
+}
+
+/* ---- between a node and its head -------------------------------------------------------------------- */
+
+static void make_membership(struct draft *m, struct facts *f, enum wire_op op)
+{
+    switch (op) {
+    case WIRE_JOIN:
+        u32(m, WIRE_VERSION);
+        u64(m, f->session);
+        u64(m, 0);
+        u64(m, f->units);
+        u64(m, 1ull << 30);
+        u16(m, 7);
+        str(m, "some-host");
+        break;
+    case WIRE_WELCOME:
+        u64(m, f->head);
+        break;
+    case WIRE_REFUSED:
+        u32(m, (uint32_t)MOB_ERR_NODE_LOST);
+        str(m, "this incarnation was declared dead");
+        break;
+    case WIRE_NODE:
+        u64(m, f->node);
+        str(m, "127.0.0.1:7");
+        str(m, "other-host");
+        u32(m, 2);
+        u64(m, 1ull << 30);
+        break;
+    case WIRE_DEAD:
+        u64(m, f->node);
+        break;
+    case WIRE_HEARTBEAT:
+        u64(m, f->units);
+        u64(m, 1000);
+        u32(m, 3);
+        break;
+    case WIRE_STATUS:
+        u64(m, dice(f, 4));
+        break;
+    case WIRE_STATUS_TEXT:
+        u64(m, dice(f, 4));
+        u8(m, dice(f, 2));
+        str(m, "[]");
+        break;
+    default: /* GOODBYE, SYNCED: the op alone */
+        break;
+    }
+}
+
+static void make_planning(struct draft *m, struct facts *f, enum wire_op op)
+{
+    switch (op) {
+    case WIRE_REPORT:
+        u64(m, f->units);
+        break;
+    case WIRE_DEMAND:
+        key(m, f);
+        u32(m, f->cls);
+        u32(m, f->units);
+        u32(m, 1);
+        u32(m, dice(f, 4));
+        u32(m, 1);
+        u64(m, f->node);
+        u64(m, 1000);
+        break;
+    case WIRE_HELD:
+        u64(m, f->lease);
+        u32(m, f->epoch);
+        u32(m, dice(f, 3));
+        u64(m, f->units);
+        break;
+    case WIRE_LEASE:
+        u64(m, f->lease);
+        u32(m, f->epoch);
+        key(m, f);
+        u64(m, f->self);
+        u32(m, f->cls);
+        u32(m, f->units);
+        u32(m, 1);
+        u32(m, 1 + dice(f, 2));
+        break;
+    case WIRE_GRANT:
+        u64(m, f->lease);
+        u32(m, f->epoch);
+        key(m, f);
+        u32(m, f->cls);
+        u64(m, f->node);
+        u32(m, dice(f, 3));
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- from an owner ------------------------------------------------------------------------------------ */
+
+static void put_argument(struct draft *m, struct facts *f)
+{
+    uint64_t kind = dice(f, 4);
+    u8(m, kind);
+    if (kind != WIRE_VALUE) {
+        u64(m, 1ull << 32 | (1 + dice(f, 20)) << 4);
+    }
+    if (kind == WIRE_REMOTE) {
+        u64(m, 1 + dice(f, 100000));
+    } else if (kind == WIRE_ERROR) {
+        u32(m, (uint32_t)MOB_ERR_TASK_FAILED);
+        str(m, "an argument that failed");
+    } else {
+        bytes(m, f, kind == WIRE_OBJECT && dice(f, 3) == 0 ? dice(f, 4000) : dice(f, 32));
+    }
+}
+
+static void make_owner(struct draft *m, struct facts *f, enum wire_op op)
+{
+    static const uint8_t hash[WIRE_HASH_BYTES] = {1, 2, 3};
+    u32(m, f->job);
+    switch (op) {
+    case WIRE_OPEN:
+        key(m, f);
+        str(m, "a-job");
+        put(m, hash, sizeof hash);
+        u64(m, f->exe_size);
+        u64(m, f->start_size);
+        break;
+    case WIRE_CLOSE:
+        u8(m, dice(f, 2));
+        break;
+    case WIRE_TASKS: {
+        uint32_t count = (uint32_t)dice(f, 4);
+        u64(m, f->lease);
+        u32(m, f->epoch);
+        u32(m, f->cls);
+        u32(m, f->units);
+        u32(m, count);
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t nargs = (uint32_t)dice(f, 4);
+            u32(m, dice(f, 8));
+            u64(m, 1ull << 32 | (1 + dice(f, 8)) << 4);
+            u8(m, 3);
+            u8(m, dice(f, 2));
+            u8(m, 1 + dice(f, 3));
+            u8(m, nargs);
+            str(m, "a_function");
+            str(m, "a name");
+            for (uint32_t k = 0; k < nargs; k++) {
+                put_argument(m, f);
+            }
+        }
+        break;
+    }
+    default: /* RELEASE, CANCEL */
+        u32(m, 1);
+        u32(m, op == WIRE_RELEASE ? f->proxy : dice(f, 8));
+        u64(m, op == WIRE_RELEASE ? f->proxy_link : 1ull << 32 | (1 + dice(f, 8)) << 4);
+        if (op == WIRE_RELEASE) {
+            u8(m, dice(f, 2));
+        }
+        break;
+    }
+}
+
+/* ---- back to the owner ---------------------------------------------------------------------------------- */
+
+static void put_result(struct draft *m, struct facts *f)
+{
+    u32(m, f->slot);
+    u64(m, f->link);
+    u32(m, dice(f, 8));
+    u64(m, 1ull << 32 | (1 + dice(f, 8)) << 4);
+    if (dice(f, 4) == 0) {
+        u32(m, (uint32_t)MOB_ERR_TASK_FAILED);
+        str(m, "it failed there");
+        return;
+    }
+    uint32_t nrets = 1 + (uint32_t)dice(f, 2);
+    u32(m, MOB_OK);
+    u8(m, nrets);
+    for (uint32_t i = 0; i < nrets; i++) {
+        if (dice(f, 2)) {
+            u8(m, WIRE_REMOTE);
+            u64(m, 5000 + dice(f, 100000));
+        } else {
+            u8(m, WIRE_VALUE);
+            bytes(m, f, dice(f, 2) ? dice(f, 128) : dice(f, 4000));
+        }
+    }
+}
+
+static void make_guest(struct draft *m, struct facts *f, enum wire_op op)
+{
+    u32(m, f->job);
+    switch (op) {
+    case WIRE_FAILED:
+        str(m, "no worker starts here");
+        break;
+    case WIRE_DONE:
+        u32(m, 1);
+        put_result(m, f);
+        break;
+    case WIRE_BACK:
+        u32(m, 1);
+        u32(m, f->slot);
+        u64(m, f->link);
+        u8(m, dice(f, 2));
+        break;
+    case WIRE_OUTPUT:
+        u8(m, 1 + dice(f, 2));
+        str(m, "a line\n");
+        break;
+    default: /* CLOSED: the number alone */
+        break;
+    }
+}
+
+void message_make(struct draft *m, struct facts *f, enum wire_op op)
+{
+    m->size = m->fields = 0;
+    u8(m, op);
+    if (op >= WIRE_CLOSED) {
+        make_guest(m, f, op);
+    } else if (op >= WIRE_OPEN) {
+        make_owner(m, f, op);
+    } else if (op >= WIRE_REPORT && op <= WIRE_GRANT) {
+        make_planning(m, f, op);
+    } else {
+        make_membership(m, f, op);
+    }
+}
+
+/* ---- harm ------------------------------------------------------------------------------------------------- */
+
+static uint64_t extreme(struct facts *f, size_t size)
+{
+    static const uint64_t some[] = {0,
+                                    1,
+                                    UINT64_MAX,
+                                    UINT64_MAX - 1,
+                                    0x7fffffffffffffffull,
+                                    0x8000000000000000ull,
+                                    0x7fffffffull,
+                                    0x80000000ull,
+                                    0xffffffffull,
+                                    0x100000000ull,
+                                    ARENA_OBJECT_MAX,
+                                    ARENA_OBJECT_MAX + 1,
+                                    0xffff,
+                                    0x10000,
+                                    16,
+                                    17};
+    uint64_t x = some[dice(f, sizeof some / sizeof some[0])];
+    return size < 8 && dice(f, 2) ? (1ull << (8 * size - 1)) - dice(f, 2) : x;
+}
+
+static void scribble(struct draft *m, struct facts *f, size_t from, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        m->bytes[from + i] = (uint8_t)dice(f, 256);
+    }
+}
+
+void message_harm(struct draft *m, struct facts *f, enum harm how)
+{
+    size_t room = sizeof m->bytes - m->size, more;
+    switch (how) {
+    case HARM_CUT:
+        m->size = dice(f, m->size);
+        break;
+    case HARM_GROWN:
+        more = dice(f, 20) ? 1 + dice(f, 64) : 1 + dice(f, room);
+        scribble(m, f, m->size, more);
+        m->size += more;
+        break;
+    case HARM_EXTREME: {
+        uint32_t i = m->fields > 1 ? 1 + (uint32_t)dice(f, m->fields - 1) : 0;
+        size_t size = m->field[i].size < 8 ? m->field[i].size : 8;
+        uint64_t x = extreme(f, size);
+        memcpy(m->bytes + m->field[i].at, &x, size);
+        break;
+    }
+    case HARM_BIT:
+        m->bytes[dice(f, m->size)] ^= (uint8_t)(1u << dice(f, 8));
+        break;
+    case HARM_BYTES:
+        for (uint64_t n = 1 + dice(f, 8); n; n--) {
+            m->bytes[dice(f, m->size)] = (uint8_t)dice(f, 256);
+        }
+        break;
+    case HARM_OP:
+        m->bytes[0] = (uint8_t)dice(f, WIRE_OPS + 3);
+        break;
+    default:
+        m->size = 1 + dice(f, 400);
+        scribble(m, f, 1, m->size - 1);
+        break;
+    }
+}
