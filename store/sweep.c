@@ -442,7 +442,7 @@ void sweep_process(struct lane *d, uint32_t process, sweep_reason reason, void *
     w.result = (struct sweep_result){0};
     w.steps_max = (uint64_t)committed(w.b) * STEPS_A_RECORD;
     /* Its segments are the daemon's now, then the looks at records; pairs with the fence in
-     * lane.c's drain(), which hands a record to a segment's owner and then looks again. */
+     * free.c's drain_places(), which hands a record to a segment's owner and then looks again. */
     at_fence();
     clear_marks(&w);
     for (int round = 0;; round++) { /* more than one only if the board was scribbled on */

@@ -105,7 +105,7 @@ void world_forward(void)
         }
         bool rerun = old == PHASE_TAKEN && p == PHASE_QUEUED;
         bool undone = old == PHASE_CREATING && p == PHASE_FREE;
-        /* lane.c's lane_drop_last() may take back its step. */
+        /* lane_drop_last() may take back its step. */
         undone |= world.may_take_back && old == PHASE_DEAD && p == PHASE_CLOSED;
         MODEL_CHECK(state_gen(s) == state_gen(was) && (p >= old || rerun || undone),
                     "record %u goes back from %llx to %llx", i, (unsigned long long)was,

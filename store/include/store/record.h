@@ -89,7 +89,7 @@ static inline bool state_sealed_good(uint64_t s)
     return (uint32_t)(s & (STATE_PHASE_MASK | STATE_ERROR)) - PHASE_DONE <=
            PHASE_CLOSED - PHASE_DONE;
 }
-/* The same of a record that a use keeps: if it is DEAD, then for a moment only (lane.c, lane_drop_last()). */
+/* The same of a record that a use keeps: if it is DEAD, then for a moment only (lane_drop_last()). */
 static inline bool state_sealed_used(uint64_t s)
 {
     return state_sealed(s) || state_phase(s) == PHASE_DEAD;
