@@ -193,11 +193,10 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
                 task_unhint(&t->lane, class, &item);
             }
             run_task(&t->top, mob, t, r, item.index);
-            if (streak ==
-                0) { /* somebody waits for this very task: tidied up when it is done */
+            if (streak++ == 0) {
+                /* Somebody waits for this very task: tidied up when it is done. */
                 task_unhint(&t->lane, class, &item);
             }
-            streak++;
         } else if (res == QUEUE_NONE) {
             struct queue_item empty = item; /* so that `item` can live in registers */
             park_or_spin(mob, t, &empty, run, streak);

@@ -73,7 +73,7 @@ mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word,
     return st;
 }
 
-/* True once the record is sealed or gone. */
+/* True once the record is sealed or gone. @lazy: pauses before the first look. */
 static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32_t gen,
                                                   uint64_t spin_ns, uint64_t deadline_ns,
                                                   uint64_t lazy)
@@ -138,8 +138,11 @@ __attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct t
 {
     uint64_t deadline_ns = clock_deadline_ns(timeout_ns);
     MOB_TRY(client_health(mob));
-    if (spin_allowed(mob) && spin_sealed(r, gen, mob->spin_ns, deadline_ns,
-                                         queue_about(&t->lane.ready[0]) / 4)) {
+    /* Behind a long queue, who looks at each result as it is made takes its line away from the worker
+     * that makes it; some later, there are several. */
+    struct call call = record_call(r);
+    uint64_t lazy = queue_about(&t->lane.ready[call_class(&call) % CLASSES_MAX]) / 4;
+    if (spin_allowed(mob) && spin_sealed(r, gen, mob->spin_ns, deadline_ns, lazy)) {
         return MOB_OK;
     }
     if (clock_now_ns() >= deadline_ns) {

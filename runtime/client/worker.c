@@ -88,7 +88,7 @@ __attribute__((noinline)) void park_or_spin(struct mob *mob, struct thread *t,
 {
     struct proc *self = &mob->board.procs[mob->self];
     struct queue_view *ready = &t->lane.ready[run - 1];
-    if (streak > 1) {
+    if (streak > 1 && spin_allowed(mob)) {
         spin_gather(ready, item->position);
         if (queue_peek(ready, item) != QUEUE_NONE) {
             return;
