@@ -163,6 +163,17 @@ void node_note_guests(struct node *n)
     json_decref(status);
 }
 
+void node_await_guests(struct node *n)
+{
+    uint64_t before = n->guests, until = clock_now_ns() + PROGRESS_MS * NS_PER_MS;
+    for (node_note_guests(n); n->guests == before; node_note_guests(n)) {
+        if (clock_now_ns() > until) {
+            broken("no tasks go to a node whose own driver rests");
+        }
+        nap_ms(5);
+    }
+}
+
 /* ---- up ----------------------------------------------------------------------------------------- */
 
 static void await_cluster(const struct node *n)

@@ -47,6 +47,8 @@ void node_tell_drivers(const struct node *n, char c);
 void node_await_rest(const struct node *n);
 /* Notes in `guests` that others' tasks run here, so that a cluster that is none is seen. */
 void node_note_guests(struct node *n);
+/* The same, and waits until some have. Its own drivers rest, and those of the other node work. */
+void node_await_guests(struct node *n);
 /* The daemon was killed: it and what it had started are gone. */
 void node_gone(struct node *n, const pid_t *workers, size_t count);
 /* Ends drivers, then the daemon, as people do: everything must be given back. */
