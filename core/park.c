@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
+#include <stdbool.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +23,8 @@ struct waitv { /* struct futex_waitv of Linux 5.16, which Debian 12's headers ma
 
 enum { WAITV_32_SHARED = 2 /* FUTEX2_SIZE_U32, shared between processes */ };
 
+static _Thread_local bool woke; /* or was woken, and has not given way since */
+
 static struct timespec to_timespec(uint64_t ns)
 {
     struct timespec ts = {(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
@@ -34,6 +38,7 @@ mob_status park_wait(const at_u32 *word, uint32_t seen, uint64_t deadline_ns)
     long rc =
         syscall(SYS_futex, &word->v, FUTEX_WAIT_BITSET, seen,
                 deadline_ns == CLOCK_NEVER ? NULL : &ts, NULL, FUTEX_BITSET_MATCH_ANY);
+    woke = true;
     return rc == -1 && errno == ETIMEDOUT ? MOB_ERR_TIMEOUT : MOB_OK;
 }
 
@@ -62,5 +67,13 @@ mob_status park_wait_many(const at_u32 *const *words, const uint32_t *seen,
 
 void park_wake(const at_u32 *word, int count)
 {
-    syscall(SYS_futex, &word->v, FUTEX_WAKE, count, NULL, NULL, 0);
+    woke |= syscall(SYS_futex, &word->v, FUTEX_WAKE, count, NULL, NULL, 0) > 0;
+}
+
+void park_give_way(void)
+{
+    if (woke) {
+        woke = false;
+        sched_yield();
+    }
 }

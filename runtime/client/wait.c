@@ -89,6 +89,7 @@ static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32
         for (volatile int k = 0; k < 2; k++) {
         }
     }
+    park_give_way();
     uint64_t until = clock_now_ns() + spin_ns;
     if (deadline_ns < until) {
         until = deadline_ns;

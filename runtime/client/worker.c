@@ -44,6 +44,7 @@ static __attribute__((noinline)) bool spin_ready(struct mob *mob,
             return true;
         }
     }
+    park_give_way();
     uint64_t until = clock_now_ns() + mob->spin_ns;
     do {
         for (int i = 0; i < SPIN_LOOKS; i++) {

@@ -31,6 +31,11 @@ mob_status park_wait_many(const at_u32 *const *words, const uint32_t *seen,
 /* Wakes up to @count sleepers. */
 void park_wake(const at_u32 *word, int count);
 
+/* Before spinning for the partner of a wake-up, given or taken by this thread since the last call: gives
+ * the CPU up once, as the kernel may have put both on the same one, and who spins there keeps the other
+ * from answering. A system call after a wake-up, nothing else. */
+void park_give_way(void);
+
 /* The low half of a 64-bit word: the part that a futex sees. */
 static inline const at_u32 *park_low(const at_u64 *word)
 {
