@@ -13,6 +13,7 @@ enum {
     SWEEP_ROUNDS_MAX = 64,
     /* A thread serves one record, and hangs one task on its arguments. */
     SERVED_MAX = BOARD_LEDGERS_MAX * (1 + MOB_ARGS_MAX),
+    SERVED_A_STEP = 4, /* links of them that are compared in the time of a step */
     STEPS_A_RECORD = 256
 };
 
@@ -32,7 +33,7 @@ struct sweep {
     uint64_t served[SERVED_MAX];
     uint32_t served_count;
     /* Entries of successor stacks looked at, and more than there can be: a client that ties its
-     * stacks into rings must not keep the daemon busy. */
+     * stacks into rings, or says that it serves everything, must not keep the daemon busy. */
     uint64_t steps, steps_max;
     struct sweep_result result;
 };
@@ -221,6 +222,8 @@ static void check_arrivals(struct sweep *w, struct record *r)
     bool open = phase >= PHASE_CREATING && phase <= PHASE_DONE;
     for (uint32_t i = 0; open && i < call_nargs(&call) && i < MOB_ARGS_MAX; i++) {
         struct arg_ref *ref = record_arg_ref(r, &call, i);
+        w->steps += ref ? w->served_count / SERVED_A_STEP : 0;
+        w->result.corrupt |= w->steps > w->steps_max;
         if (ref && is_served(w, at_load(&ref->link, AT_RELAXED))) {
             task_arrive(w->d, r, i);
         }
@@ -421,9 +424,10 @@ static void end_attempt(struct sweep *w, const struct attempt *a, sweep_reason r
  * them may have been passed by. */
 static void sweep_records(struct sweep *w)
 {
-    uint32_t served;
+    uint32_t served, rounds = 0;
     do {
         served = w->served_count;
+        w->result.corrupt |= rounds++ == SWEEP_ROUNDS_MAX;
         for (uint32_t i = 0; i < committed(w->b) && !w->result.corrupt; i++) {
             sweep_record(w, &w->b->records[i]);
         }

@@ -388,3 +388,24 @@ Test(sweep, a_task_for_which_there_was_no_room_is_pushed)
     assert_all_free(g);
     rig_free(g);
 }
+
+Test(sweep, who_says_that_it_served_everything_ends_the_job_and_not_the_daemon)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER];
+    struct sweep_result res = {0};
+    uint64_t x = submit(d, NULL, 0, LINK_NONE), refs[3] = {x, x, x};
+    (void)claim(g, OTHER, x);
+    for (uint32_t i = LANES; i < BOARD_LEDGERS_MAX; i++) {
+        uint64_t sealed = submit(d, NULL, 0, LINK_NONE);
+        task_seal(&g->lane[OTHER], claim(g, OTHER, sealed), false);
+        at_store(&g->b.ledgers[i].finishing, sealed, AT_RELAXED);
+        at_store(&g->b.ledgers[i].owner, WORKER + 1, AT_RELAXED);
+    }
+    for (int i = 0; i < 3200; i++) {
+        (void)submit(d, refs, 3, LINK_NONE);
+    }
+    sweep_process(&g->lane[DAEMON], WORKER, NULL, NULL, &res);
+    cr_assert(res.corrupt);
+    rig_free(g);
+}
