@@ -87,7 +87,7 @@ static void check_blocks(struct check *k)
 
 static void check_names(struct check *k)
 {
-    for (uint32_t i = 0; i < BOARD_NAMES_MAX; i++) {
+    for (uint32_t i = 0; i < BOARD_NAMES_MAX + BOARD_SITES_MAX; i++) { /* and sites */
         const struct name *n = &k->b->names[i];
         uint32_t state = at_load(&n->state, AT_ACQUIRE);
         if (state == NAME_READY && !memchr(n->text, 0, sizeof n->text)) {

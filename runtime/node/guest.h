@@ -102,6 +102,8 @@ void guest_look_all(struct job *j);
 /* ---- standin.c ---- */
 mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
                        bool *ret_new);
+/* What its bytes are: before they come. */
+void standin_meta(struct job *j, struct standin *s, const struct mob_meta *meta);
 void standin_bytes(struct job *j, struct standin *s, const void *bytes, size_t size);
 void standin_pull(struct job *j, struct standin *s, uint64_t size);
 void standin_error(struct job *j, struct standin *s, mob_status st, const char *text);

@@ -205,6 +205,8 @@ void grant_unplace(struct job *j, const struct arena_place *place);
  * @io_link becomes that record's. Everything is checked: clients can write there. */
 mob_status grant_resolve(struct job *j, uint64_t *io_link, struct record **ret,
                          struct place *ret_place);
+/* What a sealed result is, as its task or who made its bytes said. False: nobody did. */
+bool node_meta(struct job *j, uint64_t link, struct mob_meta *ret);
 /* Where those bytes are, mapped here. The caller has pinned the record or knows what keeps it. */
 mob_status grant_read(struct job *j, const struct record *r, const struct place *p,
                       const void **ret);

@@ -11,9 +11,11 @@
 #include "core/log.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "store/meta.h"
 #include "store/task.h"
 
-enum { INLINE_AT = 16 }; /* in the payload, behind the place */
+/* In the payload, behind the place; metadata behind the longest result that stands there. */
+enum { INLINE_AT = 16, META_AT = INLINE_AT + RECORD_INLINE_MAX };
 
 static struct standin **bucket_of(struct guest *g, uint64_t theirs)
 {
@@ -50,6 +52,7 @@ mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
                                "no memory for an argument from another node");
         }
         task_begin(&j->lane, r, &call, LINK_NONE);
+        record_set_origin(r, board_tick(&j->board), 0);
         uint32_t gen = lane_gen(r);
         at_store(&r->state, state_make(gen, DAEMON, 0, PHASE_CREATING), AT_RELEASE);
         *s = (struct standin){.theirs = theirs,
@@ -131,6 +134,14 @@ static void pulled(struct fetch *f, mob_status st)
                       "an argument was lost on its way from its node");
     } else {
         seal(j, s, &f->place, f->source.size);
+    }
+}
+
+void standin_meta(struct job *j, struct standin *s, const struct mob_meta *meta)
+{
+    struct record *r = record_of(j, s);
+    if (r) {
+        meta_add(r, META_AT, 0, meta);
     }
 }
 

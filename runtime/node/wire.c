@@ -58,6 +58,31 @@ bool wire_unname(const uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object *r
            memcmp(rest, zeros, sizeof zeros) == 0;
 }
 
+void wire_put_meta(struct codec_writer *w, const struct mob_meta *meta)
+{
+    codec_put_u8(w, (uint8_t)meta->type);
+    codec_put_u32(w, meta->item_bytes);
+    codec_put_u8(w, (uint8_t)meta->dims);
+    for (uint32_t i = 0; i < meta->dims; i++) {
+        codec_put_u64(w, meta->shape[i]);
+    }
+}
+
+bool wire_get_meta(struct codec_reader *r, struct mob_meta *ret)
+{
+    struct mob_meta m = {.struct_size = sizeof m, .type = codec_get_u8(r)};
+    m.item_bytes = codec_get_u32(r);
+    m.dims = codec_get_u8(r);
+    if (m.dims > MOB_DIMS_MAX) {
+        return false;
+    }
+    for (uint32_t i = 0; i < m.dims; i++) {
+        m.shape[i] = codec_get_u64(r);
+    }
+    *ret = m;
+    return r->ok;
+}
+
 void wire_put_key(struct codec_writer *w, struct plan_job key)
 {
     codec_put_u64(w, key.node);

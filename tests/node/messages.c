@@ -169,10 +169,22 @@ static void make_planning(struct draft *m, struct facts *f, enum wire_op op)
 
 /* ---- from an owner ------------------------------------------------------------------------------------ */
 
+/* With one dimension more than there may be, now and then. */
+static void put_meta(struct draft *m, struct facts *f)
+{
+    uint64_t dims = dice(f, 30) ? dice(f, MOB_DIMS_MAX + 1) : MOB_DIMS_MAX + 1;
+    u8(m, dice(f, 256));
+    u32(m, dice(f, 64));
+    u8(m, dims);
+    for (uint64_t i = 0; i < dims; i++) {
+        u64(m, dice(f, 100));
+    }
+}
+
 static void put_argument(struct draft *m, struct facts *f)
 {
-    uint64_t kind = dice(f, 4);
-    u8(m, kind);
+    uint64_t kind = dice(f, 4), meta = dice(f, 4) == 0 ? WIRE_META : 0;
+    u8(m, kind | meta);
     if (kind != WIRE_VALUE) {
         u64(m, 1ull << 32 | (1 + dice(f, 20)) << 4);
     }
@@ -183,6 +195,9 @@ static void put_argument(struct draft *m, struct facts *f)
         str(m, "an argument that failed");
     } else {
         bytes(m, f, kind == WIRE_OBJECT && dice(f, 3) == 0 ? dice(f, 4000) : dice(f, 32));
+    }
+    if (meta) {
+        put_meta(m, f);
     }
 }
 
@@ -252,12 +267,16 @@ static void put_result(struct draft *m, struct facts *f)
     u32(m, MOB_OK);
     u8(m, nrets);
     for (uint32_t i = 0; i < nrets; i++) {
+        uint64_t meta = dice(f, 4) == 0 ? WIRE_META : 0;
         if (dice(f, 2)) {
-            u8(m, WIRE_REMOTE);
+            u8(m, WIRE_REMOTE | meta);
             u64(m, 5000 + dice(f, 100000));
         } else {
-            u8(m, WIRE_VALUE);
+            u8(m, WIRE_VALUE | meta);
             bytes(m, f, dice(f, 2) ? dice(f, 128) : dice(f, 4000));
+        }
+        if (meta) {
+            put_meta(m, f);
         }
     }
 }

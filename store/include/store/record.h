@@ -232,8 +232,11 @@ struct record {
     uint8_t payload[RECORD_PAYLOAD] __attribute__((aligned(8)));
     at_u64
         parent; /* creator: link of the task that submitted this, LINK_NONE for a driver */
-    at_u64 children;        /* attempt:32 | open children of it:32 */
-    at_u64 site;            /* creator: for tools; 0 */
+    at_u64 children; /* attempt:32 | open children of it:32 */
+    /* For tools. creator: board_now() when it was made; of a task that another node owns, its number
+     * in the daemon's table instead. */
+    at_u32 made;
+    at_u32 about;           /* where it was made, what its bytes are; see below */
     at_u32 error;           /* holder, before an error seal: the mob_status */
     at_u32 fill;            /* creator: payload bytes in use before the task runs */
     uint16_t name;          /* creator: number of the name that people see */
@@ -245,6 +248,25 @@ _Static_assert(sizeof(struct record) == 384, "six cache lines");
 _Static_assert(__builtin_offsetof(struct record, payload) == 32,
                "half of the first line");
 _Static_assert(sizeof(struct call) == 8, "one word");
+
+/* ---- about: attempt:8 | meta:8 | site:16. meta: where in the payload the newest metadata stands, in
+ * units of 8, or 0; of which attempt. site: number of the place in a program that made the record, or
+ * 0. The creator writes it, then the holder, who adds metadata (store/meta.h). ----------------------- */
+
+#define ABOUT_SITE_MASK 0xffffu
+#define ABOUT_META_SHIFT 16
+#define ABOUT_ATTEMPT_SHIFT 24
+
+/* By the creator, before the record can be seen. */
+static inline void record_set_origin(struct record *r, uint32_t made, uint32_t site)
+{
+    at_store(&r->made, made, AT_RELAXED);
+    at_store(&r->about, site, AT_RELAXED);
+}
+static inline uint32_t record_site(const struct record *r)
+{
+    return at_load(&r->about, AT_RELAXED) & ABOUT_SITE_MASK;
+}
 
 static inline struct call record_call(const struct record *r)
 {
