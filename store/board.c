@@ -138,28 +138,57 @@ mob_status board_commit_more(struct board *b)
     return MOB_OK;
 }
 
-mob_status board_map(int fd, struct board *ret)
+/* Takes no ownership of @b's mapping unless it is a board. */
+static mob_status check_board(struct board *b)
 {
-    struct board b;
-    MOB_TRY(map(fd, &b));
-    if (at_load(&b.header->magic, AT_ACQUIRE) != BOARD_MAGIC ||
-        at_load(&b.header->layout, AT_RELAXED) != BOARD_LAYOUT) {
-        uint32_t layout = at_load(&b.header->layout, AT_RELAXED);
-        board_unmap(&b);
+    if (at_load(&b->header->magic, AT_ACQUIRE) != BOARD_MAGIC ||
+        at_load(&b->header->layout, AT_RELAXED) != BOARD_LAYOUT) {
+        uint32_t layout = at_load(&b->header->layout, AT_RELAXED);
+        board_unmap(b);
         return status_fail(
             MOB_ERR_VERSION,
             "the node's memory has layout %u, this program knows layout %u; use "
             "the same version of mobula for both",
             layout, BOARD_LAYOUT);
     }
+    return MOB_OK;
+}
+
+mob_status board_map(int fd, struct board *ret)
+{
+    struct board b;
+    MOB_TRY(map(fd, &b));
+    MOB_TRY(check_board(&b));
     *ret = b;
+    return MOB_OK;
+}
+
+mob_status board_map_ro(int fd, struct board *ret)
+{
+    struct board b;
+    void *ro;
+    MOB_TRY(seg_map(fd, board_bytes(), SEG_READ, &ro));
+    set_view(&b, ro, ro);
+    b.fd = b.bell = -1;
+    MOB_TRY(check_board(&b));
+    /* Records are committed from the first one on without a gap. */
+    off_t first = (off_t)part_offset(PARTS - 1), end = lseek(fd, first, SEEK_HOLE);
+    uint64_t bytes = end > first ? (uint64_t)(end - first) : 0;
+    at_store(&b.own_committed,
+             (uint32_t)(bytes / sizeof(struct record)) / BOARD_COMMIT_STEP *
+                 BOARD_COMMIT_STEP,
+             AT_RELAXED);
+    *ret = b;
+    ret->committed = &ret->own_committed;
     return MOB_OK;
 }
 
 void board_unmap(struct board *b)
 {
     seg_unmap(b->base, board_bytes());
-    seg_unmap((void *)b->base_ro, board_bytes());
+    if (b->base_ro != b->base) {
+        seg_unmap((void *)b->base_ro, board_bytes());
+    }
     if (b->fd >= 0) {
         close(b->fd);
     }

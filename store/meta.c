@@ -34,16 +34,22 @@ void meta_add(struct record *r, uint32_t at, uint32_t ret, const struct mob_meta
     at_store(&r->about, about, AT_RELAXED); /* the seal publishes it */
 }
 
+/* The entry at @at. False: it makes no sense. */
+static bool read_entry(const struct record *r, uint32_t at, struct entry *ret)
+{
+    if (at > RECORD_PAYLOAD - sizeof *ret) {
+        return false;
+    }
+    memcpy(ret, r->payload + at, sizeof *ret);
+    return ret->dims <= MOB_DIMS_MAX && meta_bytes(ret->dims) <= RECORD_PAYLOAD - at;
+}
+
 bool meta_find(const struct record *r, uint32_t ret, struct mob_meta *io)
 {
     uint32_t at = newest(r) * 8;
     struct entry e;
     /* A client may have made a ring of them. */
-    for (int i = 0; i < ENTRIES_MAX && at != 0 && at <= RECORD_PAYLOAD - sizeof e; i++) {
-        memcpy(&e, r->payload + at, sizeof e);
-        if (e.dims > MOB_DIMS_MAX || meta_bytes(e.dims) > RECORD_PAYLOAD - at) {
-            return false;
-        }
+    for (int i = 0; i < ENTRIES_MAX && at != 0 && read_entry(r, at, &e); i++) {
         if (e.ret == ret) {
             *io = (struct mob_meta){.struct_size = io->struct_size,
                                     .type = e.type,
@@ -55,4 +61,18 @@ bool meta_find(const struct record *r, uint32_t ret, struct mob_meta *io)
         at = e.next * 8u;
     }
     return false;
+}
+
+bool meta_sound(const struct record *r)
+{
+    uint32_t at = newest(r) * 8;
+    struct entry e;
+    int i = 0;
+    for (; i < ENTRIES_MAX && at != 0; i++) {
+        if (!read_entry(r, at, &e)) {
+            return false;
+        }
+        at = e.next * 8u;
+    }
+    return i < ENTRIES_MAX;
 }

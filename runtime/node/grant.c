@@ -6,6 +6,7 @@
  *
  * The client commits the pages, not the daemon, which has others to serve. Memory counts as used
  * until the last process has unmapped it. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -50,6 +51,15 @@ static void wake_workers(struct job *j, bool lagging_only)
     }
 }
 
+/* With a name that says whose it is: storectl finds it by that if this daemon does not answer. */
+static mob_status make_segment(const struct job *j, uint32_t i, uint64_t bytes,
+                               int *ret_fd)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "mobula-objects-%u-%u", j->number, i);
+    return seg_create(name, bytes, ret_fd);
+}
+
 void grant_request(struct conn *c, struct local_msg *m)
 {
     struct job *j = c->job;
@@ -71,7 +81,7 @@ void grant_request(struct conn *c, struct local_msg *m)
     grant_collect(j);
     mob_status st = budget_take(&c->node->budget, owner_of(j, &s), bytes);
     if (!st) {
-        st = seg_create("mobula-objects", bytes, &s.fd);
+        st = make_segment(j, i, bytes, &s.fd);
         if (st) {
             budget_cancel(&c->node->budget, owner_of(j, &s), bytes);
         }
@@ -230,7 +240,7 @@ static mob_status grow(struct job *j, uint64_t bytes)
         .state = SEGMENT_HELD, .owner = DAEMON, .bytes = bytes, .pending = true};
     grant_collect(j);
     MOB_TRY(budget_take(b, owner_of(j, &s), bytes));
-    mob_status st = seg_create("mobula-objects", bytes, &s.fd);
+    mob_status st = make_segment(j, i, bytes, &s.fd);
     if (st) {
         budget_cancel(b, owner_of(j, &s), bytes);
         return st;

@@ -39,6 +39,8 @@
 struct node;
 struct job;
 struct cluster;
+struct peer;
+struct checker;
 struct guest;
 struct codec_reader;
 
@@ -59,6 +61,11 @@ struct conn {
     struct loop_timer timer;
     char *told; /* what the head has said of it so far */
     size_t told_size;
+    struct peer *asked; /* NULL: the head, about the cluster; else about its store */
+    uint32_t
+        put_job; /* an object that a tool writes, until it seals it: of which job ... */
+    uint64_t put_link; /* ... or LINK_NONE */
+    struct arena_place put_place;
     struct conn *next, *prev;
 };
 
@@ -367,6 +374,10 @@ struct json_t *json_phases(const struct job *j);
 
 /* ---- inspect.c ---- */
 void inspect_reply(struct conn *c, struct local_msg *m);
+/* The connection is going. */
+void inspect_conn_gone(struct conn *c);
+/* The node stops: its children too. */
+void checker_stop(struct node *n);
 /* The head's answer. False: malformed. */
 bool status_text(struct node *n, struct codec_reader *r);
 /* The head will not answer what it was asked. */
@@ -423,6 +434,7 @@ struct node {
     char host[64];
     struct local_msg *scratch; /* one message, for whoever answers */
     struct cluster *cluster;   /* NULL: alone */
+    struct checker *checkers;  /* children that check boards */
     mob_status verdict;        /* it could not join ... */
     char why[512];             /* ... and this is why */
 };

@@ -216,6 +216,38 @@ void standin_evict(struct job *j, uint64_t keep)
     lane_reclaim(&j->lane);
 }
 
+bool standin_find(const struct job *j, uint64_t theirs, uint64_t *ret_ours)
+{
+    const struct standin *s = *bucket_of(j->guest, theirs);
+    while (s && s->theirs != theirs) {
+        s = s->next;
+    }
+    if (s) {
+        *ret_ours = s->ours;
+    }
+    return s != NULL;
+}
+
+bool guest_origin(const struct job *j, uint64_t ours, uint64_t *ret_theirs)
+{
+    const struct guest *g = j->guest;
+    for (uint32_t b = 0; b < STANDIN_BUCKETS; b++) {
+        for (const struct standin *s = g->standins[b]; s; s = s->next) {
+            if (s->ours == ours) {
+                *ret_theirs = s->theirs;
+                return true;
+            }
+        }
+    }
+    for (uint32_t i = 0; i < g->proxies_count; i++) {
+        if (g->proxies[i].link != LINK_NONE && g->proxies[i].link == (ours & ~0xfull)) {
+            *ret_theirs = g->proxies[i].theirs | link_ret(ours);
+            return true;
+        }
+    }
+    return false;
+}
+
 void standin_free(struct job *j)
 {
     for (uint32_t b = 0; b < STANDIN_BUCKETS; b++) {

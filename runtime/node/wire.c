@@ -28,7 +28,9 @@ const char *wire_op_name(uint8_t op)
                                                 [WIRE_FAILED] = "FAILED",
                                                 [WIRE_DONE] = "DONE",
                                                 [WIRE_BACK] = "BACK",
-                                                [WIRE_OUTPUT] = "OUTPUT"};
+                                                [WIRE_OUTPUT] = "OUTPUT",
+                                                [WIRE_ASK] = "ASK",
+                                                [WIRE_TOLD] = "TOLD"};
     return op < WIRE_OPS && names[op] ? names[op] : "unknown";
 }
 

@@ -18,6 +18,9 @@
  *   REPORT, DEMAND, HELD, LEASE, GRANT, SYNCED: the planners' words
  *   STATUS     cookie u64                              asks for
  *   STATUS_TEXT cookie u64, more u8, JSON bytes
+ * Between any two nodes, for storectl
+ *   ASK        cookie u64, JSON bytes                  see inspect.c
+ *   TOLD       cookie u64, status i32, more u8, JSON bytes, or why not
  * From a job's owner to a node that works for it
  *   OPEN       job u32, key, name str, hash raw[32], executable size u64, start size u64
  *   CLOSE      job u32, kill u8
@@ -86,6 +89,8 @@ enum wire_op {
     WIRE_DONE,
     WIRE_BACK,
     WIRE_OUTPUT,
+    WIRE_ASK,
+    WIRE_TOLD,
     WIRE_OPS
 };
 

@@ -179,6 +179,9 @@ mob_status board_commit_more(struct board *b);
 
 /* Maps a board that the daemon sent and checks that it is one. Takes no ownership of @fd. */
 mob_status board_map(int fd, struct board *ret);
+/* The same to look at alone: a write through it faults. `committed` is what the memory says, not what
+ * clients could write. */
+mob_status board_map_ro(int fd, struct board *ret);
 void board_unmap(struct board *b);
 
 /* Bytes of address space; bytes of its fixed part. */

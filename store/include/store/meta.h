@@ -23,4 +23,7 @@ void meta_add(struct record *r, uint32_t at, uint32_t ret, const struct mob_meta
  * @io: struct_size stays as it is. */
 bool meta_find(const struct record *r, uint32_t ret, struct mob_meta *io);
 
+/* Whether what stands there makes sense, for a check of the whole board. */
+bool meta_sound(const struct record *r);
+
 #endif
