@@ -67,7 +67,7 @@ static mob_status parse_time(const char *text, uint64_t *ret_ms)
                        text);
 }
 
-/* Adds "size>4M" and the like. False: it is no filter of that kind, said. */
+/* Adds "size>4M" and the like. */
 static int add_bound(struct settings *s, const char *word, size_t key, char op)
 {
     uint64_t value;
@@ -76,6 +76,9 @@ static int add_bound(struct settings *s, const char *word, size_t key, char op)
                          : parse_time(word + key + 1, &value);
     if (st) {
         return tool_usage("%s", mob_last_error());
+    }
+    if (op == '<' && value-- == 0) { /* `<` leaves the bound itself out, `>` does not */
+        return tool_usage("'%s': nothing is less than that", word);
     }
     json_object_set_new(s->filter,
                         size        ? op == '>' ? "min_bytes" : "max_bytes"
