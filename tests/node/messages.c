@@ -1,5 +1,6 @@
 #include "messages.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "store/arena.h"
@@ -307,11 +308,39 @@ static void make_guest(struct draft *m, struct facts *f, enum wire_op op)
     }
 }
 
+/* ---- between any two ------------------------------------------------------------------------------------ */
+
+static void make_question(struct draft *m, struct facts *f, enum wire_op op)
+{
+    /* Not rm, which is obeyed: the objects of these tests are looked for at the end. */
+    static const char *const asks[] = {"stat", "boards", "ls",      "sums",
+                                       "show", "uses",   "bytes",   "sum",
+                                       "copy", "put",    "nonsense"};
+    char text[256];
+    u64(m, dice(f, 4));
+    if (op == WIRE_TOLD) {
+        u32(m, dice(f, 2) ? (uint32_t)MOB_ERR_NOT_FOUND : MOB_OK);
+        u8(m, dice(f, 2));
+        str(m, "{}");
+        return;
+    }
+    snprintf(text, sizeof text,
+             "{\"what\":\"%s\",\"job\":%u,\"link\":%llu,\"owner\":%llu,\"record\":%u,"
+             "\"filter\":{\"min_bytes\":%u}}",
+             asks[dice(f, sizeof asks / sizeof asks[0])], f->job,
+             (unsigned long long)(1ull << 32 | dice(f, 64) << 4),
+             (unsigned long long)f->node, (unsigned)dice(f, 5000),
+             (unsigned)dice(f, 100));
+    str(m, dice(f, 16) ? text : "[\"what\"");
+}
+
 void message_make(struct draft *m, struct facts *f, enum wire_op op)
 {
     m->size = m->fields = 0;
     u8(m, op);
-    if (op >= WIRE_CLOSED) {
+    if (op >= WIRE_ASK) {
+        make_question(m, f, op);
+    } else if (op >= WIRE_CLOSED) {
         make_guest(m, f, op);
     } else if (op >= WIRE_OPEN) {
         make_owner(m, f, op);

@@ -3,6 +3,8 @@
  *
  *   keep scene   puts, arrays, results, failures, arguments, views, nested tasks
  *   keep many N  N small objects
+ *   keep late F  tasks of the shortest way, two and a half seconds apart, with the workers asleep and with
+ *                the only one busy until the file F is there
  *   keep far     an array that a task with 2 CPUs gets, which only another node has, and its result */
 #include <mobula.h>
 #include <poll.h>
@@ -150,6 +152,47 @@ static void many(struct mob *mob, long count)
     until_end();
 }
 
+static mob_status echo(struct mob_task *task)
+{
+    long x;
+    MOB_TRY(mob_arg_copy(task, 0, &x, sizeof x));
+    return mob_return_copy(task, 0, &x, sizeof x);
+}
+MOB_REGISTER(echo);
+
+static mob_ref submit_echo(struct mob *mob, long x)
+{
+    mob_ref ref;
+    MOB_CHECK(mob_submit(mob, echo, MOB_ARGS(MOB_VALUE(x)), NULL, &ref));
+    return ref;
+}
+
+/* For how old things are: this program does nothing meanwhile that would move a clock on. */
+static void do_nothing(void)
+{
+    poll(NULL, 0, 2500);
+}
+
+static void late(struct mob *mob, const char *gate_file)
+{
+    long x;
+    mob_ref ref = {0, 0}, running;
+    for (int i = 0; i < 100; i++) {
+        ref = submit_echo(mob, i);
+        MOB_CHECK(mob_get_copy(mob, ref, &x, sizeof x, MOB_FOREVER));
+    }
+    say("early", ref);
+    do_nothing();
+    say("late", submit_echo(mob, 1));
+    MOB_CHECK(mob_submit(mob, gate,
+                         MOB_ARGS(MOB_BYTES(gate_file, strlen(gate_file)), MOB_REF(ref)),
+                         NULL, &running));
+    say("queued", submit_echo(mob, 2));
+    do_nothing();
+    say("behind", submit_echo(mob, 3));
+    until_end();
+}
+
 static void far_away(struct mob *mob)
 {
     struct mob_options two = MOB_OPTIONS_INIT;
@@ -176,10 +219,13 @@ int main(int argc, char **argv)
         scene(mob, argv[2]);
     } else if (argc == 3 && strcmp(argv[1], "many") == 0) {
         many(mob, strtol(argv[2], NULL, 10));
+    } else if (argc == 3 && strcmp(argv[1], "late") == 0) {
+        late(mob, argv[2]);
     } else if (argc == 2 && strcmp(argv[1], "far") == 0) {
         far_away(mob);
     } else {
-        fputs("usage: keep scene FILE | keep many N | keep far\n", stderr);
+        fputs("usage: keep scene FILE | keep many N | keep late FILE | keep far\n",
+              stderr);
         return 2;
     }
     mob_shutdown(mob);

@@ -228,6 +228,30 @@ keep_end 0
 works "$bin/mobula" stop
 nothing_left
 
+# ---- how old things are ----------------------------------------------------------------------------------
+# age LABEL: in ms, of one listing
+age()
+{
+    awk -v id="\"$(id "$1")\"," '$1 == "\"id\":" { this = $2 }
+        $1 == "\"age_ms\":" && this == id { print $2 + 0 }' "$scratch/ages"
+}
+
+# apart EARLIER LATER: made at least 2.3 s apart.
+apart()
+{
+    "$storectl" ls --limit=0 --json >"$scratch/ages"
+    between=$(($(age "$1") - $(age "$2")))
+    [ $between -ge 2300 ] || fail "$1 and $2 were made 2.5 s apart, it is said $between ms"
+}
+works "$bin/mobula" start --num-cpus=1 --object-store-memory=64M
+rm -f "$scratch/gate" "$scratch/gate.in"
+keep_start late "$scratch/gate"
+apart early late
+apart queued behind
+: >"$scratch/gate"
+keep_end 0
+works "$bin/mobula" stop
+
 # ---- two nodes -------------------------------------------------------------------------------------------
 for try in 1 2 3 4 5; do
     port=$((20000 + ($$ + try * 7919) % 12000))
