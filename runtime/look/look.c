@@ -294,10 +294,31 @@ static json_t *of_object(const struct look *l, const json_t *ask, const char *wh
         return NULL;
     }
     const struct look_job *j = &l->jobs[k];
-    return strcmp(what, "show") == 0    ? look_show(j, (uint64_t)link)
-           : strcmp(what, "uses") == 0  ? look_uses(j, (uint64_t)link, (uint64_t)more)
-           : strcmp(what, "bytes") == 0 ? look_bytes(j, (uint64_t)link, (uint64_t)offset)
-                                        : look_sum(j, (uint64_t)link);
+    return strcmp(what, "show") == 0   ? look_show(j, (uint64_t)link)
+           : strcmp(what, "uses") == 0 ? look_uses(j, (uint64_t)link, (uint64_t)more)
+                                       : look_bytes(j, (uint64_t)link, (uint64_t)offset);
+}
+
+static json_t *digest(const struct look *l, const json_t *ask)
+{
+    json_t *id, *sums = json_array();
+    size_t i;
+    json_array_foreach(json_object_get(ask, "ids"), i, id)
+    {
+        uint64_t node, link;
+        uint32_t job;
+        json_t *sum = NULL;
+        const char *text = json_string_value(id);
+        if (text && look_id_parse(text, &node, &job, &link) == MOB_OK) {
+            for (unsigned k = 0; k < l->count; k++) {
+                if ((l->jobs[k].number & 0xfffff) == job && l->jobs[k].node == node) {
+                    sum = look_sum(&l->jobs[k], link);
+                }
+            }
+        }
+        json_array_append_new(sums, sum ? sum : json_null());
+    }
+    return json_pack("{s:o}", "sums", sums);
 }
 
 json_t *look_answer(const struct look *l, const json_t *ask)
@@ -308,8 +329,11 @@ json_t *look_answer(const struct look *l, const json_t *ask)
         return page(l, ask, *what == 's');
     }
     if (strcmp(what, "show") == 0 || strcmp(what, "uses") == 0 ||
-        strcmp(what, "bytes") == 0 || strcmp(what, "sum") == 0) {
+        strcmp(what, "bytes") == 0) {
         return of_object(l, ask, what);
+    }
+    if (strcmp(what, "digest") == 0) {
+        return digest(l, ask);
     }
     if (strcmp(what, "boards") == 0) {
         return boards(l);

@@ -10,10 +10,10 @@
  *   show    {job, link}              one object with pins, parent and arguments: {object}
  *   uses    {job, link, record}      who uses it, from a record on: {uses, next: {record} or null}
  *   bytes   {job, link, offset}      {data: base64, size}
- *   sum     {job, link}              {xxh3, size}: of its bytes, to compare copies
  *   boards  {}                       what the boards say of their jobs: {jobs}
- *   verify  {data}                   {jobs: [{number, records, problems, texts, ...}]}; takes long
- * One answer but the last looks at a bounded number of records, and nothing is remembered between two.
+ *   verify  {data}                   {jobs: [{number, records, problems, texts, ...}]}
+ *   digest  {ids}                    {sums: [{xxh3, size} or null]}: of their bytes, to compare copies
+ * The last two take as long as there is to look at. One answer of the others looks at a bounded number of records, and nothing is remembered between two.
  *
  *   filter  state, name, site: text; min_bytes, max_bytes, min_age_ms, max_age_ms: numbers;
  *           only_handle: true for what is sealed and kept by a handle alone
@@ -54,6 +54,9 @@ json_t *look_answer(const struct look *l, const json_t *ask);
 void look_id_text(uint64_t node, uint32_t job, uint64_t link, char buf[LOOK_ID_SIZE]);
 mob_status look_id_parse(const char *text, uint64_t *ret_node, uint32_t *ret_job,
                          uint64_t *ret_link);
+
+/* Of the bytes of an object: {xxh3, size}, or NULL. */
+json_t *look_sum(const struct look_job *j, uint64_t link);
 
 /* Texts from boards: what is no UTF-8 becomes '?'. */
 json_t *look_text(const char *text);

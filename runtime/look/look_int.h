@@ -54,7 +54,6 @@ mob_status look_read(const struct look_job *j, uint64_t link, const struct place
 json_t *look_show(const struct look_job *j, uint64_t link);
 json_t *look_uses(const struct look_job *j, uint64_t link, uint64_t from);
 json_t *look_bytes(const struct look_job *j, uint64_t link, uint64_t offset);
-json_t *look_sum(const struct look_job *j, uint64_t link);
 json_t *look_verify(const struct look *l, bool data);
 
 #endif

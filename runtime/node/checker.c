@@ -17,7 +17,7 @@
 #include "core/status.h"
 #include "inspect.h"
 
-enum { CHECKERS_MAX = 4, TEXT_MAX_BYTES = 16 << 20 };
+enum { CHECKERS_MAX = 4, TEXT_MAX_BYTES = 16 << 20, COPIES_MAX = 4096 };
 
 struct checker {
     struct checker *next;
@@ -77,8 +77,30 @@ static void write_all(int fd, const char *text)
     }
 }
 
+/* Sums of what is here of other nodes' objects, to be compared with theirs. */
+static json_t *copies(const struct look *l)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; i < l->count; i++) {
+        const struct job *j = l->jobs[i].arg;
+        const struct standin *s = j->guest ? standin_next(j, NULL) : NULL;
+        for (; s && json_array_size(list) < COPIES_MAX; s = standin_next(j, s)) {
+            char of[LOOK_ID_SIZE], id[LOOK_ID_SIZE];
+            json_t *sum = s->pending ? NULL : look_sum(&l->jobs[i], s->ours);
+            if (sum) {
+                look_id_text(j->guest->owner->id, j->guest->number, s->theirs, of);
+                look_id_text(l->jobs[i].node, l->jobs[i].number, s->ours, id);
+                json_object_set_new(sum, "of", json_string(of));
+                json_object_set_new(sum, "id", json_string(id));
+                json_array_append_new(list, sum);
+            }
+        }
+    }
+    return list;
+}
+
 static __attribute__((noreturn)) void child(struct node *n, int fd, pid_t parent,
-                                            bool data)
+                                            const json_t *ask)
 {
     struct look_job jobs[JOBS_MAX];
     static struct board boards[JOBS_MAX];
@@ -95,8 +117,10 @@ static __attribute__((noreturn)) void child(struct node *n, int fd, pid_t parent
             jobs[l.count++].board = &boards[i];
         }
     }
-    json_t *ask = json_pack("{s:s,s:b}", "what", "verify", "data", (int)data);
-    json_t *answer = ask ? look_answer(&l, ask) : NULL;
+    json_t *answer = look_answer(&l, ask);
+    if (answer && json_is_true(json_object_get(ask, "data"))) {
+        json_object_set_new(answer, "copies", copies(&l));
+    }
     char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
     write_all(fd, text ? text : "");
     _exit(text ? 0 : 1);
@@ -173,7 +197,7 @@ static void took_too_long(struct loop_timer *timer)
     kill(k->pid, SIGKILL);
 }
 
-static mob_status start(struct node *n, struct asker a, bool data)
+static mob_status start(struct node *n, struct asker a, const json_t *ask)
 {
     int fds[2];
     unsigned count = 0;
@@ -191,7 +215,7 @@ static mob_status start(struct node *n, struct asker a, bool data)
     pid_t parent = getpid();
     k->pid = fork();
     if (k->pid == 0) {
-        child(n, fds[1], parent, data);
+        child(n, fds[1], parent, ask);
     }
     close(fds[1]);
     if (k->pid < 0) {
@@ -211,9 +235,9 @@ static mob_status start(struct node *n, struct asker a, bool data)
     return MOB_OK;
 }
 
-void checker_start(struct node *n, struct asker a, bool data)
+void checker_start(struct node *n, struct asker a, const json_t *ask)
 {
-    mob_status st = start(n, a, data);
+    mob_status st = start(n, a, ask);
     if (st) {
         asker_reply(n, a, st, NULL);
     }

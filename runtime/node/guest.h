@@ -113,6 +113,8 @@ bool standin_adopt(struct job *j, uint64_t theirs, uint64_t ours, uint64_t size)
 /* Drops those that no task uses until at most @keep bytes are left. */
 void standin_evict(struct job *j, uint64_t keep);
 void standin_free(struct job *j);
+/* All of them, one after the other, from NULL to NULL. */
+const struct standin *standin_next(const struct job *j, const struct standin *s);
 /* The copy here of the owner's object. False: there is none. */
 bool standin_find(const struct job *j, uint64_t theirs, uint64_t *ret_ours);
 /* Which of the owner's objects a record here stands for: as a copy, or as the result of its task. False:

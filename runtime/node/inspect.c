@@ -258,8 +258,8 @@ void inspect_request(struct node *n, struct asker a, const char *words, size_t s
         reply(a, n, NULL);
     } else if (id != n->id) {
         ask_forward(n, a, id, ask);
-    } else if (strcmp(what, "verify") == 0) {
-        checker_start(n, a, json_is_true(json_object_get(ask, "data")));
+    } else if (strcmp(what, "verify") == 0 || strcmp(what, "digest") == 0) {
+        checker_start(n, a, ask);
     } else if (a.conn && (strcmp(what, "put") == 0 || strcmp(what, "seal") == 0)) {
         reply(a, n, *what == 'p' ? inspect_put(a.conn, ask) : inspect_seal(a.conn, ask));
     } else {

@@ -40,8 +40,8 @@ void asker_reply(struct node *n, struct asker a, mob_status st, char *text);
 void ask_forward(struct node *n, struct asker a, uint64_t node, json_t *ask);
 
 /* ---- checker.c ---- */
-/* A child looks at all boards and answers. */
-void checker_start(struct node *n, struct asker a, bool data);
+/* A child answers, from all boards. */
+void checker_start(struct node *n, struct asker a, const json_t *ask);
 void checker_asker_gone(struct node *n, const struct conn *c, const struct peer *p);
 
 #endif

@@ -216,6 +216,20 @@ void standin_evict(struct job *j, uint64_t keep)
     lane_reclaim(&j->lane);
 }
 
+const struct standin *standin_next(const struct job *j, const struct standin *s)
+{
+    struct standin *const *table = j->guest->standins;
+    if (s && s->next) {
+        return s->next;
+    }
+    uint32_t b =
+        s ? (uint32_t)(bucket_of(j->guest, s->theirs) - j->guest->standins) + 1 : 0;
+    while (b < STANDIN_BUCKETS && !table[b]) {
+        b++;
+    }
+    return b < STANDIN_BUCKETS ? table[b] : NULL;
+}
+
 bool standin_find(const struct job *j, uint64_t theirs, uint64_t *ret_ours)
 {
     const struct standin *s = *bucket_of(j->guest, theirs);

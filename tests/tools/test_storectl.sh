@@ -286,6 +286,15 @@ says '^task  *double_all$'
 refuses 1 'is the copy of' "$storectl" rm "$copy"
 works "$storectl" verify --data
 [ "$(grep -c ': ok$' "$scratch/out")" -eq 2 ] || fail "not both nodes are verified"
+says '^[1-9][0-9]* copies of objects compared'
+# A copy that is not the same any more.
+"$storectl" show "$copy" >"$scratch/out"
+place=$(sed -n 's/^bytes .*, segment \([0-9]*\) at \([0-9]*\)$/mobula-objects-1-\1 \2/p' "$scratch/out")
+# shellcheck disable=SC2086 # two words
+"$bin/tools_probe" flip "$(cut -d ' ' -f 2 "$scratch/second/pid")" $place || fail "no byte was changed: $place"
+run "$storectl" verify --data
+[ $? -eq 3 ] || fail "verify does not see that a copy differs"
+says "copy $copy has other bytes than $(id array)$"
 works "$storectl" stat
 [ "$(grep -c '^limit ' "$scratch/out")" -eq 2 ] || fail "not both nodes' figures"
 works "$storectl" leaks --older=0s
