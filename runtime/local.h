@@ -33,11 +33,14 @@ enum local_op {
     LOCAL_GIVE,      /* one way. arg: segment, which is empty and unmapped here */
     /* Another process's segment, to read. arg: segment. Answer: arg: bytes; fd. */
     LOCAL_MAP,
+    /* one way. arg[0] = link: a result whose bytes are on disk is wanted in memory. */
+    LOCAL_RESTORE,
     /* A class of demand. arg[0] = CPU units. Answer: arg[0] = class. */
     LOCAL_CLASS,
     /* Answer: arg: node, job, CPUs, store limit, store used, nodes << 32 | workers. */
     LOCAL_INFO,
-    /* More records, at once. Answer when they are committed, or why not. */
+    /* More records, at once. Answer when they are committed, or why not; MOB_ERR_TIMEOUT: not yet, since
+     * memory is being made free for them. */
     LOCAL_RECORDS,
     /* The driver is done. Answer: when the workers are gone and their output was written. */
     LOCAL_LEAVE,

@@ -14,6 +14,7 @@
 #include "core/seg.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "spill.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
@@ -50,6 +51,22 @@ static void wake_workers(struct job *j, bool lagging_only)
     }
 }
 
+/* What is on disk must find room when somebody waits for it, or those who fill the store would wait for each
+ * other. */
+static mob_status leaves_reserve(const struct node *n, uint64_t bytes)
+{
+    const struct budget *b = &n->budget;
+    uint64_t reserve = spill_reserve(n);
+    if (reserve && bytes + reserve > b->limit_bytes - b->used_bytes) {
+        return status_fail(MOB_ERR_NOMEM,
+                           "the object store is full: %llu of %llu bytes are used, and the "
+                           "rest is for objects that come back from disk",
+                           (unsigned long long)b->used_bytes,
+                           (unsigned long long)b->limit_bytes);
+    }
+    return MOB_OK;
+}
+
 void grant_request(struct conn *c, struct local_msg *m)
 {
     struct job *j = c->job;
@@ -69,7 +86,8 @@ void grant_request(struct conn *c, struct local_msg *m)
     }
     struct segment s = {.state = SEGMENT_GRANTED, .owner = c->proc, .bytes = bytes};
     grant_collect(j);
-    mob_status st = budget_take(&c->node->budget, owner_of(j, &s), bytes);
+    mob_status st = leaves_reserve(c->node, bytes);
+    st = st ? st : budget_take(&c->node->budget, owner_of(j, &s), bytes);
     if (!st) {
         st = seg_create("mobula-objects", bytes, &s.fd);
         if (st) {
@@ -79,8 +97,10 @@ void grant_request(struct conn *c, struct local_msg *m)
     if (st) {
         conn_deny(c, m->op, st);
         grant_want(c->node);
+        spill_pressure(c->node, bytes);
         return;
     }
+    spill_pressure(c->node, 0);
     j->segments[i] = s;
     publish(j, i, SEGMENT_USED);
     local_msg_init(m, LOCAL_GRANT);
@@ -132,6 +152,7 @@ static void leave(struct job *j, uint32_t i)
      * thread that looks. */
     (void)!write(j->watch, "m", 1);
     wake_workers(j, true);
+    spill_tell(j); /* who waits for bytes from disk looks too */
     grant_collect(j);
 }
 
@@ -486,13 +507,18 @@ mob_status grant_records(struct job *j)
 {
     struct budget *b = &j->node->budget;
     struct budget_owner owner = {j->index, BUDGET_DAEMON};
-    const uint64_t bytes = BOARD_COMMIT_STEP * sizeof(struct record);
+    const uint64_t bytes = BOARD_STEP_BYTES;
     /* What threads that ended have left serves as well, if it is enough not to be asked again soon. */
     if (sweep_blocks(&j->lane) >= BOARD_COMMIT_STEP / BOARD_BLOCK / 2) {
         return MOB_OK;
     }
-    MOB_TRY(budget_take(b, owner, bytes));
-    mob_status st = board_commit_more(&j->board);
+    mob_status st = budget_take(b, owner, bytes);
+    if (st) {
+        grant_want(j->node);
+        spill_pressure(j->node, bytes);
+        return spill_promising(j->node) ? MOB_ERR_TIMEOUT : st;
+    }
+    st = board_commit_more(&j->board);
     if (st) {
         budget_cancel(b, owner, bytes);
         return st;

@@ -38,6 +38,11 @@
 
 struct node;
 struct job;
+struct node_spill;
+struct spill;
+struct restore;
+struct compact;
+struct seg_use;
 struct cluster;
 struct guest;
 struct codec_reader;
@@ -257,6 +262,15 @@ struct away_job { /* of every job */
     size_t start_size;
 };
 
+/* ---- spill.c, restore.c, compact.c: objects on disk; see spill.h ---------------------------------- */
+
+struct job_spill {
+    struct spill *files; /* NULL: nothing of it was ever on disk */
+    struct restore *restores;
+    struct compact *compact; /* NULL: none is at work */
+    struct seg_use *use;     /* by segment; NULL: not looked at yet */
+};
+
 /* ---- job.c ------------------------------------------------------------------------------------------------------ */
 
 struct job {
@@ -296,6 +310,7 @@ struct job {
         busy; /* bytes on their way to or from other nodes, which keep the job here */
     struct guest *guest; /* its driver is on another node; else NULL */
     struct away_job away;
+    struct job_spill spill;
 };
 
 /* Shared memory that a job takes before its first object. */
@@ -390,6 +405,7 @@ struct node_config {
     const char *head_address; /* HOST:PORT */
     const char *listen;       /* the address to listen at; NULL: all */
     uint16_t port;            /* 0: any */
+    const char *spill_dirs;   /* DIR[:DIR...], "none", or NULL: the default */
     uint64_t unmet_grace_ns;  /* for a node to join that is large enough for a task */
     struct key key;
 };
@@ -421,6 +437,7 @@ struct node {
     char host[64];
     struct local_msg *scratch; /* one message, for whoever answers */
     struct cluster *cluster;   /* NULL: alone */
+    struct node_spill *spill;  /* NULL: objects stay in memory */
     mob_status verdict;        /* it could not join ... */
     char why[512];             /* ... and this is why */
 };
