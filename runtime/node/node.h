@@ -301,7 +301,6 @@ struct job {
 /* Shared memory that a job takes before its first object. */
 uint64_t job_least_bytes(void);
 void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count);
-void job_class(struct conn *c, struct local_msg *m);
 void job_leave(struct conn *c);
 /* The driver is gone, or the job is over for another reason. */
 void job_end(struct job *j);
@@ -314,12 +313,13 @@ mob_status job_open_guest(struct node *n, struct guest *g, const char *name,
                           struct job **ret);
 /* The job is to end in good order: nothing new begins, and what runs has a while. */
 void job_close(struct job *j);
-/* Classes that the planner knows of a guest, on its board too. */
-void job_sync_classes(struct job *j);
-/* The class of a demand, added if it is new. */
-mob_status job_add_class(struct job *j, uint32_t units, uint32_t *ret);
 /* Nothing of the job can run: says so to the driver, once. */
 void job_fail(struct job *j, mob_status st, const char *text);
+struct plan_job job_plan_id(const struct job *j);
+
+/* ---- job_look.c: what is looked at while a job runs ---- */
+/* The bell rang: does what clients asked for on the board, or goes on with the job's end. */
+void job_rung(struct loop_op *op, int result);
 /* Does what clients asked for on the board; after a death too, as the dead may have set a notice
  * and not rung. */
 void job_notices(struct job *j);
@@ -329,7 +329,12 @@ bool job_queue_corrupt(const struct job *j);
 void job_audit(struct job *j);
 /* Looks at workers and queues, and tells the planner what changed. */
 void job_refresh(struct job *j);
-struct plan_job job_plan_id(const struct job *j);
+/* A driver or worker asks for a class of demand. */
+void job_class(struct conn *c, struct local_msg *m);
+/* Classes that the planner knows of a guest, on its board too. */
+void job_sync_classes(struct job *j);
+/* The class of a demand, added if it is new. */
+mob_status job_add_class(struct job *j, uint32_t units, uint32_t *ret);
 
 /* ---- demand.c: tasks that ask for more CPUs than any node has ---- */
 /* A class of demand is asked for. MOB_ERR_DEMAND: this node will never meet it, and there are no others. */
