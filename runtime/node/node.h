@@ -195,12 +195,16 @@ void grant_free_place(void *job, uint32_t segment, uint64_t offset);
 /* Drops leaving segments that nobody maps any more. */
 void grant_collect(struct job *j);
 void grant_end(struct job *j);
+mob_status grant_records(struct job *j);
 /* A place of the daemon's own for bytes that come from other nodes. MOB_ERR_NOMEM. Then exactly one
  * of the next two, when the bytes are there or will not come. */
 mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret,
                        void **ret_data);
 void grant_landed(struct job *j, const struct arena_place *place);
 void grant_unplace(struct job *j, const struct arena_place *place);
+
+/* ---- grant_bytes.c: what the daemon reads and writes of results ---- */
+
 /* The record and place that hold the bytes of a sealed record's result, through references.
  * @io_link becomes that record's. Everything is checked: clients can write there. */
 mob_status grant_resolve(struct job *j, uint64_t *io_link, struct record **ret,
@@ -208,7 +212,6 @@ mob_status grant_resolve(struct job *j, uint64_t *io_link, struct record **ret,
 /* Where those bytes are, mapped here. The caller has pinned the record or knows what keeps it. */
 mob_status grant_read(struct job *j, const struct record *r, const struct place *p,
                       const void **ret);
-mob_status grant_records(struct job *j);
 /* The status and the text (with its NUL, at most @size bytes) of a record that grant_resolve() said
  * has failed. */
 mob_status grant_failure(struct job *j, const struct record *r, const struct place *p,
