@@ -17,6 +17,7 @@
 #include "store/board.h"
 #include "store/budget.h"
 #include "store/lane.h"
+#include "store/line.h"
 #include "transport/key.h"
 
 #define OUTPUT_LINE_MAX 4096 /* a longer line is cut into several */
@@ -430,6 +431,7 @@ struct node {
     uint64_t started_ns;
     unsigned cpus;
     struct budget budget;
+    struct line memory_line; /* processes that were refused memory */
     struct plan_node *plan;
     struct loop_timer plan_timer;
     struct conn *conns;

@@ -12,7 +12,7 @@
 #include "core/status.h"
 #include "store/task.h"
 
-enum { HEAT_MAX = 4 };
+enum { HEAT_MAX = 4, STANDINS_DIVISOR = 16 };
 
 static void step(struct loop_timer *timer);
 
@@ -157,6 +157,10 @@ static void begin_look(struct node_spill *s)
             continue;
         }
         at_add(&j->board.header->epoch, 1, AT_RELAXED);
+        if (j->guest) { /* what can be had again goes first, and not to disk */
+            standin_evict(j,
+                          s->need ? 0 : s->node->budget.limit_bytes / STANDINS_DIVISOR);
+        }
         if (!j->spill.use) {
             j->spill.use = malloc(BOARD_SEGMENTS_MAX * sizeof *j->spill.use);
         }
