@@ -40,7 +40,8 @@ struct mob_task {
     bool more;      /* it submitted, put or gave ids: its end is not the short one */
     uint32_t depth;
     struct mob_task *outer;
-    uint32_t pinned; /* bit i: argument i is another record's, outside of it, and was looked at */
+    uint32_t
+        pinned; /* bit i: argument i is another record's, outside of it, and was looked at */
     uint64_t pin[MOB_ARGS_MAX];
     uint64_t *children; /* links of ids that it submitted or put and still holds, about */
     uint32_t children_count, children_room;
@@ -236,8 +237,8 @@ mob_status result_error(struct mob *mob, struct record *r, char *text, size_t si
  * they are on disk, they are brought back first, within @timeout_ns. MOB_ERR_TIMEOUT, MOB_ERR_LOST,
  * MOB_ERR_CORRUPT. */
 mob_status client_pinned_bytes(struct mob *mob, struct thread *t, struct record *r,
-                               uint64_t link, uint64_t timeout_ns, struct place *ret_place,
-                               const void **ret);
+                               uint64_t link, uint64_t timeout_ns,
+                               struct place *ret_place, const void **ret);
 mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
                         struct record **io_record, struct place *ret);
 

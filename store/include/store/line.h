@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LINE_PLACES 64u                      /* processes that wait in order */
+#define LINE_PLACES 64u                   /* processes that wait in order */
 #define LINE_TURN_NS (1000000000ull)      /* at the head */
 #define LINE_FORGET_NS (100 * 1000000ull) /* not asked for so long: it has given up */
 
