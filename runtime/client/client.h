@@ -62,6 +62,7 @@ struct thread {
         [CLASSES_MAX]; /* tasks that certainly fit into the class's queue: a look at how
                                    full it is costs a cache line that workers write */
     pthread_t owner;
+    uint32_t asked;  /* proc.wake when it last looked at what the daemon asks for */
     at_u64 waits_on; /* address of the word it sleeps on, for the watcher */
     struct thread *next;
 };

@@ -230,6 +230,8 @@ mob_status client_bytes(struct mob *mob, const struct record *r, const struct pl
         return status_fail(MOB_ERR_CORRUPT,
                            "a record's result is at no place that there is");
     }
+    client_let_go(
+        mob); /* a task that goes on reading may neither wait nor end for long */
     struct segment_map *map = &mob->maps[p->segment];
     const void *ro = __atomic_load_n(&map->ro, __ATOMIC_ACQUIRE);
     if (!ro) {

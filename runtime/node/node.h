@@ -179,7 +179,8 @@ struct
     uint64_t bytes;
     uint64_t live; /* of an orphan: places in use */
     uint32_t
-        epoch; /* of a leaving one: gone when every process has seen this revocation */
+        epoch; /* of a leaving one: gone when all who map it have seen this revocation */
+    uint64_t mappers[PROCS_MAX / 64]; /* processes that asked for it, to read it */
     int fd;
     void *rw;       /* mapped here: the daemon's own, which its arena cuts */
     const void *ro; /* likewise: another's, to be sent to other nodes */
