@@ -228,6 +228,11 @@ static inline mob_ref client_ref(const struct mob *mob, uint64_t link, uint32_t 
 /* As park_wait(), noting the word for the watcher. */
 mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word,
                        uint32_t seen, uint64_t deadline_ns);
+/* The same where a task may be running. The daemon asks a worker for a look at what is revoked and wanted by
+ * waking it (grant.c), and such a wait may have no end; @asked: proc.wake before the caller's last
+ * client_tidy(). */
+mob_status park_in_task(struct mob *mob, struct thread *t, const at_u32 *word,
+                        uint32_t seen, uint32_t asked, uint64_t deadline_ns);
 
 /* ---- result.c ---- */
 /* The status and text with which a sealed record failed. */
