@@ -22,7 +22,7 @@ static uint32_t newest(const struct record *r)
 void meta_add(struct record *r, uint32_t at, uint32_t ret, const struct mob_meta *meta)
 {
     uint32_t attempt = state_attempt(at_load(&r->state, AT_RELAXED));
-    uint32_t about = at_load(&r->about, AT_RELAXED) & ABOUT_SITE_MASK;
+    uint32_t about = at_load(&r->about, AT_RELAXED) & ABOUT_LOW_MASK;
     struct entry e = {.dims = (uint8_t)meta->dims,
                       .ret = (uint8_t)ret,
                       .next = (uint8_t)newest(r),

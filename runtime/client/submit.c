@@ -184,7 +184,7 @@ wait_for_room(struct mob *mob, struct thread *t, uint32_t class, bool no_wait)
         at_sub(&k->room_waiters, 1, AT_SEQ_CST);
     }
     /* Others push too; what then does not fit is pushed by the daemon later. */
-    t->room[class] = 1 + (uint32_t)((enough - queue_count(&ready)) / PROCS_MAX);
+    t->room[class] = 1 + (int32_t)((enough - queue_count(&ready)) / PROCS_MAX);
     return st;
 }
 
@@ -210,15 +210,17 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
             return st;
         }
         MOB_TRY(client_health(mob));
-        if (ask_records(mob) == MOB_OK) {
+        st = ask_records(mob);
+        if (st == MOB_OK) {
             continue;
         }
         /* The table is at its maximum, or memory is. Records come back when ids are released, and
-         * when tasks end whose ids were released before: the latter is worth waiting for. */
+         * when tasks end whose ids were released before: the latter is worth waiting for, as is memory
+         * that objects leave for the disk (MOB_ERR_TIMEOUT). */
         if (no_wait || t->task) {
             return status_fail(MOB_ERR_FULL, "%s", mob_last_error());
         }
-        if (!lane_await_record(&t->lane)) {
+        if (st != MOB_ERR_TIMEOUT && !lane_await_record(&t->lane)) {
             return status_fail(MOB_ERR_FULL,
                                "every record of the job is held by an id; release "
                                "ids that are no longer needed");
@@ -298,6 +300,7 @@ static mob_status note_fn(struct mob *mob, struct thread *t, mob_fn fn)
         t->fn = fn;
         t->plain_call =
             call_word(t->fn_id, call_counts(1, 1), RETRIES_DEFAULT) | call_word_len(0, 8);
+        t->plain_origin = record_origin_word(t->plain_number, t->fn_id);
         t->plain_fn = mob->worker || mob->inline_tasks ? client_no_function : fn;
     }
     return MOB_OK;
@@ -326,21 +329,23 @@ CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *
     uint64_t link;
     if (__builtin_expect(client_serial != mob->serial || t->plain_fn != fn ||
                              t->plain_site != site || client_ill(mob) || !arg ||
-                             arg->size != 8 || !arg->data || !ret ||
-                             t->room[PLAIN_CLASS] == 0,
+                             arg->size != 8 || !arg->data || !ret,
                          0)) {
+        return false;
+    }
+    /* One more than is used if no record is at hand: it is what certainly fits, and may be less. */
+    if (__builtin_expect(--t->room[PLAIN_CLASS] < 0, 0)) {
+        t->room[PLAIN_CLASS] = 0;
         return false;
     }
     struct record *r = lane_take(&t->lane, &link);
     if (__builtin_expect(!r, 0)) {
         return false;
     }
-    t->room[PLAIN_CLASS]--;
     __builtin_memcpy(r->payload + sizeof(struct place_words), arg->data, 8);
     at_store(&r->call, t->plain_call, AT_RELAXED);
     record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
-    r->name = t->fn_id;
-    record_set_origin(r, board_now(&mob->board), t->plain_number);
+    record_set_plain_origin(r, board_now(&mob->board), t->plain_origin);
     *ret = client_ref(mob, link, 0);
     enum queue_result how = task_publish_plain(&t->lane, r, link, PLAIN_CLASS);
     *ret_status = __builtin_expect(task_pushed(&t->lane, PLAIN_CLASS, how), 1)
@@ -365,6 +370,7 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
         site) { /* that may have been all that kept it from the short way */
         t->plain_number = client_site(mob, site);
         t->plain_site = site;
+        t->plain_origin = record_origin_word(t->plain_number, t->fn_id);
         if (!options && count == 1 && submit_plain(mob, fn, args, ret, site, &st)) {
             return st;
         }

@@ -107,7 +107,8 @@ const char *look_state_name(uint64_t s)
 
 static const char *place_name(enum place_kind kind)
 {
-    static const char *const names[] = {"empty", "inline", "segment", "ref"};
+    static const char *const names[] = {"empty", "inline",  "segment",
+                                        "ref",   "spilled", "lost"};
     return (size_t)kind < sizeof names / sizeof names[0] ? names[kind] : "?";
 }
 
@@ -493,6 +494,11 @@ mob_status look_read(const struct look_job *j, uint64_t link, const struct place
 {
     if (offset > p->size || size > p->size - offset) {
         return status_fail(MOB_ERR_CORRUPT, "bytes outside of the object");
+    }
+    if (p->kind == PLACE_SPILLED || p->kind == PLACE_LOST) {
+        return status_fail(MOB_ERR_STATE, p->kind == PLACE_LOST
+                                              ? "the object was lost on disk"
+                                              : "the object is on disk");
     }
     if (p->kind == PLACE_EMPTY || size == 0) {
         return size ? status_fail(MOB_ERR_CORRUPT, "an empty object has bytes") : MOB_OK;

@@ -88,6 +88,7 @@ json_t *inspect_put(struct conn *c, const json_t *ask)
     }
     task_begin(&j->lane, r, &call, LINK_NONE);
     record_set_origin(r, board_tick(&j->board), 0);
+    board_touch(&j->board, board_index(&j->board, r));
     record_set_place(r, 0, PLACE_ARENA, place.segment, place.offset, size);
     uint32_t gen = lane_gen(r);
     at_store(&r->state, state_make(gen, DAEMON, 0, PHASE_CREATING), AT_RELEASE);
