@@ -27,7 +27,8 @@ enum local_op {
      * and for a driver the pipe on which the node says that the job failed ('f') or that memory is
      * wanted ('m'), and which closes at its death. */
     LOCAL_HELLO,
-    /* Memory. arg[0] = bytes. Answer: arg: segment, bytes; fd. The client commits it and says so. */
+    /* Memory. arg[0] = bytes that would be good, arg[1] = bytes that would do. Answer: arg: segment, bytes;
+     * fd. The client commits it and says so. */
     LOCAL_GRANT,
     LOCAL_COMMITTED, /* one way. arg: segment, 1 if that failed */
     LOCAL_GIVE,      /* one way. arg: segment, which is empty and unmapped here */

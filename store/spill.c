@@ -461,8 +461,8 @@ static bool fill_some(struct spill *s, struct spill_buffer *b)
             refuse_first(s, st);
             return true;
         }
-        f = s->files[s->current];
     }
+    f = s->files[s->current]; /* of begin(), now or when the object began */
     if (b->fill == 0) {
         b->file = s->current;
         b->at = f->end;

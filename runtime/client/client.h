@@ -40,7 +40,8 @@ struct mob_task {
     bool more;      /* it submitted, put or gave ids: its end is not the short one */
     uint32_t depth;
     struct mob_task *outer;
-    uint32_t pinned; /* bit i: argument i is another record's, outside of it, and was looked at */
+    uint32_t
+        pinned; /* bit i: argument i is another record's, outside of it, and was looked at */
     uint64_t pin[MOB_ARGS_MAX];
     uint64_t *children; /* links of ids that it submitted or put and still holds, about */
     uint32_t children_count, children_room;
@@ -61,6 +62,7 @@ struct thread {
         [CLASSES_MAX]; /* tasks that certainly fit into the class's queue: a look at how
                                    full it is costs a cache line that workers write */
     pthread_t owner;
+    uint32_t asked;  /* proc.wake when it last looked at what the daemon asks for */
     at_u64 waits_on; /* address of the word it sleeps on, for the watcher */
     struct thread *next;
 };
@@ -226,6 +228,11 @@ static inline mob_ref client_ref(const struct mob *mob, uint64_t link, uint32_t 
 /* As park_wait(), noting the word for the watcher. */
 mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word,
                        uint32_t seen, uint64_t deadline_ns);
+/* The same where a task may be running. The daemon asks a worker for a look at what is revoked and wanted by
+ * waking it (grant.c), and such a wait may have no end; @asked: proc.wake before the caller's last
+ * client_tidy(). */
+mob_status park_in_task(struct mob *mob, struct thread *t, const at_u32 *word,
+                        uint32_t seen, uint32_t asked, uint64_t deadline_ns);
 
 /* ---- result.c ---- */
 /* The status and text with which a sealed record failed. */
@@ -236,8 +243,8 @@ mob_status result_error(struct mob *mob, struct record *r, char *text, size_t si
  * they are on disk, they are brought back first, within @timeout_ns. MOB_ERR_TIMEOUT, MOB_ERR_LOST,
  * MOB_ERR_CORRUPT. */
 mob_status client_pinned_bytes(struct mob *mob, struct thread *t, struct record *r,
-                               uint64_t link, uint64_t timeout_ns, struct place *ret_place,
-                               const void **ret);
+                               uint64_t link, uint64_t timeout_ns,
+                               struct place *ret_place, const void **ret);
 mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
                         struct record **io_record, struct place *ret);
 

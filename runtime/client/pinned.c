@@ -29,10 +29,11 @@ await_restored(struct mob *mob, struct thread *t, const struct record *r, uint64
         if (ret->kind != PLACE_SPILLED) {
             break;
         }
+        uint32_t asked = at_load(&mob->proc->wake, AT_SEQ_CST);
         st = client_health(mob);
         if (!st) {
             client_tidy(mob, &t->lane); /* it may be what the daemon has no room for */
-            st = park_client(mob, t, event, seen, deadline_ns);
+            st = park_in_task(mob, t, event, seen, asked, deadline_ns);
         }
     }
     return st == MOB_ERR_TIMEOUT

@@ -180,6 +180,14 @@ void task_idle(const struct mob *mob, const struct thread *t)
 
 /* ---- one after the other ----------------------------------------------------------------------------------- */
 
+/* A worker that always has work looks too when the daemon asks for it. */
+static __attribute__((noinline, cold)) void tidy_when_asked(struct mob *mob,
+                                                            struct thread *t)
+{
+    t->asked = at_load(&mob->proc->wake, AT_SEQ_CST);
+    client_tidy(mob, &t->lane);
+}
+
 /* Serves one class until the daemon says otherwise. */
 void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t run)
 {
@@ -188,6 +196,7 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
     struct record *r;
     struct queue_item item;
     uint32_t streak = 0; /* tasks since it last waited */
+    t->asked = at_load(&self->wake, AT_RELAXED);
     while (at_load(&self->run, AT_ACQUIRE) == run) {
         enum queue_result res = task_claim_hinted(&t->lane, class, &r, &item);
         if (res == QUEUE_OK) {
@@ -198,6 +207,9 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
             if (streak++ == 0) {
                 /* Somebody waits for this very task: tidied up when it is done. */
                 task_unhint(&t->lane, class, &item);
+            }
+            if (__builtin_expect(at_load(&self->wake, AT_RELAXED) != t->asked, 0)) {
+                tidy_when_asked(mob, t);
             }
         } else if (res == QUEUE_NONE) {
             struct queue_item empty = item; /* so that `item` can live in registers */

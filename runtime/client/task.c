@@ -70,10 +70,11 @@ static mob_status foreign_bytes(struct mob_task *task, size_t i, uint64_t link,
     }
     if (!(task->pinned & 1u << i)) {
         if (!lane_pin_open(&task->thread->lane, link, &task->pin[i])) {
-            return status_fail(MOB_ERR_FULL,
-                               "argument %zu cannot be pinned: this thread holds too many "
-                               "views; give some back with mob_view_release()",
-                               i);
+            return status_fail(
+                MOB_ERR_FULL,
+                "argument %zu cannot be pinned: this thread holds too many "
+                "views; give some back with mob_view_release()",
+                i);
         }
         task->pinned |= 1u << i;
         task->more = true; /* so that they are given back */

@@ -24,8 +24,7 @@ static uint64_t board_extra_bytes(void)
 
 uint64_t job_least_bytes(void)
 {
-    return board_fixed_bytes() + board_extra_bytes() +
-           BOARD_STEP_BYTES;
+    return board_fixed_bytes() + board_extra_bytes() + BOARD_STEP_BYTES;
 }
 
 struct plan_job job_plan_id(const struct job *j)

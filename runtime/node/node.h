@@ -17,6 +17,7 @@
 #include "store/board.h"
 #include "store/budget.h"
 #include "store/lane.h"
+#include "store/line.h"
 #include "transport/key.h"
 
 #define OUTPUT_LINE_MAX 4096 /* a longer line is cut into several */
@@ -178,7 +179,8 @@ struct
     uint64_t bytes;
     uint64_t live; /* of an orphan: places in use */
     uint32_t
-        epoch; /* of a leaving one: gone when every process has seen this revocation */
+        epoch; /* of a leaving one: gone when all who map it have seen this revocation */
+    uint64_t mappers[PROCS_MAX / 64]; /* processes that asked for it, to read it */
     int fd;
     void *rw;       /* mapped here: the daemon's own, which its arena cuts */
     const void *ro; /* likewise: another's, to be sent to other nodes */
@@ -430,6 +432,7 @@ struct node {
     uint64_t started_ns;
     unsigned cpus;
     struct budget budget;
+    struct line memory_line; /* processes that were refused memory */
     struct plan_node *plan;
     struct loop_timer plan_timer;
     struct conn *conns;

@@ -12,7 +12,7 @@
 #include "core/status.h"
 #include "store/task.h"
 
-enum { HEAT_MAX = 4 };
+enum { HEAT_MAX = 4, STANDINS_DIVISOR = 16 };
 
 static void step(struct loop_timer *timer);
 
@@ -157,6 +157,10 @@ static void begin_look(struct node_spill *s)
             continue;
         }
         at_add(&j->board.header->epoch, 1, AT_RELAXED);
+        if (j->guest) { /* what can be had again goes first, and not to disk */
+            standin_evict(j,
+                          s->need ? 0 : s->node->budget.limit_bytes / STANDINS_DIVISOR);
+        }
         if (!j->spill.use) {
             j->spill.use = malloc(BOARD_SEGMENTS_MAX * sizeof *j->spill.use);
         }
@@ -193,6 +197,14 @@ static uint64_t cost_of(const struct node_spill *s, const struct seg_use *u)
     return u->heat / (movable / 1000 + 1) + (s->need && u->fixed ? 1000 * HEAT_MAX : 0);
 }
 
+static bool is_better(const struct node_spill *s, const struct seg_use *a,
+                      const struct seg_use *b)
+{
+    uint64_t cost_a = cost_of(s, a), cost_b = cost_of(s, b);
+    return cost_a < cost_b ||
+           (cost_a == cost_b && a->live - a->fixed > b->live - b->fixed);
+}
+
 static bool choose(struct node_spill *s)
 {
     const struct seg_use *best = NULL;
@@ -203,9 +215,7 @@ static bool choose(struct node_spill *s)
             if (u->done || u->live == u->fixed) {
                 continue;
             }
-            uint64_t cost = cost_of(s, u), least = best ? cost_of(s, best) : UINT64_MAX;
-            if (cost < least ||
-                (cost == least && u->live - u->fixed > best->live - best->fixed)) {
+            if (!best || is_better(s, u, best)) {
                 best = u;
                 s->job = i;
                 s->segment = k;
