@@ -1,5 +1,7 @@
 /* Far more is put, returned and held than the store has room for, and all of it comes back right. What goes wrong
  * with disks and processes meanwhile: test_api_spill_faults.c. */
+#include <stdbool.h>
+
 #include "spilling.h"
 
 /* ---- tasks ---------------------------------------------------------------------------------------------- */
@@ -65,6 +67,24 @@ static mob_status pass_on(struct mob_task *task)
     return mob_return_ref(task, 1, mine);
 }
 MOB_REGISTER(pass_on);
+
+/* Says in a file that it ran, and returns something large. */
+static mob_status make_and_count(struct mob_task *task)
+{
+    struct made m;
+    const void *path;
+    void *to;
+    size_t size;
+    MOB_TRY(mob_arg_copy(task, 0, &m, sizeof m));
+    MOB_TRY(mob_arg(task, 1, &path, &size));
+    MOB_TRY(mob_return_place(task, 0, m.size, &to));
+    fill_words(to, m.size, m.seed);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    bool ok = fd >= 0 && write(fd, "x", 1) == 1;
+    close(fd);
+    return ok ? MOB_OK : mob_fail(task, "counting: %m");
+}
+MOB_REGISTER(make_and_count);
 
 /* ---- cases ------------------------------------------------------------------------------------------------ */
 
@@ -194,6 +214,39 @@ static void references(void)
     spilling_end(mob);
 }
 
+/* A driver that fills the store with its own objects, and then calls nothing for a long time: its memory is needed
+ * by the tasks that it submitted. */
+static void the_driver_is_busy_elsewhere(void)
+{
+    enum { PUTS = 13, TASKS = 40 };
+    struct mob *mob = spilling_init();
+    struct thing mine[PUTS], t[TASKS];
+    struct stat st;
+    char path[128];
+    snprintf(path, sizeof path, "%s/made", getenv("API_SCRATCH"));
+    unlink(path);
+    for (unsigned i = 0; i < PUTS; i++) {
+        put_thing(mob, &mine[i], 500 + i, 4 * MIB);
+    }
+    for (unsigned i = 0; i < TASKS; i++) {
+        struct made m = {i, 4 * MIB};
+        t[i] = (struct thing){.seed = i, .size = m.size};
+        OK(mob_submit(
+            mob, make_and_count,
+            MOB_ARGS(MOB_BYTES(&m, sizeof m), MOB_BYTES(path, strlen(path) + 1)), NULL,
+            &t[i].ref));
+    }
+    EVENTUALLY(stat(path, &st) == 0 && st.st_size == TASKS);
+    for (unsigned i = 0; i < TASKS; i++) {
+        view_thing(mob, &t[i]);
+    }
+    for (unsigned i = 0; i < PUTS; i++) {
+        view_thing(mob, &mine[i]);
+    }
+    unlink(path);
+    spilling_end(mob);
+}
+
 /* What is looked at does not move, however full the store becomes. */
 static void held_views_stay(void)
 {
@@ -305,6 +358,7 @@ static void nothing_happens_while_there_is_room(void)
 API_MAIN({"puts_come_back", puts_come_back, 120},
          {"results_and_arguments", results_and_arguments, 120},
          {"references", references, 120}, {"held_views_stay", held_views_stay, 120},
+         {"the_driver_is_busy_elsewhere", the_driver_is_busy_elsewhere, 120},
          {"mostly_dead_files_go", mostly_dead_files_go, 120},
          {"nothing_happens_while_there_is_room", nothing_happens_while_there_is_room,
           60});
