@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "core/log.h"
-#include "core/seg.h"
 #include "core/status.h"
 #include "node.h"
 
@@ -58,7 +57,7 @@ void ahead_prepare(struct job *j, uint32_t proc, uint64_t bytes)
     if (budget_take(b, owner, next) != MOB_OK) {
         return;
     }
-    if (seg_create("mobula-objects", next, &s.fd) != MOB_OK) {
+    if (grant_memory(j, i, next, &s.fd) != MOB_OK) {
         budget_cancel(b, owner, next);
         return;
     }

@@ -7,6 +7,7 @@
  *
  * The client commits the pages, not the daemon, which has others to serve. Memory counts as used
  * until the last process has unmapped it. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -110,9 +111,17 @@ static uint64_t whole_pages(uint64_t bytes)
     return (bytes + PAGE - 1) / PAGE * PAGE;
 }
 
+/* With a name that says whose it is: storectl finds it by that if this daemon does not answer. */
+mob_status grant_memory(const struct job *j, uint32_t i, uint64_t bytes, int *ret_fd)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "mobula-objects-%u-%u", j->number, i);
+    return seg_create(name, bytes, ret_fd);
+}
+
 /* A segment of @want bytes while there is plenty, else of as little as does: then memory goes back sooner, and to
  * more processes. */
-static mob_status make_segment(struct conn *c, uint64_t want, uint64_t least,
+static mob_status make_segment(struct conn *c, uint32_t i, uint64_t want, uint64_t least,
                                struct segment *ret)
 {
     struct budget *b = &c->node->budget;
@@ -129,7 +138,7 @@ static mob_status make_segment(struct conn *c, uint64_t want, uint64_t least,
         st = budget_take(b, owner_of(c->job, &s), s.bytes);
     }
     if (!st) {
-        st = seg_create("mobula-objects", s.bytes, &s.fd);
+        st = grant_memory(c->job, i, s.bytes, &s.fd);
         if (st) {
             budget_cancel(b, owner_of(c->job, &s), s.bytes);
         }
@@ -164,7 +173,7 @@ void grant_request(struct conn *c, struct local_msg *m)
             return;
         }
         grant_collect(j);
-        mob_status st = make_segment(c, want, least, &s);
+        mob_status st = make_segment(c, i, want, least, &s);
         if (st) {
             conn_deny(c, m->op, st);
             grant_want(c->node);
@@ -332,7 +341,7 @@ static mob_status grow(struct job *j, uint64_t bytes)
         .state = SEGMENT_HELD, .owner = DAEMON, .bytes = bytes, .pending = true};
     grant_collect(j);
     MOB_TRY(budget_take(b, owner_of(j, &s), bytes));
-    mob_status st = seg_create("mobula-objects", bytes, &s.fd);
+    mob_status st = grant_memory(j, i, bytes, &s.fd);
     if (st) {
         budget_cancel(b, owner_of(j, &s), bytes);
         return st;
@@ -363,20 +372,28 @@ static mob_status grow(struct job *j, uint64_t bytes)
 mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret,
                        void **ret_data)
 {
+    return grant_aligned(j, size, ARENA_ALIGN_MIN, ret, ret_data);
+}
+
+mob_status grant_aligned(struct job *j, uint64_t size, size_t align,
+                         struct arena_place *ret, void **ret_data)
+{
+    /* As client_alloc(). */
+    uint64_t room = align > ARENA_PAGE && size <= ARENA_ALONE_MIN ? size + align : size;
     if (!j->arena) {
         MOB_TRY(arena_create(&j->arena));
     }
     lane_drain_ring(&j->lane);
-    mob_status st = arena_alloc(j->arena, size, 64, ret, ret_data);
+    mob_status st = arena_alloc(j->arena, size, align, ret, ret_data);
     if (st != MOB_ERR_NOMEM) {
         return st;
     }
     lane_reclaim(&j->lane);
-    size_t want = arena_grant_size(j->arena, size), least = arena_grant_least(size);
+    size_t want = arena_grant_size(j->arena, room), least = arena_grant_least(room);
     if (grow(j, want) != MOB_OK && (least >= want || grow(j, least) != MOB_OK)) {
         return MOB_ERR_NOMEM;
     }
-    return arena_alloc(j->arena, size, 64, ret, ret_data);
+    return arena_alloc(j->arena, size, align, ret, ret_data);
 }
 
 void grant_landed(struct job *j, const struct arena_place *place)
