@@ -10,6 +10,8 @@
 
 #include "core/status.h"
 
+enum { SEG_HUGE = 2 << 20 };
+
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
@@ -120,6 +122,10 @@ mob_status seg_map(int fd, size_t size, enum seg_access access, void **ret_base)
     }
     /* Core files stay small; failing does no harm. */
     (void)madvise(base, size, MADV_DONTDUMP);
+    if (size >=
+        SEG_HUGE) { /* where shmem_enabled is `advise`; else nothing, or they come by themselves */
+        (void)madvise(base, size, MADV_HUGEPAGE);
+    }
     *ret_base = base;
     return MOB_OK;
 }

@@ -58,7 +58,8 @@ static json_t *processes_json(const struct job *j)
 
 static json_t *segments_json(const struct job *j)
 {
-    static const char *const names[] = {"none", "granted", "held", "orphan", "leaving"};
+    static const char *const names[] = {"none", "ahead",  "granted",
+                                        "held", "orphan", "leaving"};
     uint64_t count[SEGMENT_LEAVING + 1] = {0}, bytes[SEGMENT_LEAVING + 1] = {0};
     json_t *states = json_object();
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
@@ -66,7 +67,7 @@ static json_t *segments_json(const struct job *j)
         count[s->state]++;
         bytes[s->state] += s->bytes;
     }
-    for (int i = SEGMENT_GRANTED; i <= SEGMENT_LEAVING; i++) {
+    for (int i = SEGMENT_AHEAD; i <= SEGMENT_LEAVING; i++) {
         json_object_set_new(states, names[i],
                             json_pack("{s:I,s:I}", "count", (json_int_t)count[i], "bytes",
                                       (json_int_t)bytes[i]));

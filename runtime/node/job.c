@@ -128,6 +128,7 @@ static mob_status job_new(struct node *n, struct job **ret)
     j->node = n;
     j->index = i;
     j->number = ++n->last_job;
+    j->ahead = SEGMENT_NO;
     j->bell = j->watch = j->exe = j->out.fd = j->err.fd = -1;
     n->jobs[i] = j;
     *ret = j;

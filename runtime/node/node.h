@@ -173,6 +173,7 @@ void proc_run(struct member *m, uint32_t run);
 
 enum segment_state {
     SEGMENT_NONE,
+    SEGMENT_AHEAD,   /* its process has not asked for it yet */
     SEGMENT_GRANTED,
     SEGMENT_HELD,
     SEGMENT_ORPHAN,
@@ -191,8 +192,10 @@ struct
     int fd;
     void *rw;       /* mapped here: the daemon's own, which its arena cuts */
     const void *ro; /* likewise: another's, to be sent to other nodes */
-    bool pending;   /* its pages come as bytes arrive; not counted as committed yet */
+    bool pending; /* its pages are not there yet, or come as bytes arrive; of the budget's promises */
 };
+
+#define SEGMENT_NO UINT32_MAX /* none */
 
 void grant_request(struct conn *c, struct local_msg *m);
 /* Memory ran out: all processes of the node are asked for what they have and do not use, and copies of
@@ -209,6 +212,23 @@ void grant_free_place(void *job, uint32_t segment, uint64_t offset);
 /* Drops leaving segments that nobody maps any more. */
 void grant_collect(struct job *j);
 void grant_end(struct job *j);
+/* A number that no segment has, or SEGMENT_NO. */
+uint32_t grant_free_slot(const struct job *j);
+/* The memory of a segment, whose pages are still to be found. */
+mob_status grant_memory(const struct job *j, uint32_t segment, uint64_t bytes, int *ret_fd);
+/* The pages of a segment are there. */
+void grant_is_committed(struct job *j, uint32_t segment);
+/* A segment that nobody maps goes. */
+void grant_drop(struct job *j, uint32_t segment);
+
+/* ---- ahead.c: segments made before they are asked for */
+/* The process got one of @bytes because it grows. */
+void ahead_prepare(struct job *j, uint32_t proc, uint64_t bytes);
+/* One that is there for it, of @least bytes; or SEGMENT_NO. */
+uint32_t ahead_take(struct job *j, uint32_t proc, uint64_t least);
+/* Memory is wanted: they go. */
+void ahead_drop(struct job *j);
+
 mob_status grant_records(struct job *j);
 /* A place of the daemon's own for bytes that come from other nodes. MOB_ERR_NOMEM. Then exactly one
  * of the next two, when the bytes are there or will not come. */
@@ -298,7 +318,8 @@ struct job {
     struct lane lane; /* the daemon's own on it */
     uint64_t board_bytes;
     int bell;
-    struct loop_op bell_op;
+    struct loop_op bell_op, ahead_op;
+    uint32_t ahead; /* the segment that is being made ahead; SEGMENT_NO: none */
     struct loop_timer timer, audit_timer, limbo_timer;
     uint64_t audit_ns; /* until the next audit, if one is to follow */
     uint64_t limbo_ns; /* until the next look at what the daemon could not free */
