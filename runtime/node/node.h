@@ -69,7 +69,7 @@ struct conn {
     char *told; /* what the head has said of it so far */
     size_t told_size;
     struct peer *asked; /* NULL: the head, about the cluster; else about its store */
-    struct put *put; /* a file that becomes an object for it; or NULL */
+    struct put *put;    /* a file that becomes an object for it; or NULL */
     struct conn *next, *prev;
 };
 
