@@ -3,7 +3,8 @@
  *
  *   node_events.c  jobs, workers and slots: checks each event and books it
  *   node_peers.c   leases, grants, head, peers: likewise
- *   node_decide.c  who gets, gives and keeps slots, after every event
+ *   node_decide.c  who gets and keeps slots, after every event
+ *   node_room.c    who gives them for it
  *   node_report.c  what the head and other nodes get: reports, sends, the view, the check
  */
 #ifndef SCHEDULER_NODE_STATE_H
@@ -99,6 +100,18 @@ static inline bool job_is_native(const struct plan_node *p, const struct node_jo
     return j->key.node == p->config.node;
 }
 
+static inline uint64_t units_free(const struct plan_node *p)
+{
+    return p->config.units - p->used;
+}
+
+/* Slots that idle beyond the class's own queue and were not asked back yet. */
+static inline uint32_t spare_idle(const struct node_class *c)
+{
+    uint32_t wanted = c->queued + c->taking;
+    return c->idle > wanted ? c->idle - wanted : 0;
+}
+
 #define FOR_EACH_CLASS(p, j, c)                                                          \
     for (struct node_job *j = (p)->jobs; j < (p)->jobs + (p)->jobs_top; j++)             \
         for (struct node_class *c = j->cls; j->used && c < j->cls + j->classes; c++)     \
@@ -131,6 +144,13 @@ void node_act(struct plan_node *p, enum plan_node_action_kind kind,
 /* Tasks queued beyond the slots that are there or coming for them. */
 uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
                    const struct node_class *c);
+
+/* node_room.c */
+/* Asks @count slots of a class back. */
+void node_take(struct plan_node *p, struct node_job *j, struct node_class *c,
+               uint32_t count, uint64_t now);
+/* Finds units for what was tried in vain; @urgent of them for one who must not wait. */
+void node_make_room(struct plan_node *p, uint64_t urgent, uint64_t now);
 
 /* node_report.c */
 void node_send(struct plan_node *p, uint64_t now);
