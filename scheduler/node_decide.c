@@ -1,5 +1,11 @@
 /* One pass after every event: slots are given out in the order resuming workers, natives
- * by deficit, guests in turn; then what is short of units asks others for theirs. */
+ * by deficit, guests in turn; then what is short of units asks others for theirs.
+ *
+ * Natives go first, but a guest's tasks must not wait here for ever. Those that came under a lease go back
+ * to their owner when it is over; those that a guest's task has submitted here cannot, and it waits for
+ * them, with all that waits for it on other nodes. So a guest class that has tasks and no slot for
+ * PLAN_OWED_NS is owed one beyond its leases, for a quantum; one such slot on the node at a time, and as long
+ * as that again between two. */
 #include "node_state.h"
 
 void node_act(struct plan_node *p, enum plan_node_action_kind kind,
@@ -127,24 +133,62 @@ static void served(struct plan_node *p, struct node_job *j, struct node_class *c
     }
 }
 
+/* Since when a guest class is owed a slot; CLOCK_NEVER: it is not. */
+static uint64_t owed_since(const struct plan_node *p, const struct node_class *c,
+                           uint64_t now)
+{
+    bool owed = c->none_since != CLOCK_NEVER && now >= c->none_since + PLAN_OWED_NS &&
+                (p->extra_until == 0 || now >= p->extra_until + PLAN_OWED_NS);
+    return owed ? c->none_since : CLOCK_NEVER;
+}
+
+/* Since when a class waits for units to be kept for it; CLOCK_NEVER: it does not. Nobody takes what is
+ * owed away in its quantum. */
+static uint64_t late_since(const struct plan_node *p, const struct node_class *c,
+                           uint64_t now)
+{
+    bool late = c->short_since != CLOCK_NEVER && now >= p->extra_until &&
+                now >= c->short_since + PLAN_RESERVE_NS && class_held(c) == 0;
+    return late ? c->short_since : CLOCK_NEVER;
+}
+
+static bool has_extra(const struct plan_node *p)
+{
+    FOR_EACH_CLASS(p, j, c)
+    {
+        if (c->extra) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A class that has nothing and waited too long, because CPUs come free one by one and it
- * needs more, comes before all others. Returns what it still lacks, to be kept for it. */
+ * needs more, or because natives have them all, comes before all others. Returns what it still lacks, to
+ * be kept for it. */
 static uint64_t reserve(struct plan_node *p, bool native, uint64_t now)
 {
     struct node_job *job = NULL;
     struct node_class *first = NULL;
+    uint64_t earliest = CLOCK_NEVER;
+    bool may_owe = native && !has_extra(p);
     FOR_EACH_CLASS(p, j, c)
     {
-        bool late =
-            c->short_since != CLOCK_NEVER && now >= c->short_since + PLAN_RESERVE_NS;
-        if (late && job_is_native(p, j) == native && class_held(c) == 0 &&
-            (!first || c->short_since < first->short_since)) {
+        uint64_t since = job_is_native(p, j) == native ? late_since(p, c, now)
+                         : may_owe                     ? owed_since(p, c, now)
+                                                       : CLOCK_NEVER;
+        if (since < earliest) {
             job = j;
             first = c;
+            earliest = since;
         }
     }
     if (first && serve(p, job, first, now)) {
         served(p, job, first);
+        if (job_is_native(p, job) != native) {
+            first->extra = true;
+            p->extra_until = now + PLAN_QUANTUM_NS;
+        }
         return 0;
     }
     return first && first->units > units_free(p) ? first->units : 0;
@@ -167,15 +211,23 @@ static bool serve_all(struct plan_node *p, bool native, bool others, uint64_t no
     return others;
 }
 
+/* What a guest class may hold: its leases, and while it has one the slot that it was owed. */
+static uint32_t allowed(const struct plan_node *p, const struct node_class *c,
+                        uint64_t now)
+{
+    bool extra = c->extra && now < p->extra_until;
+    return c->quota > extra ? c->quota : extra;
+}
+
 /* Guests give back what their leases no longer cover, and the head hears when it is done.
  */
 static void settle(struct plan_node *p, uint64_t now)
 {
     FOR_EACH_CLASS(p, j, c)
     {
-        uint32_t held = class_held(c);
-        if (!job_is_native(p, j) && held > c->quota) {
-            uint32_t over = held - c->quota, there = c->busy + c->idle;
+        uint32_t held = class_held(c), most = allowed(p, c, now);
+        if (!job_is_native(p, j) && held > most) {
+            uint32_t over = held - most, there = c->busy + c->idle;
             over = over < there ? over : there;
             node_take(p, j, c, over > c->taking ? over - c->taking : 0, now);
         }
@@ -215,13 +267,37 @@ void node_set_deadline(struct plan_node *p, uint64_t now)
             at = c->short_since + PLAN_REPORT_NS;
             at = at > now ? at : now + PLAN_QUANTUM_NS / 4;
         }
+        if (c->extra && p->extra_until > now) {
+            at = at < p->extra_until ? at : p->extra_until;
+        }
         /* Else nothing happens by itself, but that the queue empties unnoticed. */
         p->deadline = p->deadline < at ? p->deadline : at;
     }
 }
 
+/* Notes which guest classes have tasks here and nothing to run them, and which gave back what they were
+ * owed. One that is larger than the node waits for a larger one. */
+static void watch_guests(struct plan_node *p, uint64_t now)
+{
+    FOR_EACH_CLASS(p, j, c)
+    {
+        bool none = !job_is_native(p, j) && !j->failed && c->queued > 0 &&
+                    c->units <= p->config.units && class_held(c) == 0;
+        if (!none) {
+            c->none_since = CLOCK_NEVER;
+        } else if (c->none_since == CLOCK_NEVER) {
+            c->none_since = now;
+        }
+        if (c->extra && c->starting > 0) { /* its quantum begins with its worker */
+            p->extra_until = now + PLAN_QUANTUM_NS;
+        }
+        c->extra = c->extra && class_held(c) > 0;
+    }
+}
+
 void node_decide(struct plan_node *p, uint64_t now)
 {
+    watch_guests(p, now);
     FOR_EACH_CLASS(p, j, c)
     {
         c->tried = false;

@@ -28,7 +28,10 @@ struct node_class {
     uint32_t granted, away, filled, asked;
     uint32_t want_sent, want_high; /* said; most that it wanted since the window began */
     uint64_t short_since; /* since when it waits for units; CLOCK_NEVER: it does not */
-    bool tried;           /* scratch of one pass: it cannot be served now */
+    uint64_t
+        none_since; /* a guest's: since when it has tasks here and no slot; or CLOCK_NEVER */
+    bool extra;     /* it was given a slot beyond its leases, which it was owed */
+    bool tried;     /* scratch of one pass: it cannot be served now */
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count;
 };
@@ -79,8 +82,9 @@ struct plan_node {
     uint64_t soon_at;    /* when rises are said; CLOCK_NEVER: there are none */
     uint64_t window_at;  /* when the window ends, and falls that lasted are said */
     uint64_t deadline;
-    uint32_t jobs_top;   /* places of jobs in use or once used */
-    uint32_t next_guest; /* where the round among guests goes on */
+    uint64_t extra_until; /* the slot beyond leases that was given last is kept so long */
+    uint32_t jobs_top;    /* places of jobs in use or once used */
+    uint32_t next_guest;  /* where the round among guests goes on */
     struct node_job *jobs;
     struct share **active; /* scratch: jobs_max */
     uint32_t leases_count, grants_count;
