@@ -32,6 +32,7 @@ static mob_status await_refs(struct mob_task *task)
 
 static void end_attempt(struct mob_task *task, mob_status st)
 {
+    task_unpin(task);
     if (task->gave_ref && st == MOB_OK) {
         st = await_refs(task);
     }
@@ -114,6 +115,7 @@ void task_init(struct mob_task *task, struct mob *mob, struct thread *t)
     task->depth = t->task ? t->task->depth + 1 : 0;
     task->children = NULL;
     task->children_count = task->children_room = 0;
+    task->pinned = 0;
     task->message[0] = '\0';
     task->r = NULL;
 }

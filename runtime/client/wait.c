@@ -73,11 +73,9 @@ mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word,
     return st;
 }
 
-/* The same inside of a task. The daemon asks a worker for a look at what is revoked and wanted by waking
- * it (grant.c), and such a wait may have no end; @asked: proc.wake before the look that came before this.
- * A wake-up is for one: threads that a task has made sleep on their word alone, and take it from nobody. */
-static mob_status park_in_task(struct mob *mob, struct thread *t, const at_u32 *word,
-                               uint32_t seen, uint32_t asked, uint64_t deadline_ns)
+/* A wake-up is for one: threads that a task has made sleep on their word alone, and take it from nobody. */
+mob_status park_in_task(struct mob *mob, struct thread *t, const at_u32 *word,
+                        uint32_t seen, uint32_t asked, uint64_t deadline_ns)
 {
     if (!mob->worker || !t->task) {
         return park_client(mob, t, word, seen, deadline_ns);

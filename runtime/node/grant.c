@@ -14,6 +14,7 @@
 #include "core/seg.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "spill.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
@@ -70,14 +71,75 @@ static void ask(struct job *j, uint32_t p)
     }
 }
 
+/* What is on disk must find room when somebody waits for it, or those who fill the store would wait for each
+ * other; and who waits for much finds it, in turn. */
+static mob_status may_take(struct node *n, uint64_t who, uint64_t bytes)
+{
+    const struct budget *b = &n->budget;
+    uint64_t reserve = spill_reserve(n), left = b->limit_bytes - b->used_bytes;
+    left = left > reserve ? left - reserve : 0;
+    if (reserve && bytes > left) {
+        return status_fail(
+            MOB_ERR_NOMEM,
+            "the object store is full: %llu of %llu bytes are used, and the "
+            "rest is for objects that come back from disk",
+            (unsigned long long)b->used_bytes, (unsigned long long)b->limit_bytes);
+    }
+    return line_may(&n->memory_line, who, bytes, left, loop_now_ns(n->loop))
+               ? MOB_OK
+               : status_fail(MOB_ERR_NOMEM,
+                             "the object store is full: %llu of %llu bytes are used, and "
+                             "others wait for what is left",
+                             (unsigned long long)b->used_bytes,
+                             (unsigned long long)b->limit_bytes);
+}
+
+static uint64_t whole_pages(uint64_t bytes)
+{
+    return (bytes + PAGE - 1) / PAGE * PAGE;
+}
+
+/* A segment of @want bytes while there is plenty, else of as little as does: then memory goes back sooner, and to
+ * more processes. */
+static mob_status make_segment(struct conn *c, uint64_t want, uint64_t least,
+                               struct segment *ret)
+{
+    struct budget *b = &c->node->budget;
+    uint64_t who = (uint64_t)c->job->number << 16 | c->proc;
+    bool plenty = b->used_bytes + want <= b->limit_bytes / 100 * SPILL_HIGH_PERCENT;
+    struct segment s = {
+        .state = SEGMENT_GRANTED, .owner = c->proc, .bytes = plenty ? want : least};
+    mob_status st = may_take(c->node, who, s.bytes);
+    st = st ? st : budget_take(b, owner_of(c->job, &s), s.bytes);
+    if (st && plenty) { /* the machine has less than the store may have */
+        s.bytes = least;
+        st = budget_take(b, owner_of(c->job, &s), s.bytes);
+    }
+    if (!st) {
+        st = seg_create("mobula-objects", s.bytes, &s.fd);
+        if (st) {
+            budget_cancel(b, owner_of(c->job, &s), s.bytes);
+        }
+    }
+    if (st) {
+        line_refused(&c->node->memory_line, who, least, loop_now_ns(c->node->loop));
+        return st;
+    }
+    line_served(&c->node->memory_line, who, loop_now_ns(c->node->loop));
+    *ret = s;
+    return MOB_OK;
+}
+
 void grant_request(struct conn *c, struct local_msg *m)
 {
     struct job *j = c->job;
-    uint64_t bytes = (m->arg[0] + PAGE - 1) / PAGE * PAGE;
+    uint64_t want = whole_pages(m->arg[0]), least = whole_pages(m->arg[1]);
+    struct segment s;
     uint32_t i = 0;
     while (i < BOARD_SEGMENTS_MAX && j->segments[i].state != SEGMENT_NONE) {
         i++;
     }
+    least = least && least < want ? least : want;
     if (i == BOARD_SEGMENTS_MAX || m->arg[0] == 0 || m->arg[0] > GRANT_MAX) {
         conn_deny(c, m->op,
                   status_fail(MOB_ERR_NOMEM,
@@ -87,25 +149,20 @@ void grant_request(struct conn *c, struct local_msg *m)
                               (unsigned long long)m->arg[0], BOARD_SEGMENTS_MAX));
         return;
     }
-    struct segment s = {.state = SEGMENT_GRANTED, .owner = c->proc, .bytes = bytes};
     grant_collect(j);
-    mob_status st = budget_take(&c->node->budget, owner_of(j, &s), bytes);
-    if (!st) {
-        st = seg_create("mobula-objects", bytes, &s.fd);
-        if (st) {
-            budget_cancel(&c->node->budget, owner_of(j, &s), bytes);
-        }
-    }
+    mob_status st = make_segment(c, want, least, &s);
     if (st) {
         conn_deny(c, m->op, st);
         grant_want(c->node);
+        spill_pressure(c->node, least);
         return;
     }
+    spill_pressure(c->node, 0);
     j->segments[i] = s;
     publish(j, i, SEGMENT_USED);
     local_msg_init(m, LOCAL_GRANT);
     m->arg[0] = i;
-    m->arg[1] = bytes;
+    m->arg[1] = s.bytes;
     conn_reply(c, m, &s.fd, 1);
 }
 
@@ -419,13 +476,18 @@ mob_status grant_records(struct job *j)
 {
     struct budget *b = &j->node->budget;
     struct budget_owner owner = {j->index, BUDGET_DAEMON};
-    const uint64_t bytes = BOARD_COMMIT_STEP * sizeof(struct record);
+    const uint64_t bytes = BOARD_STEP_BYTES;
     /* What threads that ended have left serves as well, if it is enough not to be asked again soon. */
     if (sweep_blocks(&j->lane) >= BOARD_COMMIT_STEP / BOARD_BLOCK / 2) {
         return MOB_OK;
     }
-    MOB_TRY(budget_take(b, owner, bytes));
-    mob_status st = board_commit_more(&j->board);
+    mob_status st = budget_take(b, owner, bytes);
+    if (st) {
+        grant_want(j->node);
+        spill_pressure(j->node, bytes);
+        return spill_promising(j->node) ? MOB_ERR_TIMEOUT : st;
+    }
+    st = board_commit_more(&j->board);
     if (st) {
         budget_cancel(b, owner, bytes);
         return st;

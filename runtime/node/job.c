@@ -12,6 +12,7 @@
 #include "core/seg.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "spill.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
@@ -23,8 +24,7 @@ static uint64_t board_extra_bytes(void)
 
 uint64_t job_least_bytes(void)
 {
-    return board_fixed_bytes() + board_extra_bytes() +
-           BOARD_COMMIT_STEP * sizeof(struct record);
+    return board_fixed_bytes() + board_extra_bytes() + BOARD_STEP_BYTES;
 }
 
 struct plan_job job_plan_id(const struct job *j)
@@ -89,6 +89,7 @@ static void job_free(struct job *j)
     loop_timer_stop(n->loop, &j->demand_timer);
     guest_free(j);
     away_free(j);
+    spill_job_free(j);
     if (j->driver) { /* the node stops, and its driver is still there */
         j->driver->job = NULL;
     }
@@ -332,6 +333,7 @@ void job_end(struct job *j)
     proc_end_all(j, true);
     away_close(j, true);
     fetch_end_job(j);
+    spill_end_job(j);
     loop_cancel(j->node->loop, &j->bell_op);
     loop_timer_stop(j->node->loop, &j->timer);
     loop_timer_stop(j->node->loop, &j->audit_timer);

@@ -17,6 +17,7 @@
 #include "store/board.h"
 #include "store/budget.h"
 #include "store/lane.h"
+#include "store/line.h"
 #include "transport/key.h"
 
 #define OUTPUT_LINE_MAX 4096 /* a longer line is cut into several */
@@ -38,6 +39,11 @@
 
 struct node;
 struct job;
+struct node_spill;
+struct spill;
+struct restore;
+struct compact;
+struct seg_use;
 struct cluster;
 struct guest;
 struct codec_reader;
@@ -261,6 +267,15 @@ struct away_job { /* of every job */
     size_t start_size;
 };
 
+/* ---- spill.c, restore.c, compact.c: objects on disk; see spill.h ---------------------------------- */
+
+struct job_spill {
+    struct spill *files; /* NULL: nothing of it was ever on disk */
+    struct restore *restores;
+    struct compact *compact; /* NULL: none is at work */
+    struct seg_use *use;     /* by segment; NULL: not looked at yet */
+};
+
 /* ---- job.c ------------------------------------------------------------------------------------------------------ */
 
 struct job {
@@ -300,6 +315,7 @@ struct job {
         busy; /* bytes on their way to or from other nodes, which keep the job here */
     struct guest *guest; /* its driver is on another node; else NULL */
     struct away_job away;
+    struct job_spill spill;
 };
 
 /* Shared memory that a job takes before its first object. */
@@ -401,6 +417,7 @@ struct node_config {
     const char *head_address; /* HOST:PORT */
     const char *listen;       /* the address to listen at; NULL: all */
     uint16_t port;            /* 0: any */
+    const char *spill_dirs;   /* DIR[:DIR...], "none", or NULL: the default */
     uint64_t unmet_grace_ns;  /* for a node to join that is large enough for a task */
     struct key key;
 };
@@ -417,6 +434,7 @@ struct node {
     uint64_t started_ns;
     unsigned cpus;
     struct budget budget;
+    struct line memory_line; /* processes that were refused memory */
     struct plan_node *plan;
     struct loop_timer plan_timer;
     struct conn *conns;
@@ -432,6 +450,7 @@ struct node {
     char host[64];
     struct local_msg *scratch; /* one message, for whoever answers */
     struct cluster *cluster;   /* NULL: alone */
+    struct node_spill *spill;  /* NULL: objects stay in memory */
     mob_status verdict;        /* it could not join ... */
     char why[512];             /* ... and this is why */
 };

@@ -180,7 +180,7 @@ static const struct model_mutant pin_kill_mutants[] = {
     {0}};
 static const struct model_mutant close_kill_mutants[] = {
     {"no fence in the sweep", MUTATE_SKIP, "sweep_process", "fence"},
-    {"no fence where a place is handed over", MUTATE_SKIP, "drain_places", "fence"},
+    {"no fence where a place is handed over", MUTATE_SKIP, "lane_pass_on", "fence"},
     {0}};
 static const struct model_mutant close_mutants[] = {
     {"DEAD is set by whoever closes", MUTATE_FORCE, "lane_try_free", "&r->state"}, {0}};
