@@ -3,7 +3,7 @@
  *   probe version DIR      greets the node in DIR in a version that it does not speak; prints
  *                          what it says to that
  *   probe scribble PID N   writes over the boards of the daemon PID, with N as seed
- *   probe flip PID NAME OFFSET   changes a byte in a segment of the daemon PID, by the name of its memfd
+ *   probe flip PID NAME OFFSET   changes a byte in the open file of the process PID whose name begins so
  *   probe no_uring CMD...  runs a command for which the kernel refuses io_uring, as a container's
  *                          profile does; exit status 77 if there are no such filters here */
 #include <errno.h>
@@ -129,16 +129,14 @@ static int scribble(const char *pid, uint64_t seed)
     return written ? 0 : 1;
 }
 
-static int flip(const char *pid, const char *segment, long offset)
+static int flip(const char *pid, const char *name, long offset)
 {
-    char wanted[64];
-    snprintf(wanted, sizeof wanted, "/memfd:%s ", segment);
     for (int i = 0; i < 1024; i++) {
         char path[64], target[128], byte;
         snprintf(path, sizeof path, "/proc/%s/fd/%d", pid, i);
         ssize_t n = readlink(path, target, sizeof target - 1);
         target[n > 0 ? n : 0] = '\0';
-        int fd = strncmp(target, wanted, strlen(wanted)) == 0 ? open(path, O_RDWR) : -1;
+        int fd = strncmp(target, name, strlen(name)) == 0 ? open(path, O_RDWR) : -1;
         if (fd >= 0 && pread(fd, &byte, 1, offset) == 1) {
             byte ^= 1;
             return pwrite(fd, &byte, 1, offset) == 1 ? 0 : 1;
