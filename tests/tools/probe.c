@@ -3,7 +3,8 @@
  *   probe version DIR      greets the node in DIR in a version that it does not speak; prints
  *                          what it says to that
  *   probe scribble PID N   writes over the boards of the daemon PID, with N as seed
- *   probe flip PID NAME OFFSET   changes a byte in the open file of the process PID whose name begins so
+ *   probe flip PID NAME OFFSET   changes a byte of the file NAME..., where the process PID has it
+ *                          mapped writable, else in its open file
  *   probe no_uring CMD...  runs a command for which the kernel refuses io_uring, as a container's
  *                          profile does; exit status 77 if there are no such filters here */
 #include <errno.h>
@@ -129,17 +130,50 @@ static int scribble(const char *pid, uint64_t seed)
     return written ? 0 : 1;
 }
 
+/* Where the process has a file mapped writable: it may take no writes any more. 0: nowhere. */
+static unsigned long find_mapping(const char *pid, const char *name)
+{
+    char path[64], line[512], perms[8], target[256];
+    unsigned long from, found = 0;
+    snprintf(path, sizeof path, "/proc/%s/maps", pid);
+    FILE *maps = fopen(path, "r");
+    while (maps && !found && fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%lx-%*x %7s %*s %*s %*s %255s", &from, perms, target) == 3 &&
+            perms[1] == 'w' && strcmp(target, name) == 0) {
+            found = from;
+        }
+    }
+    if (maps) {
+        fclose(maps);
+    }
+    return found;
+}
+
+static int flip_at(const char *path, off_t at)
+{
+    char byte;
+    int fd = open(path, O_RDWR);
+    if (fd < 0 || pread(fd, &byte, 1, at) != 1) {
+        return 1;
+    }
+    byte ^= 1;
+    return pwrite(fd, &byte, 1, at) == 1 ? 0 : 1;
+}
+
 static int flip(const char *pid, const char *name, long offset)
 {
+    char path[64], target[128];
+    unsigned long base = find_mapping(pid, name);
+    if (base) {
+        snprintf(path, sizeof path, "/proc/%s/mem", pid);
+        return flip_at(path, (off_t)base + offset);
+    }
     for (int i = 0; i < 1024; i++) {
-        char path[64], target[128], byte;
         snprintf(path, sizeof path, "/proc/%s/fd/%d", pid, i);
         ssize_t n = readlink(path, target, sizeof target - 1);
         target[n > 0 ? n : 0] = '\0';
-        int fd = strncmp(target, name, strlen(name)) == 0 ? open(path, O_RDWR) : -1;
-        if (fd >= 0 && pread(fd, &byte, 1, offset) == 1) {
-            byte ^= 1;
-            return pwrite(fd, &byte, 1, offset) == 1 ? 0 : 1;
+        if (strncmp(target, name, strlen(name)) == 0 && flip_at(path, offset) == 0) {
+            return 0;
         }
     }
     return 1;
