@@ -2,6 +2,7 @@
  *
  *   probe version DIR      greets the node in DIR in a version that it does not speak; prints
  *                          what it says to that
+ *   probe ask DIR JSON     asks the node in DIR as storectl does, prints the answer, and hangs up
  *   probe scribble PID N   writes over the boards of the daemon PID, with N as seed
  *   probe flip PID NAME OFFSET   changes a byte of the file NAME..., where the process PID has it
  *                          mapped writable, else in its open file
@@ -67,6 +68,39 @@ static int no_uring(char **argv)
     execvp(argv[0], argv);
     perror(argv[0]);
     return 1;
+}
+
+/* ---- ask ------------------------------------------------------------------------------------------------- */
+
+static mob_status exchange(int sock, struct local_msg *m)
+{
+    int fds[LOCAL_FDS_MAX];
+    unsigned count;
+    mob_status st = local_send(sock, m, NULL, 0);
+    return st ? st : local_recv(sock, m, fds, &count);
+}
+
+static int ask(const char *dir, const char *words)
+{
+    static struct local_msg m;
+    int sock;
+    mob_status st = local_connect(dir, &sock);
+    local_msg_init(&m, LOCAL_HELLO);
+    m.arg[0] = LOCAL_MAGIC;
+    m.arg[1] = LOCAL_VERSION;
+    m.arg[2] = (uint64_t)getpid();
+    m.arg[3] = LOCAL_TOOL;
+    st = st ? st : exchange(sock, &m);
+    local_msg_init(&m, LOCAL_STORE);
+    local_msg_text(&m, words);
+    st = st ? st : exchange(sock, &m);
+    if (st) {
+        fprintf(stderr, "probe: %s\n", mob_last_error());
+        return 2;
+    }
+    puts(m.text);
+    close(sock);
+    return m.status ? 1 : 0;
 }
 
 /* ---- scribble --------------------------------------------------------------------------------------------- */
@@ -181,6 +215,9 @@ static int flip(const char *pid, const char *name, long offset)
 
 int main(int argc, char **argv)
 {
+    if (argc == 4 && strcmp(argv[1], "ask") == 0) {
+        return ask(argv[2], argv[3]);
+    }
     if (argc == 5 && strcmp(argv[1], "flip") == 0) {
         return flip(argv[2], argv[3], strtol(argv[4], NULL, 10));
     }
@@ -193,7 +230,8 @@ int main(int argc, char **argv)
     if (argc > 2 && strcmp(argv[1], "no_uring") == 0) {
         return no_uring(argv + 2);
     }
-    fputs("usage: probe version DIR | probe scribble PID N | probe flip PID NAME OFFSET "
+    fputs("usage: probe version DIR | probe ask DIR JSON | probe scribble PID N | probe "
+          "flip PID NAME OFFSET "
           "| probe no_uring COMMAND...\n",
           stderr);
     return 2;

@@ -137,6 +137,23 @@ for size in 0 1 5000000; do
     works "$storectl" rm "$put"
     refuses 1 'is gone' "$storectl" get "$put"
 done
+# Who puts and hangs up leaves nothing; who asks nonsense is told so.
+before=$(count)
+works "$bin/tools_probe" ask "$node" '{"what":"put","job":1,"size":1000000}'
+says '"segment"'
+# shellcheck disable=SC2317 # until_ok calls it
+as_before()
+{
+    [ "$(count)" -eq "$before" ]
+}
+until_ok as_before
+for words in '' '{}' '[1]' '{"what":7}' '{"what":"ls","job":-1}' '{"what":"ls","filter":{"state":1}}' \
+    '{"what":"show","job":1}' '{"what":"bytes","job":1,"link":4294967296,"offset":-1}' \
+    '{"what":"rm","job":9,"link":1}' '{"what":"put","job":1,"size":-1}' '{"what":"seal","job":1,"link":1}' \
+    '{"what":"ls","node":"0123456789"}' '{"what":"copy"}' '{"what":"digest"'; do
+    run "$bin/tools_probe" ask "$node" "$words"
+    [ $? -eq 1 ] || fail "not refused: $words"
+done
 refuses 1 'nothing.*No such file' "$storectl" put "$scratch/nothing"
 refuses 1 'no job 7' "$storectl" put --job=7 "$scratch/file"
 head -c 300000000 /dev/zero >"$scratch/file"
