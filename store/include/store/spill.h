@@ -85,7 +85,8 @@ struct spill_read {
 
 /* MOB_ERR_NOMEM. */
 mob_status spill_create(struct spill_disk *disk, struct loop *loop, struct spill **ret);
-/* No callback may be outstanding (asserted): end with spill_cancel() and wait for them. */
+/* No callback may be outstanding (asserted): end with spill_cancel() and wait for them. The last one may
+ * call this. */
 void spill_destroy(struct spill *s);
 /* What has not begun ends with MOB_ERR_CANCELLED, in this call; what has begun ends by itself. */
 void spill_cancel(struct spill *s);
