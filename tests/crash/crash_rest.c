@@ -46,7 +46,7 @@ static void tell_orphans(const struct board *b)
 static mob_status check_board(const struct board *b, bool cluster, bool guest, bool tell)
 {
     const uint32_t empty = nodes_are_small() ? 1 : 0;
-    struct check_result r;
+    struct check_result r = {.texts = NULL};
     MOB_TRY(board_check(b, &r));
     for (int p = PHASE_CREATING; p <= PHASE_CLOSED; p++) {
         if (r.phases[p] && !(guest && p == PHASE_CLOSED)) {

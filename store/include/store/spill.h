@@ -107,4 +107,12 @@ bool spill_sparse(const struct spill *s, uint32_t *ret_file);
 void spill_file_visited(struct spill *s, uint32_t file);
 uint64_t spill_live_bytes(const struct spill *s);
 
+/* ---- for a child that looks at everything -------------------------------------------------------- */
+
+/* The files' fds; @s may be NULL. Returns how many. */
+unsigned spill_fds(const struct spill *s, int *fds, unsigned room);
+/* Reads an object and checks it, now. MOB_ERR_NOT_FOUND: no file has such a place, as after the object was moved.
+ * MOB_ERR_CORRUPT, MOB_ERR_SYSTEM, MOB_ERR_NOMEM. */
+mob_status spill_verify(const struct spill *s, uint64_t name, const struct place *p);
+
 #endif
