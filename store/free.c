@@ -286,14 +286,14 @@ static void drain(struct lane *l, struct record *r, uint32_t index)
 }
 
 /* Marks those of a batch that a pin names. */
-static void mark_pinned(uint64_t link, uint32_t *batch, uint32_t count)
+static void mark_pinned(uint64_t link, uint32_t *batch, uint32_t count, uint32_t how)
 {
     if (link == LINK_NONE) {
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
         if ((batch[i] & RECORD_INDEX_NONE) == link_index(link)) {
-            batch[i] |= LANE_PINNED;
+            batch[i] |= how;
         }
     }
 }
@@ -303,14 +303,16 @@ static void scan_ledgers(const struct board *b, uint32_t *batch, uint32_t count)
     uint32_t ledgers = at_load(&b->header->ledgers, AT_SEQ_CST);
     for (uint32_t i = 0; i < ledgers && i < BOARD_LEDGERS_MAX; i++) {
         const struct ledger *g = &b->ledgers[i];
-        if (at_load(&g->owner, AT_ACQUIRE) == 0) {
+        uint32_t owner = at_load(&g->owner, AT_ACQUIRE);
+        if (owner == 0) {
             continue;
         }
+        uint32_t how = LANE_PINNED | (owner == DAEMON + 1 ? LANE_MOVED : 0);
         uint32_t high = at_load(&g->high, AT_ACQUIRE);
-        mark_pinned(at_load(&g->finishing, AT_ACQUIRE), batch, count);
-        mark_pinned(at_load(&g->touching, AT_ACQUIRE), batch, count);
+        mark_pinned(at_load(&g->finishing, AT_ACQUIRE), batch, count, how);
+        mark_pinned(at_load(&g->touching, AT_ACQUIRE), batch, count, how);
         for (uint32_t k = 0; k < high && k < BOARD_PINS; k++) {
-            mark_pinned(at_load(&g->pin[k], AT_ACQUIRE), batch, count);
+            mark_pinned(at_load(&g->pin[k], AT_ACQUIRE), batch, count, how);
         }
     }
 }
@@ -356,9 +358,11 @@ void lane_reclaim(struct lane *l)
         struct record *r = &l->board->records[index];
         if (!(batch[i] & LANE_PINNED)) {
             drain(l, r, index);
-        } else if (++kept > LANE_LIMBO / 2) {
-            hand_over(
-                l, r); /* so that a few long views do not make every scan a large one */
+        } else if ((batch[i] & LANE_MOVED && l->self != DAEMON) ||
+                   ++kept > LANE_LIMBO / 2) {
+            /* The daemon looks again when it has moved it, and this thread maybe never. And a few long views
+             * must not make every scan a large one. */
+            hand_over(l, r);
         } else {
             lane_adopt(l, r);
         }

@@ -17,6 +17,9 @@
 #include "local.h"
 #include "store/sweep.h"
 
+enum { JOB_ROOM_NAP_MS = 20 };
+#define JOB_ROOM_NS (20 * 1000000000ull) /* less than the limit for an answer */
+
 /* ---- asking --------------------------------------------------------------------------------------- */
 
 static mob_status node_lost(const struct mob *mob)
@@ -198,6 +201,28 @@ void client_limit_answer(const struct mob *mob, int seconds)
     (void)setsockopt(mob->sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
 }
 
+/* Says hello with @fds until the node has room for the job: it says MOB_ERR_TIMEOUT while objects go to disk to
+ * make some. */
+static mob_status ask_for_job(struct mob *mob, const struct mob_config *config,
+                              size_t size, int fds[4], struct local_msg *m, int *got,
+                              unsigned *count)
+{
+    const char *name =
+        config->job_name ? config->job_name : program_invocation_short_name;
+    const uint64_t deadline_ns = clock_deadline_ns(JOB_ROOM_NS);
+    for (;;) {
+        client_hello(m, LOCAL_DRIVER);
+        m->arg[4] = size;
+        m->arg[5] = (config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u);
+        local_msg_text(m, name);
+        mob_status st = client_ask(mob, m, fds, 4, got, count);
+        if (st != MOB_ERR_TIMEOUT || clock_now_ns() >= deadline_ns) {
+            return st;
+        }
+        (void)poll(NULL, 0, JOB_ROOM_NAP_MS);
+    }
+}
+
 static mob_status say_hello(struct mob *mob, const struct mob_config *config)
 {
     void *spawn = NULL, *base = NULL;
@@ -209,12 +234,6 @@ static mob_status say_hello(struct mob *mob, const struct mob_config *config)
     if (st) {
         goto out;
     }
-    client_hello(m, LOCAL_DRIVER);
-    m->arg[4] = size;
-    m->arg[5] = (config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u);
-    const char *name =
-        config->job_name ? config->job_name : program_invocation_short_name;
-    local_msg_text(m, name);
     st = seg_create("mobula-start", size, &fds[1]);
     if (st) {
         goto out;
@@ -237,7 +256,7 @@ static mob_status say_hello(struct mob *mob, const struct mob_config *config)
         st = status_fail(MOB_ERR_SYSTEM, "opening this program's own executable: %m");
         goto out;
     }
-    st = client_ask(mob, m, fds, 4, got, &count);
+    st = ask_for_job(mob, config, size, fds, m, got, &count);
     if (!st) {
         st = accept_hello(mob, m, got, count, 3);
     }

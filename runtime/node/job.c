@@ -182,6 +182,21 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
     return MOB_OK;
 }
 
+/* Where there is no memory for a job, objects go to disk, if any can: MOB_ERR_TIMEOUT asks the driver to say hello
+ * again. */
+static mob_status or_later(struct conn *c, mob_status st)
+{
+    if (st == MOB_ERR_NOMEM) {
+        grant_want(c->node);
+        spill_pressure(c->node, job_least_bytes());
+        if (spill_promising(c->node)) {
+            c->greeted = false;
+            return MOB_ERR_TIMEOUT;
+        }
+    }
+    return st;
+}
+
 void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
 {
     struct job *j;
@@ -202,11 +217,11 @@ void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
     if (st) {
         (void)plan_node_job_remove(c->node->plan, job_plan_id(j),
                                    loop_now_ns(c->node->loop));
-        conn_deny(c, LOCAL_HELLO, st);
         job_free(j);
         if (watch >= 0) {
             close(watch);
         }
+        conn_deny(c, LOCAL_HELLO, or_later(c, st));
         return;
     }
     j->driver = c;

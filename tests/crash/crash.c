@@ -1,9 +1,10 @@
 /* crash.c - kills workers, drivers and daemons at random moments, and looks at what is left.
  *
- *   crash LOAD MOBULAD KILLS node|cluster
+ *   crash LOAD MOBULAD KILLS node|cluster|spill
  *
  * node: two drivers work on a node that was started by hand, and one on an embedded node. cluster: a
- * driver works on each of two nodes, and its tasks run on both. After each kill:
+ * driver works on each of two nodes, and its tasks run on both. spill: as node, with stores far too small for
+ * what the drivers keep. After each kill:
  *   worker   all drivers go on, and their results are right (they check them);
  *   driver   its workers and its memory go, on the other node too, within a second as a rule; the
  *            other drivers go on;
@@ -23,11 +24,11 @@
 #include "core/clock.h"
 #include "crash_node.h"
 
-enum { REST_EVERY = 10, MOMENT_NS = 20 * 1000000 };
+enum { SMALL_STORE = 64 << 20, REST_EVERY = 10, MOMENT_NS = 20 * 1000000 };
 
 enum victim { WORKER, DRIVER, DAEMON_ITSELF, VICTIMS };
-static unsigned killed[VICTIMS],
-    late; /* late: drivers whose job took longer than promised to go */
+static unsigned killed[VICTIMS], spilling; /* kills while objects were on disk */
+static unsigned late; /* late: drivers whose job took longer than promised to go */
 
 static void kill_it(pid_t pid, enum victim what)
 {
@@ -112,6 +113,7 @@ static void kill_somebody(struct node *n)
     struct timespec moment = {0, (long)tester_dice(MOMENT_NS)};
     nanosleep(&moment, NULL);
     uint64_t who = tester_dice(10);
+    spilling += node_spills(n);
     if (who < 6) {
         kill_worker(n);
     } else if (who < 8) {
@@ -160,8 +162,14 @@ int main(int argc, char **argv)
         return 2;
     }
     bool cluster = strcmp(argv[4], "cluster") == 0;
-    tester_begin(cluster ? "crash cluster" : "crash node", "kills");
+    static char name[32];
+    snprintf(name, sizeof name, "crash %s", argv[4]);
+    tester_begin(name, "kills");
     nodes_init(argv[1], argv[2]);
+    bool spill = strcmp(argv[4], "spill") == 0;
+    if (spill) {
+        nodes_spill(SMALL_STORE);
+    }
     unsigned kills = (unsigned)atoi(argv[3]) * (tester.full ? 10 : 1);
     uint64_t start = clock_now_ns();
     struct node alone[2] = {{.kind = LONE}, {.kind = EMBEDDED}};
@@ -177,6 +185,10 @@ int main(int argc, char **argv)
         broken("%u of %u jobs took longer than %d ms to go", late, killed[DRIVER],
                GONE_MS);
     }
+    if (spill && spilling < tester.done / 4) {
+        broken("objects were on disk at %u of %u kills", spilling, tester.done);
+    }
+    nodes_end();
     tester_end();
     printf("%s: %u kills: %u workers, %u drivers (%u jobs late), %u daemons; %.1f s\n",
            tester.name, tester.done, killed[WORKER], killed[DRIVER], late,

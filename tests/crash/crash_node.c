@@ -12,6 +12,8 @@
 
 static const char *load_path, *daemon_path;
 static char head_option[64], listen_option[64], key_option[96];
+static char store_option[64] = "--object-store-memory=512M";
+static char spill_folder[64]; /* "": stores have room for everything */
 
 void nodes_init(const char *load, const char *mobulad)
 {
@@ -23,6 +25,36 @@ void nodes_init(const char *load, const char *mobulad)
     tester_key(key_option, sizeof key_option);
     snprintf(head_option, sizeof head_option, "--address=%s:%d", host, CLUSTER_PORT);
     snprintf(listen_option, sizeof listen_option, "--listen=%s", host);
+}
+
+void nodes_spill(uint64_t store_bytes)
+{
+    char text[32];
+    snprintf(spill_folder, sizeof spill_folder, "/var/tmp/mobula-crash-XXXXXX");
+    if (!mkdtemp(spill_folder)) {
+        broken("%s: %s", spill_folder, strerror(errno));
+    }
+    snprintf(text, sizeof text, "%llu", (unsigned long long)store_bytes);
+    snprintf(store_option, sizeof store_option, "--object-store-memory=%s", text);
+    setenv("MOB_TEST_STORE", text, 1);
+    setenv("MOBULA_SPILL_DIR", spill_folder, 1);
+}
+
+void nodes_end(void)
+{
+    if (spill_folder[0] && rmdir(spill_folder) < 0) {
+        broken("something is left in %s: %s", spill_folder, strerror(errno));
+    }
+}
+
+bool nodes_are_small(void)
+{
+    return spill_folder[0];
+}
+
+bool node_spills(const struct node *n)
+{
+    return spill_folder[0] && proc_fds(n->daemon, spill_folder, NULL, NULL) > 0;
 }
 
 /* ---- the drivers -------------------------------------------------------------------------------- */
@@ -203,14 +235,11 @@ static void await_cluster(const struct node *n)
 void node_up(struct node *n)
 {
     static const char *const names[] = {"lone", "", "head", "member"};
-    static const char *const lone[] = {"--num-cpus=3", "--object-store-memory=512M",
-                                       NULL};
-    const char *const head[] = {"--num-cpus=2", "--object-store-memory=512M",
-                                "--head",       listen_option,
-                                key_option,     NULL};
-    const char *const member[] = {"--num-cpus=2", "--object-store-memory=512M",
-                                  head_option,    listen_option,
-                                  key_option,     NULL};
+    const char *const lone[] = {"--num-cpus=3", store_option, NULL};
+    const char *const head[] = {"--num-cpus=2", store_option, "--head",
+                                listen_option,  key_option,   NULL};
+    const char *const member[] = {"--num-cpus=2", store_option, head_option,
+                                  listen_option,  key_option,   NULL};
     const char *const *options[] = {lone, NULL, head, member};
     if (n->kind == EMBEDDED) {
         return;
@@ -305,6 +334,9 @@ void node_down(struct node *n)
     }
     if (proc_fds(n->daemon, "/memfd:", NULL, NULL) != 0) {
         broken("after all jobs the daemon has memory open");
+    }
+    if (node_spills(n)) {
+        broken("after all jobs the daemon has files of spilled objects open");
     }
     daemon_stop(&n->hand, n->dir);
 }

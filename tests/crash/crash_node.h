@@ -28,6 +28,13 @@ struct node {
 
 /* Before the first node. */
 void nodes_init(const char *load, const char *mobulad);
+/* Then, if their stores are to be so small that what drivers keep goes to disk. */
+void nodes_spill(uint64_t store_bytes);
+bool nodes_are_small(void);
+/* Objects are on its disk now. */
+bool node_spills(const struct node *n);
+/* After the last one. */
+void nodes_end(void);
 /* Starts the daemon, in the folder where the last one may have been killed. */
 void node_up(struct node *n);
 /* Starts the drivers that it has not, and waits until all have done something. */

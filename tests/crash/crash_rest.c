@@ -41,9 +41,11 @@ static void tell_orphans(const struct board *b)
 }
 
 /* Everything that was in use on a board is free again. A cluster's daemon has segments and objects
- * of its own: what it pulled, and keeps for the next tasks. */
+ * of its own: what it pulled, and keeps for the next tasks. One that spills keeps an empty segment for
+ * what comes back from disk. */
 static mob_status check_board(const struct board *b, bool cluster, bool guest, bool tell)
 {
+    const uint32_t empty = nodes_are_small() ? 1 : 0;
     struct check_result r = {.texts = NULL};
     MOB_TRY(board_check(b, &r));
     for (int p = PHASE_CREATING; p <= PHASE_CLOSED; p++) {
@@ -52,7 +54,7 @@ static mob_status check_board(const struct board *b, bool cluster, bool guest, b
                                p);
         }
     }
-    if (r.pins || (r.orphans && !cluster)) {
+    if (r.pins || (r.orphans > empty && !cluster)) {
         if (tell) {
             tell_orphans(b);
         }

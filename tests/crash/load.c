@@ -7,6 +7,7 @@
  * round, and 'q' when it is at rest; 'q' asks it to come to rest, 'g' to go on. It ends at the end
  * of its input. FOLDER holds a mark of each task that has killed itself once.
  *
+ * MOB_TEST_STORE: bytes of an embedded node's store, so few that what the driver keeps does not fit.
  * MOB_TEST_HOLD: a driver that fails stands still. Exit status: 0; 1 wrong result; 3 something did not end in time; 40 the node is lost. */
 #include <pthread.h>
 #include <signal.h>
@@ -24,12 +25,14 @@ enum { WRONG = 1, HANG = 3, LOST = 40, THREADS = 2 };
 struct actor {
     pthread_t thread;
     uint64_t random;
+    struct hoard hoard;
 };
 
 static struct mob *mob;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static int rest, resting, over;
+static const char *small_store;
 
 static void say(char c)
 {
@@ -49,7 +52,7 @@ static void __attribute__((noreturn)) fail(int status, const char *what, const c
     _exit(status);
 }
 
-static void ok(mob_status st, const char *what)
+void load_ok(mob_status st, const char *what)
 {
     if (st) {
         char why[2048];
@@ -61,7 +64,7 @@ static void ok(mob_status st, const char *what)
     }
 }
 
-static void same(uint64_t got, uint64_t want, const char *what)
+void load_same(uint64_t got, uint64_t want, const char *what)
 {
     if (got != want) {
         fail(WRONG, what, "wrong result");
@@ -76,8 +79,7 @@ static uint64_t dice(struct actor *a, uint64_t sides)
 
 static size_t some_size(struct actor *a)
 {
-    static const size_t sizes[] = {8, 64, 200, 1000, 5000, 40000, 300000, 1500000};
-    return sizes[dice(a, sizeof sizes / sizeof sizes[0])];
+    return load_size(dice(a, UINT64_MAX));
 }
 
 static void round_of_values(struct actor *a)
@@ -88,13 +90,15 @@ static void round_of_values(struct actor *a)
     uint64_t x[COUNT], y;
     for (int i = 0; i < COUNT; i++) {
         x[i] = dice(a, UINT64_MAX);
-        ok(mob_submit(mob, value, MOB_ARGS(MOB_VALUE(x[i])), &load_patient, &refs[i]),
-           "value");
+        load_ok(
+            mob_submit(mob, value, MOB_ARGS(MOB_VALUE(x[i])), &load_patient, &refs[i]),
+            "value");
     }
-    ok(mob_wait(mob, refs, COUNT, COUNT / 2, WAIT_NS, ready, NULL), "wait for values");
+    load_ok(mob_wait(mob, refs, COUNT, COUNT / 2, WAIT_NS, ready, NULL),
+            "wait for values");
     for (int i = 0; i < COUNT; i++) {
-        ok(mob_get_copy(mob, refs[i], &y, sizeof y, WAIT_NS), "get a value");
-        same(y, load_mix64(x[i]), "value");
+        load_ok(mob_get_copy(mob, refs[i], &y, sizeof y, WAIT_NS), "get a value");
+        load_same(y, load_mix64(x[i]), "value");
         mob_release(mob, refs[i]);
     }
 }
@@ -108,13 +112,14 @@ static void round_of_dependents(struct actor *a)
     for (int i = 0; i < COUNT; i++) {
         uint64_t in[2] = {dice(a, UINT64_MAX), some_size(a)}, x = dice(a, UINT64_MAX);
         mob_ref made, one;
-        ok(mob_submit(mob, dice(a, 2) ? blob : delegate,
-                      MOB_ARGS(MOB_BYTES(in, sizeof in)), &load_patient, &made),
-           "blob");
-        ok(mob_submit(mob, value, MOB_ARGS(MOB_VALUE(x)), &load_patient, &one), "value");
-        ok(mob_submit(mob, fold, MOB_ARGS(MOB_REF(made), MOB_REF(one), MOB_VALUE(x)),
-                      &load_patient, &out[i]),
-           "fold");
+        load_ok(mob_submit(mob, dice(a, 2) ? blob : delegate,
+                           MOB_ARGS(MOB_BYTES(in, sizeof in)), &load_patient, &made),
+                "blob");
+        load_ok(mob_submit(mob, value, MOB_ARGS(MOB_VALUE(x)), &load_patient, &one),
+                "value");
+        load_ok(mob_submit(mob, fold, MOB_ARGS(MOB_REF(made), MOB_REF(one), MOB_VALUE(x)),
+                           &load_patient, &out[i]),
+                "fold");
         mob_release(mob, made);
         mob_release(mob, one);
         uint64_t v = load_mix64(x);
@@ -123,8 +128,8 @@ static void round_of_dependents(struct actor *a)
         want[i] = load_mix64(want[i] ^ load_hash(&x, sizeof x));
     }
     for (int i = 0; i < COUNT; i++) {
-        ok(mob_get_copy(mob, out[i], &y, sizeof y, WAIT_NS), "get a fold");
-        same(y, want[i], "fold");
+        load_ok(mob_get_copy(mob, out[i], &y, sizeof y, WAIT_NS), "get a fold");
+        load_same(y, want[i], "fold");
         mob_release(mob, out[i]);
     }
 }
@@ -133,10 +138,11 @@ static void round_of_nested(struct actor *a)
 {
     uint64_t in[2] = {1 + dice(a, 4), dice(a, 1u << 30)}, y;
     mob_ref ref;
-    ok(mob_submit(mob, nested, MOB_ARGS(MOB_BYTES(in, sizeof in)), &load_patient, &ref),
-       "nested");
-    ok(mob_get_copy(mob, ref, &y, sizeof y, WAIT_NS), "get a nested");
-    same(y, load_nested_value(in[0], in[1]), "nested");
+    load_ok(
+        mob_submit(mob, nested, MOB_ARGS(MOB_BYTES(in, sizeof in)), &load_patient, &ref),
+        "nested");
+    load_ok(mob_get_copy(mob, ref, &y, sizeof y, WAIT_NS), "get a nested");
+    load_same(y, load_nested_value(in[0], in[1]), "nested");
     mob_release(mob, ref);
 }
 
@@ -153,24 +159,25 @@ static void round_of_objects(struct actor *a)
         void *data;
         want[i] = load_hash_of_fill(size, seed);
         if (dice(a, 2)) {
-            ok(mob_create(mob, size, WAIT_NS, &ref, &data), "create");
+            load_ok(mob_create(mob, size, WAIT_NS, &ref, &data), "create");
             load_fill(data, size / 8, seed);
-            ok(mob_seal(mob, ref), "seal");
+            load_ok(mob_seal(mob, ref), "seal");
         } else {
             data = malloc(size);
             load_fill(data, size / 8, seed);
-            ok(mob_put(mob, data, size, WAIT_NS, &ref), "put");
+            load_ok(mob_put(mob, data, size, WAIT_NS, &ref), "put");
             free(data);
         }
-        ok(mob_submit(mob, fold, MOB_ARGS(MOB_REF(ref)), &load_patient, &sum), "fold");
-        ok(mob_get(mob, ref, WAIT_NS, &view[i]), "get an object");
+        load_ok(mob_submit(mob, fold, MOB_ARGS(MOB_REF(ref)), &load_patient, &sum),
+                "fold");
+        load_ok(mob_get(mob, ref, WAIT_NS, &view[i]), "get an object");
         mob_release(mob, ref);
-        ok(mob_get_copy(mob, sum, &y, sizeof y, WAIT_NS), "get a fold of an object");
-        same(y, load_mix64(want[i]), "fold of an object");
+        load_ok(mob_get_copy(mob, sum, &y, sizeof y, WAIT_NS), "get a fold of an object");
+        load_same(y, load_mix64(want[i]), "fold of an object");
         mob_release(mob, sum);
     }
     for (int i = 0; i < COUNT; i++) {
-        same(load_hash(view[i].data, view[i].size), want[i], "bytes of a view");
+        load_same(load_hash(view[i].data, view[i].size), want[i], "bytes of a view");
         mob_view_release(mob, &view[i]);
     }
 }
@@ -186,16 +193,18 @@ static void round_of_deaths(struct actor *a, int always)
     o.max_retries = always ? 1 : RETRIES;
     o.returns = 2;
     o.name = "the mortal one";
-    ok(mob_submit(mob, mortal, MOB_ARGS(MOB_BYTES(in, sizeof in)), &o, refs), "mortal");
+    load_ok(mob_submit(mob, mortal, MOB_ARGS(MOB_BYTES(in, sizeof in)), &o, refs),
+            "mortal");
     mob_status st = mob_get_copy(mob, refs[0], &y, sizeof y, WAIT_NS);
     if (!always) {
-        ok(st, "get of a task that died once");
-        same(y, load_hash_of_fill(40000, in[0]), "task that died once");
+        load_ok(st, "get of a task that died once");
+        load_same(y, load_hash_of_fill(40000, in[0]), "task that died once");
     } else if (st != MOB_ERR_TASK_DIED) {
-        ok(st, "get of a task that always dies");
+        load_ok(st, "get of a task that always dies");
         fail(WRONG, "a task that always dies", "has a result");
     } else {
-        ok(mob_failure(mob, refs[0], text, sizeof text), "message of a task that died");
+        load_ok(mob_failure(mob, refs[0], text, sizeof text),
+                "message of a task that died");
         /* In a cluster its attempts may also end with the node that ran them. */
         bool why = strstr(text, "signal 9") || strstr(text, "where it ran, was lost");
         if (!strstr(text, "the mortal one") || !why) {
@@ -208,6 +217,11 @@ static void round_of_deaths(struct actor *a, int always)
 
 static void one_round(struct actor *a)
 {
+    if (small_store && dice(a, 2)) {
+        hoard_round(&a->hoard, mob, &a->random);
+        say('r');
+        return;
+    }
     switch (dice(a, 20)) {
     case 0:
         round_of_deaths(a, 1);
@@ -245,6 +259,7 @@ static void *act(void *arg)
     while (!over) {
         if (rest) {
             pthread_mutex_unlock(&lock);
+            hoard_drop(&((struct actor *)arg)->hoard, mob);
             for (int i = 0; i < 4;
                  i++) { /* so that what was freed before is looked at now */
                 round_of_values(arg);
@@ -263,6 +278,7 @@ static void *act(void *arg)
         pthread_mutex_lock(&lock);
     }
     pthread_mutex_unlock(&lock);
+    hoard_drop(&((struct actor *)arg)->hoard, mob);
     return NULL;
 }
 
@@ -272,11 +288,11 @@ static void settle(void)
     uint64_t x = 1, y;
     mob_ref ref;
     struct mob_info info = {.struct_size = sizeof info};
-    ok(mob_submit(mob, value, MOB_ARGS(MOB_VALUE(x)), &load_patient, &ref), "value");
-    ok(mob_get_copy(mob, ref, &y, sizeof y, WAIT_NS), "get a value");
-    same(y, load_mix64(x), "value");
+    load_ok(mob_submit(mob, value, MOB_ARGS(MOB_VALUE(x)), &load_patient, &ref), "value");
+    load_ok(mob_get_copy(mob, ref, &y, sizeof y, WAIT_NS), "get a value");
+    load_same(y, load_mix64(x), "value");
     mob_release(mob, ref);
-    ok(mob_get_info(mob, &info), "info");
+    load_ok(mob_get_info(mob, &info), "info");
 }
 
 static void serve_tester(void)
@@ -308,16 +324,18 @@ int main(int argc, char **argv)
         return 2;
     }
     load_folder = argv[2];
+    small_store = getenv("MOB_TEST_STORE");
     if (!mob_is_worker()) {
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* a tester that fails leaves nothing behind */
     }
-    struct mob_config config = {.struct_size = sizeof config,
-                                .address = argc > 3 ? argv[3] : NULL,
-                                .num_cpus = 3,
-                                .store_bytes = 512ull << 20,
-                                .no_log_forward = 1};
-    ok(mob_init(&config, &mob), "init");
-    struct actor actors[THREADS];
+    struct mob_config config = {
+        .struct_size = sizeof config,
+        .address = argc > 3 ? argv[3] : NULL,
+        .num_cpus = 3,
+        .store_bytes = small_store ? strtoull(small_store, NULL, 0) : 512ull << 20,
+        .no_log_forward = 1};
+    load_ok(mob_init(&config, &mob), "init");
+    static struct actor actors[THREADS];
     uint64_t seed = strtoull(argv[1], NULL, 0);
     for (int i = 0; i < THREADS; i++) {
         actors[i].random = load_mix64(seed * THREADS + (uint64_t)i);

@@ -16,6 +16,12 @@ uint64_t load_mix64(uint64_t x)
     return x ^ x >> 31;
 }
 
+size_t load_size(uint64_t random)
+{
+    static const size_t sizes[] = {8, 64, 200, 1000, 5000, 40000, 300000, 1500000};
+    return sizes[random % (sizeof sizes / sizeof sizes[0])];
+}
+
 void load_fill(uint64_t *words, size_t count, uint64_t seed)
 {
     for (size_t i = 0; i < count; i++) {

@@ -14,6 +14,7 @@
     (1u << 20) /* of their bytes that may wait for company: little memory */
 #define LANE_PLAIN (1u << 31)  /* with an index: all of the record is inside itself */
 #define LANE_PINNED (1u << 30) /* with an index, while the ledgers are looked at */
+#define LANE_MOVED (1u << 29)  /* the same: the daemon pins it, and will not for long */
 #define LANE_LEDGERS 16u       /* one thread's: about a thousand views at once */
 
 /* Frees the bytes of an arena's place. Called only for places in segments of this process. */
