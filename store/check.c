@@ -212,8 +212,9 @@ static void look_around(struct check *k, uint32_t i)
     k->out->phases[p <= PHASE_RETIRED ? p : PHASE_RETIRED]++;
     for (uint32_t n = 0; is_open(p) && n < call_nargs(&call); n++) {
         struct arg_ref *ref = record_arg_ref(r, &call, n);
-        if (ref) {
-            count_use(k, i, at_load(&ref->link, AT_RELAXED));
+        uint64_t link = ref ? at_load(&ref->link, AT_RELAXED) : LINK_NONE;
+        if (link != LINK_NONE) { /* else a submit that was cut off never had it */
+            count_use(k, i, link);
         }
     }
     uint64_t parent = at_load(&r->parent, AT_RELAXED);
