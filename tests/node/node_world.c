@@ -13,6 +13,8 @@
 #include "core/status.h"
 #include "store/task.h"
 
+const char *world_program;
+
 void world_broken(const char *file, int line, const char *what)
 {
     fprintf(stderr, "%s:%d: %s: does not hold (%s)\n", file, line, what,
@@ -251,7 +253,8 @@ static void hello(int sock)
     memcpy(base, start, size);
     seg_unmap(base, size);
     free(start);
-    fds[0] = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    fds[0] = open(world_program ? world_program : "/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    MUST(fds[0] >= 0);
     fds[2] = open("/dev/null", O_WRONLY | O_CLOEXEC);
     fds[3] = open("/dev/null", O_WRONLY | O_CLOEXEC);
     local_msg_init(&m, LOCAL_HELLO);

@@ -46,6 +46,9 @@ struct world {
     uint32_t big;     /* a class that no worker of this node may have */
 };
 
+/* What a driver's workers run; NULL: this program, in which no task can run. */
+extern const char *world_program;
+
 void world_broken(const char *file, int line, const char *what) __attribute__((noreturn));
 
 /* A node: a head, or a member whose head is peer 0. */
