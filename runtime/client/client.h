@@ -152,9 +152,9 @@ mob_status embedded_start(struct mob *mob, const struct mob_config *config, int 
 mob_status embedded_failed(struct mob *mob, mob_status st, int why);
 
 /* ---- memory.c ---- */
-/* Room for @size bytes in this process's arena. MOB_ERR_NOMEM after @deadline_ns. */
+/* Room for @size bytes in this process's arena. MOB_ERR_NOMEM if there was none for @timeout_ns. */
 mob_status client_alloc(struct mob *mob, struct thread *t, size_t size,
-                        uint64_t deadline_ns, struct arena_place *ret, void **ret_data);
+                        uint64_t timeout_ns, struct arena_place *ret, void **ret_data);
 void client_free_place(void *mob, uint32_t segment, uint64_t offset);
 /* Where the bytes of a place of @r are, read-only. MOB_ERR_CORRUPT, MOB_ERR_NODE_LOST. */
 mob_status client_bytes(struct mob *mob, const struct record *r, const struct place *p,

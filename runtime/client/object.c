@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "client.h"
-#include "core/clock.h"
 #include "core/status.h"
 #include "store/task.h"
 
@@ -26,8 +25,7 @@ static mob_status begin(struct mob *mob, struct thread *t, size_t size,
         *ret_data = r->payload + 16;
     } else {
         struct arena_place place;
-        mob_status st =
-            client_alloc(mob, t, size, clock_deadline_ns(timeout_ns), &place, ret_data);
+        mob_status st = client_alloc(mob, t, size, timeout_ns, &place, ret_data);
         if (st) {
             lane_unrecord(&t->lane, r);
             return st;

@@ -194,8 +194,7 @@ mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void *
     } else {
         struct arena_place p;
         void *data;
-        MOB_TRY(client_alloc(task->mob, task->thread, size,
-                             clock_deadline_ns(FULL_WAIT_NS), &p, &data));
+        MOB_TRY(client_alloc(task->mob, task->thread, size, FULL_WAIT_NS, &p, &data));
         record_set_place(task->r, (uint32_t)i, PLACE_ARENA, p.segment, p.offset, size);
         *ret_data = data;
     }
