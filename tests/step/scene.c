@@ -202,8 +202,56 @@ static void remember(struct range *list, size_t count)
     }
 }
 
-void watch_begin(void)
+/* Lines that were seen to change, by their number on the board: hot parts are all in its first ones. */
+enum { LINES_MAX = 1 << 20 };
+static uint8_t seen_lines[LINES_MAX];
+static struct watch_lines lines;
+static uint32_t watched; /* process */
+
+static bool inside(const char *at, const void *from, size_t size)
 {
+    return at >= (const char *)from && at < (const char *)from + size;
+}
+
+static bool is_own(const char *at)
+{
+    const struct board *b = &scene.job->board;
+    if (at >= (const char *)b->records) {
+        size_t index = (size_t)(at - (const char *)b->records) / sizeof *b->records;
+        return at_load(&b->block_owner[index / BOARD_BLOCK], AT_RELAXED) == watched + 1;
+    }
+    if (inside(at, b->ledgers, BOARD_LEDGERS_MAX * sizeof *b->ledgers)) {
+        size_t index = (size_t)(at - (const char *)b->ledgers) / sizeof *b->ledgers;
+        return at_load(&b->ledgers[index].owner, AT_RELAXED) == watched + 1;
+    }
+    return inside(at, &b->procs[watched], sizeof *b->procs);
+}
+
+static void note_lines(const struct range *r)
+{
+    const char *base = scene.job->board.base, *now = r->now, *seen = r->seen;
+    for (size_t i = 0; i < r->size; i += CACHE_LINE) {
+        size_t size = r->size - i < CACHE_LINE ? r->size - i : CACHE_LINE;
+        /* The records come last on the board, behind much that is sparse. */
+        size_t line = (size_t)(now + i - base) / CACHE_LINE % LINES_MAX;
+        if (memcmp(now + i, seen + i, size) != 0 && !seen_lines[line]) {
+            seen_lines[line] = 1;
+            lines.own += is_own(now + i);
+            lines.shared += !is_own(now + i);
+        }
+    }
+}
+
+struct watch_lines watch_lines(void)
+{
+    return lines;
+}
+
+void watch_begin(uint32_t process)
+{
+    watched = process;
+    lines = (struct watch_lines){0};
+    memset(seen_lines, 0, sizeof seen_lines);
     if (hot_count == 0) {
         choose_ranges();
     }
@@ -216,6 +264,7 @@ bool watch_changed(void)
     bool changed = false;
     for (size_t i = 0; i < hot_count; i++) {
         if (memcmp(hot[i].seen, hot[i].now, hot[i].size) != 0) {
+            note_lines(&hot[i]);
             memcpy(hot[i].seen, hot[i].now, hot[i].size);
             changed = true;
         }

@@ -60,11 +60,17 @@ void scene_drop(uint64_t link);
 
 /* ---- what the client changed -------------------------------------------------------------------- */
 
-/* Remembers the board as it is. */
-void watch_begin(void);
+/* Remembers the board as it is. @process: the client. */
+void watch_begin(uint32_t process);
 /* True if it differs from what is remembered, in the parts that small operations write; remembers
  * that. */
 bool watch_changed(void);
+/* Cache lines that were changed since watch_begin(): the client's own (its records, ledgers and entry
+ * among the processes), and those that others write too. */
+struct watch_lines {
+    uint32_t own, shared;
+};
+struct watch_lines watch_lines(void);
 /* The other parts are as they were. */
 bool watch_rest_same(void);
 

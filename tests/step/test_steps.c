@@ -23,7 +23,7 @@
 #include "tester.h"
 #include "tracee.h"
 
-enum { MUTANTS_ROOM = 64, INSTRUCTIONS_MAX = 2000000 };
+enum { MUTANTS_ROOM = 64, INSTRUCTIONS_MAX = 2000000, TURNS = 4 };
 
 static struct {
     bool full;
@@ -69,14 +69,38 @@ static void die_here(uint32_t process, const struct place_of_death *at)
     run.states++;
 }
 
+/* What may write no line of the board that other clients write: with as many clients as there are, each
+ * would be as fast as alone. */
+static bool must_be_alone(const char *op)
+{
+    static const char *const ops[] = {"put_100_bytes",
+                                      "put_200_bytes_again",
+                                      "put_1_KiB",
+                                      "create_40_KiB",
+                                      "create",
+                                      "seal",
+                                      "get",
+                                      "get_copy",
+                                      "view_release",
+                                      "release",
+                                      "release_large",
+                                      "release_that_frees",
+                                      "wait_for_sealed"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
+        found |= strcmp(op, ops[i]) == 0;
+    }
+    return found;
+}
+
 /* From the mark that the client stands at to the next one. */
-static void step_through(const struct tracee *t, uint32_t process, const char *op)
+static void step_through(struct tracee *t, uint32_t process, const char *op)
 {
     struct place_of_death at = {op, t, 0};
     uint64_t states = run.states;
     enum tracee_stop stop = TRACEE_STEP;
     int what = 0;
-    watch_begin();
+    watch_begin(process);
     die_here(process, &at);
     while (stop == TRACEE_STEP) {
         if (++at.step > INSTRUCTIONS_MAX) {
@@ -93,18 +117,26 @@ static void step_through(const struct tracee *t, uint32_t process, const char *o
     if (!watch_rest_same()) {
         broken("%s: it wrote where nobody looks for it", op);
     }
+    if (must_be_alone(op) && watch_lines().shared) {
+        broken("%s: it wrote %u lines that others write", op, watch_lines().shared);
+    }
     run.instructions += at.step;
     tester.done++;
-    printf("  %-28s %7llu instructions  %4llu states\n", op, (unsigned long long)at.step,
-           (unsigned long long)(run.states - states));
+    struct watch_lines lines = watch_lines();
+    printf("  %-28s %6llu instructions %4llu states; lines: %3u its own, %2u shared\n",
+           op, (unsigned long long)at.step, (unsigned long long)(run.states - states),
+           lines.own, lines.shared);
     fflush(stdout);
 }
 
-static void go_to_mark(const struct tracee *t, const char *op)
+static void go_to_mark(struct tracee *t, const char *op)
 {
     int what;
     if (!tracee_to_mark(t, &what)) {
         broken("%s: the client did not come to it: %#x", op, (unsigned)what);
+    }
+    for (int i = 0; i < TURNS; i++) { /* what the daemon was asked for before */
+        scene_turn();
     }
 }
 
@@ -112,7 +144,7 @@ static void go_to_mark(const struct tracee *t, const char *op)
 
 static void step_store(void)
 {
-    struct tracee t = {store_client_start(), turn};
+    struct tracee t = {store_client_start(), turn, false};
     int status;
     printf("the store's functions\n");
     for (int i = 0; i < store_ops_count(); i++) {
@@ -152,7 +184,7 @@ static void step_library(void)
     scene.task =
         scene_task(scene.class, "step_ops", scene.objects, sizeof scene.objects, true);
     uint32_t process = await_worker();
-    struct tracee t = {scene.job->members[process].pid, turn};
+    struct tracee t = {scene.job->members[process].pid, turn, false};
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
         go_to_mark(&t, ops[i]);
         step_through(&t, process, ops[i]);

@@ -10,7 +10,7 @@
 
 enum { LOOKS = 1000 }; /* about as long as a step takes */
 
-enum tracee_stop tracee_wait(const struct tracee *t, int *ret_what)
+enum tracee_stop tracee_wait(struct tracee *t, int *ret_what)
 {
     int status;
     siginfo_t info;
@@ -22,6 +22,7 @@ enum tracee_stop tracee_wait(const struct tracee *t, int *ret_what)
         }
     }
     *ret_what = status;
+    t->stopped = got == t->pid && WIFSTOPPED(status);
     if (got != t->pid || !WIFSTOPPED(status)) {
         return TRACEE_ENDED;
     }
@@ -35,14 +36,17 @@ enum tracee_stop tracee_wait(const struct tracee *t, int *ret_what)
     return mark ? TRACEE_MARK : TRACEE_STEP;
 }
 
-bool tracee_to_mark(const struct tracee *t, int *ret_what)
+bool tracee_to_mark(struct tracee *t, int *ret_what)
 {
-    /* Before its first stop it runs, and there is nothing to continue. */
-    (void)ptrace(PTRACE_CONT, t->pid, NULL, NULL);
+    /* Before its first stop it runs, or stands at its first mark already. */
+    if (t->stopped && ptrace(PTRACE_CONT, t->pid, NULL, NULL) < 0) {
+        *ret_what = -1;
+        return false;
+    }
     return tracee_wait(t, ret_what) == TRACEE_MARK;
 }
 
-enum tracee_stop tracee_step(const struct tracee *t, int *ret_what)
+enum tracee_stop tracee_step(struct tracee *t, int *ret_what)
 {
     if (ptrace(PTRACE_SINGLESTEP, t->pid, NULL, NULL) < 0) {
         *ret_what = -1;

@@ -9,17 +9,18 @@
 struct tracee {
     pid_t pid;          /* a child of ours, which said PTRACE_TRACEME */
     void (*idle)(void); /* called while it runs: what it may wait for is done here */
+    bool stopped;       /* as tracee_wait() saw */
 };
 
 /* What it stopped at. */
 enum tracee_stop { TRACEE_STEP, TRACEE_MARK, TRACEE_OTHER, TRACEE_ENDED };
 
 /* Waits for its next stop. @ret_what: the signal, or the exit status as waitpid() gives it. */
-enum tracee_stop tracee_wait(const struct tracee *t, int *ret_what);
+enum tracee_stop tracee_wait(struct tracee *t, int *ret_what);
 /* Runs it to its next mark. False: it ended, or stopped for something else. */
-bool tracee_to_mark(const struct tracee *t, int *ret_what);
+bool tracee_to_mark(struct tracee *t, int *ret_what);
 /* Runs one instruction, a system call with all that it does included. */
-enum tracee_stop tracee_step(const struct tracee *t, int *ret_what);
+enum tracee_stop tracee_step(struct tracee *t, int *ret_what);
 /* Where it stands. */
 uint64_t tracee_pc(const struct tracee *t);
 /* Lets it run, without tracing. It must be stopped. */
