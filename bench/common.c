@@ -45,6 +45,31 @@ int bench_cpus_usable(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
+int bench_cpu(int nth)
+{
+    cpu_set_t set;
+    for (int i = 0; sched_getaffinity(0, sizeof set, &set) == 0 && i < CPU_SETSIZE; i++) {
+        if (CPU_ISSET((size_t)i, &set) && nth-- == 0) {
+            return i;
+        }
+    }
+    return FLOOR_ANY_CPU;
+}
+
+void bench_pin(int cpu)
+{
+    cpu_set_t set;
+    if (cpu == FLOOR_ANY_CPU) {
+        return;
+    }
+    CPU_ZERO(&set);
+    CPU_SET((size_t)cpu, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0) {
+        fprintf(stderr, "%s: staying on CPU %d: %s\n", bench_name, cpu, strerror(errno));
+        exit(1);
+    }
+}
+
 static void floor_check(int rc, enum floor_kind kind)
 {
     if (rc != 0) {
@@ -54,13 +79,10 @@ static void floor_check(int rc, enum floor_kind kind)
     }
 }
 
-struct floor *bench_start_floor(enum floor_kind kind, uint64_t gap_ns, size_t copy_bytes)
+struct floor *bench_start_floor(enum floor_kind kind, const struct floor_options *options)
 {
-    struct floor_options options = FLOOR_OPTIONS_INIT;
-    struct floor *floor;
-    options.gap_ns = gap_ns;
-    options.copy_bytes = copy_bytes;
-    floor_check(floor_start(kind, &options, &floor), kind);
+    struct floor *floor = NULL;
+    floor_check(floor_start(kind, options, &floor), kind);
     return floor;
 }
 

@@ -29,8 +29,13 @@ double bench_parse_seconds(const char *text);
 
 /* CPUs that this process may use. */
 int bench_cpus_usable(void);
-/* @gap_ns, @copy_bytes: as in struct floor_options, or 0. */
-struct floor *bench_start_floor(enum floor_kind kind, uint64_t gap_ns, size_t copy_bytes);
+/* The @nth of them, or FLOOR_ANY_CPU if there are not so many. */
+int bench_cpu(int nth);
+/* Keeps the calling thread on one of them; FLOOR_ANY_CPU: does nothing. */
+void bench_pin(int cpu);
+/* @options may be NULL. */
+struct floor *bench_start_floor(enum floor_kind kind,
+                                const struct floor_options *options);
 /* One round: nanoseconds a unit. */
 double bench_floor(struct floor *floor, enum floor_kind kind, uint64_t count);
 /* The least of all values; *best is 0 before the first. */

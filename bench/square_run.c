@@ -278,11 +278,13 @@ void square_run(const struct options *options, struct results *results)
 {
     struct bench b = {.options = options};
     uint64_t all_ns = (uint64_t)(options->seconds * 1e9);
+    struct floor_options idle = FLOOR_OPTIONS_INIT;
+    idle.gap_ns = IDLE_NS;
     results->cpus_usable = bench_cpus_usable();
     /* Before mob_init(): the floors are other processes and have no part in the job. */
-    struct floor *bounce = bench_start_floor(FLOOR_BOUNCE, 0, 0);
-    struct floor *futex = bench_start_floor(FLOOR_FUTEX, IDLE_NS, 0);
-    struct floor *queue = bench_start_floor(FLOOR_QUEUE, 0, 0);
+    struct floor *bounce = bench_start_floor(FLOOR_BOUNCE, NULL);
+    struct floor *futex = bench_start_floor(FLOOR_FUTEX, &idle);
+    struct floor *queue = bench_start_floor(FLOOR_QUEUE, NULL);
     bench_open(&b, results);
     if (options->mode & MODE_SYNC) {
         uint64_t part_ns = options->mode == MODE_ALL ? all_ns / 4 : all_ns / 2;
