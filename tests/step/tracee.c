@@ -8,6 +8,8 @@
 #include <sys/user.h>
 #include <sys/wait.h>
 
+#include "procs.h"
+
 enum { LOOKS = 1000 }; /* about as long as a step takes */
 
 enum tracee_stop tracee_wait(struct tracee *t, int *ret_what)
@@ -17,8 +19,8 @@ enum tracee_stop tracee_wait(struct tracee *t, int *ret_what)
     pid_t got;
     for (unsigned looks = 0; (got = waitpid(t->pid, &status, WNOHANG | __WALL)) == 0;
          looks++) {
-        if (looks > LOOKS) {
-            t->idle();
+        if (looks > LOOKS && proc_state(t->pid) == 'S') {
+            t->idle(); /* it waits for somebody */
         }
     }
     *ret_what = status;

@@ -8,7 +8,7 @@
 
 struct tracee {
     pid_t pid;          /* a child of ours, which said PTRACE_TRACEME */
-    void (*idle)(void); /* called while it runs: what it may wait for is done here */
+    void (*idle)(void); /* called while it sleeps: does what it may wait for */
     bool stopped;       /* as tracee_wait() saw */
 };
 
