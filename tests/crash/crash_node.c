@@ -202,16 +202,17 @@ static void await_cluster(const struct node *n)
 
 void node_up(struct node *n)
 {
-    static const char *const names[] = {"lone", "", "head", "member"};
+    static const char *const names[] = {"lone", "", "head", "member", "soak"};
     static const char *const lone[] = {"--num-cpus=3", "--object-store-memory=512M",
                                        NULL};
+    static const char *const soak[] = {"--num-cpus=7", "--object-store-memory=64M", NULL};
     const char *const head[] = {"--num-cpus=2", "--object-store-memory=512M",
                                 "--head",       listen_option,
                                 key_option,     NULL};
     const char *const member[] = {"--num-cpus=2", "--object-store-memory=512M",
                                   head_option,    listen_option,
                                   key_option,     NULL};
-    const char *const *options[] = {lone, NULL, head, member};
+    const char *const *options[] = {lone, NULL, head, member, soak};
     if (n->kind == EMBEDDED) {
         return;
     }
