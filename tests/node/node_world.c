@@ -241,7 +241,7 @@ void world_end(struct world *w)
 
 /* ---- a driver's job ----------------------------------------------------------------------------------- */
 
-static void hello(int sock)
+void world_hello(int sock)
 {
     static struct local_msg m;
     void *start, *base;
@@ -277,7 +277,7 @@ struct job *world_job(struct world *w)
     unsigned count;
     struct job *j = NULL;
     MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) == 0);
-    hello(sock[0]);
+    world_hello(sock[0]);
     MUST(conn_open(&w->node, sock[1], NULL) == MOB_OK);
     while (!(j = job_find(&w->node, w->node.last_job)) || !j->driver) {
         world_turn(w);

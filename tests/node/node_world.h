@@ -65,6 +65,8 @@ bool world_say(struct world *w, int peer, const void *data, size_t size);
 /* Ends one pull in flight; with MOB_OK its bytes are @fill. */
 void world_pulled(struct world *w, uint32_t pull, mob_status st, int fill);
 
+/* Says a driver's hello on our end of a connection. */
+void world_hello(int sock);
 /* A driver's job on the node, whose tasks no worker here may run. */
 struct job *world_job(struct world *w);
 /* A task of it, ready to be claimed, with @nargs arguments of @size bytes each. */
