@@ -21,9 +21,15 @@ static const size_t part_bytes[] = {
     /* from here on committed as it is used */
     (sizeof(at_u64) << BOARD_RING_ORDER) * PROCS_MAX,
     (sizeof(at_u64) << BOARD_QUEUE_ORDER) * CLASSES_MAX,
+    sizeof(at_u32) * BOARD_RECORDS_MAX,
     sizeof(struct record) * BOARD_RECORDS_MAX,
 };
-enum { PARTS = sizeof part_bytes / sizeof part_bytes[0], PARTS_FIXED = 8 };
+enum {
+    PARTS = sizeof part_bytes / sizeof part_bytes[0],
+    PARTS_FIXED = 8,
+    PART_TOUCHED = PARTS - 2,
+    PART_RECORDS = PARTS - 1
+};
 
 static size_t part_offset(unsigned part)
 {
@@ -61,6 +67,7 @@ static void set_view(struct board *b, char *base, const char *base_ro)
     b->block_returned = (void *)(base + part_offset(part++));
     b->ring_cells = (void *)(base + part_offset(part++));
     b->ready_cells = (void *)(base + part_offset(part++));
+    b->touched = (void *)(base + part_offset(part++));
     b->records = (void *)(base + part_offset(part));
     b->records_ro = (const void *)(base_ro + part_offset(part));
 }
@@ -108,7 +115,7 @@ mob_status board_create(uint64_t node, uint32_t job, struct board *ret,
              AT_RELEASE); /* pairs with the load in board_map() */
     *ret = b;
     ret->committed = &ret->own_committed;
-    *ret_bytes = board_fixed_bytes() + BOARD_COMMIT_STEP * sizeof(struct record);
+    *ret_bytes = board_fixed_bytes() + BOARD_STEP_BYTES;
     return MOB_OK;
 
 err_unmap:
@@ -126,7 +133,9 @@ mob_status board_commit_more(struct board *b)
         return status_fail(MOB_ERR_FULL,
                            "the job has %u records, the most a job can have", have);
     }
-    MOB_TRY(seg_commit(b->fd, part_offset(PARTS - 1) + have * sizeof(struct record),
+    MOB_TRY(seg_commit(b->fd, part_offset(PART_TOUCHED) + have * sizeof(at_u32),
+                       BOARD_COMMIT_STEP * sizeof(at_u32)));
+    MOB_TRY(seg_commit(b->fd, part_offset(PART_RECORDS) + have * sizeof(struct record),
                        BOARD_COMMIT_STEP * sizeof(struct record)));
     /* Release: who sees the new bound sees records of zeros. */
     at_store(&b->header->committed, have + BOARD_COMMIT_STEP, AT_RELEASE);

@@ -209,7 +209,8 @@ void lane_unrecord(struct lane *l, struct record *r)
 }
 
 /* Frees the places that are this process's, drops the uses of borrowed ones. Returns the process
- * that owns a place that is left, or this process if none is; @ret_segment: where that place is. */
+ * that owns a place that is left, or this process if none is; @ret_segment: where that place is. Files are
+ * the daemon's. */
 static uint32_t free_places(struct lane *l, struct record *r, uint32_t *ret_segment)
 {
     struct board *b = l->board;
@@ -229,25 +230,27 @@ static uint32_t free_places(struct lane *l, struct record *r, uint32_t *ret_segm
                 next = owner;
                 *ret_segment = p.segment;
             }
+        } else if (p.kind == PLACE_SPILLED && l->self != DAEMON) {
+            next = DAEMON;
+        } else if (p.kind == PLACE_SPILLED && l->free_spilled) {
+            record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
+            l->free_spilled(l->free_place_arg, &p);
         }
     }
     return next;
 }
 
-static __attribute__((noinline)) void drain_places(struct lane *l, struct record *r,
-                                                   uint32_t index)
+void lane_pass_on(struct lane *l, uint32_t index, uint32_t owner, uint32_t segment)
 {
-    uint32_t segment = 0, owner = free_places(l, r, &segment);
-    if (owner == l->self) {
-        make_free(l, r, index);
-        return;
-    }
+    struct record *r = &l->board->records[index];
     uint64_t s = state_to(at_load(&r->state, AT_RELAXED), PHASE_DRAINING, owner);
     at_store(&r->state, s, AT_RELEASE);
     /* The owner may have died, and its sweep may have passed this record while it was DEAD: then
      * the segment has a new owner. Pairs with the fence in sweep_process(). */
     at_fence();
-    uint32_t now = segment_owner(at_load(&l->board->segments[segment], AT_ACQUIRE));
+    uint32_t now = owner == DAEMON
+                       ? DAEMON
+                       : segment_owner(at_load(&l->board->segments[segment], AT_ACQUIRE));
     if (now != owner && now < PROCS_MAX &&
         at_cas(&r->state, &s, state_to(s, PHASE_DRAINING, now), AT_SEQ_CST)) {
         owner = now;
@@ -258,6 +261,17 @@ static __attribute__((noinline)) void drain_places(struct lane *l, struct record
     }
     if (owner == DAEMON) {
         board_notice(l->board, NOTICE_PLACES);
+    }
+}
+
+static __attribute__((noinline)) void drain_places(struct lane *l, struct record *r,
+                                                   uint32_t index)
+{
+    uint32_t segment = 0, owner = free_places(l, r, &segment);
+    if (owner == l->self) {
+        make_free(l, r, index);
+    } else {
+        lane_pass_on(l, index, owner, segment);
     }
 }
 

@@ -40,6 +40,9 @@ struct mob_task {
     bool more;      /* it submitted, put or gave ids: its end is not the short one */
     uint32_t depth;
     struct mob_task *outer;
+    uint32_t
+        pinned; /* bit i: argument i is another record's, outside of it, and was looked at */
+    uint64_t pin[MOB_ARGS_MAX];
     uint64_t *children; /* links of ids that it submitted or put and still holds, about */
     uint32_t children_count, children_room;
     char message[TASK_MESSAGE_MAX]; /* of mob_fail() */
@@ -59,6 +62,7 @@ struct thread {
         [CLASSES_MAX]; /* tasks that certainly fit into the class's queue: a look at how
                                    full it is costs a cache line that workers write */
     pthread_t owner;
+    uint32_t asked;  /* proc.wake when it last looked at what the daemon asks for */
     at_u64 waits_on; /* address of the word it sleeps on, for the watcher */
     struct thread *next;
 };
@@ -224,12 +228,23 @@ static inline mob_ref client_ref(const struct mob *mob, uint64_t link, uint32_t 
 /* As park_wait(), noting the word for the watcher. */
 mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word,
                        uint32_t seen, uint64_t deadline_ns);
+/* The same where a task may be running. The daemon asks a worker for a look at what is revoked and wanted by
+ * waking it (grant.c), and such a wait may have no end; @asked: proc.wake before the caller's last
+ * client_tidy(). */
+mob_status park_in_task(struct mob *mob, struct thread *t, const at_u32 *word,
+                        uint32_t seen, uint32_t asked, uint64_t deadline_ns);
 
 /* ---- result.c ---- */
 /* The status and text with which a sealed record failed. */
 mob_status result_error(struct mob *mob, struct record *r, char *text, size_t size);
 /* The place that holds result @ret of a sealed record, through references to other records.
  * @io_link becomes the record that holds the bytes. */
+/* The bytes of a sealed result whose record (@link, with the result's number) this thread has pinned. If
+ * they are on disk, they are brought back first, within @timeout_ns. MOB_ERR_TIMEOUT, MOB_ERR_LOST,
+ * MOB_ERR_CORRUPT. */
+mob_status client_pinned_bytes(struct mob *mob, struct thread *t, struct record *r,
+                               uint64_t link, uint64_t timeout_ns,
+                               struct place *ret_place, const void **ret);
 mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
                         struct record **io_record, struct place *ret);
 
@@ -238,6 +253,8 @@ mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
 mob_status task_hold(struct mob_task *task, uint64_t link);
 /* Lets go of all of them; cancels what they name if @cancel. */
 void task_drop_held(struct mob_task *task, bool cancel);
+/* Lets go of the arguments' bytes. */
+void task_unpin(struct mob_task *task);
 /* Takes back what an attempt returned that is not to be seen. */
 void task_drop_results(struct mob_task *task);
 /* Seals the task with an error; the text gets the task's name, attempt, node and process. */

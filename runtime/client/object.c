@@ -30,6 +30,7 @@ static mob_status begin(struct mob *mob, struct thread *t, size_t size,
             lane_unrecord(&t->lane, r);
             return st;
         }
+        board_touch(&mob->board, board_index(&mob->board, r));
         record_set_place(r, 0, PLACE_ARENA, place.segment, place.offset, size);
     }
     mob_status st =

@@ -98,7 +98,8 @@ mob_status mob_get(struct mob *mob, mob_ref ref, uint64_t timeout_ns,
         }
         lane_unpin(&t->lane, outer);
     }
-    mob_status st = client_bytes(mob, r, &p, &bytes);
+    /* Where the bytes were before the pin, they need not be any more. */
+    mob_status st = client_pinned_bytes(mob, t, r, link, timeout_ns, &p, &bytes);
     if (st) {
         lane_unpin(&t->lane, pin);
         return st;
@@ -149,7 +150,7 @@ static mob_status get_copy(struct mob *mob, struct thread *t, mob_ref ref, void 
                            "the object has %llu bytes, and %zu were asked for",
                            (unsigned long long)p.size, size);
     }
-    MOB_TRY(mob_get(mob, ref, 0, &view));
+    MOB_TRY(mob_get(mob, ref, timeout_ns, &view));
     if (size) { /* dst may be NULL else */
         memcpy(dst, view.data, size);
     }

@@ -209,15 +209,17 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
             return st;
         }
         MOB_TRY(client_health(mob));
-        if (ask_records(mob) == MOB_OK) {
+        st = ask_records(mob);
+        if (st == MOB_OK) {
             continue;
         }
         /* The table is at its maximum, or memory is. Records come back when ids are released, and
-         * when tasks end whose ids were released before: the latter is worth waiting for. */
+         * when tasks end whose ids were released before: the latter is worth waiting for, as is memory
+         * that objects leave for the disk (MOB_ERR_TIMEOUT). */
         if (no_wait || t->task) {
             return status_fail(MOB_ERR_FULL, "%s", mob_last_error());
         }
-        if (!lane_await_record(&t->lane)) {
+        if (st != MOB_ERR_TIMEOUT && !lane_await_record(&t->lane)) {
             return status_fail(MOB_ERR_FULL,
                                "every record of the job is held by an id; release "
                                "ids that are no longer needed");

@@ -60,6 +60,36 @@ CLIENT_FAST uint32_t value_at(const struct mob_task *task, size_t i, uint32_t *r
                : RECORD_PAYLOAD;
 }
 
+/* The bytes of an argument by id. What lies outside of its record stays where it is until the task ends. */
+static mob_status foreign_bytes(struct mob_task *task, size_t i, uint64_t link,
+                                struct record *r, struct place *io_place,
+                                const void **ret)
+{
+    if (io_place->kind <= PLACE_INLINE) {
+        return client_bytes(task->mob, r, io_place, ret);
+    }
+    if (!(task->pinned & 1u << i)) {
+        if (!lane_pin_open(&task->thread->lane, link, &task->pin[i])) {
+            return status_fail(
+                MOB_ERR_FULL,
+                "argument %zu cannot be pinned: this thread holds too many "
+                "views; give some back with mob_view_release()",
+                i);
+        }
+        task->pinned |= 1u << i;
+        task->more = true; /* so that they are given back */
+    }
+    return client_pinned_bytes(task->mob, task->thread, r, link, MOB_FOREVER, io_place,
+                               ret);
+}
+
+void task_unpin(struct mob_task *task)
+{
+    for (; task->pinned; task->pinned &= task->pinned - 1) {
+        lane_unpin(&task->thread->lane, task->pin[__builtin_ctz(task->pinned)]);
+    }
+}
+
 static __attribute__((noinline)) mob_status
 arg_any(struct mob_task *task, size_t i, const void **ret_data, size_t *ret_size)
 {
@@ -83,7 +113,8 @@ arg_any(struct mob_task *task, size_t i, const void **ret_data, size_t *ret_size
         MOB_TRY(result_place(task->mob, task->thread, &link, &r, &p));
     }
     const void *data;
-    MOB_TRY(client_bytes(task->mob, r, &p, &data));
+    MOB_TRY(link == LINK_NONE ? client_bytes(task->mob, r, &p, &data)
+                              : foreign_bytes(task, i, link, r, &p, &data));
     *ret_data = data;
     *ret_size = p.size;
     return MOB_OK;
@@ -195,6 +226,7 @@ mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void *
         struct arena_place p;
         void *data;
         MOB_TRY(client_alloc(task->mob, task->thread, size, FULL_WAIT_NS, &p, &data));
+        board_touch(&task->mob->board, link_index(task->link));
         record_set_place(task->r, (uint32_t)i, PLACE_ARENA, p.segment, p.offset, size);
         *ret_data = data;
     }

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/status.h"
 #include "node.h"
+#include "spill.h"
 
 enum { MESSAGES_A_TURN = 64 }; /* of one connection, so that none can starve the others */
 
@@ -193,6 +194,9 @@ static void of_job(struct conn *c, struct local_msg *m)
         break;
     case LOCAL_MAP:
         grant_map(c, m);
+        break;
+    case LOCAL_RESTORE:
+        spill_restore(c->job, m->arg[0]);
         break;
     case LOCAL_CLASS:
         job_class(c, m);

@@ -85,6 +85,11 @@ static void put_failure(struct codec_writer *w, struct job *j, mob_status st,
     codec_put_str(w, text);
 }
 
+static bool travels_inline(const struct place *p)
+{
+    return p->size <= WIRE_INLINE_MAX && p->kind != PLACE_SPILLED;
+}
+
 /* Writes one result. False: it cannot be told yet. @ret_remote: its bytes are to be pulled. */
 static bool put_result(struct wire_batch *b, struct job *j, const struct proxy *x,
                        struct record *r, bool *ret_remote)
@@ -99,7 +104,7 @@ static bool put_result(struct wire_batch *b, struct job *j, const struct proxy *
         return false;
     }
     for (uint32_t k = 0; k < nrets && !st; k++) {
-        if (res[k].p.size <= WIRE_INLINE_MAX) {
+        if (travels_inline(&res[k].p)) {
             st = grant_read(j, res[k].r, &res[k].p, &bytes[k]);
         }
     }
@@ -115,7 +120,7 @@ static bool put_result(struct wire_batch *b, struct job *j, const struct proxy *
     codec_put_u32(w, MOB_OK);
     codec_put_u8(w, (uint8_t)nrets);
     for (uint32_t k = 0; k < nrets; k++) {
-        if (res[k].p.size <= WIRE_INLINE_MAX) {
+        if (travels_inline(&res[k].p)) {
             codec_put_u8(w, WIRE_VALUE);
             codec_put_bytes(w, bytes[k], res[k].p.size);
         } else {

@@ -17,6 +17,7 @@
 #include "store/board.h"
 #include "store/budget.h"
 #include "store/lane.h"
+#include "store/line.h"
 #include "transport/key.h"
 
 #define OUTPUT_LINE_MAX 4096 /* a longer line is cut into several */
@@ -38,6 +39,11 @@
 
 struct node;
 struct job;
+struct node_spill;
+struct spill;
+struct restore;
+struct compact;
+struct seg_use;
 struct cluster;
 struct guest;
 struct codec_reader;
@@ -175,7 +181,8 @@ struct
     uint64_t bytes;
     uint64_t live; /* of an orphan: places in use */
     uint32_t
-        epoch; /* of a leaving one: gone when every process has seen this revocation */
+        epoch; /* of a leaving one: gone when all who map it have seen this revocation */
+    uint64_t mappers[PROCS_MAX / 64]; /* processes that asked for it, to read it */
     int fd;
     void *rw;       /* mapped here: the daemon's own, which its arena cuts */
     const void *ro; /* likewise: another's, to be sent to other nodes */
@@ -197,12 +204,16 @@ void grant_free_place(void *job, uint32_t segment, uint64_t offset);
 /* Drops leaving segments that nobody maps any more. */
 void grant_collect(struct job *j);
 void grant_end(struct job *j);
+mob_status grant_records(struct job *j);
 /* A place of the daemon's own for bytes that come from other nodes. MOB_ERR_NOMEM. Then exactly one
  * of the next two, when the bytes are there or will not come. */
 mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret,
                        void **ret_data);
 void grant_landed(struct job *j, const struct arena_place *place);
 void grant_unplace(struct job *j, const struct arena_place *place);
+
+/* ---- grant_bytes.c: what the daemon reads and writes of results ---- */
+
 /* The record and place that hold the bytes of a sealed record's result, through references.
  * @io_link becomes that record's. Everything is checked: clients can write there. */
 mob_status grant_resolve(struct job *j, uint64_t *io_link, struct record **ret,
@@ -210,7 +221,6 @@ mob_status grant_resolve(struct job *j, uint64_t *io_link, struct record **ret,
 /* Where those bytes are, mapped here. The caller has pinned the record or knows what keeps it. */
 mob_status grant_read(struct job *j, const struct record *r, const struct place *p,
                       const void **ret);
-mob_status grant_records(struct job *j);
 /* The status and the text (with its NUL, at most @size bytes) of a record that grant_resolve() said
  * has failed. */
 mob_status grant_failure(struct job *j, const struct record *r, const struct place *p,
@@ -259,6 +269,15 @@ struct away_job { /* of every job */
     size_t start_size;
 };
 
+/* ---- spill.c, restore.c, compact.c: objects on disk; see spill.h ---------------------------------- */
+
+struct job_spill {
+    struct spill *files; /* NULL: nothing of it was ever on disk */
+    struct restore *restores;
+    struct compact *compact; /* NULL: none is at work */
+    struct seg_use *use;     /* by segment; NULL: not looked at yet */
+};
+
 /* ---- job.c ------------------------------------------------------------------------------------------------------ */
 
 struct job {
@@ -298,12 +317,12 @@ struct job {
         busy; /* bytes on their way to or from other nodes, which keep the job here */
     struct guest *guest; /* its driver is on another node; else NULL */
     struct away_job away;
+    struct job_spill spill;
 };
 
 /* Shared memory that a job takes before its first object. */
 uint64_t job_least_bytes(void);
 void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count);
-void job_class(struct conn *c, struct local_msg *m);
 void job_leave(struct conn *c);
 /* The driver is gone, or the job is over for another reason. */
 void job_end(struct job *j);
@@ -316,12 +335,13 @@ mob_status job_open_guest(struct node *n, struct guest *g, const char *name,
                           struct job **ret);
 /* The job is to end in good order: nothing new begins, and what runs has a while. */
 void job_close(struct job *j);
-/* Classes that the planner knows of a guest, on its board too. */
-void job_sync_classes(struct job *j);
-/* The class of a demand, added if it is new. */
-mob_status job_add_class(struct job *j, uint32_t units, uint32_t *ret);
 /* Nothing of the job can run: says so to the driver, once. */
 void job_fail(struct job *j, mob_status st, const char *text);
+struct plan_job job_plan_id(const struct job *j);
+
+/* ---- job_look.c: what is looked at while a job runs ---- */
+/* The bell rang: does what clients asked for on the board, or goes on with the job's end. */
+void job_rung(struct loop_op *op, int result);
 /* Does what clients asked for on the board; after a death too, as the dead may have set a notice
  * and not rung. */
 void job_notices(struct job *j);
@@ -331,7 +351,12 @@ bool job_queue_corrupt(const struct job *j);
 void job_audit(struct job *j);
 /* Looks at workers and queues, and tells the planner what changed. */
 void job_refresh(struct job *j);
-struct plan_job job_plan_id(const struct job *j);
+/* A driver or worker asks for a class of demand. */
+void job_class(struct conn *c, struct local_msg *m);
+/* Classes that the planner knows of a guest, on its board too. */
+void job_sync_classes(struct job *j);
+/* The class of a demand, added if it is new. */
+mob_status job_add_class(struct job *j, uint32_t units, uint32_t *ret);
 
 /* ---- demand.c: tasks that ask for more CPUs than any node has ---- */
 /* A class of demand is asked for. MOB_ERR_DEMAND: this node will never meet it, and there are no others. */
@@ -392,6 +417,7 @@ struct node_config {
     const char *head_address; /* HOST:PORT */
     const char *listen;       /* the address to listen at; NULL: all */
     uint16_t port;            /* 0: any */
+    const char *spill_dirs;   /* DIR[:DIR...], "none", or NULL: the default */
     uint64_t unmet_grace_ns;  /* for a node to join that is large enough for a task */
     struct key key;
 };
@@ -408,6 +434,7 @@ struct node {
     uint64_t started_ns;
     unsigned cpus;
     struct budget budget;
+    struct line memory_line; /* processes that were refused memory */
     struct plan_node *plan;
     struct loop_timer plan_timer;
     struct conn *conns;
@@ -423,6 +450,7 @@ struct node {
     char host[64];
     struct local_msg *scratch; /* one message, for whoever answers */
     struct cluster *cluster;   /* NULL: alone */
+    struct node_spill *spill;  /* NULL: objects stay in memory */
     mob_status verdict;        /* it could not join ... */
     char why[512];             /* ... and this is why */
 };

@@ -13,7 +13,10 @@
 #include "core/text.h"
 #include "store/task.h"
 
-enum { INLINE_AT = 16 }; /* in the payload, behind the place */
+enum {
+    INLINE_AT = 16, /* in the payload, behind the place */
+    AGES = 4
+};
 
 static struct standin **bucket_of(struct guest *g, uint64_t theirs)
 {
@@ -102,6 +105,7 @@ static void seal(struct job *j, struct standin *s, const struct arena_place *pla
         return;
     }
     if (place) {
+        board_touch(&j->board, link_index(s->ours));
         record_set_place(r, 0, PLACE_ARENA, place->segment, place->offset, size);
         s->bytes = size;
         j->guest->standin_bytes += size;
@@ -184,22 +188,39 @@ static bool unused(struct job *j, const struct standin *s)
     return r && (at_load(&r->refs, AT_ACQUIRE) & REFS_USES_MASK) == 0;
 }
 
+/* Epochs since its bytes were looked at; at most AGES - 1. */
+static uint32_t age_of(const struct job *j, const struct standin *s)
+{
+    const struct board *b = &j->board;
+    uint32_t age = at_load(&b->header->epoch, AT_RELAXED) -
+                   at_load(&b->touched[link_index(s->ours)], AT_RELAXED);
+    return age < AGES ? age : AGES - 1;
+}
+
+static void evict_bucket(struct job *j, struct standin **at, uint32_t age)
+{
+    struct guest *g = j->guest;
+    while (*at) {
+        struct standin *s = *at;
+        if (s->pending || s->used == g->clock || !unused(j, s) || age_of(j, s) < age) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        g->standin_bytes -= s->bytes;
+        lane_drop(&j->lane, s->ours);
+        free(s);
+    }
+}
+
 void standin_evict(struct job *j, uint64_t keep)
 {
     struct guest *g = j->guest;
-    /* The least recently used would be better to go first; an order would cost each use a list's
-     * upkeep, and what goes here can be had again from its owner. */
-    for (uint32_t b = 0; b < STANDIN_BUCKETS && g->standin_bytes > keep; b++) {
-        for (struct standin **at = &g->standins[b]; *at;) {
-            struct standin *s = *at;
-            if (s->pending || s->used == g->clock || !unused(j, s)) {
-                at = &s->next;
-                continue;
-            }
-            *at = s->next;
-            g->standin_bytes -= s->bytes;
-            lane_drop(&j->lane, s->ours);
-            free(s);
+    /* The coldest first, as a clock with AGES hands would have it; an order by the last use would cost each
+     * use a list's upkeep, and what goes here can be had again from its owner. */
+    for (uint32_t age = AGES; age-- > 0 && g->standin_bytes > keep;) {
+        for (uint32_t b = 0; b < STANDIN_BUCKETS && g->standin_bytes > keep; b++) {
+            evict_bucket(j, &g->standins[b], age);
         }
     }
     lane_reclaim(&j->lane);

@@ -202,17 +202,22 @@ static void await_cluster(const struct node *n)
 
 void node_up(struct node *n)
 {
-    static const char *const names[] = {"lone", "", "head", "member", "soak"};
+    static const char *const names[] = {"lone", "", "head", "member", "soak", "soak"};
     static const char *const lone[] = {"--num-cpus=3", "--object-store-memory=512M",
                                        NULL};
-    static const char *const soak[] = {"--num-cpus=7", "--object-store-memory=64M", NULL};
+    static char spill_option[64];
+    static const char *const soak[] = {"--num-cpus=7", "--object-store-memory=64M",
+                                       "--spill-dir=none", NULL};
+    static const char *const soak_spill[] = {"--num-cpus=7", "--object-store-memory=64M",
+                                             spill_option, NULL};
     const char *const head[] = {"--num-cpus=2", "--object-store-memory=512M",
                                 "--head",       listen_option,
                                 key_option,     NULL};
     const char *const member[] = {"--num-cpus=2", "--object-store-memory=512M",
                                   head_option,    listen_option,
                                   key_option,     NULL};
-    const char *const *options[] = {lone, NULL, head, member, soak};
+    const char *const *options[] = {lone, NULL, head, member, soak, soak_spill};
+    snprintf(spill_option, sizeof spill_option, "--spill-dir=%s", tester.folder);
     if (n->kind == EMBEDDED) {
         return;
     }

@@ -22,9 +22,9 @@ enum {
     WRONG = 1,
     HANG = 3,
     LOST = 40,
-    HELD_MAX = 24, /* objects that the driver holds */
+    HELD_MAX = 64, /* objects that the driver holds */
     FLIGHT = 14,   /* tasks at once */
-    OWN_MAX = 12,  /* objects that a task holds */
+    OWN_MAX = 16,  /* objects that a task holds */
     TASK_STEPS = 60,
     FULL_NS = 20000000 /* how long a put waits in a full store */
 };

@@ -29,6 +29,8 @@ static inline void step_mark(void)
     X(abort_small)                                                                       \
     X(abort_large)                                                                       \
     X(get)                                                                               \
+    X(get_that_maps)                                                                     \
+    X(get_large)                                                                         \
     X(get_copy)                                                                          \
     X(view_release)                                                                      \
     X(release)                                                                           \

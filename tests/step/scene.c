@@ -150,7 +150,7 @@ enum {
     HOT_LEDGERS = 8,
     HOT_BLOCKS = 64,
     HOT_CELLS = 1024,
-    RANGES_MAX = 32
+    RANGES_MAX = 40
 };
 
 struct range {
@@ -159,7 +159,7 @@ struct range {
     size_t size;
 };
 
-static struct range hot[RANGES_MAX], all[4];
+static struct range hot[RANGES_MAX], all[RANGES_MAX];
 static size_t hot_count, all_count;
 
 static void add(struct range *list, size_t *count, const void *now, size_t size)
@@ -191,7 +191,9 @@ static void choose_ranges(void)
     add(hot, &hot_count, b->block_owner, HOT_BLOCKS * sizeof *b->block_owner);
     add(hot, &hot_count, b->block_returned, HOT_BLOCKS * sizeof *b->block_returned);
     add(hot, &hot_count, b->records, HOT_RECORDS * sizeof *b->records);
+    add(hot, &hot_count, b->touched, HOT_RECORDS * sizeof *b->touched);
     add(all, &all_count, b->base, board_fixed_bytes());
+    add(all, &all_count, b->touched, BOARD_COMMIT_STEP * sizeof *b->touched);
     add(all, &all_count, b->records, BOARD_COMMIT_STEP * sizeof *b->records);
 }
 
@@ -216,8 +218,11 @@ static bool inside(const char *at, const void *from, size_t size)
 static bool is_own(const char *at)
 {
     const struct board *b = &scene.job->board;
-    if (at >= (const char *)b->records) {
-        size_t index = (size_t)(at - (const char *)b->records) / sizeof *b->records;
+    bool record = at >= (const char *)b->records;
+    if (record || inside(at, b->touched, BOARD_RECORDS_MAX * sizeof *b->touched)) {
+        size_t index = record
+                           ? (size_t)(at - (const char *)b->records) / sizeof *b->records
+                           : (size_t)(at - (const char *)b->touched) / sizeof *b->touched;
         return at_load(&b->block_owner[index / BOARD_BLOCK], AT_RELAXED) == watched + 1;
     }
     if (inside(at, b->ledgers, BOARD_LEDGERS_MAX * sizeof *b->ledgers)) {

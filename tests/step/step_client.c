@@ -97,6 +97,10 @@ OP(abort_small, create(8), mob_abort(mob, id[0]), )
 OP(abort_large, create(1000), mob_abort(mob, id[0]), )
 OP(get, id[0] = keepers_ref(0), ok(mob_get(mob, id[0], 0, &view), "get"),
    mob_view_release(mob, &view))
+OP(get_that_maps, id[0] = keepers_ref(1), ok(mob_get(mob, id[0], 0, &view), "get"),
+   mob_view_release(mob, &view))
+OP(get_large, id[0] = keepers_ref(1), ok(mob_get(mob, id[0], 0, &view), "get"),
+   mob_view_release(mob, &view))
 OP(get_copy, id[0] = keepers_ref(0), ok(mob_get_copy(mob, id[0], bytes, 8, 0), "get"), )
 OP(view_release, id[0] = keepers_ref(0);
    ok(mob_get(mob, id[0], 0, &view), "get"), mob_view_release(mob, &view), )

@@ -16,14 +16,15 @@
 #include "store/record.h"
 
 #define BOARD_MAGIC 0x31616c75626f6dull /* "mobula1" */
-#define BOARD_LAYOUT 2u
+#define BOARD_LAYOUT 3u
 
 #define BOARD_RECORDS_MAX (1u << 22)
 #define BOARD_BLOCK 64u /* records in a block: one word of bitmap */
 #define BOARD_BLOCKS_MAX (BOARD_RECORDS_MAX / BOARD_BLOCK)
 #define BOARD_COMMIT_STEP 4096u /* records that the daemon commits at a time: 1.5 MiB */
-#define BOARD_QUEUE_ORDER 20u   /* 2^20 tasks ready in one class */
-#define BOARD_RING_ORDER 10u    /* freed places on their way to an arena's owner */
+#define BOARD_STEP_BYTES (BOARD_COMMIT_STEP * (sizeof(struct record) + sizeof(at_u32)))
+#define BOARD_QUEUE_ORDER 20u /* 2^20 tasks ready in one class */
+#define BOARD_RING_ORDER 10u  /* freed places on their way to an arena's owner */
 #define BOARD_NAMES_MAX 1024u
 #define BOARD_SEGMENTS_MAX 8192u
 #define BOARD_LEDGERS_MAX 512u
@@ -59,6 +60,7 @@ struct board_header {
         revoked; /* daemon: counts segments taken back; a client that sees it change unmaps */
     at_u32
         wanted; /* daemon: counts refused grants; a client that sees it change gives back */
+    at_u32 epoch; /* daemon: counts its looks for bytes that could go to disk */
     /* Each its own bit: a process that runs or spins. A hint for who considers spinning. */
     at_u64 awake[PROCS_MAX / 64] __attribute__((aligned(CACHE_LINE)));
     char failure[FAILURE_TEXT_MAX]; /* daemon, before `failed`: why */
@@ -149,6 +151,7 @@ struct board {
     at_u64 *block_returned; /* hint: records of the block that others made FREE */
     at_u64 *ring_cells;
     at_u64 *ready_cells;
+    at_u32 *touched; /* per record: the epoch in which its bytes were used last; a hint */
     struct record *records;
     const struct record
         *records_ro; /* the same, mapped read-only: what views point into */
@@ -191,6 +194,16 @@ static inline struct record *board_record(const struct board *b, uint32_t index)
 static inline uint32_t board_index(const struct board *b, const struct record *r)
 {
     return (uint32_t)(r - b->records);
+}
+
+/* Says that the bytes of a record, outside of it, are used now. Once an epoch it writes: else all who read
+ * a hot object would take turns at a line. */
+static inline void board_touch(struct board *b, uint32_t index)
+{
+    uint32_t epoch = at_load(&b->header->epoch, AT_RELAXED);
+    if (at_load(&b->touched[index], AT_RELAXED) != epoch) {
+        at_store(&b->touched[index], epoch, AT_RELAXED);
+    }
 }
 
 static inline struct queue_view board_ready(const struct board *b, uint32_t class)

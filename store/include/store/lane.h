@@ -59,6 +59,9 @@ struct lane {
         [LANE_LEDGERS]; /* bitmaps; a pin given back by another thread stays set */
     uint32_t ledgers_count;
 
+    /* The daemon's: frees what a place in one of its files takes. */
+    void (*free_spilled)(void *arg, const struct place *p);
+
     /* Called by lane_drain_ring() with each record that somebody put there; may be NULL. */
     void (*sealed)(void *arg, struct record *r);
     void *sealed_arg;

@@ -188,6 +188,8 @@ enum place_kind {
     PLACE_INLINE, /* in the payload at `offset` */
     PLACE_ARENA,  /* in `segment` at `offset`, a multiple of 64 */
     PLACE_REF, /* the bytes of the record that `size` names (a link), which this one uses */
+    PLACE_SPILLED, /* on disk: in the daemon's file `segment` at `offset`, a multiple of 64 */
+    PLACE_LOST, /* they were on disk and could not be read back */
 };
 
 struct place {
@@ -198,20 +200,26 @@ struct place {
 };
 
 struct place_words {
-    at_u64 where; /* kind:3 | segment:21 | offset / 64 : 40; inline: offset */
+    /* kind:3 | segment:21 | offset / 64 : 40; inline: offset. Of a sealed result the daemon changes it when
+     * it moves the bytes (move.h). */
+    at_u64 where;
     at_u64 size;
 };
 
+static inline bool place_is_block(enum place_kind kind)
+{
+    return kind == PLACE_ARENA || kind == PLACE_SPILLED;
+}
 static inline uint64_t place_pack(enum place_kind kind, uint32_t segment, uint64_t offset)
 {
-    uint64_t at = kind == PLACE_ARENA ? offset / 64 : offset;
+    uint64_t at = place_is_block(kind) ? offset / 64 : offset;
     return (uint64_t)kind << 61 | (uint64_t)segment << 40 | at;
 }
 static inline struct place place_unpack(uint64_t where, uint64_t size)
 {
     struct place p = {(enum place_kind)(where >> 61), (uint32_t)(where >> 40) & 0x1fffff,
                       where & 0xffffffffffull, size};
-    if (p.kind == PLACE_ARENA) {
+    if (place_is_block(p.kind)) {
         p.offset *= 64;
     }
     return p;
@@ -301,6 +309,14 @@ static inline struct place record_get_place(const struct record *r, uint32_t ret
     const struct place_words *w =
         (const struct place_words *)(const void *)(r->payload + 16u * ret);
     return place_unpack(at_load(&w->where, AT_RELAXED), at_load(&w->size, AT_RELAXED));
+}
+/* The same of a sealed result that the caller has pinned: what is there now stays until it is unpinned.
+ * Acquire: the bytes there are seen too; pairs with move_swing(). */
+static inline struct place record_pinned_place(const struct record *r, uint32_t ret)
+{
+    const struct place_words *w =
+        (const struct place_words *)(const void *)(r->payload + 16u * ret);
+    return place_unpack(at_load(&w->where, AT_ACQUIRE), at_load(&w->size, AT_RELAXED));
 }
 static inline void record_set_place(struct record *r, uint32_t ret, enum place_kind kind,
                                     uint32_t segment, uint64_t offset, uint64_t size)
