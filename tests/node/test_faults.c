@@ -317,7 +317,7 @@ static void run_step(const struct step *s)
 
 static void look_at_board(void)
 {
-    struct check_result res;
+    struct check_result res = {0};
     if (board_check(&job->board, &res) != MOB_OK) {
         fprintf(stderr, "after %s: %s\n", faults_fired() ? faults_fired() : "nothing",
                 res.first);

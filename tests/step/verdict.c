@@ -120,11 +120,15 @@ static void look_at_keeper(void)
     }
 }
 
-static void look_at_board(void)
+/* @settled: what a death left counted too high is corrected. */
+static void look_at_board(bool settled)
 {
-    struct check_result res;
+    struct check_result res = {0};
     if (board_check(&scene.job->board, &res) != MOB_OK) {
         bad("%s (%u problems)", res.first, res.problems);
+    }
+    if (settled && res.leftovers) {
+        bad("%u uses and children are counted that are not there", res.leftovers);
     }
 }
 
@@ -265,11 +269,9 @@ static void judge(uint32_t process, int mutant)
     look_for_orphans(&j->board, task, state_attempt(s));
     look_at_keeper();
     (void)sweep_audit(&j->lane, &again);
-    if (!again) { /* else some counts are known to be too high until an id is let go of */
-        look_at_board();
-    }
+    look_at_board(!again);
     let_go();
-    look_at_board();
+    look_at_board(true);
     look_for_records();
     look_for_bytes();
 }
