@@ -18,15 +18,16 @@ static void hand_over(struct lane *l, struct record *r)
     board_notice(l->board, told ? NOTICE_PLACES : NOTICE_RESCAN);
 }
 
-static uint64_t arena_bytes(const struct record *r)
+/* Bytes outside of the record, in memory or on disk, at most LANE_LIMBO_BYTES for each place. */
+static uint64_t outer_bytes(const struct record *r)
 {
     struct call call = record_call(r);
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < call_nrets(&call); i++) {
         struct place p = record_get_place(r, i);
-        bytes += p.kind == PLACE_ARENA && p.size < LANE_LIMBO_BYTES ? p.size : 0;
-        bytes +=
-            p.kind == PLACE_ARENA && p.size >= LANE_LIMBO_BYTES ? LANE_LIMBO_BYTES : 0;
+        if (place_is_block(p.kind)) {
+            bytes += p.size < LANE_LIMBO_BYTES ? p.size : LANE_LIMBO_BYTES;
+        }
     }
     return bytes;
 }
@@ -53,7 +54,7 @@ static inline void adopt(struct lane *l, struct record *r, uint32_t index)
     if (__builtin_expect(record_is_plain(r), 1)) {
         into_limbo(l, r, index | LANE_PLAIN, LANE_LIMBO);
     } else {
-        l->limbo_bytes += arena_bytes(r);
+        l->limbo_bytes += outer_bytes(r);
         into_limbo(l, r, index, l->limbo_bytes >= LANE_LIMBO_BYTES ? 1 : LANE_LIMBO);
     }
 }

@@ -169,6 +169,14 @@ static void close_current(struct spill *s)
     }
 }
 
+/* A current file in which nothing is alive would keep what is dead in it, and nothing is on its way there. */
+static void close_if_empty(struct spill *s)
+{
+    if (!s->outstanding && s->current != NO_FILE && s->files[s->current]->live == 0) {
+        close_current(s);
+    }
+}
+
 void spill_fail(struct spill *s, struct spill_file *f, int error, const char *what)
 {
     folder_failed(s->disk, f->folder, loop_now_ns(s->loop), what, error);
@@ -232,7 +240,8 @@ void spill_free(struct spill *s, const struct place *p)
 {
     struct spill_file *f = spill_file(s, p->segment);
     uint64_t extent = spill_extent(p->size);
-    if (!f || p->offset > f->end || extent > f->end - p->offset || extent > f->live) {
+    if (!f || p->offset > f->end || p->size > f->end || extent > f->end - p->offset ||
+        extent > f->live) {
         return; /* a board that somebody wrote over */
     }
     f->live -= extent;
@@ -240,7 +249,9 @@ void spill_free(struct spill *s, const struct place *p)
     s->disk->live_bytes -= extent;
     uint64_t from = (p->offset + SPILL_BLOCK - 1) / SPILL_BLOCK * SPILL_BLOCK,
              to = (p->offset + extent) / SPILL_BLOCK * SPILL_BLOCK;
-    if (from < to && to - from >= SPILL_BUFFER_BYTES / 16 && f->live && !f->no_holes) {
+    /* A place that is freed twice, by such a board, is no second hole. */
+    if (from < to && to - from >= SPILL_BUFFER_BYTES / 16 && f->live && !f->no_holes &&
+        to - from <= f->end - f->holes) {
         if (fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
                       (off_t)(to - from)) == 0) {
             f->holes += to - from;
@@ -249,11 +260,8 @@ void spill_free(struct spill *s, const struct place *p)
             f->no_holes = true;
         }
     }
-    if (f->live == 0 && p->segment == s->current && !s->outstanding) {
-        close_current(s);
-    } else {
-        spill_file_drop(s, p->segment);
-    }
+    spill_file_drop(s, p->segment);
+    close_if_empty(s);
 }
 
 bool spill_sparse(const struct spill *s, uint32_t *ret_file)
@@ -496,6 +504,7 @@ static void pump(struct spill *s)
     }
     if (!s->outstanding) {
         free_buffers(s);
+        close_if_empty(s);
     }
 }
 
@@ -559,6 +568,7 @@ void spill_cancel(struct spill *s)
         answer(s, w, MOB_ERR_CANCELLED);
         w = next;
     }
+    close_if_empty(s);
     spill_reads_cancel(s);
 }
 

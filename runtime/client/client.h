@@ -2,6 +2,7 @@
 #ifndef CLIENT_H
 #define CLIENT_H
 
+#define MOB_NO_SITES /* the library defines the functions behind the macros */
 #include <mobula.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -57,8 +58,12 @@ struct thread {
     mob_fn fn; /* submitted last, with its number on the board: usually the next too */
     mob_fn plain_fn; /* the same if what it submits may take the short way: a driver's */
     uint64_t plain_call; /* of a task of it with one word as argument and one result */
+    const struct mob_site
+        *plain_site; /* where it submitted last, with its number on the board */
+    uint32_t plain_number;
+    uint64_t plain_origin; /* both as a record has them */
     uint16_t fn_id;
-    uint32_t room
+    int32_t room
         [CLASSES_MAX]; /* tasks that certainly fit into the class's queue: a look at how
                                    full it is costs a cache line that workers write */
     pthread_t owner;
@@ -156,9 +161,12 @@ mob_status embedded_start(struct mob *mob, const struct mob_config *config, int 
 mob_status embedded_failed(struct mob *mob, mob_status st, int why);
 
 /* ---- memory.c ---- */
-/* Room for @size bytes in this process's arena. MOB_ERR_NOMEM if there was none for @timeout_ns. */
-mob_status client_alloc(struct mob *mob, struct thread *t, size_t size,
+/* Room for @size bytes in this process's arena. @align: as arena_alloc(). MOB_ERR_NOMEM if there
+ * was none for @timeout_ns. */
+mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, size_t align,
                         uint64_t timeout_ns, struct arena_place *ret, void **ret_data);
+/* Keeps the first @size bytes of a place of this process. */
+mob_status client_shrink_place(struct mob *mob, const struct place *p, size_t size);
 void client_free_place(void *mob, uint32_t segment, uint64_t offset);
 /* Where the bytes of a place of @r are, read-only. MOB_ERR_CORRUPT, MOB_ERR_NODE_LOST. */
 mob_status client_bytes(struct mob *mob, const struct record *r, const struct place *p,
@@ -248,7 +256,14 @@ mob_status client_pinned_bytes(struct mob *mob, struct thread *t, struct record 
 mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
                         struct record **io_record, struct place *ret);
 
+/* Waits and fails as the task did. */
+mob_status client_value(struct mob *mob, struct thread *t, mob_ref ref,
+                        uint64_t timeout_ns, uint64_t *ret_link, struct record **ret,
+                        struct place *ret_place);
+
 /* ---- task.c ---- */
+/* Argument @i's link, LINK_NONE if it is a value. */
+mob_status task_arg_link(struct mob_task *task, size_t i, uint64_t *ret);
 /* Remembers an id that the running task holds. */
 mob_status task_hold(struct mob_task *task, uint64_t link);
 /* Lets go of all of them; cancels what they name if @cancel. */
@@ -285,6 +300,20 @@ void park_or_spin(struct mob *mob, struct thread *t, struct queue_item *item,
 /* If the task has the name that MOBULA_WAIT_GDB gives, says how to attach a debugger, and waits until
  * one is attached. */
 void debug_wait(const struct mob_task *task);
+
+/* ---- site.c ---- */
+/* Finds the board's number of a place in a program; 0 if there is none, or no room. */
+uint32_t client_site_slow(struct mob *mob, struct mob_site *site);
+/* The same if it was found before for this handle. Another thread may find it for another handle at this
+ * moment; then tools show a wrong place. */
+static inline uint32_t client_site(struct mob *mob, struct mob_site *site)
+{
+    return site && __atomic_load_n(&site->of, __ATOMIC_ACQUIRE) == mob->serial
+               ? __atomic_load_n(&site->number, __ATOMIC_RELAXED)
+               : client_site_slow(mob, site);
+}
+/* What a caller says of bytes. MOB_ERR_INVALID. */
+mob_status client_check_meta(const struct mob_meta *given, struct mob_meta *ret);
 
 /* ---- submit.c ---- */
 /* A record to fill, waiting for one if the caller may wait. */

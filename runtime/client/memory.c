@@ -143,11 +143,23 @@ void client_free_place(void *arg, uint32_t segment, uint64_t offset)
     }
 }
 
-mob_status client_alloc(struct mob *mob, struct thread *t, size_t size,
+mob_status client_shrink_place(struct mob *mob, const struct place *p, size_t size)
+{
+    struct arena_place at = {p->segment, p->offset};
+    pthread_mutex_lock(&mob->memory_lock);
+    mob_status st = arena_shrink(mob->arena, at, size);
+    pthread_mutex_unlock(&mob->memory_lock);
+    return st;
+}
+
+mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, size_t align,
                         uint64_t timeout_ns, struct arena_place *ret, void **ret_data)
 {
     unsigned nap_ms = FULL_NAP_MIN_MS;
     uint64_t deadline_ns = 0; /* none yet: there is usually room, and looking costs */
+    /* What a segment must have so that an aligned place fits into it wherever it begins. One that gets a
+     * segment of its own begins it. */
+    size_t room = align > ARENA_PAGE && size <= ARENA_ALONE_MIN ? size + align : size;
     if (size > mob->store_bytes) {
         return status_fail(MOB_ERR_NOMEM,
                            "%zu bytes asked, and the object store has %llu in all", size,
@@ -159,22 +171,22 @@ mob_status client_alloc(struct mob *mob, struct thread *t, size_t size,
         draining = true;
         lane_drain_ring(&t->lane); /* places that others freed */
         draining = false;
-        mob_status st = arena_alloc(mob->arena, size, 64, ret, ret_data);
+        mob_status st = arena_alloc(mob->arena, size, align, ret, ret_data);
         if (st == MOB_ERR_NOMEM) {
             draining = true;
             lane_reclaim(&t->lane);
             draining = false;
-            st = arena_alloc(mob->arena, size, 64, ret, ret_data);
+            st = arena_alloc(mob->arena, size, align, ret, ret_data);
         }
         if (st == MOB_ERR_NOMEM) {
-            st = grow(mob, size);
+            st = grow(mob, room);
             if (st == MOB_ERR_NOMEM) {
                 give_back(mob,
                           true); /* what is free in pieces may do for it as a whole */
-                st = grow(mob, size);
+                st = grow(mob, room);
             }
             if (!st) {
-                st = arena_alloc(mob->arena, size, 64, ret, ret_data);
+                st = arena_alloc(mob->arena, size, align, ret, ret_data);
             }
         }
         pthread_mutex_unlock(&mob->memory_lock);

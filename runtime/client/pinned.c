@@ -12,6 +12,14 @@ static void ask(struct mob *mob, uint64_t link)
     (void)client_tell(mob, &m); /* a node that is gone is found below */
 }
 
+/* Somebody dropped the last handle: the daemon moves nothing for it any more. It looked, if it did, before it told
+ * everybody, and we look after we noted the event. */
+static bool was_released(const struct thread *t, uint64_t link)
+{
+    uint64_t s;
+    return !lane_find(&t->lane, link, &s) || !state_sealed(s);
+}
+
 /* Waits until the daemon has moved the bytes. It bumps the board's event after that, as sealers do. A worker
  * does not lend its CPU meanwhile: the next task would want memory too, which is what there is too little of. */
 static __attribute__((noinline)) mob_status
@@ -28,6 +36,11 @@ await_restored(struct mob *mob, struct thread *t, const struct record *r, uint64
         *ret = record_pinned_place(r, link_ret(link));
         if (ret->kind != PLACE_SPILLED) {
             break;
+        }
+        if (was_released(t, link)) {
+            return status_fail(
+                MOB_ERR_RELEASED,
+                "the object was released while it was read back from disk");
         }
         uint32_t asked = at_load(&mob->proc->wake, AT_SEQ_CST);
         st = client_health(mob);

@@ -28,8 +28,7 @@ size_t mob_return_count(const struct mob_task *task)
     return call_nrets(&task->call);
 }
 
-/* Argument @i's link, LINK_NONE if it is a value. */
-static mob_status arg_link(struct mob_task *task, size_t i, uint64_t *ret)
+mob_status task_arg_link(struct mob_task *task, size_t i, uint64_t *ret)
 {
     if (i >= call_nargs(&task->call) || i >= MOB_ARGS_MAX) {
         return status_fail(MOB_ERR_INVALID, "there is no argument %zu: the task has %u",
@@ -99,7 +98,7 @@ arg_any(struct mob_task *task, size_t i, const void **ret_data, size_t *ret_size
     if (!ret_data || !ret_size) {
         return status_fail(MOB_ERR_INVALID, "mob_arg: no place for the address or size");
     }
-    MOB_TRY(arg_link(task, i, &link));
+    MOB_TRY(task_arg_link(task, i, &link));
     if (link == LINK_NONE) {
         uint32_t at = record_arg_offset(r, &task->call, (uint32_t)i);
         p = (struct place){PLACE_INLINE, 0, at,
@@ -225,7 +224,8 @@ mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void *
     } else {
         struct arena_place p;
         void *data;
-        MOB_TRY(client_alloc(task->mob, task->thread, size, FULL_WAIT_NS, &p, &data));
+        MOB_TRY(client_alloc(task->mob, task->thread, size, ARENA_ALIGN_MIN, FULL_WAIT_NS,
+                             &p, &data));
         board_touch(&task->mob->board, link_index(task->link));
         record_set_place(task->r, (uint32_t)i, PLACE_ARENA, p.segment, p.offset, size);
         *ret_data = data;
@@ -319,7 +319,8 @@ static void set_error(struct mob_task *task, mob_status error, const char *text)
     void *data;
     task_drop_results(task);
     if (!task_set_error(task->r, error, text) &&
-        client_alloc(task->mob, task->thread, size, 0, &p, &data) == MOB_OK) {
+        client_alloc(task->mob, task->thread, size, ARENA_ALIGN_MIN, 0, &p, &data) ==
+            MOB_OK) {
         memcpy(data, text, size);
         record_set_place(task->r, 0, PLACE_ARENA, p.segment, p.offset, size);
     }
@@ -366,7 +367,7 @@ bool task_fail_for_argument(struct mob_task *task)
     for (uint32_t i = 0; i < call_nargs(&task->call); i++) {
         uint64_t link, s;
         struct place p;
-        if (arg_link(task, i, &link) || link == LINK_NONE) {
+        if (task_arg_link(task, i, &link) || link == LINK_NONE) {
             continue;
         }
         struct record *r = lane_find(&task->thread->lane, link, &s);

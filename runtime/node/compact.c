@@ -33,6 +33,8 @@ static void end(struct compact *c)
     j->busy--;
     if (j->ended && j->busy == 0) {
         job_step(j);
+    } else {
+        compact_look(j); /* others became sparse meanwhile, and nothing may be freed any more */
     }
 }
 

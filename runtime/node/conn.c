@@ -32,6 +32,7 @@ static void gone(struct conn *c)
     close(c->sock);
     unlink_conn(c);
     status_drop(c);
+    inspect_conn_gone(c);
     if (n->stopper == c) {
         n->stopper = NULL;
     }

@@ -3,9 +3,11 @@
  *   NONE --request--> GRANTED --committed--> HELD --give--> LEAVING --all have unmapped--> NONE
  *                        |                    |                ^
  *                        +----- its process dies: ORPHAN ------+ when nothing lives in it
+ *   NONE --ahead.c--> AHEAD --request--> GRANTED (committed already)
  *
  * The client commits the pages, not the daemon, which has others to serve. Memory counts as used
  * until the last process has unmapped it. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -94,21 +96,41 @@ static mob_status may_take(struct node *n, uint64_t who, uint64_t bytes)
                              (unsigned long long)b->limit_bytes);
 }
 
+uint32_t grant_free_slot(const struct job *j)
+{
+    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
+        if (j->segments[i].state == SEGMENT_NONE) {
+            return i;
+        }
+    }
+    return SEGMENT_NO;
+}
+
 static uint64_t whole_pages(uint64_t bytes)
 {
     return (bytes + PAGE - 1) / PAGE * PAGE;
 }
 
+/* With a name that says whose it is: storectl finds it by that if this daemon does not answer. */
+mob_status grant_memory(const struct job *j, uint32_t i, uint64_t bytes, int *ret_fd)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "mobula-objects-%u-%u", j->number, i);
+    return seg_create(name, bytes, ret_fd);
+}
+
 /* A segment of @want bytes while there is plenty, else of as little as does: then memory goes back sooner, and to
  * more processes. */
-static mob_status make_segment(struct conn *c, uint64_t want, uint64_t least,
+static mob_status make_segment(struct conn *c, uint32_t i, uint64_t want, uint64_t least,
                                struct segment *ret)
 {
     struct budget *b = &c->node->budget;
     uint64_t who = (uint64_t)c->job->number << 16 | c->proc;
     bool plenty = b->used_bytes + want <= b->limit_bytes / 100 * SPILL_HIGH_PERCENT;
-    struct segment s = {
-        .state = SEGMENT_GRANTED, .owner = c->proc, .bytes = plenty ? want : least};
+    struct segment s = {.state = SEGMENT_GRANTED,
+                        .owner = c->proc,
+                        .bytes = plenty ? want : least,
+                        .pending = true};
     mob_status st = may_take(c->node, who, s.bytes);
     st = st ? st : budget_take(b, owner_of(c->job, &s), s.bytes);
     if (st && plenty) { /* the machine has less than the store may have */
@@ -116,7 +138,7 @@ static mob_status make_segment(struct conn *c, uint64_t want, uint64_t least,
         st = budget_take(b, owner_of(c->job, &s), s.bytes);
     }
     if (!st) {
-        st = seg_create("mobula-objects", s.bytes, &s.fd);
+        st = grant_memory(c->job, i, s.bytes, &s.fd);
         if (st) {
             budget_cancel(b, owner_of(c->job, &s), s.bytes);
         }
@@ -134,36 +156,41 @@ void grant_request(struct conn *c, struct local_msg *m)
 {
     struct job *j = c->job;
     uint64_t want = whole_pages(m->arg[0]), least = whole_pages(m->arg[1]);
-    struct segment s;
-    uint32_t i = 0;
-    while (i < BOARD_SEGMENTS_MAX && j->segments[i].state != SEGMENT_NONE) {
-        i++;
-    }
     least = least && least < want ? least : want;
-    if (i == BOARD_SEGMENTS_MAX || m->arg[0] == 0 || m->arg[0] > GRANT_MAX) {
-        conn_deny(c, m->op,
-                  status_fail(MOB_ERR_NOMEM,
-                              "%llu bytes in a segment of their own are "
-                              "not to be had: the job has up to %u "
-                              "segments",
-                              (unsigned long long)m->arg[0], BOARD_SEGMENTS_MAX));
-        return;
-    }
-    grant_collect(j);
-    mob_status st = make_segment(c, want, least, &s);
-    if (st) {
-        conn_deny(c, m->op, st);
-        grant_want(c->node);
-        spill_pressure(c->node, least);
-        return;
+    uint32_t i = ahead_take(j, c->proc, least);
+    if (i != SEGMENT_NO) {
+        j->segments[i].state = SEGMENT_GRANTED;
+    } else {
+        struct segment s;
+        i = grant_free_slot(j);
+        if (i == SEGMENT_NO || m->arg[0] == 0 || m->arg[0] > GRANT_MAX) {
+            conn_deny(c, m->op,
+                      status_fail(MOB_ERR_NOMEM,
+                                  "%llu bytes in a segment of their own are "
+                                  "not to be had: the job has up to %u "
+                                  "segments",
+                                  (unsigned long long)m->arg[0], BOARD_SEGMENTS_MAX));
+            return;
+        }
+        grant_collect(j);
+        mob_status st = make_segment(c, i, want, least, &s);
+        if (st) {
+            conn_deny(c, m->op, st);
+            grant_want(c->node);
+            spill_pressure(c->node, least);
+            return;
+        }
+        j->segments[i] = s;
     }
     spill_pressure(c->node, 0);
-    j->segments[i] = s;
     publish(j, i, SEGMENT_USED);
     local_msg_init(m, LOCAL_GRANT);
     m->arg[0] = i;
-    m->arg[1] = s.bytes;
-    conn_reply(c, m, &s.fd, 1);
+    m->arg[1] = j->segments[i].bytes;
+    conn_reply(c, m, &j->segments[i].fd, 1);
+    if (least < want) { /* its arena grows; a large object asks for itself alone */
+        ahead_prepare(j, c->proc, j->segments[i].bytes);
+    }
 }
 
 static struct segment *own_segment(struct conn *c, const struct local_msg *m)
@@ -178,11 +205,20 @@ static struct segment *own_segment(struct conn *c, const struct local_msg *m)
     return &j->segments[m->arg[0]];
 }
 
-static void drop(struct job *j, uint32_t i)
+void grant_is_committed(struct job *j, uint32_t segment)
 {
-    struct segment *s = &j->segments[i];
+    struct segment *s = &j->segments[segment];
+    if (s->pending) {
+        s->pending = false;
+        budget_committed(&j->node->budget, s->bytes);
+    }
+}
+
+void grant_drop(struct job *j, uint32_t segment)
+{
+    struct segment *s = &j->segments[segment];
     struct budget *b = &j->node->budget;
-    if (s->state == SEGMENT_GRANTED || s->pending) {
+    if (s->pending) {
         budget_cancel(b, owner_of(j, s), s->bytes);
     } else {
         budget_give(b, owner_of(j, s), s->bytes);
@@ -191,17 +227,14 @@ static void drop(struct job *j, uint32_t i)
     seg_unmap(s->rw, s->bytes);
     seg_unmap((void *)(uintptr_t)s->ro, s->bytes);
     *s = (struct segment){0};
-    at_store(&j->board.segments[i], 0, AT_RELEASE);
+    at_store(&j->board.segments[segment], 0, AT_RELEASE);
 }
 
 /* From now on nobody maps it anew, and those who have it are asked to unmap it. */
 static void leave(struct job *j, uint32_t i)
 {
     struct segment *s = &j->segments[i];
-    if (s->state == SEGMENT_GRANTED || s->pending) {
-        budget_committed(&j->node->budget, s->bytes);
-        s->pending = false;
-    }
+    grant_is_committed(j, i);
     s->state = SEGMENT_LEAVING;
     publish(j, i, SEGMENT_USED | SEGMENT_REVOKED);
     s->epoch = at_add(&j->board.header->revoked, 1, AT_SEQ_CST) + 1;
@@ -237,6 +270,7 @@ void grant_want(struct node *n)
         if (j->guest) {
             standin_evict(j, 0);
         }
+        ahead_drop(j);
         give_empty(j, true);
         at_add(&j->board.header->wanted, 1, AT_SEQ_CST);
         for (uint32_t p = 1; p < PROCS_MAX; p++) {
@@ -254,11 +288,11 @@ void grant_committed(struct conn *c, struct local_msg *m)
         return;
     }
     if (m->arg[1]) { /* it could not; nobody else has seen the segment */
-        drop(c->job, (uint32_t)m->arg[0]);
+        grant_drop(c->job, (uint32_t)m->arg[0]);
         return;
     }
     s->state = SEGMENT_HELD;
-    budget_committed(&c->node->budget, s->bytes);
+    grant_is_committed(c->job, (uint32_t)m->arg[0]);
 }
 
 void grant_give(struct conn *c, struct local_msg *m)
@@ -299,18 +333,15 @@ void grant_map(struct conn *c, struct local_msg *m)
 static mob_status grow(struct job *j, uint64_t bytes)
 {
     struct budget *b = &j->node->budget;
-    uint32_t i = 0;
-    while (i < BOARD_SEGMENTS_MAX && j->segments[i].state != SEGMENT_NONE) {
-        i++;
-    }
-    if (i == BOARD_SEGMENTS_MAX || bytes > GRANT_MAX) {
+    uint32_t i = grant_free_slot(j);
+    if (i == SEGMENT_NO || bytes > GRANT_MAX) {
         return MOB_ERR_NOMEM;
     }
     struct segment s = {
         .state = SEGMENT_HELD, .owner = DAEMON, .bytes = bytes, .pending = true};
     grant_collect(j);
     MOB_TRY(budget_take(b, owner_of(j, &s), bytes));
-    mob_status st = seg_create("mobula-objects", bytes, &s.fd);
+    mob_status st = grant_memory(j, i, bytes, &s.fd);
     if (st) {
         budget_cancel(b, owner_of(j, &s), bytes);
         return st;
@@ -341,20 +372,28 @@ static mob_status grow(struct job *j, uint64_t bytes)
 mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret,
                        void **ret_data)
 {
+    return grant_aligned(j, size, ARENA_ALIGN_MIN, ret, ret_data);
+}
+
+mob_status grant_aligned(struct job *j, uint64_t size, size_t align,
+                         struct arena_place *ret, void **ret_data)
+{
+    /* As client_alloc(). */
+    uint64_t room = align > ARENA_PAGE && size <= ARENA_ALONE_MIN ? size + align : size;
     if (!j->arena) {
         MOB_TRY(arena_create(&j->arena));
     }
     lane_drain_ring(&j->lane);
-    mob_status st = arena_alloc(j->arena, size, 64, ret, ret_data);
+    mob_status st = arena_alloc(j->arena, size, align, ret, ret_data);
     if (st != MOB_ERR_NOMEM) {
         return st;
     }
     lane_reclaim(&j->lane);
-    size_t want = arena_grant_size(j->arena, size), least = arena_grant_least(size);
+    size_t want = arena_grant_size(j->arena, room), least = arena_grant_least(room);
     if (grow(j, want) != MOB_OK && (least >= want || grow(j, least) != MOB_OK)) {
         return MOB_ERR_NOMEM;
     }
-    return arena_alloc(j->arena, size, 64, ret, ret_data);
+    return arena_alloc(j->arena, size, align, ret, ret_data);
 }
 
 void grant_landed(struct job *j, const struct arena_place *place)
@@ -383,16 +422,23 @@ void grant_orphan(struct job *j, uint32_t proc)
         if (s->state == SEGMENT_NONE || s->owner != proc) {
             continue;
         }
-        if (s->state == SEGMENT_GRANTED) {
-            budget_committed(b, s->bytes); /* how far it came does not matter any more */
+        if (s->state == SEGMENT_AHEAD && i != j->ahead) {
+            grant_drop(j, i);
+            continue;
+        }
+        if (s->state != SEGMENT_AHEAD) { /* else it goes when its pages are there */
+            grant_is_committed(j, i);    /* how far it came does not matter any more */
         }
         struct budget_owner from = owner_of(j, s);
-        bool leaving = s->state == SEGMENT_LEAVING;
+        bool leaving = s->state == SEGMENT_LEAVING, ahead = s->state == SEGMENT_AHEAD;
         s->owner = DAEMON;
         s->live =
             0; /* not known before grant_count_orphans(): what the sweep frees is not counted */
         if (budget_move(b, from, owner_of(j, s), s->bytes) != MOB_OK) {
             log_error("no memory to account for a dead process's segment");
+        }
+        if (ahead) {
+            continue;
         }
         s->state = leaving ? SEGMENT_LEAVING : SEGMENT_ORPHAN;
         publish(j, i, SEGMENT_USED | (leaving ? SEGMENT_REVOKED : 0));
@@ -458,7 +504,7 @@ void grant_collect(struct job *j)
 {
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
         if (j->segments[i].state == SEGMENT_LEAVING && !is_mapped(j, &j->segments[i])) {
-            drop(j, i);
+            grant_drop(j, i);
         }
     }
 }
@@ -467,7 +513,7 @@ void grant_end(struct job *j)
 {
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
         if (j->segments[i].state != SEGMENT_NONE) {
-            drop(j, i);
+            grant_drop(j, i);
         }
     }
 }

@@ -74,6 +74,7 @@ static mob_status make_board(struct job *j)
     }
     budget_committed(b, bytes);
     j->board_bytes = bytes;
+    snprintf(j->board.header->job_name, sizeof j->board.header->job_name, "%s", j->name);
     st = lane_init(&j->lane, &j->board, DAEMON, grant_free_place, j);
     if (st) {
         budget_give(b, owner, bytes);
@@ -127,6 +128,7 @@ static mob_status job_new(struct node *n, struct job **ret)
     j->node = n;
     j->index = i;
     j->number = ++n->last_job;
+    j->ahead = SEGMENT_NO;
     j->bell = j->watch = j->exe = j->out.fd = j->err.fd = -1;
     n->jobs[i] = j;
     *ret = j;

@@ -246,6 +246,7 @@ void node_stop(struct node *n)
         return;
     }
     n->stopping = true;
+    checker_stop(n);
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         if (n->jobs[i]) {
             job_end(n->jobs[i]);
@@ -267,6 +268,9 @@ void node_step(struct node *n)
         if (n->jobs[i]) {
             return;
         }
+    }
+    if (n->checkers) {
+        return; /* killed: comes back here */
     }
     cluster_stop(n);
     if (!cluster_ended(n)) {

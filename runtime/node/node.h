@@ -45,6 +45,8 @@ struct restore;
 struct compact;
 struct seg_use;
 struct cluster;
+struct peer;
+struct checker;
 struct guest;
 struct codec_reader;
 
@@ -65,6 +67,11 @@ struct conn {
     struct loop_timer timer;
     char *told; /* what the head has said of it so far */
     size_t told_size;
+    struct peer *asked; /* NULL: the head, about the cluster; else about its store */
+    uint32_t
+        put_job; /* an object that a tool writes, until it seals it: of which job ... */
+    uint64_t put_link; /* ... or LINK_NONE */
+    struct arena_place put_place;
     struct conn *next, *prev;
 };
 
@@ -168,6 +175,7 @@ void proc_run(struct member *m, uint32_t run);
 
 enum segment_state {
     SEGMENT_NONE,
+    SEGMENT_AHEAD,   /* its process has not asked for it yet */
     SEGMENT_GRANTED,
     SEGMENT_HELD,
     SEGMENT_ORPHAN,
@@ -186,8 +194,10 @@ struct
     int fd;
     void *rw;       /* mapped here: the daemon's own, which its arena cuts */
     const void *ro; /* likewise: another's, to be sent to other nodes */
-    bool pending;   /* its pages come as bytes arrive; not counted as committed yet */
+    bool pending; /* its pages are not there yet, or come as bytes arrive; of the budget's promises */
 };
+
+#define SEGMENT_NO UINT32_MAX /* none */
 
 void grant_request(struct conn *c, struct local_msg *m);
 /* Memory ran out: all processes of the node are asked for what they have and do not use, and copies of
@@ -204,11 +214,30 @@ void grant_free_place(void *job, uint32_t segment, uint64_t offset);
 /* Drops leaving segments that nobody maps any more. */
 void grant_collect(struct job *j);
 void grant_end(struct job *j);
+/* A number that no segment has, or SEGMENT_NO. */
+uint32_t grant_free_slot(const struct job *j);
+/* The memory of a segment, whose pages are still to be found. */
+mob_status grant_memory(const struct job *j, uint32_t segment, uint64_t bytes, int *ret_fd);
+/* The pages of a segment are there. */
+void grant_is_committed(struct job *j, uint32_t segment);
+/* A segment that nobody maps goes. */
+void grant_drop(struct job *j, uint32_t segment);
+
+/* ---- ahead.c: segments made before they are asked for */
+/* The process got one of @bytes because it grows. */
+void ahead_prepare(struct job *j, uint32_t proc, uint64_t bytes);
+/* One that is there for it, of @least bytes; or SEGMENT_NO. */
+uint32_t ahead_take(struct job *j, uint32_t proc, uint64_t least);
+/* Memory is wanted: they go. */
+void ahead_drop(struct job *j);
+
 mob_status grant_records(struct job *j);
 /* A place of the daemon's own for bytes that come from other nodes. MOB_ERR_NOMEM. Then exactly one
  * of the next two, when the bytes are there or will not come. */
 mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret,
                        void **ret_data);
+mob_status grant_aligned(struct job *j, uint64_t size, size_t align,
+                         struct arena_place *ret, void **ret_data);
 void grant_landed(struct job *j, const struct arena_place *place);
 void grant_unplace(struct job *j, const struct arena_place *place);
 
@@ -218,6 +247,8 @@ void grant_unplace(struct job *j, const struct arena_place *place);
  * @io_link becomes that record's. Everything is checked: clients can write there. */
 mob_status grant_resolve(struct job *j, uint64_t *io_link, struct record **ret,
                          struct place *ret_place);
+/* What a sealed result is, as its task or who made its bytes said. False: nobody did. */
+bool node_meta(struct job *j, uint64_t link, struct mob_meta *ret);
 /* Where those bytes are, mapped here. The caller has pinned the record or knows what keeps it. */
 mob_status grant_read(struct job *j, const struct record *r, const struct place *p,
                       const void **ret);
@@ -289,7 +320,8 @@ struct job {
     struct lane lane; /* the daemon's own on it */
     uint64_t board_bytes;
     int bell;
-    struct loop_op bell_op;
+    struct loop_op bell_op, ahead_op;
+    uint32_t ahead; /* the segment that is being made ahead; SEGMENT_NO: none */
     struct loop_timer timer, audit_timer, limbo_timer;
     uint64_t audit_ns; /* until the next audit, if one is to follow */
     uint64_t limbo_ns; /* until the next look at what the daemon could not free */
@@ -392,6 +424,10 @@ struct json_t *json_phases(const struct job *j);
 
 /* ---- inspect.c ---- */
 void inspect_reply(struct conn *c, struct local_msg *m);
+/* The connection is going. */
+void inspect_conn_gone(struct conn *c);
+/* The node stops: its children too. */
+void checker_stop(struct node *n);
 /* The head's answer. False: malformed. */
 bool status_text(struct node *n, struct codec_reader *r);
 /* The head will not answer what it was asked. */
@@ -450,6 +486,7 @@ struct node {
     char host[64];
     struct local_msg *scratch; /* one message, for whoever answers */
     struct cluster *cluster;   /* NULL: alone */
+    struct checker *checkers;  /* children that check boards */
     struct node_spill *spill;  /* NULL: objects stay in memory */
     mob_status verdict;        /* it could not join ... */
     char why[512];             /* ... and this is why */

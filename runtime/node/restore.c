@@ -87,7 +87,7 @@ static mob_status begin(struct restore *r)
         MOB_TRY(lane_pin(&j->lane, r->link, &r->pin));
         r->pinned = true;
     }
-    MOB_TRY(grant_place(j, p.size, &r->place, &r->read.dst));
+    MOB_TRY(grant_aligned(j, p.size, record_align(record), &r->place, &r->read.dst));
     r->record = record;
     r->read.name = r->link;
     r->read.place = p;

@@ -212,6 +212,7 @@ void status_drop(struct conn *c)
     c->told = NULL;
     c->told_size = 0;
     c->cookie = 0;
+    c->asked = NULL;
 }
 
 static void too_late(struct loop_timer *timer)
@@ -247,7 +248,7 @@ bool status_text(struct node *n, struct codec_reader *r)
         return false;
     }
     struct conn *c = n->conns;
-    while (c && (c->cookie != cookie || cookie == 0)) {
+    while (c && (c->cookie != cookie || cookie == 0 || c->asked)) {
         c = c->next;
     }
     char *grown = c ? realloc(c->told, c->told_size + size + 1) : NULL;
@@ -268,7 +269,7 @@ bool status_text(struct node *n, struct codec_reader *r)
 void status_head_lost(struct node *n)
 {
     for (struct conn *c = n->conns; c; c = c->next) {
-        if (c->cookie) {
+        if (c->cookie && !c->asked) {
             status_drop(c);
             answer(c, NULL);
         }

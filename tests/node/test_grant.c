@@ -140,3 +140,109 @@ Test(grant, who_is_dead_keeps_nothing)
     no_workers(j);
     world_end(&w);
 }
+
+/* ---- ahead of need ------------------------------------------------------------------------------- */
+
+#define MIB (1ull << 20)
+
+static uint32_t find_ahead(const struct job *j)
+{
+    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
+        if (j->segments[i].state == SEGMENT_AHEAD) {
+            return i;
+        }
+    }
+    return SEGMENT_NO;
+}
+
+/* Its arena grows, to @want. */
+static void grows(struct job *j, uint32_t p, uint64_t want)
+{
+    ask_of(j, p, LOCAL_GRANT, want, 4 * MIB);
+    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
+        if (j->segments[i].state == SEGMENT_GRANTED) {
+            ask_of(j, p, LOCAL_COMMITTED, i, 0);
+        }
+    }
+}
+
+static struct job *job_in_plenty(void)
+{
+    begin(true);
+    w.node.budget.limit_bytes = 1024 * MIB;
+    return world_job(&w);
+}
+
+static void until_there(struct job *j)
+{
+    while (j->ahead != SEGMENT_NO) {
+        world_turn(&w);
+    }
+}
+
+Test(grant, the_next_segment_is_there_when_it_is_asked_for, .timeout = 60)
+{
+    struct job *j = job_in_plenty();
+    grows(j, 1, 8 * MIB);
+    cr_assert_eq(find_ahead(j), SEGMENT_NO, "a small one comes fast enough");
+    grows(j, 1, 16 * MIB);
+    uint32_t i = find_ahead(j);
+    cr_assert_neq(i, SEGMENT_NO);
+    cr_assert_eq(j->segments[i].bytes, 32 * MIB);
+    cr_assert(j->segments[i].pending);
+    until_there(j);
+    cr_assert(!j->segments[i].pending);
+    cr_assert_eq(w.node.budget.pending_bytes, 0);
+    uint64_t used = w.node.budget.used_bytes;
+    grows(j, 1, 32 * MIB);
+    cr_assert_eq(j->segments[i].state, SEGMENT_HELD, "it got what was there");
+    until_there(j);
+    cr_assert_eq(w.node.budget.used_bytes, used + 64 * MIB, "and the next is there");
+    world_end(&w);
+}
+
+Test(grant, what_is_ahead_of_need_goes_when_memory_is_wanted, .timeout = 60)
+{
+    struct job *j = job_in_plenty();
+    grows(j, 1, 16 * MIB);
+    uint64_t used = w.node.budget.used_bytes - 32 * MIB;
+    grant_want(&w.node); /* while its pages are being found, and after that */
+    until_there(j);
+    grant_want(&w.node);
+    cr_assert_eq(find_ahead(j), SEGMENT_NO);
+    cr_assert_eq(w.node.budget.used_bytes, used);
+    cr_assert_eq(w.node.budget.pending_bytes, 0);
+    world_end(&w);
+}
+
+Test(grant, what_is_ahead_of_need_goes_with_its_process, .timeout = 60)
+{
+    struct job *j = job_in_plenty();
+    uint64_t used = w.node.budget.used_bytes;
+    for (int found = 0; found < 2; found++) { /* its pages, before it dies */
+        worker(j, FIRST, SLOT_BUSY);
+        ask_of(j, FIRST, LOCAL_GRANT, 16 * MIB, 4 * MIB);
+        cr_assert_neq(find_ahead(j), SEGMENT_NO);
+        if (found) {
+            until_there(j);
+        }
+        j->members[FIRST].dead = true;
+        grant_orphan(j, FIRST);
+        until_there(j);
+        grant_count_orphans(j);
+        cr_assert_eq(find_ahead(j), SEGMENT_NO);
+        cr_assert_eq(w.node.budget.used_bytes, used);
+        cr_assert_eq(w.node.budget.pending_bytes, 0);
+        no_workers(j);
+    }
+    world_end(&w);
+}
+
+Test(grant, nothing_is_made_ahead_when_the_store_is_half_full)
+{
+    struct job *j = job_in_plenty();
+    w.node.budget.limit_bytes = w.node.budget.used_bytes * 2;
+    grows(j, 1, 16 * MIB);
+    cr_assert_eq(find_ahead(j), SEGMENT_NO);
+    world_end(&w);
+}

@@ -186,7 +186,8 @@ static void choose_ranges(void)
             HOT_CELLS * sizeof *b->ready_cells);
     }
     add(hot, &hot_count, b->ledgers, HOT_LEDGERS * sizeof *b->ledgers);
-    add(hot, &hot_count, b->names, BOARD_NAMES_MAX * sizeof *b->names);
+    add(hot, &hot_count, b->names,
+        (BOARD_NAMES_MAX + BOARD_SITES_MAX) * sizeof *b->names);
     add(hot, &hot_count, b->segments, HOT_BLOCKS * sizeof *b->segments);
     add(hot, &hot_count, b->block_owner, HOT_BLOCKS * sizeof *b->block_owner);
     add(hot, &hot_count, b->block_returned, HOT_BLOCKS * sizeof *b->block_returned);
@@ -242,7 +243,10 @@ static void note_lines(const struct range *r)
         if (memcmp(now + i, seen + i, size) != 0 && !seen_lines[line]) {
             seen_lines[line] = 1;
             lines.own += is_own(now + i);
-            lines.shared += !is_own(now + i);
+            if (!is_own(now + i)) {
+                lines.shared++;
+                lines.last_shared = (size_t)(now + i - base);
+            }
         }
     }
 }
@@ -267,6 +271,9 @@ void watch_begin(uint32_t process)
 bool watch_changed(void)
 {
     bool changed = false;
+    /* The board's clock moves on once a second, by whoever sees that first. */
+    struct board_header *seen = hot[0].seen;
+    at_store(&seen->now, at_load(&scene.job->board.header->now, AT_RELAXED), AT_RELAXED);
     for (size_t i = 0; i < hot_count; i++) {
         if (memcmp(hot[i].seen, hot[i].now, hot[i].size) != 0) {
             note_lines(&hot[i]);

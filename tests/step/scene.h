@@ -69,6 +69,7 @@ bool watch_changed(void);
  * among the processes), and those that others write too. */
 struct watch_lines {
     uint32_t own, shared;
+    size_t last_shared; /* its offset on the board */
 };
 struct watch_lines watch_lines(void);
 /* The other parts are as they were. */

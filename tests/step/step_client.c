@@ -86,7 +86,8 @@ OP(put_100_bytes, , put(100), release())
 OP(put_200_bytes, , put(200), release())
 OP(put_200_bytes_again, , put(200), release())
 OP(put_1_KiB, , put(1024), release())
-OP(create_40_KiB, , create(PAGES), mob_abort(mob, id[0]))
+OP(create_40_KiB, create(8); mob_abort(mob, id[0]) /* notes where that is, once */,
+                             create(PAGES), mob_abort(mob, id[0]))
 OP(create, , create(1000), mob_abort(mob, id[0]))
 OP(seal, create(1000), ok(mob_seal(mob, id[0]), "seal"), release())
 OP(seal_that_a_task_waits_for, create(8);

@@ -118,7 +118,8 @@ static void step_through(struct tracee *t, uint32_t process, const char *op)
         broken("%s: it wrote where nobody looks for it", op);
     }
     if (must_be_alone(op) && watch_lines().shared) {
-        broken("%s: it wrote %u lines that others write", op, watch_lines().shared);
+        broken("%s: it wrote %u lines that others write, one at %zu of the board", op,
+               watch_lines().shared, watch_lines().last_shared);
     }
     run.instructions += at.step;
     tester.done++;

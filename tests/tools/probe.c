@@ -2,19 +2,24 @@
  *
  *   probe version DIR      greets the node in DIR in a version that it does not speak; prints
  *                          what it says to that
+ *   probe scribble PID N   writes over the boards of the daemon PID, with N as seed
+ *   probe flip PID NAME OFFSET   changes a byte in a segment of the daemon PID, by the name of its memfd
  *   probe no_uring CMD...  runs a command for which the kernel refuses io_uring, as a container's
  *                          profile does; exit status 77 if there are no such filters here */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "local.h"
+#include "store/board.h"
 
 static int version(const char *dir)
 {
@@ -63,14 +68,101 @@ static int no_uring(char **argv)
     return 1;
 }
 
+/* ---- scribble --------------------------------------------------------------------------------------------- */
+
+static uint64_t dice(uint64_t *seed)
+{
+    *seed += 0x9e3779b97f4a7c15ull;
+    uint64_t x = (*seed ^ *seed >> 30) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+    return x ^ x >> 31;
+}
+
+/* Words of records that are in use, and of all that stands before the records; but for the header's first
+ * words, without which it is no board. */
+static int scribble_board(int fd, uint64_t seed)
+{
+    struct board b;
+    if (board_map(fd, &b)) {
+        fprintf(stderr, "probe: %s\n", mob_last_error());
+        return 1;
+    }
+    uint64_t *words = b.base;
+    size_t fixed = board_fixed_bytes() / sizeof *words, keep = 4096 / sizeof *words;
+    for (int i = 0; i < 3000; i++) {
+        words[keep + dice(&seed) % (fixed - keep)] = dice(&seed);
+    }
+    words = (uint64_t *)(void *)b.records;
+    size_t each = sizeof(struct record) / sizeof *words;
+    for (int i = 0; i < 400; i++) {
+        uint64_t value = dice(&seed) % 2 ? dice(&seed) : dice(&seed) % 64;
+        words[dice(&seed) % (64 * each)] = value;
+    }
+    for (int i = 0; i < 64;
+         i++) { /* sound states, so that what stands behind them is looked at */
+        if (dice(&seed) % 2) {
+            at_store(&b.records[i].state,
+                     state_make(1, (uint32_t)dice(&seed) % 4, 0,
+                                (enum phase)(dice(&seed) % PHASE_RETIRED)),
+                     AT_RELAXED);
+        }
+    }
+    board_unmap(&b);
+    return 0;
+}
+
+static int scribble(const char *pid, uint64_t seed)
+{
+    int written = 0;
+    for (int i = 0; i < 1024; i++) {
+        char path[64], target[128];
+        snprintf(path, sizeof path, "/proc/%s/fd/%d", pid, i);
+        ssize_t n = readlink(path, target, sizeof target - 1);
+        target[n > 0 ? n : 0] = '\0';
+        int fd =
+            strncmp(target, "/memfd:mobula-board", 19) == 0 ? open(path, O_RDWR) : -1;
+        if (fd >= 0) {
+            written += scribble_board(fd, seed) == 0;
+            close(fd);
+        }
+    }
+    return written ? 0 : 1;
+}
+
+static int flip(const char *pid, const char *segment, long offset)
+{
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "/memfd:%s ", segment);
+    for (int i = 0; i < 1024; i++) {
+        char path[64], target[128], byte;
+        snprintf(path, sizeof path, "/proc/%s/fd/%d", pid, i);
+        ssize_t n = readlink(path, target, sizeof target - 1);
+        target[n > 0 ? n : 0] = '\0';
+        int fd = strncmp(target, wanted, strlen(wanted)) == 0 ? open(path, O_RDWR) : -1;
+        if (fd >= 0 && pread(fd, &byte, 1, offset) == 1) {
+            byte ^= 1;
+            return pwrite(fd, &byte, 1, offset) == 1 ? 0 : 1;
+        }
+    }
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 5 && strcmp(argv[1], "flip") == 0) {
+        return flip(argv[2], argv[3], strtol(argv[4], NULL, 10));
+    }
+    if (argc == 4 && strcmp(argv[1], "scribble") == 0) {
+        return scribble(argv[2], strtoull(argv[3], NULL, 10));
+    }
     if (argc == 3 && strcmp(argv[1], "version") == 0) {
         return version(argv[2]);
     }
     if (argc > 2 && strcmp(argv[1], "no_uring") == 0) {
         return no_uring(argv + 2);
     }
-    fputs("usage: probe version DIR | probe no_uring COMMAND...\n", stderr);
+    fputs("usage: probe version DIR | probe scribble PID N | probe flip PID NAME OFFSET "
+          "| probe no_uring COMMAND...\n",
+          stderr);
     return 2;
 }

@@ -24,7 +24,7 @@ mob_status seg_discard(int fd, size_t offset, size_t size);
 /* A second fd of the same segment that allows only read-only mappings. */
 mob_status seg_read_only(int fd, int *ret_fd);
 
-/* Maps the whole segment. Refuses an fd that is shorter than @size. */
+/* Maps the whole segment, one of 2 MiB or more at a multiple of that. Refuses an fd that is shorter than @size. */
 mob_status seg_map(int fd, size_t size, enum seg_access access, void **ret_base);
 void seg_unmap(void *base, size_t size);
 

@@ -88,6 +88,9 @@ static inline struct record *lane_take(struct lane *l, uint64_t *ret_link)
     }
     uint32_t bit = (uint32_t)__builtin_ctzll(l->avail);
     struct record *r = &l->first[bit];
+    if (!r) {
+        __builtin_unreachable(); /* so that the caller's look at it costs nothing */
+    }
     l->avail &= l->avail - 1;
     uint64_t s = at_load(&r->state, AT_ACQUIRE);
     *ret_link = s | (uint64_t)(l->first_index + bit) << 4;
