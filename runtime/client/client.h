@@ -172,10 +172,10 @@ mob_status embedded_start(struct mob *mob, const struct mob_config *config, int 
 mob_status embedded_failed(struct mob *mob, mob_status st, int why);
 
 /* ---- memory.c ---- */
-/* Room for @size bytes in this process's arena. @align: as arena_alloc(). MOB_ERR_NOMEM after
- * @deadline_ns. */
+/* Room for @size bytes in this process's arena. @align: as arena_alloc(). MOB_ERR_NOMEM if there
+ * was none for @timeout_ns. */
 mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, size_t align,
-                        uint64_t deadline_ns, struct arena_place *ret, void **ret_data);
+                        uint64_t timeout_ns, struct arena_place *ret, void **ret_data);
 /* Keeps the first @size bytes of a place of this process. */
 mob_status client_shrink_place(struct mob *mob, const struct place *p, size_t size);
 void client_free_place(void *mob, uint32_t segment, uint64_t offset);

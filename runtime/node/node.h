@@ -163,6 +163,8 @@ void proc_joined(struct member *m);
 void proc_end_all(struct job *j, bool kill_now);
 /* Sweeps dead workers whose output was read to its end. */
 void proc_settle_all(struct job *j);
+/* The part of it that looks at the job's memory: takes back what a dead worker held. */
+void proc_sweep(struct member *m);
 bool proc_all_gone(const struct job *j);
 /* Sets what a worker may claim, and wakes it to see it. */
 void proc_run(struct member *m, uint32_t run);
