@@ -88,28 +88,35 @@ static bool collect_returned(struct lane *l, uint32_t count)
     return l->top != 0;
 }
 
+/* Makes the next block on the stack the one at hand. */
+static void next_block(struct lane *l)
+{
+    struct lane_block *blk = &l->blocks[l->top - 1];
+    l->first_index = blk->block * BOARD_BLOCK;
+    l->first = &l->board->records[l->first_index];
+    l->top = blk->next;
+    for (uint64_t left = blk->avail; left; left &= left - 1) {
+        uint32_t bit = (uint32_t)__builtin_ctzll(left);
+        uint64_t s = at_load(&l->first[bit].state, AT_ACQUIRE);
+        /* The word of returned records is a hint that others write: this is the truth. From here on
+         * nobody but this lane changes a FREE record of it. */
+        if (__builtin_expect(state_phase(s) == PHASE_FREE, 1)) {
+            l->gens[bit] = state_gen(s);
+            l->avail |= 1ull << bit;
+        }
+    }
+    blk->avail = 0;
+    blk->stacked = false;
+}
+
 /* A record of the block at hand, or of the next one on the stack. */
 static struct record *take(struct lane *l)
 {
     uint64_t link;
-    for (;;) {
-        while (l->avail) {
-            struct record *r = lane_take(l, &link);
-            if (r) {
-                return r;
-            }
-        }
-        if (!l->top) {
-            return NULL;
-        }
-        struct lane_block *blk = &l->blocks[l->top - 1];
-        l->avail = blk->avail;
-        l->first_index = blk->block * BOARD_BLOCK;
-        l->first = &l->board->records[l->first_index];
-        l->top = blk->next;
-        blk->avail = 0;
-        blk->stacked = false;
+    while (!l->avail && l->top) {
+        next_block(l);
     }
+    return lane_take(l, &link);
 }
 
 static void ask_for_records(struct board *b)

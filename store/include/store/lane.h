@@ -33,10 +33,12 @@ struct lane {
     lane_free_place free_place;
     void *free_place_arg;
 
-    /* The block at hand: its records that are still to be handed out, and its first. */
+    /* The block at hand: its records that are still to be handed out, its first, and the generations of
+     * those that are. */
     uint64_t avail;
     struct record *first;
     uint32_t first_index;
+    uint32_t gens[BOARD_BLOCK];
 
     struct queue_view ready[CLASSES_MAX]; /* of each class */
 
@@ -77,20 +79,17 @@ void lane_fini(struct lane *l);
 /* A FREE record of an own block; the caller fills it and moves it on. Its generation is
  * lane_gen(). MOB_ERR_FULL: the daemon has to commit more, or the table is at its maximum. */
 mob_status lane_record(struct lane *l, struct record **ret);
-/* The short way of it, which also makes the link: NULL if there is none at hand. */
+/* The short way of it, which also makes the link: NULL if there is none at hand. Does not look at the
+ * record: a worker that foresees it may have its line, and a look would wait for that. */
 static inline struct record *lane_take(struct lane *l, uint64_t *ret_link)
 {
     if (__builtin_expect(l->avail == 0, 0)) {
         return NULL;
     }
     uint32_t bit = (uint32_t)__builtin_ctzll(l->avail);
-    struct record *r = &l->first[bit];
     l->avail &= l->avail - 1;
-    uint64_t s = at_load(&r->state, AT_ACQUIRE);
-    *ret_link = s | (uint64_t)(l->first_index + bit) << 4;
-    /* The word of returned records is a hint that others write: look at the truth. A FREE record has
-     * nothing in the low half. */
-    return __builtin_expect((uint32_t)s == PHASE_FREE, 1) ? r : NULL;
+    *ret_link = link_make(l->gens[bit], l->first_index + bit, 0);
+    return &l->first[bit];
 }
 /* True if records of this lane will come back without anybody releasing an id. */
 bool lane_await_record(const struct lane *l);
