@@ -91,6 +91,12 @@ static inline struct record *lane_take(struct lane *l, uint64_t *ret_link)
     *ret_link = link_make(l->gens[bit], l->first_index + bit, 0);
     return &l->first[bit];
 }
+/* The record that a lane probably hands out after the one of an index, which exists: lanes go through
+ * their blocks in order. NULL at the end of the block. A guess, of anybody's lane. */
+static inline struct record *lane_foresee(const struct board *b, uint32_t index)
+{
+    return (index + 1) % BOARD_BLOCK ? &b->records[index + 1] : NULL;
+}
 /* True if records of this lane will come back without anybody releasing an id. */
 bool lane_await_record(const struct lane *l);
 /* Takes a record back that was handed out and never left FREE or CREATING. */
