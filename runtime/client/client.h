@@ -54,6 +54,8 @@ struct thread {
     mob_fn fn; /* submitted last, with its number on the board: usually the next too */
     mob_fn plain_fn; /* the same if what it submits may take the short way: a driver's */
     uint64_t plain_call; /* of a task of it with one word as argument and one result */
+    uint64_t newest;     /* link of the task that it submitted last by the short way */
+    uint32_t newest_after; /* steps to wait before the first look at its result */
     uint16_t fn_id;
     uint32_t room
         [CLASSES_MAX]; /* tasks that certainly fit into the class's queue: a look at how
@@ -190,6 +192,9 @@ mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
 /* The part of it that is nothing but waiting: spins for a moment, then sleeps. */
 mob_status park_until_sealed(struct mob *mob, struct thread *t, struct record *r,
                              uint32_t gen, uint64_t timeout_ns);
+/* Waits a moment for the task that the thread submitted last, of which nothing is known yet. True once it
+ * is sealed or gone. */
+bool spin_newest(struct thread *t, const struct record *r, uint32_t gen);
 /* True if the calling thread, of which a lane is known, can do nothing but wait for a result. */
 static inline bool client_only_waits(const struct mob *mob)
 {
