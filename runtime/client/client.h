@@ -265,9 +265,9 @@ void worker_run_inline(struct mob *mob, struct thread *t);
 /* ---- worker.c ---- */
 void worker_run(struct mob *mob) __attribute__((noreturn));
 /* All that is waiting and not work, after @streak tasks without a wait: the queue was seen empty at
- * @item. @next: a FREE record that is probably filled next, or NULL. True: it was filled. */
-bool park_or_spin(struct mob *mob, struct thread *t, struct queue_item *item,
-                  uint32_t run, uint32_t streak, const struct record *next);
+ * @item. Returns a foreseen record that was filled meanwhile, or NULL. */
+struct record *park_or_spin(struct mob *mob, struct thread *t, struct queue_item *item,
+                            uint32_t run, uint32_t streak);
 
 /* ---- debug.c ---- */
 /* If the task has the name that MOBULA_WAIT_GDB gives, says how to attach a debugger, and waits until

@@ -178,17 +178,6 @@ void task_idle(const struct mob *mob, const struct thread *t)
 
 /* ---- one after the other ----------------------------------------------------------------------------------- */
 
-/* The record that is probably filled next, if it is FREE now, or NULL. After more than one task without
- * a wait tasks come from the queue, and looks at their records are in the submitter's way. */
-static struct record *foresee(const struct thread *t, uint32_t streak)
-{
-    struct record *next = t->top.r && streak == 1
-                              ? lane_foresee(&t->mob->board, link_index(t->top.link))
-                              : NULL;
-    return next && state_phase(at_load(&next->state, AT_RELAXED)) == PHASE_FREE ? next
-                                                                                : NULL;
-}
-
 /* Runs a foreseen record if it became a task of this class. */
 static bool run_foreseen(struct mob *mob, struct thread *t, uint32_t class,
                          struct record *r)
@@ -223,9 +212,8 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
             }
         } else if (res == QUEUE_NONE) {
             struct queue_item empty = item; /* so that `item` can live in registers */
-            struct record *next = foresee(t, streak);
-            streak = park_or_spin(mob, t, &empty, run, streak, next) &&
-                     run_foreseen(mob, t, class, next);
+            struct record *next = park_or_spin(mob, t, &empty, run, streak);
+            streak = next && run_foreseen(mob, t, class, next);
         } else {
             fprintf(stderr,
                     "mobula: the job's queue is corrupt; a stray write by one of its "

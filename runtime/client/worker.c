@@ -118,29 +118,41 @@ static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread
     at_store(&self->state, PROC_BUSY, AT_SEQ_CST);
 }
 
+/* The record that is probably filled next, if it is FREE now, or NULL. After more than one task without
+ * a wait tasks come from the queue, and looks at their records are in the submitter's way. */
+static struct record *foresee(const struct thread *t, uint32_t streak)
+{
+    struct record *next = t->top.r && streak == 1
+                              ? lane_foresee(&t->mob->board, link_index(t->top.link))
+                              : NULL;
+    return next && state_phase(at_load(&next->state, AT_RELAXED)) == PHASE_FREE ? next
+                                                                                : NULL;
+}
+
 /* All that is waiting and not work: the queue was seen empty. */
-__attribute__((noinline)) bool park_or_spin(struct mob *mob, struct thread *t,
-                                            struct queue_item *item, uint32_t run,
-                                            uint32_t streak, const struct record *next)
+__attribute__((noinline)) struct record *park_or_spin(struct mob *mob, struct thread *t,
+                                                      struct queue_item *item,
+                                                      uint32_t run, uint32_t streak)
 {
     struct queue_view *ready = &t->lane.ready[run - 1];
     if (streak > 1 && spin_allowed(mob)) {
         spin_gather(ready, item->position);
         if (queue_peek(ready, item) != QUEUE_NONE) {
-            return false;
+            return NULL;
         }
     }
     if (!queue_poll(ready, item)) {
-        return false;
+        return NULL;
     }
+    struct record *next = foresee(t, streak);
     enum seen seen = spin_ready(mob, ready, item, run, next);
     if (seen == SEEN_NEXT) {
-        return true; /* the mark stays: task.h says why it may */
+        return next; /* the mark stays: task.h says why it may */
     }
     if (queue_unpoll(ready, item) && seen == SEEN_NOTHING) {
         park_worker(mob, t, run - 1, run);
     } /* else a submitter relied on this worker */
-    return false;
+    return NULL;
 }
 
 void worker_run(struct mob *mob)

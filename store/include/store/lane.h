@@ -24,6 +24,7 @@ struct lane_block {
     uint32_t block;
     uint32_t next; /* below it on the stack of blocks that have some; place + 1 */
     bool stacked;
+    uint32_t gens[BOARD_BLOCK]; /* generations of the records that may be handed out */
 };
 
 struct lane {
@@ -33,12 +34,12 @@ struct lane {
     lane_free_place free_place;
     void *free_place_arg;
 
-    /* The block at hand: its records that are still to be handed out, its first, and the generations of
-     * those that are. */
+    /* The block at hand: its records that are still to be handed out, its first, and their
+     * generations. */
     uint64_t avail;
     struct record *first;
     uint32_t first_index;
-    uint32_t gens[BOARD_BLOCK];
+    const uint32_t *gens;
 
     struct queue_view ready[CLASSES_MAX]; /* of each class */
 
@@ -64,6 +65,8 @@ struct lane {
     /* Called by lane_drain_ring() with each record that somebody put there; may be NULL. */
     void (*sealed)(void *arg, struct record *r);
     void *sealed_arg;
+
+    uint32_t gens_of_others[BOARD_BLOCK]; /* written like a block's own, and never read */
 
     bool reclaiming; /* inside lane_reclaim(): freeing one record may free others */
     uint64_t scans;  /* a count, for tests */
