@@ -25,6 +25,7 @@ enum kind {
     KIND_SENDMSG,
     KIND_READ,
     KIND_WRITE,
+    KIND_ALLOCATE,
 };
 
 mob_status loop_create(unsigned entries, struct loop **ret)
@@ -107,6 +108,9 @@ static void prepare(struct io_uring_sqe *sqe, struct loop_op *op)
         break;
     case KIND_WRITE:
         io_uring_prep_write(sqe, op->fd, op->addr, op->size, op->offset);
+        break;
+    case KIND_ALLOCATE:
+        io_uring_prep_fallocate(sqe, op->fd, 0, op->offset, op->length);
         break;
     }
     io_uring_sqe_set_data(sqe, op);
@@ -374,6 +378,14 @@ void loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t 
 {
     set_buffer(op, buf, size, 0, offset);
     start(loop, op, KIND_READ, fd, done);
+}
+
+void loop_allocate(struct loop *loop, struct loop_op *op, int fd, uint64_t offset,
+                   uint64_t size, loop_done done)
+{
+    set_buffer(op, NULL, 0, 0, offset);
+    op->length = size;
+    start(loop, op, KIND_ALLOCATE, fd, done);
 }
 
 void loop_write(struct loop *loop, struct loop_op *op, int fd, const void *buf,

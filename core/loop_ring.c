@@ -28,12 +28,12 @@ static const struct {
 static const struct {
     int op;
     const char *name;
-} needed[] = {{IORING_OP_POLL_ADD, "poll"},       {IORING_OP_ACCEPT, "accept"},
-              {IORING_OP_CONNECT, "connect"},     {IORING_OP_RECV, "recv"},
-              {IORING_OP_SEND, "send"},           {IORING_OP_RECVMSG, "recvmsg"},
-              {IORING_OP_SENDMSG, "sendmsg"},     {IORING_OP_READ, "read"},
-              {IORING_OP_WRITE, "write"},         {IORING_OP_ASYNC_CANCEL, "cancel"},
-              {IORING_OP_POLL_REMOVE, "poll end"}};
+} needed[] = {{IORING_OP_POLL_ADD, "poll"},      {IORING_OP_ACCEPT, "accept"},
+              {IORING_OP_CONNECT, "connect"},    {IORING_OP_RECV, "recv"},
+              {IORING_OP_SEND, "send"},          {IORING_OP_RECVMSG, "recvmsg"},
+              {IORING_OP_SENDMSG, "sendmsg"},    {IORING_OP_READ, "read"},
+              {IORING_OP_WRITE, "write"},        {IORING_OP_ASYNC_CANCEL, "cancel"},
+              {IORING_OP_FALLOCATE, "allocate"}, {IORING_OP_POLL_REMOVE, "poll end"}};
 
 static const char *release(struct utsname *name)
 {

@@ -23,6 +23,9 @@ struct waitv { /* struct futex_waitv of Linux 5.16, which Debian 12's headers ma
 
 enum { WAITV_32_SHARED = 2 /* FUTEX2_SIZE_U32, shared between processes */ };
 
+#define NAP_NS                                                                           \
+    (16 * NS_PER_MS) /* between looks at words that the kernel does not watch */
+
 static _Thread_local bool woke; /* or was woken, and has not given way since */
 
 static struct timespec to_timespec(uint64_t ns)
@@ -56,7 +59,7 @@ mob_status park_wait_many(const at_u32 *const *words, const uint32_t *seen,
         return MOB_ERR_TIMEOUT;
     }
     if (rc == -1 && errno == ENOSYS) {
-        uint64_t nap = clock_deadline_ns(NS_PER_MS);
+        uint64_t nap = clock_deadline_ns(NAP_NS);
         if (deadline_ns <= nap) {
             return park_wait(words[0], seen[0], deadline_ns);
         }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -9,6 +10,11 @@
 
 #include "core/status.h"
 
+enum { SEG_HUGE = 2 << 20 };
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
@@ -59,6 +65,11 @@ mob_status seg_discard(int fd, size_t offset, size_t size)
                     "giving shared memory back");
 }
 
+void seg_seal(int fd)
+{
+    (void)fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
+}
+
 mob_status seg_read_only(int fd, int *ret_fd)
 {
     char path[64];
@@ -71,6 +82,34 @@ mob_status seg_read_only(int fd, int *ret_fd)
     return MOB_OK;
 }
 
+/* Maps so that offsets that are multiples of a huge page are at such addresses, in every process. */
+static void *map_aligned(int fd, size_t size, int prot)
+{
+    enum { HUGE = 2 << 20 };
+    if (size < HUGE) {
+        return mmap(NULL, size, prot, MAP_SHARED, fd, 0);
+    }
+    /* Addresses alone: nothing may be read there. */
+    char *room = mmap(NULL, size + HUGE, PROT_NONE, MAP_SHARED, fd, 0);
+    if (room == MAP_FAILED) {
+        return MAP_FAILED;
+    }
+    size_t before = -(uintptr_t)room & (HUGE - 1);
+    size_t whole = (size + 4095) & ~4095ul;
+    void *base = mmap(room + before, size, prot, MAP_SHARED | MAP_FIXED, fd, 0);
+    if (base == MAP_FAILED) {
+        int err = errno;
+        munmap(room, size + HUGE);
+        errno = err;
+        return MAP_FAILED;
+    }
+    if (before) {
+        munmap(room, before);
+    }
+    munmap(room + before + whole, size + HUGE - before - whole);
+    return base;
+}
+
 mob_status seg_map(int fd, size_t size, enum seg_access access, void **ret_base)
 {
     size_t have;
@@ -80,7 +119,7 @@ mob_status seg_map(int fd, size_t size, enum seg_access access, void **ret_base)
                            have, size);
     }
     int prot = access == SEG_WRITE ? PROT_READ | PROT_WRITE : PROT_READ;
-    void *base = mmap(NULL, size, prot, MAP_SHARED, fd, 0);
+    void *base = map_aligned(fd, size, prot);
     if (base == MAP_FAILED) {
         return fail_errno("mapping a segment");
     }
@@ -91,6 +130,10 @@ mob_status seg_map(int fd, size_t size, enum seg_access access, void **ret_base)
     }
     /* Core files stay small; failing does no harm. */
     (void)madvise(base, size, MADV_DONTDUMP);
+    if (size >=
+        SEG_HUGE) { /* where shmem_enabled is `advise`; else nothing, or they come by themselves */
+        (void)madvise(base, size, MADV_HUGEPAGE);
+    }
     *ret_base = base;
     return MOB_OK;
 }

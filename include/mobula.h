@@ -109,6 +109,22 @@ typedef struct mob_ref {
 #define MOB_ARGS_MAX 16        /* arguments of one task */
 #define MOB_RETURNS_MAX 8      /* results of one task */
 #define MOB_NAME_MAX 55        /* bytes in the name of a function or a task */
+#define MOB_DIMS_MAX 8         /* dimensions of an array that metadata can tell */
+
+/* A place in a program that makes tasks or objects: what storectl shows as the origin of each, and by
+ * which it groups leaks. mob_submit(), mob_put() and mob_create() are macros that make one and pass it
+ * on; MOB_NO_SITES, defined before this header, leaves them functions. Static memory. */
+struct mob_site {
+    const char *file;
+    uint32_t line;
+    uint32_t number; /* the library's, like the next */
+    uint64_t of;
+};
+#define MOB_HERE                                                                         \
+    (__extension__({                                                                     \
+        static struct mob_site mob_here_ = {__FILE__, __LINE__, 0, 0};                   \
+        &mob_here_;                                                                      \
+    }))
 
 typedef mob_status (*mob_fn)(struct mob_task *task);
 
@@ -126,6 +142,8 @@ struct mob_config {
 
 /* Joins a node or starts an embedded one, and makes a job there. In a worker this function runs
  * tasks and never returns.
+ * HOST:PORT is the head of a cluster. The node of this machine is joined, which must be of that cluster:
+ * of another one it is MOB_ERR_NO_NODE, and the message names both heads.
  * @config: NULL, or a config whose struct_size is set.
  * @ret: the handle; the caller ends it with mob_shutdown().
  * Returns MOB_OK, MOB_ERR_NO_NODE, MOB_ERR_TIMEOUT (the daemon does not answer for 30 s),
@@ -220,6 +238,16 @@ MOB_API MOB_MUST_CHECK mob_status mob_submit_name(struct mob *mob, const char *n
                                                   const struct mob_options *options,
                                                   mob_ref *ret);
 
+/* The same, and where: @site is MOB_HERE, or static memory of a binding, and not NULL. */
+MOB_API MOB_MUST_CHECK mob_status mob_submit_at(struct mob *mob, mob_fn fn,
+                                                struct mob_args args,
+                                                const struct mob_options *options,
+                                                mob_ref *ret, struct mob_site *site);
+MOB_API MOB_MUST_CHECK mob_status mob_submit_name_at(struct mob *mob, const char *name,
+                                                     struct mob_args args,
+                                                     const struct mob_options *options,
+                                                     mob_ref *ret, struct mob_site *site);
+
 /* ---- results ----------------------------------------------------------------------------- */
 
 /* A pinned, read-only view of an object's bytes, 8-byte aligned and 64-byte aligned if the
@@ -255,6 +283,10 @@ MOB_API MOB_MUST_CHECK mob_status mob_get_copy(struct mob *mob, mob_ref ref, voi
 /* Waits as mob_get() does and gives the size alone. */
 MOB_API MOB_MUST_CHECK mob_status mob_get_size(struct mob *mob, mob_ref ref,
                                                uint64_t timeout_ns, size_t *ret);
+
+/* 1 if @ref is there: mob_get() would give its bytes at once. 0 if not, if it failed, and if it is no
+ * id, or none any more. */
+MOB_API int mob_contains(struct mob *mob, mob_ref ref);
 
 /* Waits until @want of @count ids are there (a failed one counts), or the time limit.
  * @ready: one byte per id, set to 1 or 0; set on MOB_ERR_TIMEOUT too.
@@ -292,6 +324,74 @@ MOB_API MOB_MUST_CHECK mob_status mob_create(struct mob *mob, size_t size,
 MOB_API MOB_MUST_CHECK mob_status mob_seal(struct mob *mob, mob_ref ref);
 MOB_API void mob_abort(struct mob *mob, mob_ref ref);
 
+/* Before mob_seal(): keeps the first @size bytes. Whole pages behind them are free at once.
+ * MOB_ERR_SIZE: it has fewer. MOB_ERR_STATE: sealed, or not made with mob_create() here. */
+MOB_API MOB_MUST_CHECK mob_status mob_shrink(struct mob *mob, mob_ref ref, size_t size);
+
+/* The same, and where, as mob_submit_at(). */
+MOB_API MOB_MUST_CHECK mob_status mob_put_at(struct mob *mob, const void *data,
+                                             size_t size, uint64_t timeout_ns,
+                                             mob_ref *ret, struct mob_site *site);
+MOB_API MOB_MUST_CHECK mob_status mob_create_at(struct mob *mob, size_t size,
+                                                uint64_t timeout_ns, mob_ref *ret,
+                                                void **ret_data, struct mob_site *site);
+
+/* ---- what the bytes are ------------------------------------------------------------------ */
+
+enum mob_type {
+    MOB_TYPE_BYTES, /* or not said */
+    MOB_TYPE_INT,
+    MOB_TYPE_UINT,
+    MOB_TYPE_FLOAT,
+    MOB_TYPE_COMPLEX,
+    MOB_TYPE_BOOL,
+    MOB_TYPE_TEXT,
+    MOB_TYPE_STRUCT,
+    MOB_TYPE_USER = 128 /* from here to 255: yours */
+};
+
+/* Goes with an object wherever it goes. To the library it means nothing. */
+struct mob_meta {
+    size_t struct_size;  /* sizeof (struct mob_meta); set by the caller, to get it too */
+    uint32_t type;       /* enum mob_type; up to 255 */
+    uint32_t item_bytes; /* of one element; 0: not said */
+    uint32_t dims;       /* at most MOB_DIMS_MAX; 0: no array */
+    uint64_t shape[MOB_DIMS_MAX]; /* elements along each dimension */
+};
+
+struct mob_object_options {
+    size_t struct_size; /* sizeof (struct mob_object_options) */
+    size_t align; /* of the address, here and for other processes of this node: 0 for
+                                    what every object has, or 64, 4096, 2 MiB or another power of two
+                                    below; copies on other nodes are aligned as every object */
+    const struct mob_meta *meta; /* or NULL */
+    struct mob_site *site;       /* where it is made, or NULL */
+};
+#define MOB_OBJECT_OPTIONS_INIT                                                          \
+    {                                                                                    \
+        sizeof(struct mob_object_options), 0, NULL, MOB_HERE                             \
+    }
+
+/* mob_put() and mob_create() with options, which may be NULL. MOB_ERR_SIZE: a shape whose product with
+ * the size of an element is not @size. */
+MOB_API MOB_MUST_CHECK mob_status mob_put_as(struct mob *mob, const void *data,
+                                             size_t size,
+                                             const struct mob_object_options *options,
+                                             uint64_t timeout_ns, mob_ref *ret);
+MOB_API MOB_MUST_CHECK mob_status mob_create_as(struct mob *mob, size_t size,
+                                                const struct mob_object_options *options,
+                                                uint64_t timeout_ns, mob_ref *ret,
+                                                void **ret_data);
+
+/* Between mob_create() and mob_seal(), as after mob_shrink(); the last one counts. MOB_ERR_STATE as
+ * there, MOB_ERR_FULL: too often. */
+MOB_API MOB_MUST_CHECK mob_status mob_set_meta(struct mob *mob, mob_ref ref,
+                                               const struct mob_meta *meta);
+
+/* Waits as mob_get() does. MOB_ERR_NOT_FOUND: the object has none. */
+MOB_API MOB_MUST_CHECK mob_status mob_get_meta(struct mob *mob, mob_ref ref,
+                                               uint64_t timeout_ns, struct mob_meta *ret);
+
 /* ---- inside a task ----------------------------------------------------------------------- */
 
 /* The job's handle, for nested submits and gets. */
@@ -324,6 +424,14 @@ MOB_API MOB_MUST_CHECK mob_status mob_return_copy(struct mob_task *task, size_t 
 MOB_API MOB_MUST_CHECK mob_status mob_return_ref(struct mob_task *task, size_t index,
                                                  mob_ref ref);
 
+/* What result @index is; what argument @index is (MOB_ERR_NOT_FOUND: nobody said). A result that is
+ * another object's bytes has that one's, unless the task says otherwise.
+ * MOB_ERR_FULL: the arguments and results of the task leave no room for it beside them. */
+MOB_API MOB_MUST_CHECK mob_status mob_return_meta(struct mob_task *task, size_t index,
+                                                  const struct mob_meta *meta);
+MOB_API MOB_MUST_CHECK mob_status mob_arg_meta(struct mob_task *task, size_t index,
+                                               struct mob_meta *ret);
+
 /* Says why the task fails, in up to 3,800 bytes; returns MOB_ERR_TASK_FAILED, so that a task can end
  * with `return mob_fail(task, "row %d is singular", row);`. */
 MOB_API mob_status mob_fail(struct mob_task *task, const char *format, ...)
@@ -348,6 +456,13 @@ struct mob_info {
 MOB_API mob_status mob_get_info(struct mob *mob, struct mob_info *info);
 
 /* ---- macros ------------------------------------------------------------------------------ */
+
+#ifndef MOB_NO_SITES
+#define mob_submit(...) mob_submit_at(__VA_ARGS__, MOB_HERE)
+#define mob_submit_name(...) mob_submit_name_at(__VA_ARGS__, MOB_HERE)
+#define mob_put(...) mob_put_at(__VA_ARGS__, MOB_HERE)
+#define mob_create(...) mob_create_at(__VA_ARGS__, MOB_HERE)
+#endif
 
 /* In a task or a function that returns mob_status: returns what fails. */
 #define MOB_TRY(call)                                                                    \

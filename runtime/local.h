@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define LOCAL_MAGIC 0x6d6f6231u /* "mob1" */
-#define LOCAL_VERSION 1u
+#define LOCAL_VERSION 2u
 #define LOCAL_TEXT_MAX 16384u
 #define LOCAL_FDS_MAX 6
 
@@ -27,17 +27,21 @@ enum local_op {
      * and for a driver the pipe on which the node says that the job failed ('f') or that memory is
      * wanted ('m'), and which closes at its death. */
     LOCAL_HELLO,
-    /* Memory. arg[0] = bytes. Answer: arg: segment, bytes; fd. The client commits it and says so. */
+    /* Memory. arg[0] = bytes that would be good, arg[1] = bytes that would do. Answer: arg: segment, bytes;
+     * fd. The client commits it and says so. */
     LOCAL_GRANT,
     LOCAL_COMMITTED, /* one way. arg: segment, 1 if that failed */
     LOCAL_GIVE,      /* one way. arg: segment, which is empty and unmapped here */
     /* Another process's segment, to read. arg: segment. Answer: arg: bytes; fd. */
     LOCAL_MAP,
+    /* one way. arg[0] = link: a result whose bytes are on disk is wanted in memory. */
+    LOCAL_RESTORE,
     /* A class of demand. arg[0] = CPU units. Answer: arg[0] = class. */
     LOCAL_CLASS,
     /* Answer: arg: node, job, CPUs, store limit, store used, nodes << 32 | workers. */
     LOCAL_INFO,
-    /* More records, at once. Answer when they are committed, or why not. */
+    /* More records, at once. Answer when they are committed, or why not; MOB_ERR_TIMEOUT: not yet, since
+     * memory is being made free for them. */
     LOCAL_RECORDS,
     /* The driver is done. Answer: when the workers are gone and their output was written. */
     LOCAL_LEAVE,
@@ -46,6 +50,10 @@ enum local_op {
     LOCAL_STATUS,
     LOCAL_STORE, /* text = JSON of what is asked, see node/inspect.c */
     LOCAL_STOP,  /* Answer: when everything is gone but the daemon itself */
+    /* Of a tool: which cluster the node is of. Answer: text = its head's address as people know it, none
+     * if there is no cluster; arg[0] = 1 if this node is the head; arg[1], arg[2] = the head's address
+     * as the 16 bytes of IPv6, all 0 on the head; arg[3] = its port. */
+    LOCAL_CLUSTER,
     LOCAL_OPS
 };
 

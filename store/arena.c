@@ -162,18 +162,26 @@ size_t arena_grant_size(const struct arena *arena, size_t size)
     return bytes;
 }
 
+void arena_keep(struct arena *arena, uint64_t bytes)
+{
+    arena->keep = bytes;
+}
+
 mob_status arena_take_empty(struct arena *arena, bool all, uint32_t *ret_segment,
                             void **ret_base, size_t *ret_size)
 {
     uint64_t keep = (arena->segment_bytes - arena->idle_bytes) / 4;
     keep = keep < ARENA_SEGMENT_MIN ? ARENA_SEGMENT_MIN : keep;
     keep = keep > ARENA_SEGMENT_BYTES ? ARENA_SEGMENT_BYTES : keep;
+    uint64_t least = keep < arena->keep ? arena->keep : keep;
     for (struct link *l = arena->idle.prev; l != &arena->idle; l = l->prev) {
         struct segment *segment = segment_of(l);
-        /* A segment too long to be cut serves only objects of its own length: not kept.
-         */
-        if (!all && segment->size <= ARENA_SEGMENT_BYTES &&
-            arena->idle_bytes - segment->size < keep) {
+        /* A segment too long to be cut serves only objects of about its own length, so it stays only as
+         * far as arena_keep() allows; of the others the last one stays. */
+        bool stays = segment->size <= ARENA_SEGMENT_BYTES
+                         ? arena->idle_bytes - segment->size < least
+                         : arena->idle_bytes <= arena->keep;
+        if (!all && stays) {
             continue;
         }
         if (segment->state == SEGMENT_CUT) {

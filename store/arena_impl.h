@@ -99,6 +99,7 @@ struct arena {
 
     struct link idle; /* segments; the one idle last is first */
     uint64_t idle_segments, idle_bytes;
+    uint64_t keep; /* idle bytes that stay in any case; see arena_keep() */
 
     uint64_t bin_mask[BINS / 64];
     struct link bins[BINS];

@@ -1,8 +1,10 @@
 #include "store/board.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/seg.h"
 #include "core/status.h"
 
@@ -14,16 +16,22 @@ static const size_t part_bytes[] = {
     sizeof(struct proc) * PROCS_MAX,
     sizeof(struct klass) * CLASSES_MAX,
     sizeof(struct ledger) * BOARD_LEDGERS_MAX,
-    sizeof(struct name) * BOARD_NAMES_MAX,
+    sizeof(struct name) * (BOARD_NAMES_MAX + BOARD_SITES_MAX),
     sizeof(at_u64) * BOARD_SEGMENTS_MAX,
     sizeof(at_u32) * BOARD_BLOCKS_MAX,
     sizeof(at_u64) * BOARD_BLOCKS_MAX,
     /* from here on committed as it is used */
     (sizeof(at_u64) << BOARD_RING_ORDER) * PROCS_MAX,
     (sizeof(at_u64) << BOARD_QUEUE_ORDER) * CLASSES_MAX,
+    sizeof(at_u32) * BOARD_RECORDS_MAX,
     sizeof(struct record) * BOARD_RECORDS_MAX,
 };
-enum { PARTS = sizeof part_bytes / sizeof part_bytes[0], PARTS_FIXED = 8 };
+enum {
+    PARTS = sizeof part_bytes / sizeof part_bytes[0],
+    PARTS_FIXED = 8,
+    PART_TOUCHED = PARTS - 2,
+    PART_RECORDS = PARTS - 1
+};
 
 static size_t part_offset(unsigned part)
 {
@@ -56,11 +64,13 @@ static void set_view(struct board *b, char *base, const char *base_ro)
     b->classes = (void *)(base + part_offset(part++));
     b->ledgers = (void *)(base + part_offset(part++));
     b->names = (void *)(base + part_offset(part++));
+    b->sites = b->names + BOARD_NAMES_MAX;
     b->segments = (void *)(base + part_offset(part++));
     b->block_owner = (void *)(base + part_offset(part++));
     b->block_returned = (void *)(base + part_offset(part++));
     b->ring_cells = (void *)(base + part_offset(part++));
     b->ready_cells = (void *)(base + part_offset(part++));
+    b->touched = (void *)(base + part_offset(part++));
     b->records = (void *)(base + part_offset(part));
     b->records_ro = (const void *)(base_ro + part_offset(part));
 }
@@ -102,13 +112,14 @@ mob_status board_create(uint64_t node, uint32_t job, struct board *ret,
     at_store(&b.header->layout, BOARD_LAYOUT, AT_RELAXED);
     at_store(&b.header->job, job, AT_RELAXED);
     at_store(&b.header->node, node, AT_RELAXED);
+    at_store(&b.header->born_ns, clock_now_ns(), AT_RELAXED);
     at_store(&b.procs[DAEMON].state, PROC_DAEMON, AT_RELAXED);
     at_store(&b.procs[DAEMON].pid, (uint32_t)getpid(), AT_RELAXED);
     at_store(&b.header->magic, BOARD_MAGIC,
              AT_RELEASE); /* pairs with the load in board_map() */
     *ret = b;
     ret->committed = &ret->own_committed;
-    *ret_bytes = board_fixed_bytes() + BOARD_COMMIT_STEP * sizeof(struct record);
+    *ret_bytes = board_fixed_bytes() + BOARD_STEP_BYTES;
     return MOB_OK;
 
 err_unmap:
@@ -126,7 +137,9 @@ mob_status board_commit_more(struct board *b)
         return status_fail(MOB_ERR_FULL,
                            "the job has %u records, the most a job can have", have);
     }
-    MOB_TRY(seg_commit(b->fd, part_offset(PARTS - 1) + have * sizeof(struct record),
+    MOB_TRY(seg_commit(b->fd, part_offset(PART_TOUCHED) + have * sizeof(at_u32),
+                       BOARD_COMMIT_STEP * sizeof(at_u32)));
+    MOB_TRY(seg_commit(b->fd, part_offset(PART_RECORDS) + have * sizeof(struct record),
                        BOARD_COMMIT_STEP * sizeof(struct record)));
     /* Release: who sees the new bound sees records of zeros. */
     at_store(&b->header->committed, have + BOARD_COMMIT_STEP, AT_RELEASE);
@@ -134,28 +147,57 @@ mob_status board_commit_more(struct board *b)
     return MOB_OK;
 }
 
-mob_status board_map(int fd, struct board *ret)
+/* Takes no ownership of @b's mapping unless it is a board. */
+static mob_status check_board(struct board *b)
 {
-    struct board b;
-    MOB_TRY(map(fd, &b));
-    if (at_load(&b.header->magic, AT_ACQUIRE) != BOARD_MAGIC ||
-        at_load(&b.header->layout, AT_RELAXED) != BOARD_LAYOUT) {
-        uint32_t layout = at_load(&b.header->layout, AT_RELAXED);
-        board_unmap(&b);
+    if (at_load(&b->header->magic, AT_ACQUIRE) != BOARD_MAGIC ||
+        at_load(&b->header->layout, AT_RELAXED) != BOARD_LAYOUT) {
+        uint32_t layout = at_load(&b->header->layout, AT_RELAXED);
+        board_unmap(b);
         return status_fail(
             MOB_ERR_VERSION,
             "the node's memory has layout %u, this program knows layout %u; use "
             "the same version of mobula for both",
             layout, BOARD_LAYOUT);
     }
+    return MOB_OK;
+}
+
+mob_status board_map(int fd, struct board *ret)
+{
+    struct board b;
+    MOB_TRY(map(fd, &b));
+    MOB_TRY(check_board(&b));
     *ret = b;
+    return MOB_OK;
+}
+
+mob_status board_map_ro(int fd, struct board *ret)
+{
+    struct board b;
+    void *ro;
+    MOB_TRY(seg_map(fd, board_bytes(), SEG_READ, &ro));
+    set_view(&b, ro, ro);
+    b.fd = b.bell = -1;
+    MOB_TRY(check_board(&b));
+    /* Records are committed from the first one on without a gap. */
+    off_t first = (off_t)part_offset(PARTS - 1), end = lseek(fd, first, SEEK_HOLE);
+    uint64_t bytes = end > first ? (uint64_t)(end - first) : 0;
+    at_store(&b.own_committed,
+             (uint32_t)(bytes / sizeof(struct record)) / BOARD_COMMIT_STEP *
+                 BOARD_COMMIT_STEP,
+             AT_RELAXED);
+    *ret = b;
+    ret->committed = &ret->own_committed;
     return MOB_OK;
 }
 
 void board_unmap(struct board *b)
 {
     seg_unmap(b->base, board_bytes());
-    seg_unmap((void *)b->base_ro, board_bytes());
+    if (b->base_ro != b->base) {
+        seg_unmap((void *)b->base_ro, board_bytes());
+    }
     if (b->fd >= 0) {
         close(b->fd);
     }
@@ -183,25 +225,21 @@ static uint32_t hash_text(const char *text)
     return h;
 }
 
-/* An entry that a dead process left CLAIMED is skipped: nobody waits for it, and the sweep frees
- * it. Two processes that add the same name at once may get an entry each, which does no harm:
- * workers look functions up by text. */
-mob_status board_name(struct board *b, uint32_t process, const char *text, uint16_t *ret)
+/* Finds or adds a text in a table. An entry that a dead process left CLAIMED is skipped: nobody waits
+ * for it, and the sweep frees it. Two processes that add the same text at once may get an entry each,
+ * which does no harm: workers look functions up by text. */
+static mob_status intern(struct name *table, uint32_t size, uint32_t process,
+                         const char *text, uint32_t *ret)
 {
     size_t len = strlen(text);
-    if (len == 0 || len > MOB_NAME_MAX) {
-        return status_fail(MOB_ERR_INVALID,
-                           "the name '%s' has %zu bytes; 1 to %d are allowed", text, len,
-                           MOB_NAME_MAX);
-    }
     uint32_t hash = hash_text(text);
-    for (uint32_t k = 0; k < BOARD_NAMES_MAX; k++) {
-        uint32_t i = (hash + k) % BOARD_NAMES_MAX;
-        struct name *n = &b->names[i];
+    for (uint32_t k = 0; k < size; k++) {
+        uint32_t i = (hash + k) % size;
+        struct name *n = &table[i];
         uint32_t state = at_load(&n->state, AT_ACQUIRE);
         if (state == NAME_READY && n->hash == hash &&
             !strncmp(n->text, text, sizeof n->text)) {
-            *ret = (uint16_t)i;
+            *ret = i;
             return MOB_OK;
         }
         if (state == NAME_FREE &&
@@ -209,12 +247,34 @@ mob_status board_name(struct board *b, uint32_t process, const char *text, uint1
             n->hash = hash;
             memcpy(n->text, text, len + 1);
             at_store(&n->state, NAME_READY, AT_RELEASE); /* pairs with the load above */
-            *ret = (uint16_t)i;
+            *ret = i;
             return MOB_OK;
         }
     }
-    return status_fail(MOB_ERR_FULL, "the job uses %u names, the most a job can have",
-                       BOARD_NAMES_MAX);
+    return MOB_ERR_FULL;
+}
+
+mob_status board_name(struct board *b, uint32_t process, const char *text, uint16_t *ret)
+{
+    size_t len = strlen(text);
+    uint32_t i;
+    if (len == 0 || len > MOB_NAME_MAX) {
+        return status_fail(MOB_ERR_INVALID,
+                           "the name '%s' has %zu bytes; 1 to %d are allowed", text, len,
+                           MOB_NAME_MAX);
+    }
+    if (intern(b->names, BOARD_NAMES_MAX, process, text, &i)) {
+        return status_fail(MOB_ERR_FULL, "the job uses %u names, the most a job can have",
+                           BOARD_NAMES_MAX);
+    }
+    *ret = (uint16_t)i;
+    return MOB_OK;
+}
+
+static void copy_text(const struct name *n, char *buf)
+{
+    memcpy(buf, n->text, MOB_NAME_MAX);
+    buf[MOB_NAME_MAX] = '\0';
 }
 
 void board_name_text(const struct board *b, uint32_t id, char *buf)
@@ -223,6 +283,52 @@ void board_name_text(const struct board *b, uint32_t id, char *buf)
         memcpy(buf, "?", 2);
         return;
     }
-    memcpy(buf, b->names[id].text, MOB_NAME_MAX);
-    buf[MOB_NAME_MAX] = '\0';
+    copy_text(&b->names[id], buf);
+}
+
+/* ---- where and when ------------------------------------------------------------------------------- */
+
+mob_status board_site(struct board *b, uint32_t process, const char *file, uint32_t line,
+                      uint16_t *ret)
+{
+    char text[MOB_NAME_MAX + 1], number[16];
+    uint32_t i;
+    size_t end = (size_t)snprintf(number, sizeof number, ":%u", line);
+    size_t len = strlen(file), room = MOB_NAME_MAX - end;
+    if (len > room) { /* the end of a path says more; from a folder on, if there is one */
+        const char *cut = file + len - room, *slash = strchr(cut, '/');
+        file = slash ? slash + 1 : cut;
+    }
+    (void)snprintf(text, sizeof text, "%s%s", file, number);
+    _Static_assert(BOARD_SITES_MAX <= ABOUT_SITE_MASK, "a number and 0 fit");
+    if (intern(b->sites, BOARD_SITES_MAX, process, text, &i)) {
+        return MOB_ERR_FULL;
+    }
+    *ret = (uint16_t)(i + 1);
+    return MOB_OK;
+}
+
+void board_site_text(const struct board *b, uint32_t number, char *buf)
+{
+    buf[0] = '\0';
+    if (number != 0 && number <= BOARD_SITES_MAX &&
+        at_load(&b->sites[number - 1].state, AT_ACQUIRE) == NAME_READY) {
+        copy_text(&b->sites[number - 1], buf);
+    }
+}
+
+uint32_t board_tick_at(struct board *b, uint64_t now_ns)
+{
+    uint64_t born = at_load(&b->header->born_ns, AT_RELAXED);
+    uint32_t now = now_ns > born ? (uint32_t)((now_ns - born) / BOARD_TICK_NS) : 0;
+    uint32_t seen = at_load(&b->header->now, AT_RELAXED);
+    /* Forward only: who was stopped between the clock and this step must not set it back. */
+    while (seen < now && !at_cas(&b->header->now, &seen, now, AT_ACQ_REL)) {
+    }
+    return now;
+}
+
+uint32_t board_tick(struct board *b)
+{
+    return board_tick_at(b, clock_coarse_ns());
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/status.h"
+#include "store/meta.h"
 
 struct span { /* bytes of an object in a segment */
     uint32_t segment, index;
@@ -27,11 +28,18 @@ static void problem(struct check *k, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 static void problem(struct check *k, const char *format, ...)
 {
-    if (k->out->problems++ == 0) {
-        va_list ap;
+    uint32_t n = k->out->problems++;
+    char *to = n < CHECK_TEXTS_MAX && k->out->texts ? k->out->texts[n]
+               : n == 0                             ? k->out->first
+                                                    : NULL;
+    va_list ap;
+    if (to) {
         va_start(ap, format);
-        vsnprintf(k->out->first, sizeof k->out->first, format, ap);
+        vsnprintf(to, CHECK_TEXT_MAX, format, ap);
         va_end(ap);
+    }
+    if (to && n == 0 && to != k->out->first) {
+        memcpy(k->out->first, to, CHECK_TEXT_MAX);
     }
 }
 
@@ -87,7 +95,7 @@ static void check_blocks(struct check *k)
 
 static void check_names(struct check *k)
 {
-    for (uint32_t i = 0; i < BOARD_NAMES_MAX; i++) {
+    for (uint32_t i = 0; i < BOARD_NAMES_MAX + BOARD_SITES_MAX; i++) { /* and sites */
         const struct name *n = &k->b->names[i];
         uint32_t state = at_load(&n->state, AT_ACQUIRE);
         if (state == NAME_READY && !memchr(n->text, 0, sizeof n->text)) {
@@ -280,6 +288,25 @@ static void check_counts(struct check *k, uint32_t i, uint64_t s)
     }
 }
 
+/* Where it was made and what it is: for people, but what they see should make sense. */
+static void check_about(struct check *k, uint32_t i, uint64_t s, const struct call *call)
+{
+    const struct record *r = &k->b->records[i];
+    uint32_t site = record_site(r), made = at_load(&r->made, AT_RELAXED);
+    char text[MOB_NAME_MAX + 1];
+    board_site_text(k->b, site, text);
+    if (site && !text[0]) {
+        problem(k, "record %u was made at place %u, which does not exist", i, site);
+    }
+    if (!(call_options(call) & CALL_FOREIGN) && made > board_now(k->b)) {
+        problem(k, "record %u was made at %u, and it is %u now", i, made,
+                board_now(k->b));
+    }
+    if (state_sealed_good(s) && !meta_sound(r)) {
+        problem(k, "record %u: what it says of its bytes makes no sense", i);
+    }
+}
+
 static void check_record(struct check *k, uint32_t i)
 {
     const struct record *r = &k->b->records[i];
@@ -288,6 +315,9 @@ static void check_record(struct check *k, uint32_t i)
     struct call call = record_call(r);
     if (p == PHASE_FREE || p == PHASE_RETIRED) {
         return;
+    }
+    if (p <= PHASE_RETIRED) {
+        check_about(k, i, s, &call);
     }
     if (p > PHASE_RETIRED || call_nargs(&call) > MOB_ARGS_MAX ||
         (call.fn != CALL_PUT && call.fn >= BOARD_NAMES_MAX)) {
@@ -338,12 +368,15 @@ static void check_spans(struct check *k)
 
 mob_status board_check(const struct board *b, struct check_result *ret)
 {
-    *ret = (struct check_result){0};
-    struct check k = {
-        .b = b, .out = ret, .committed = at_load(&b->header->committed, AT_ACQUIRE)};
+    *ret = (struct check_result){.texts = ret->texts};
+    struct check k = {.b = b, .out = ret, .committed = board_committed(b)};
+    uint32_t said = at_load(&b->header->committed, AT_ACQUIRE);
     if (k.committed > BOARD_RECORDS_MAX || k.committed % BOARD_COMMIT_STEP) {
         problem(&k, "%u records are said to exist", k.committed);
         return status_fail(MOB_ERR_CORRUPT, "%s", ret->first);
+    }
+    if (said > k.committed) { /* less is a moment in which more are committed */
+        problem(&k, "%u records are said to exist, and %u do", said, k.committed);
     }
     k.uses = calloc(k.committed + 1u, sizeof *k.uses);
     k.children = calloc(k.committed + 1u, sizeof *k.children);
@@ -361,6 +394,9 @@ mob_status board_check(const struct board *b, struct check_result *ret)
             }
         }
         for (uint32_t i = 0; i < PROCS_MAX; i++) {
+            if (at_load(&b->procs[i].state, AT_ACQUIRE) == PROC_NONE) {
+                continue; /* its ring is no memory yet, and looking would make it some */
+            }
             struct queue_view ring = board_ring(b, i);
             check_queue(&k, "ring", i, &ring, false);
         }

@@ -18,15 +18,16 @@ static void hand_over(struct lane *l, struct record *r)
     board_notice(l->board, told ? NOTICE_PLACES : NOTICE_RESCAN);
 }
 
-static uint64_t arena_bytes(const struct record *r)
+/* Bytes outside of the record, in memory or on disk, at most LANE_LIMBO_BYTES for each place. */
+static uint64_t outer_bytes(const struct record *r)
 {
     struct call call = record_call(r);
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < call_nrets(&call); i++) {
         struct place p = record_get_place(r, i);
-        bytes += p.kind == PLACE_ARENA && p.size < LANE_LIMBO_BYTES ? p.size : 0;
-        bytes +=
-            p.kind == PLACE_ARENA && p.size >= LANE_LIMBO_BYTES ? LANE_LIMBO_BYTES : 0;
+        if (place_is_block(p.kind)) {
+            bytes += p.size < LANE_LIMBO_BYTES ? p.size : LANE_LIMBO_BYTES;
+        }
     }
     return bytes;
 }
@@ -53,7 +54,7 @@ static inline void adopt(struct lane *l, struct record *r, uint32_t index)
     if (__builtin_expect(record_is_plain(r), 1)) {
         into_limbo(l, r, index | LANE_PLAIN, LANE_LIMBO);
     } else {
-        l->limbo_bytes += arena_bytes(r);
+        l->limbo_bytes += outer_bytes(r);
         into_limbo(l, r, index, l->limbo_bytes >= LANE_LIMBO_BYTES ? 1 : LANE_LIMBO);
     }
 }
@@ -211,7 +212,8 @@ void lane_unrecord(struct lane *l, struct record *r)
 }
 
 /* Frees the places that are this process's, drops the uses of borrowed ones. Returns the process
- * that owns a place that is left, or this process if none is; @ret_segment: where that place is. */
+ * that owns a place that is left, or this process if none is; @ret_segment: where that place is. Files are
+ * the daemon's. */
 static uint32_t free_places(struct lane *l, struct record *r, uint32_t *ret_segment)
 {
     struct board *b = l->board;
@@ -231,25 +233,27 @@ static uint32_t free_places(struct lane *l, struct record *r, uint32_t *ret_segm
                 next = owner;
                 *ret_segment = p.segment;
             }
+        } else if (p.kind == PLACE_SPILLED && l->self != DAEMON) {
+            next = DAEMON;
+        } else if (p.kind == PLACE_SPILLED && l->free_spilled) {
+            record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
+            l->free_spilled(l->free_place_arg, &p);
         }
     }
     return next;
 }
 
-static __attribute__((noinline)) void drain_places(struct lane *l, struct record *r,
-                                                   uint32_t index)
+void lane_pass_on(struct lane *l, uint32_t index, uint32_t owner, uint32_t segment)
 {
-    uint32_t segment = 0, owner = free_places(l, r, &segment);
-    if (owner == l->self) {
-        make_free(l, r, index);
-        return;
-    }
+    struct record *r = &l->board->records[index];
     uint64_t s = state_to(at_load(&r->state, AT_RELAXED), PHASE_DRAINING, owner);
     at_store(&r->state, s, AT_RELEASE);
     /* The owner may have died, and its sweep may have passed this record while it was DEAD: then
      * the segment has a new owner. Pairs with the fence in sweep_process(). */
     at_fence();
-    uint32_t now = segment_owner(at_load(&l->board->segments[segment], AT_ACQUIRE));
+    uint32_t now = owner == DAEMON
+                       ? DAEMON
+                       : segment_owner(at_load(&l->board->segments[segment], AT_ACQUIRE));
     if (now != owner && now < PROCS_MAX &&
         at_cas(&r->state, &s, state_to(s, PHASE_DRAINING, now), AT_SEQ_CST)) {
         owner = now;
@@ -260,6 +264,17 @@ static __attribute__((noinline)) void drain_places(struct lane *l, struct record
     }
     if (owner == DAEMON) {
         board_notice(l->board, NOTICE_PLACES);
+    }
+}
+
+static __attribute__((noinline)) void drain_places(struct lane *l, struct record *r,
+                                                   uint32_t index)
+{
+    uint32_t segment = 0, owner = free_places(l, r, &segment);
+    if (owner == l->self) {
+        make_free(l, r, index);
+    } else {
+        lane_pass_on(l, index, owner, segment);
     }
 }
 

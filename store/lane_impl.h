@@ -14,6 +14,10 @@ static inline uint32_t *lane_gens(struct lane *l, uint32_t block)
 /* Hands FREE records of a block, a bit for each and their generations noted, out again. */
 void lane_give_bits(struct lane *l, uint32_t block, uint64_t bits);
 
+/* Makes a record that this lane holds DRAINING, for @owner, who is to free its places; one of them is in
+ * @segment, unless the owner is the daemon. */
+void lane_pass_on(struct lane *l, uint32_t index, uint32_t owner, uint32_t segment);
+
 /* One more ledger for the lane. False: none is free, or it has as many as it may. */
 bool ledger_lease(struct lane *l);
 /* Gives them back; those with pins stay the process's until they are empty. */

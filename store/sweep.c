@@ -109,7 +109,8 @@ static void clear_marks(struct sweep *w)
         }
     }
     at_and(&b->header->awake[dead / 64], ~(1ull << dead % 64), AT_RELAXED);
-    for (uint32_t i = 0; i < BOARD_NAMES_MAX; i++) {
+    /* Sites stand behind names. */
+    for (uint32_t i = 0; i < BOARD_NAMES_MAX + BOARD_SITES_MAX; i++) {
         uint32_t claimed = NAME_CLAIMED(dead);
         (void)at_cas(&b->names[i].state, &claimed, NAME_FREE, AT_ACQ_REL);
     }

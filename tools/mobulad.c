@@ -30,6 +30,11 @@ static const char usage[] =
     "allow\n"
     "  --object-store-memory=SIZE   limit of shared memory; default: 30 % of what may be "
     "used\n"
+    "  --spill-dir=DIR[:DIR...]     where objects go when memory is short, in turn; "
+    "\"none\": "
+    "they stay;\n"
+    "                               default: $MOBULA_SPILL_DIR, else "
+    "/var/tmp/mobula-UID\n"
     "  --unmet-grace=SECONDS        time for a node to join that has the CPUs which a "
     "task asks for\n"
     "  --head                       be the head of a cluster\n"
@@ -149,6 +154,9 @@ static mob_status parse(int opt, const char *arg, struct settings *s)
         return MOB_OK;
     case 'm':
         return text_parse_bytes(arg, &s->node.store_bytes);
+    case 's':
+        s->node.spill_dirs = arg;
+        return MOB_OK;
     case 'l':
         return parse_level(arg, s);
     case 'g':
@@ -222,6 +230,7 @@ static int parse_all(int argc, char **argv, struct settings *s)
         {"node-dir", required_argument, NULL, 'd'},
         {"num-cpus", required_argument, NULL, 'c'},
         {"object-store-memory", required_argument, NULL, 'm'},
+        {"spill-dir", required_argument, NULL, 's'},
         {"log-file", required_argument, NULL, 'f'},
         {"log-level", required_argument, NULL, 'l'},
         {"unmet-grace", required_argument, NULL, 'g'},
@@ -352,6 +361,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "mobulad: MOBULA_LOG_LEVEL: %s\n", mob_last_error());
         return 2;
     }
+    s.node.spill_dirs = getenv("MOBULA_SPILL_DIR");
     int code = parse_all(argc, argv, &s);
     if (code) {
         return code;

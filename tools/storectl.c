@@ -1,303 +1,289 @@
-/* storectl - looks into a node's object store. */
-#include <inttypes.h>
+/* storectl - looks into the object stores of a cluster's nodes. */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "common/table.h"
-#include "common/tool.h"
 #include "core/status.h"
 #include "core/text.h"
-#include "local.h"
+#include "storectl/storectl.h"
 
 static const char usage[] =
     "usage: storectl COMMAND [options]\n"
     "\n"
-    "  storectl ls      list the objects of the node on this machine\n"
-    "  storectl stat    show where its memory is\n"
+    "  storectl ls [FILTER...]     list objects\n"
+    "  storectl stat               show where the memory is\n"
+    "  storectl top                the same again and again, and who made most\n"
+    "  storectl show ID            all that is known of one object\n"
+    "  storectl why ID             why it is still there\n"
+    "  storectl leaks [FILTER...]  objects that only a handle keeps, by the place that "
+    "made them\n"
+    "  storectl verify             check every structure of every board\n"
+    "  storectl get ID > FILE      an object's bytes\n"
+    "  storectl put FILE           a file's bytes as an object of a job on this node\n"
+    "  storectl rm ID              drop the handle that keeps an object\n"
+    "  storectl spill SIZE         move so much of each node's store to disk\n"
+    "  storectl evict              drop copies of other nodes' objects that no task "
+    "needs\n"
     "\n"
+    "  FILTER           job=N state=STATE task=NAME site=PART size>4M size<1G age>10s "
+    "age<2h\n"
+    "\n"
+    "  --node=ID|HOST   one node of the cluster instead of all\n"
     "  --json           all of it, for programs\n"
     "  --limit=N        ls: at most N objects; default: 1000, 0: all\n"
-    "  --job=N          ls: objects of this job alone\n"
-    "  --node-dir=DIR   ask the node in this folder instead of the usual one\n"
+    "  --sort=COLUMN    ls: by size, age, uses, pins, job, task, state, site or node\n"
+    "  --columns=A,B    ls: these columns: id, node, job, task, state, size, type, age, "
+    "place,\n"
+    "                   pid, held, uses, pins, site\n"
+    "  --job=N          objects of this job alone; put: into this job\n"
+    "  --older=TIME     leaks: than this; default: 60s\n"
+    "  --data           verify: read every object too\n"
+    "  --delay=TIME     top: between two looks; default: 2s\n"
+    "  --count=N        top: so many looks; default: 0, without end\n"
+    "  --direct         do not ask the daemon of this machine, map its memory\n"
+    "  --node-dir=DIR   the node in this folder instead of the usual one\n"
     "  --help           this text; --version: which version this is\n"
     "\n"
     "The manual is storectl(1).\n";
 
-struct settings {
-    const char *dir;
-    bool json;
-    uint64_t limit, job; /* 0: all */
-};
+/* ---- words that are filters ------------------------------------------------------------------------------ */
 
-/* ---- ls ------------------------------------------------------------------------------------------ */
-
-static mob_status ask_page(struct tool_node *node, uint64_t job, uint64_t record,
-                           json_t **ret)
+/* "10s", "500ms", "2.5h" as milliseconds. */
+static mob_status parse_time(const char *text, uint64_t *ret_ms)
 {
-    json_t *ask = json_pack("{s:s,s:I,s:I}", "what", "ls", "job", (json_int_t)job,
-                            "record", (json_int_t)record);
-    mob_status st = ask ? tool_ask(node, LOCAL_STORE, ask, ret)
-                        : status_fail(MOB_ERR_NOMEM, "no memory for a request");
-    json_decref(ask);
+    static const struct {
+        const char *unit;
+        double ms;
+    } units[] = {{"ms", 1}, {"s", 1e3}, {"", 1e3}, {"m", 6e4}, {"h", 36e5}, {"d", 864e5}};
+    char *end;
+    errno = 0;
+    double x = strtod(text, &end);
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (end != text && !errno && x >= 0 && strcmp(end, units[i].unit) == 0 &&
+            x * units[i].ms < 1e15) {
+            *ret_ms = (uint64_t)(x * units[i].ms);
+            return MOB_OK;
+        }
+    }
+    return status_fail(MOB_ERR_INVALID, "'%s' is no time; 500ms, 10s, 5m, 2h and 3d are",
+                       text);
+}
+
+/* Adds "size>4M" and the like. */
+static int add_bound(struct settings *s, const char *word, size_t key, char op)
+{
+    uint64_t value;
+    bool size = strncmp(word, "size", key) == 0;
+    mob_status st = size ? text_parse_bytes(word + key + 1, &value)
+                         : parse_time(word + key + 1, &value);
+    if (st) {
+        return tool_usage("%s", mob_last_error());
+    }
+    if (op == '<' && value-- == 0) { /* `<` leaves the bound itself out, `>` does not */
+        return tool_usage("'%s': nothing is less than that", word);
+    }
+    json_object_set_new(s->filter,
+                        size        ? op == '>' ? "min_bytes" : "max_bytes"
+                        : op == '>' ? "min_age_ms"
+                                    : "max_age_ms",
+                        json_integer((json_int_t)value));
+    return TOOL_OK;
+}
+
+static int add_filter(struct settings *s, const char *word)
+{
+    size_t key = strcspn(word, "=<>");
+    const char *value = word + key + 1;
+    if (word[key] == '>' || word[key] == '<') {
+        if ((key == 4 && strncmp(word, "size", 4) == 0) ||
+            (key == 3 && strncmp(word, "age", 3) == 0)) {
+            return add_bound(s, word, key, word[key]);
+        }
+    } else if (word[key] == '=' && key == 3 && strncmp(word, "job", 3) == 0) {
+        return text_parse_u64(value, 1, UINT32_MAX, &s->job)
+                   ? tool_usage("%s", mob_last_error())
+                   : TOOL_OK;
+    } else if (word[key] == '=' && key == 4 && strncmp(word, "node", 4) == 0) {
+        s->node = value;
+        return TOOL_OK;
+    } else if (word[key] == '=' && key == 4 &&
+               (strncmp(word, "task", 4) == 0 || strncmp(word, "site", 4) == 0)) {
+        json_object_set_new(s->filter, *word == 't' ? "name" : "site",
+                            json_string(value));
+        return TOOL_OK;
+    } else if (word[key] == '=' && key == 5 && strncmp(word, "state", 5) == 0) {
+        json_object_set_new(s->filter, "state", json_string(value));
+        return TOOL_OK;
+    }
+    return tool_usage(
+        "'%s' is no filter; job=, node=, state=, task=, site=, size>, size<, age> "
+        "and age< are",
+        word);
+}
+
+/* ---- options --------------------------------------------------------------------------------------------- */
+
+static mob_status set_option(struct settings *s, int opt)
+{
+    mob_status st = MOB_OK;
+    switch (opt) {
+    case 'j':
+        s->json = true;
+        break;
+    case 'n':
+        st = text_parse_u64(optarg, 0, UINT32_MAX, &s->limit);
+        break;
+    case 'J':
+        st = text_parse_u64(optarg, 1, UINT32_MAX, &s->job);
+        break;
+    case 'd':
+        s->dir = optarg;
+        break;
+    case 'N':
+        s->node = optarg;
+        break;
+    case 's':
+        s->sort = optarg;
+        break;
+    case 'c':
+        s->columns = optarg;
+        break;
+    case 'o':
+        st = parse_time(optarg, &s->older_ms);
+        break;
+    case 'D':
+        s->data = true;
+        break;
+    case 'y':
+        st = parse_time(optarg, &s->delay_ms);
+        break;
+    case 'k':
+        st = text_parse_u64(optarg, 0, UINT32_MAX, &s->count);
+        break;
+    case 'x':
+        s->direct = true;
+        break;
+    case 'h':
+        fputs(usage, stdout);
+        exit(tool_flush() ? TOOL_OK : TOOL_FAILED);
+    default:
+        break;
+    }
     return st;
 }
 
-/* Adds the objects of one page that are asked for. False: none of the next page is; @ret_more: it
- * is the limit that leaves them out. */
-static bool add_page(json_t *all, const json_t *page, const struct settings *s,
-                     bool *ret_more)
+/* The key in an object by which a column is sorted. */
+static int find_sort(struct settings *s)
 {
-    json_t *objects = json_object_get(page, "objects"), *o;
-    size_t i;
-    json_array_foreach(objects, i, o)
-    {
-        if (s->job && tool_u64(o, "job") != s->job) {
-            return false;
-        }
-        if (s->limit && json_array_size(all) == s->limit) {
-            *ret_more = true;
-            return false;
-        }
-        json_array_append(all, o);
-    }
-    return true;
-}
-
-/* @ret_more: there are more than the limit. */
-static mob_status list(struct tool_node *node, const struct settings *s, json_t **ret,
-                       bool *ret_more)
-{
-    json_t *all = json_array(), *page = NULL;
-    uint64_t job = s->job, record = 0;
-    bool go_on = true;
-    *ret_more = false;
-    while (go_on) {
-        mob_status st = ask_page(node, job, record, &page);
-        if (st) {
-            json_decref(all);
-            return st;
-        }
-        const json_t *next = json_object_get(page, "next");
-        uint64_t next_job = tool_u64(next, "job"), next_record = tool_u64(next, "record");
-        go_on = add_page(all, page, s, ret_more);
-        /* It must lead onward, or this would never end. */
-        go_on = go_on && json_is_object(next) && (!s->job || next_job == s->job) &&
-                (next_job > job || (next_job == job && next_record > record));
-        job = next_job;
-        record = next_record;
-        json_decref(page);
-    }
-    *ret = all;
-    return MOB_OK;
-}
-
-static void object_row(struct table *t, const json_t *o)
-{
-    const char *place = tool_str(o, "place");
-    char size[32] = "-";
-    if (json_object_get(o, "size")) {
-        text_bytes(tool_u64(o, "size"), size, sizeof size);
-    }
-    table_cell(t, 0, "%s", tool_str(o, "id"));
-    table_cell(t, 1, "%" PRIu64, tool_u64(o, "job"));
-    table_cell(t, 2, "%s", tool_str(o, "name"));
-    table_cell(t, 3, "%s", tool_str(o, "state"));
-    table_cell(t, 4, "%s", size);
-    if (json_object_get(o, "segment")) {
-        table_cell(t, 5, "%s %" PRIu64, place, tool_u64(o, "segment"));
-    } else {
-        table_cell(t, 5, "%s", *place ? place : "-");
-    }
-    table_cell(t, 6, tool_u64(o, "pid") ? "%" PRIu64 : "-", tool_u64(o, "pid"));
-    table_cell(t, 7, "%s", json_is_true(json_object_get(o, "held")) ? "yes" : "no");
-    table_cell(t, 8, "%" PRIu64, tool_u64(o, "uses"));
-    table_cell(t, 9, "%" PRIu64, tool_u64(o, "pins"));
-}
-
-static int run_ls(struct tool_node *node, const struct settings *s)
-{
-    static const struct table_column columns[] = {
-        {"ID", false, true},     {"JOB", true, false},   {"TASK", false, true},
-        {"STATE", false, false}, {"SIZE", true, false},  {"PLACE", false, false},
-        {"PID", true, false},    {"HELD", false, false}, {"USES", true, false},
-        {"PINS", true, false}};
-    json_t *objects, *o;
-    bool more;
-    size_t i;
-    if (list(node, s, &objects, &more)) {
-        return tool_fail();
-    }
-    if (s->json) {
-        return tool_print_json(
-            json_pack("{s:o,s:b}", "objects", objects, "more", (int)more));
-    }
-    if (json_array_size(objects) == 0) {
-        puts("no objects");
-    } else {
-        struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
-        json_array_foreach(objects, i, o)
-        {
-            object_row(t, o);
-        }
-        table_print(t);
-        table_free(t);
-    }
-    if (more) {
-        printf("and more; --limit=0 shows all\n");
-    }
-    json_decref(objects);
-    return tool_flush() ? TOOL_OK : TOOL_FAILED;
-}
-
-/* ---- stat ---------------------------------------------------------------------------------------- */
-
-static void print_bytes(const char *label, uint64_t bytes)
-{
-    char text[32];
-    printf("%-14s%s\n", label, text_bytes(bytes, text, sizeof text));
-}
-
-static void print_jobs(const json_t *jobs)
-{
-    static const struct table_column columns[] = {
-        {"JOB", true, false}, {"NAME", false, true},     {"ROLE", false, false},
-        {"PID", true, false}, {"SEGMENTS", true, false}, {"BYTES", true, false}};
-    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
-    const json_t *job, *p;
-    char bytes[32];
-    size_t i, k;
-    json_array_foreach(jobs, i, job)
-    {
-        table_cell(t, 0, "%" PRIu64, tool_u64(job, "number"));
-        table_cell(t, 1, "%s", tool_str(job, "name"));
-        table_cell(t, 2, "all");
-        table_cell(t, 5, "%s", text_bytes(tool_u64(job, "bytes"), bytes, sizeof bytes));
-        json_array_foreach(json_object_get(job, "processes"), k, p)
-        {
-            table_cell(t, 0, "%s", "");
-            table_cell(t, 2, "%s", tool_str(p, "role"));
-            table_cell(t, 3, "%" PRIu64, tool_u64(p, "pid"));
-            table_cell(t, 4, "%" PRIu64, tool_u64(p, "segments"));
-            table_cell(t, 5, "%s", text_bytes(tool_u64(p, "bytes"), bytes, sizeof bytes));
+    static const char *const keys[][2] = {
+        {"size", "size"},   {"age", "age_ms"}, {"uses", "uses"},
+        {"pins", "pins"},   {"job", "job"},    {"task", "name"},
+        {"state", "state"}, {"site", "site"},  {"node", "node"}};
+    for (size_t i = 0; s->sort && i < sizeof keys / sizeof keys[0]; i++) {
+        if (strcmp(s->sort, keys[i][0]) == 0) {
+            s->sort = keys[i][1];
+            return TOOL_OK;
         }
     }
-    table_print(t);
-    table_free(t);
+    return s->sort ? tool_usage("--sort: '%s' is no column to sort by", s->sort)
+                   : TOOL_OK;
 }
 
-static void print_states(const json_t *jobs)
+/* ---- commands -------------------------------------------------------------------------------------------- */
+
+static const struct command {
+    const char *name, *options; /* letters that it takes beside those of all */
+    unsigned words;             /* that it needs */
+    bool filters;
+    int (*run)(struct source *src, const struct settings *s);
+} commands[] = {
+    {"ls", "nJsc", 0, true, run_ls},       {"stat", "", 0, false, run_stat},
+    {"top", "yk", 0, false, run_top},      {"show", "", 1, false, run_show},
+    {"why", "", 1, false, run_why},        {"leaks", "oJ", 0, true, run_leaks},
+    {"verify", "D", 0, false, run_verify}, {"get", "", 1, false, run_get},
+    {"put", "J", 1, false, run_put},       {"rm", "", 1, false, run_rm},
+    {"spill", "", 1, false, run_spill},    {"evict", "", 0, false, run_evict},
+};
+
+static const struct command *find_command(const char *word)
 {
-    static const struct table_column columns[] = {
-        {"JOB", true, false}, {"RECORDS", false, true}, {"SEGMENTS", false, true}};
-    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
-    json_t *job, *v;
-    const char *name;
-    size_t i;
-    json_array_foreach(jobs, i, job)
-    {
-        char records[512] = "", segments[512] = "", bytes[32];
-        size_t at = 0;
-        json_object_foreach(json_object_get(job, "records"), name, v)
-        {
-            if (json_integer_value(v) && at < sizeof records) {
-                at += (size_t)snprintf(records + at, sizeof records - at, "%s%s %lld",
-                                       at ? ", " : "", name,
-                                       (long long)json_integer_value(v));
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(word, commands[i].name) == 0) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
+
+static int parse_words(struct settings *s, const struct command *c, int argc, char **argv)
+{
+    for (; optind < argc; optind++) {
+        const char *word = argv[optind];
+        if (c->filters) {
+            int code = add_filter(s, word);
+            if (code) {
+                return code;
             }
+        } else if (s->words_count < c->words) {
+            s->words[s->words_count++] = word;
+        } else {
+            return tool_usage("'%s' is not expected", word);
         }
-        at = 0;
-        json_object_foreach(json_object_get(job, "segments"), name, v)
-        {
-            if (tool_u64(v, "count") && at < sizeof segments) {
-                at += (size_t)snprintf(
-                    segments + at, sizeof segments - at, "%s%s %" PRIu64 " (%s)",
-                    at ? ", " : "", name, tool_u64(v, "count"),
-                    text_bytes(tool_u64(v, "bytes"), bytes, sizeof bytes));
-            }
-        }
-        table_cell(t, 0, "%" PRIu64, tool_u64(job, "number"));
-        table_cell(t, 1, "%s", records);
-        table_cell(t, 2, "%s", *segments ? segments : "-");
     }
-    table_print(t);
-    table_free(t);
+    return s->words_count < c->words
+               ? tool_usage("storectl %s needs %s", c->name,
+                            strcmp(c->name, "put") == 0     ? "a file"
+                            : strcmp(c->name, "spill") == 0 ? "a size, as 64M"
+                                                            : "an id")
+               : TOOL_OK;
 }
 
-static int run_stat(struct tool_node *node, const struct settings *s)
+static const char *option_name(const struct option *o, int opt)
 {
-    json_t *root, *ask = json_pack("{s:s}", "what", "stat");
-    mob_status st = tool_ask(node, LOCAL_STORE, ask, &root);
-    json_decref(ask);
-    if (st) {
-        return tool_fail();
+    while (o->name && o->val != opt) {
+        o++;
     }
-    if (s->json) {
-        return tool_print_json(root);
-    }
-    printf("%-14s%s\n", "node", tool_str(root, "node"));
-    print_bytes("limit", tool_u64(root, "limit_bytes"));
-    print_bytes("used", tool_u64(root, "used_bytes"));
-    print_bytes("left", tool_u64(root, "left_bytes"));
-    print_bytes("machine free", tool_u64(root, "machine_free_bytes"));
-    const json_t *jobs = json_object_get(root, "jobs");
-    putchar('\n');
-    if (json_array_size(jobs) == 0) {
-        puts("no jobs");
-    } else {
-        print_jobs(jobs);
-        putchar('\n');
-        print_states(jobs);
-    }
-    json_decref(root);
-    return tool_flush() ? TOOL_OK : TOOL_FAILED;
+    return o->name ? o->name : "";
 }
 
-/* ---- options ------------------------------------------------------------------------------------- */
-
-static int parse(struct settings *s, int argc, char **argv)
+static int parse(struct settings *s, const struct command *c, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'},      {"limit", required_argument, NULL, 'n'},
-        {"job", required_argument, NULL, 'J'}, {"node-dir", required_argument, NULL, 'd'},
-        {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0}};
-    bool of_ls = false;
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"limit", required_argument, NULL, 'n'},
+                                            {"job", required_argument, NULL, 'J'},
+                                            {"node-dir", required_argument, NULL, 'd'},
+                                            {"node", required_argument, NULL, 'N'},
+                                            {"sort", required_argument, NULL, 's'},
+                                            {"columns", required_argument, NULL, 'c'},
+                                            {"older", required_argument, NULL, 'o'},
+                                            {"data", no_argument, NULL, 'D'},
+                                            {"delay", required_argument, NULL, 'y'},
+                                            {"count", required_argument, NULL, 'k'},
+                                            {"direct", no_argument, NULL, 'x'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     int opt;
     while ((opt = tool_option(argc, argv, options)) != -1) {
-        mob_status st = MOB_OK;
-        of_ls |= opt == 'n' || opt == 'J';
-        switch (opt) {
-        case 'j':
-            s->json = true;
-            break;
-        case 'n':
-            st = text_parse_u64(optarg, 0, UINT32_MAX, &s->limit);
-            break;
-        case 'J':
-            st = text_parse_u64(optarg, 1, UINT32_MAX, &s->job);
-            break;
-        case 'd':
-            s->dir = optarg;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            exit(tool_flush() ? TOOL_OK : TOOL_FAILED);
-        default:
+        if (opt != '?' && strchr("nJscoDyk", opt) && !strchr(c->options, opt)) {
+            return tool_usage("--%s is not for storectl %s", option_name(options, opt),
+                              c->name);
+        }
+        if (opt == '?') {
             return TOOL_USAGE;
         }
-        if (st) {
-            return tool_usage("--%s: %s", opt == 'n' ? "limit" : "job", mob_last_error());
+        if (set_option(s, opt)) {
+            return tool_usage("--%s: %s", option_name(options, opt), mob_last_error());
         }
     }
-    if (of_ls && strcmp(argv[0], "ls") != 0) {
-        return tool_usage("--limit and --job are of storectl ls");
-    }
-    return tool_no_words(argc, argv);
+    int code = find_sort(s);
+    return code ? code : parse_words(s, c, argc, argv);
 }
 
 int main(int argc, char **argv)
 {
-    struct settings s = {.limit = 1000};
-    struct tool_node node;
+    struct settings s = {.limit = 1000, .older_ms = 60000, .delay_ms = 2000};
+    struct source src;
     tool_name = "storectl";
     const char *word = argc > 1 ? argv[1] : "";
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
@@ -307,19 +293,22 @@ int main(int argc, char **argv)
     if (strcmp(word, "--version") == 0) {
         return tool_version();
     }
-    bool ls = strcmp(word, "ls") == 0;
-    if (!ls && strcmp(word, "stat") != 0) {
-        return argc > 1 ? tool_usage("unknown command '%s'", word)
-                        : tool_usage("say a command: ls or stat");
+    const struct command *c = find_command(word);
+    if (!c) {
+        return argc > 1
+                   ? tool_usage("unknown command '%s'", word)
+                   : tool_usage(
+                         "say a command: ls, stat, top, show, why, leaks, verify, get, "
+                         "put, rm, spill or evict");
     }
-    int code = parse(&s, argc - 1, argv + 1);
-    if (code) {
-        return code;
+    s.filter = json_object();
+    int code = parse(&s, c, argc - 1, argv + 1);
+    if (!code && source_open(&s, &src)) {
+        code = tool_fail();
+    } else if (!code) {
+        code = c->run(&src, &s);
+        source_close(&src);
     }
-    if (tool_connect(s.dir, &node)) {
-        return tool_fail();
-    }
-    code = ls ? run_ls(&node, &s) : run_stat(&node, &s);
-    tool_disconnect(&node);
+    json_decref(s.filter);
     return code;
 }

@@ -2,14 +2,10 @@
 
 #include <sodium.h>
 #include <string.h>
-#if defined(__x86_64__)
-#include <xxh_x86dispatch.h>
-#else
-#include <xxhash.h>
-#endif
 
 #include "core/codec.h"
 #include "core/status.h"
+#include "core/xxh3.h"
 
 static const uint8_t magic[8] = {'M', 'O', 'B', 'U', 'L', 'A', '\r', '\n'};
 
@@ -195,5 +191,5 @@ bool wire_seal_check(struct wire_seal *seal, const uint8_t in[WIRE_HEADER_BYTES]
 
 uint64_t wire_sum(const void *data, size_t size)
 {
-    return XXH3_64bits(data, size); /* on x86 a macro for the dispatching one */
+    return XXH3_64bits(data, size);
 }

@@ -2,6 +2,7 @@
 #ifndef CLIENT_H
 #define CLIENT_H
 
+#define MOB_NO_SITES /* the library defines the functions behind the macros */
 #include <mobula.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -40,6 +41,9 @@ struct mob_task {
     bool more;      /* it submitted, put or gave ids: its end is not the short one */
     uint32_t depth;
     struct mob_task *outer;
+    uint32_t
+        pinned; /* bit i: argument i is another record's, outside of it, and was looked at */
+    uint64_t pin[MOB_ARGS_MAX];
     uint64_t *children; /* links of ids that it submitted or put and still holds, about */
     uint32_t children_count, children_room;
     char message[TASK_MESSAGE_MAX]; /* of mob_fail() */
@@ -53,14 +57,19 @@ struct thread {
     struct mob_task top;   /* the outermost one; what task_init() sets stays as it was */
     mob_fn fn; /* submitted last, with its number on the board: usually the next too */
     mob_fn plain_fn; /* the same if what it submits may take the short way: a driver's */
-    uint64_t plain_call; /* of a task of it with one word as argument and one result */
-    uint64_t newest;     /* link of the task that it submitted last by the short way */
+    uint64_t plain_call;   /* of a task of it with one word as argument and one result */
+    uint64_t newest;       /* link of the task that it submitted last by the short way */
     uint32_t newest_after; /* steps to wait before the first look at its result */
+    const struct mob_site
+        *plain_site; /* where it submitted last, with its number on the board */
+    uint32_t plain_number;
+    uint64_t plain_origin; /* both as a record has them */
     uint16_t fn_id;
-    uint32_t room
+    int32_t room
         [CLASSES_MAX]; /* tasks that certainly fit into the class's queue: a look at how
                                    full it is costs a cache line that workers write */
     pthread_t owner;
+    uint32_t asked;  /* proc.wake when it last looked at what the daemon asks for */
     at_u64 waits_on; /* address of the word it sleeps on, for the watcher */
     struct thread *next;
 };
@@ -145,6 +154,17 @@ mob_status client_tell(struct mob *mob, const struct local_msg *m);
 mob_status client_join(struct mob *mob, const struct mob_config *config);
 mob_status client_join_worker(struct mob *mob, int sock);
 void client_leave(struct mob *mob);
+enum { HELLO_S = 30 }; /* for a daemon to answer the first word */
+/* The first word on a connection. @role: enum local_role. */
+void client_hello(struct local_msg *m, int role);
+/* How long an answer may take; 0: as long as it takes. */
+void client_limit_answer(const struct mob *mob, int seconds);
+
+/* ---- where.c ---- */
+/* Connects to the node that the config or MOBULA_ADDRESS names, or that runs on this machine; or starts an
+ * embedded one, and @ret_why is its, else -1. MOB_ERR_NO_NODE: also if the node on this machine is of
+ * another cluster than the one named. */
+mob_status client_connect(struct mob *mob, const struct mob_config *config, int *ret_why);
 
 /* ---- embedded.c ---- */
 /* Starts a daemon for this program alone. @ret_why: where it says why it could not start; the caller's
@@ -154,9 +174,12 @@ mob_status embedded_start(struct mob *mob, const struct mob_config *config, int 
 mob_status embedded_failed(struct mob *mob, mob_status st, int why);
 
 /* ---- memory.c ---- */
-/* Room for @size bytes in this process's arena. MOB_ERR_NOMEM after @deadline_ns. */
-mob_status client_alloc(struct mob *mob, struct thread *t, size_t size,
+/* Room for @size bytes in this process's arena. @align: as arena_alloc(). MOB_ERR_NOMEM after
+ * @deadline_ns. */
+mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, size_t align,
                         uint64_t deadline_ns, struct arena_place *ret, void **ret_data);
+/* Keeps the first @size bytes of a place of this process. */
+mob_status client_shrink_place(struct mob *mob, const struct place *p, size_t size);
 void client_free_place(void *mob, uint32_t segment, uint64_t offset);
 /* Where the bytes of a place of @r are, read-only. MOB_ERR_CORRUPT, MOB_ERR_NODE_LOST. */
 mob_status client_bytes(struct mob *mob, const struct record *r, const struct place *p,
@@ -229,20 +252,40 @@ static inline mob_ref client_ref(const struct mob *mob, uint64_t link, uint32_t 
 /* As park_wait(), noting the word for the watcher. */
 mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word,
                        uint32_t seen, uint64_t deadline_ns);
+/* The same where a task may be running. The daemon asks a worker for a look at what is revoked and wanted by
+ * waking it (grant.c), and such a wait may have no end; @asked: proc.wake before the caller's last
+ * client_tidy(). */
+mob_status park_in_task(struct mob *mob, struct thread *t, const at_u32 *word,
+                        uint32_t seen, uint32_t asked, uint64_t deadline_ns);
 
 /* ---- result.c ---- */
 /* The status and text with which a sealed record failed. */
 mob_status result_error(struct mob *mob, struct record *r, char *text, size_t size);
 /* The place that holds result @ret of a sealed record, through references to other records.
  * @io_link becomes the record that holds the bytes. */
+/* The bytes of a sealed result whose record (@link, with the result's number) this thread has pinned. If
+ * they are on disk, they are brought back first, within @timeout_ns. MOB_ERR_TIMEOUT, MOB_ERR_LOST,
+ * MOB_ERR_CORRUPT. */
+mob_status client_pinned_bytes(struct mob *mob, struct thread *t, struct record *r,
+                               uint64_t link, uint64_t timeout_ns,
+                               struct place *ret_place, const void **ret);
 mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
                         struct record **io_record, struct place *ret);
 
+/* Waits and fails as the task did. */
+mob_status client_value(struct mob *mob, struct thread *t, mob_ref ref,
+                        uint64_t timeout_ns, uint64_t *ret_link, struct record **ret,
+                        struct place *ret_place);
+
 /* ---- task.c ---- */
+/* Argument @i's link, LINK_NONE if it is a value. */
+mob_status task_arg_link(struct mob_task *task, size_t i, uint64_t *ret);
 /* Remembers an id that the running task holds. */
 mob_status task_hold(struct mob_task *task, uint64_t link);
 /* Lets go of all of them; cancels what they name if @cancel. */
 void task_drop_held(struct mob_task *task, bool cancel);
+/* Lets go of the arguments' bytes. */
+void task_unpin(struct mob_task *task);
 /* Takes back what an attempt returned that is not to be seen. */
 void task_drop_results(struct mob_task *task);
 /* Seals the task with an error; the text gets the task's name, attempt, node and process. */
@@ -273,6 +316,20 @@ struct record *park_or_spin(struct mob *mob, struct thread *t, struct queue_item
 /* If the task has the name that MOBULA_WAIT_GDB gives, says how to attach a debugger, and waits until
  * one is attached. */
 void debug_wait(const struct mob_task *task);
+
+/* ---- site.c ---- */
+/* Finds the board's number of a place in a program; 0 if there is none, or no room. */
+uint32_t client_site_slow(struct mob *mob, struct mob_site *site);
+/* The same if it was found before for this handle. Another thread may find it for another handle at this
+ * moment; then tools show a wrong place. */
+static inline uint32_t client_site(struct mob *mob, struct mob_site *site)
+{
+    return site && __atomic_load_n(&site->of, __ATOMIC_ACQUIRE) == mob->serial
+               ? __atomic_load_n(&site->number, __ATOMIC_RELAXED)
+               : client_site_slow(mob, site);
+}
+/* What a caller says of bytes. MOB_ERR_INVALID. */
+mob_status client_check_meta(const struct mob_meta *given, struct mob_meta *ret);
 
 /* ---- submit.c ---- */
 /* A record to fill, waiting for one if the caller may wait. */

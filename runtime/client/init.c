@@ -116,9 +116,13 @@ static mob_status read_spin(struct mob *mob)
     return MOB_OK;
 }
 
+/* What one process keeps for its next large objects: memory is given back at once when others want it. */
+enum { KEEP_DIVISOR = 4 };
+
 static void announce(struct mob *mob)
 {
     struct board *b = &mob->board;
+    arena_keep(mob->arena, mob->store_bytes / KEEP_DIVISOR);
     at_or(&b->header->awake[mob->self / 64], 1ull << mob->self % 64, AT_RELAXED);
     /* Not the newest word, though nothing is mapped yet: what was revoked meanwhile is let go of as
      * ever, and the daemon, which may wait for that, hears of it. */

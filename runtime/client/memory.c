@@ -13,8 +13,8 @@
 /* While the store is full a creator looks again after this long, doubled up to the maximum. */
 enum { FULL_NAP_MIN_MS = 1, FULL_NAP_MAX_MS = 16 };
 
-static mob_status ask_fd(struct mob *mob, enum local_op op, uint64_t arg, uint64_t *ret_a,
-                         uint64_t *ret_b, int *ret_fd)
+static mob_status ask_fd(struct mob *mob, enum local_op op, uint64_t arg,
+                         uint64_t arg_too, uint64_t *ret_a, uint64_t *ret_b, int *ret_fd)
 {
     int fds[LOCAL_FDS_MAX];
     unsigned count = 0;
@@ -24,6 +24,7 @@ static mob_status ask_fd(struct mob *mob, enum local_op op, uint64_t arg, uint64
     }
     local_msg_init(m, op);
     m->arg[0] = arg;
+    m->arg[1] = arg_too;
     mob_status st = client_ask(mob, m, NULL, 0, fds, &count);
     *ret_a = m->arg[0];
     *ret_b = m->arg[1];
@@ -71,14 +72,9 @@ static mob_status grow(struct mob *mob, size_t size)
     uint64_t segment, bytes;
     int fd;
     void *rw, *ro;
-    size_t want = arena_grant_size(mob->arena, size);
-    mob_status st = ask_fd(mob, LOCAL_GRANT, want, &segment, &bytes, &fd);
-    if (st == MOB_ERR_NOMEM && arena_grant_least(size) < want) {
-        st = ask_fd(mob, LOCAL_GRANT, arena_grant_least(size), &segment, &bytes, &fd);
-    }
-    if (st) {
-        return st;
-    }
+    MOB_TRY(ask_fd(mob, LOCAL_GRANT, arena_grant_size(mob->arena, size),
+                   arena_grant_least(size), &segment, &bytes, &fd));
+    mob_status st;
     if (segment >= BOARD_SEGMENTS_MAX || mob->maps[segment].size) {
         close(fd);
         return status_fail(MOB_ERR_PROTOCOL, "the node's daemon granted a segment twice");
@@ -99,6 +95,7 @@ static mob_status grow(struct mob *mob, size_t size)
     if (st) {
         goto err_ro;
     }
+    seg_seal(fd); /* all writable mappings that it will ever have are there */
     close(fd);
     mob->maps[segment] = (struct segment_map){ro, rw, bytes};
     tell(mob, LOCAL_COMMITTED, segment, 0);
@@ -147,10 +144,22 @@ void client_free_place(void *arg, uint32_t segment, uint64_t offset)
     }
 }
 
-mob_status client_alloc(struct mob *mob, struct thread *t, size_t size,
+mob_status client_shrink_place(struct mob *mob, const struct place *p, size_t size)
+{
+    struct arena_place at = {p->segment, p->offset};
+    pthread_mutex_lock(&mob->memory_lock);
+    mob_status st = arena_shrink(mob->arena, at, size);
+    pthread_mutex_unlock(&mob->memory_lock);
+    return st;
+}
+
+mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, size_t align,
                         uint64_t deadline_ns, struct arena_place *ret, void **ret_data)
 {
     unsigned nap_ms = FULL_NAP_MIN_MS;
+    /* What a segment must have so that an aligned place fits into it wherever it begins. One that gets a
+     * segment of its own begins it. */
+    size_t room = align > ARENA_PAGE && size <= ARENA_ALONE_MIN ? size + align : size;
     if (size > mob->store_bytes) {
         return status_fail(MOB_ERR_NOMEM,
                            "%zu bytes asked, and the object store has %llu in all", size,
@@ -162,22 +171,22 @@ mob_status client_alloc(struct mob *mob, struct thread *t, size_t size,
         draining = true;
         lane_drain_ring(&t->lane); /* places that others freed */
         draining = false;
-        mob_status st = arena_alloc(mob->arena, size, 64, ret, ret_data);
+        mob_status st = arena_alloc(mob->arena, size, align, ret, ret_data);
         if (st == MOB_ERR_NOMEM) {
             draining = true;
             lane_reclaim(&t->lane);
             draining = false;
-            st = arena_alloc(mob->arena, size, 64, ret, ret_data);
+            st = arena_alloc(mob->arena, size, align, ret, ret_data);
         }
         if (st == MOB_ERR_NOMEM) {
-            st = grow(mob, size);
+            st = grow(mob, room);
             if (st == MOB_ERR_NOMEM) {
                 give_back(mob,
                           true); /* what is free in pieces may do for it as a whole */
-                st = grow(mob, size);
+                st = grow(mob, room);
             }
             if (!st) {
-                st = arena_alloc(mob->arena, size, 64, ret, ret_data);
+                st = arena_alloc(mob->arena, size, align, ret, ret_data);
             }
         }
         pthread_mutex_unlock(&mob->memory_lock);
@@ -203,7 +212,7 @@ static mob_status map_other(struct mob *mob, uint32_t segment)
     uint64_t bytes, unused;
     int fd;
     void *ro;
-    MOB_TRY(ask_fd(mob, LOCAL_MAP, segment, &bytes, &unused, &fd));
+    MOB_TRY(ask_fd(mob, LOCAL_MAP, segment, 0, &bytes, &unused, &fd));
     mob_status st = seg_map(fd, bytes, SEG_READ, &ro);
     close(fd);
     if (!st) {
@@ -234,6 +243,8 @@ mob_status client_bytes(struct mob *mob, const struct record *r, const struct pl
         return status_fail(MOB_ERR_CORRUPT,
                            "a record's result is at no place that there is");
     }
+    client_let_go(
+        mob); /* a task that goes on reading may neither wait nor end for long */
     struct segment_map *map = &mob->maps[p->segment];
     const void *ro = __atomic_load_n(&map->ro, __ATOMIC_ACQUIRE);
     if (!ro) {

@@ -1,14 +1,120 @@
-/* object.c - objects without a task: put, create, seal, abort. */
+/* object.c - objects without a task: put, create, resize, seal, abort. */
 #include <string.h>
 
 #include "client.h"
 #include "core/clock.h"
 #include "core/status.h"
+#include "store/meta.h"
 #include "store/task.h"
+
+enum { INLINE_AT = 16 }; /* in the payload, behind the place */
+
+/* ---- options --------------------------------------------------------------------------------------------- */
+
+struct plan { /* checked options */
+    size_t align;
+    bool has_meta;
+    struct mob_meta meta;
+    uint32_t site;
+};
+
+/* An array's shape must be the bytes that there are. */
+static mob_status check_shape(const struct mob_meta *m, size_t size)
+{
+    uint64_t bytes = m->item_bytes;
+    bool fits = true;
+    for (uint32_t i = 0; i < m->dims && fits; i++) {
+        fits = !__builtin_mul_overflow(bytes, m->shape[i], &bytes);
+    }
+    if (m->dims && m->item_bytes && (!fits || bytes != size)) {
+        return status_fail(MOB_ERR_SIZE,
+                           "an array whose shape has %llu bytes, in an object of %zu",
+                           (unsigned long long)bytes, size);
+    }
+    return MOB_OK;
+}
+
+static mob_status plan_object(struct mob *mob, const struct mob_object_options *given,
+                              size_t size, struct plan *ret)
+{
+    struct mob_object_options o = {0};
+    if (given) {
+        if (given->struct_size < sizeof(size_t) || given->struct_size > sizeof o) {
+            return status_fail(MOB_ERR_INVALID,
+                               "options of %zu bytes: set them up with "
+                               "MOB_OBJECT_OPTIONS_INIT",
+                               given->struct_size);
+        }
+        memcpy(&o, given, given->struct_size);
+    }
+    size_t align = o.align ? o.align : 1;
+    if (align & (align - 1) || align > ARENA_ALIGN_MAX) {
+        return status_fail(MOB_ERR_INVALID,
+                           "an object aligned to %zu; powers of two up to %u are allowed",
+                           o.align, ARENA_ALIGN_MAX);
+    }
+    *ret = (struct plan){.align = align, .has_meta = o.meta != NULL};
+    if (o.meta) {
+        MOB_TRY(client_check_meta(o.meta, &ret->meta));
+        MOB_TRY(check_shape(&ret->meta, size));
+    }
+    ret->site = client_site(mob, o.site);
+    return MOB_OK;
+}
+
+/* ---- making ---------------------------------------------------------------------------------------------- */
+
+static uint32_t padded(size_t size)
+{
+    return ((uint32_t)size + 7u) & ~7u;
+}
+
+/* Room for the bytes: inside the record if they are few and may begin where it has room. */
+static mob_status make_room(struct mob *mob, struct thread *t, struct record *r,
+                            size_t size, size_t align, uint64_t timeout_ns,
+                            void **ret_data)
+{
+    if (size <= RECORD_INLINE_MAX && (align <= 8 || size == 0)) {
+        record_set_place(r, 0, size ? PLACE_INLINE : PLACE_EMPTY, 0, INLINE_AT, size);
+        at_store(&r->fill, INLINE_AT + padded(size), AT_RELAXED);
+        *ret_data = r->payload + INLINE_AT;
+        return MOB_OK;
+    }
+    struct arena_place place;
+    MOB_TRY(client_alloc(mob, t, size, align < ARENA_ALIGN_MIN ? ARENA_ALIGN_MIN : align,
+                         clock_deadline_ns(timeout_ns), &place, ret_data));
+    board_touch(&mob->board, board_index(&mob->board, r));
+    record_set_place(r, 0, PLACE_ARENA, place.segment, place.offset, size);
+    if (align > ARENA_ALIGN_MIN) {
+        record_set_align(r, align);
+    }
+    return MOB_OK;
+}
+
+static void free_room(struct mob *mob, const struct record *r)
+{
+    struct place p = record_get_place(r, 0);
+    if (p.kind == PLACE_ARENA) {
+        client_free_place(mob, p.segment, p.offset);
+    }
+}
+
+/* Metadata behind what stands in the payload. */
+static mob_status add_meta(struct record *r, const struct mob_meta *m)
+{
+    uint32_t fill = at_load(&r->fill, AT_RELAXED), need = meta_bytes(m->dims);
+    if (fill > RECORD_PAYLOAD || need > RECORD_PAYLOAD - fill) {
+        return status_fail(MOB_ERR_FULL, "metadata was set too often for one object");
+    }
+    meta_add(r, fill, 0, m);
+    at_store(&r->fill, fill + need, AT_RELAXED);
+    return MOB_OK;
+}
 
 /* A CREATING record with room for @size bytes. */
 static mob_status begin(struct mob *mob, struct thread *t, size_t size,
-                        uint64_t timeout_ns, struct record **ret, void **ret_data)
+                        const struct plan *plan, uint64_t timeout_ns, struct record **ret,
+                        void **ret_data)
 {
     struct call call = {.fn = CALL_PUT, .counts = call_counts(0, 1)};
     struct record *r;
@@ -16,43 +122,37 @@ static mob_status begin(struct mob *mob, struct thread *t, size_t size,
     MOB_TRY(client_health(mob));
     MOB_TRY(client_record(mob, t, false, &r));
     task_begin(&t->lane, r, &call, LINK_NONE);
+    record_set_origin(r, board_tick(&mob->board), plan->site);
     if (t->task) { /* it is no open child of the task, but goes with an attempt that dies */
         at_store(&r->parent, parent, AT_RELAXED);
         r->parent_attempt = (uint8_t)task_attempt(t->task);
     }
     uint32_t gen = lane_gen(r);
-    if (size <= RECORD_INLINE_MAX) {
-        record_set_place(r, 0, size ? PLACE_INLINE : PLACE_EMPTY, 0, 16, size);
-        *ret_data = r->payload + 16;
-    } else {
-        struct arena_place place;
-        mob_status st =
-            client_alloc(mob, t, size, clock_deadline_ns(timeout_ns), &place, ret_data);
-        if (st) {
-            lane_unrecord(&t->lane, r);
-            return st;
-        }
-        record_set_place(r, 0, PLACE_ARENA, place.segment, place.offset, size);
-    }
-    mob_status st =
-        parent != LINK_NONE
-            ? task_hold(t->task, link_make(gen, board_index(&mob->board, r), 0))
-            : MOB_OK;
+    mob_status st = make_room(mob, t, r, size, plan->align, timeout_ns, ret_data);
     if (st) {
-        struct place p = record_get_place(r, 0);
-        if (p.kind == PLACE_ARENA) {
-            client_free_place(mob, p.segment, p.offset);
-        }
+        lane_unrecord(&t->lane, r);
+        return st;
+    }
+    if (parent != LINK_NONE) {
+        st = task_hold(t->task, link_make(gen, board_index(&mob->board, r), 0));
+    }
+    if (st) {
+        free_room(mob, r);
         lane_unrecord(&t->lane, r);
         return st;
     }
     at_store(&r->state, state_make(gen, mob->self, 0, PHASE_CREATING), AT_RELEASE);
+    if (plan->has_meta) {
+        (void)add_meta(r, &plan->meta); /* there is room for one */
+    }
     *ret = r;
     return MOB_OK;
 }
+_Static_assert(INLINE_AT + RECORD_INLINE_MAX + 8 + 8 * MOB_DIMS_MAX <= RECORD_PAYLOAD,
+               "so there is");
 
-mob_status mob_put(struct mob *mob, const void *data, size_t size, uint64_t timeout_ns,
-                   mob_ref *ret)
+static mob_status put(struct mob *mob, const void *data, size_t size,
+                      const struct plan *plan, uint64_t timeout_ns, mob_ref *ret)
 {
     struct thread *t;
     struct record *r;
@@ -61,7 +161,7 @@ mob_status mob_put(struct mob *mob, const void *data, size_t size, uint64_t time
     if (!ret || (size && !data)) {
         return status_fail(MOB_ERR_INVALID, "mob_put: no data or no place for the id");
     }
-    MOB_TRY(begin(mob, t, size, timeout_ns, &r, &to));
+    MOB_TRY(begin(mob, t, size, plan, timeout_ns, &r, &to));
     if (size) {
         memcpy(to, data, size);
     }
@@ -75,8 +175,34 @@ mob_status mob_put(struct mob *mob, const void *data, size_t size, uint64_t time
     return MOB_OK;
 }
 
-mob_status mob_create(struct mob *mob, size_t size, uint64_t timeout_ns, mob_ref *ret,
-                      void **ret_data)
+mob_status mob_put_as(struct mob *mob, const void *data, size_t size,
+                      const struct mob_object_options *options, uint64_t timeout_ns,
+                      mob_ref *ret)
+{
+    struct thread *t;
+    struct plan plan;
+    MOB_TRY(client_thread(mob, &t)); /* or why the handle is no good */
+    MOB_TRY(plan_object(mob, options, size, &plan));
+    return put(mob, data, size, &plan, timeout_ns, ret);
+}
+
+mob_status mob_put_at(struct mob *mob, const void *data, size_t size, uint64_t timeout_ns,
+                      mob_ref *ret, struct mob_site *site)
+{
+    struct thread *t;
+    MOB_TRY(client_thread(mob, &t));
+    struct plan plan = {.align = 1, .site = client_site(mob, site)};
+    return put(mob, data, size, &plan, timeout_ns, ret);
+}
+
+mob_status mob_put(struct mob *mob, const void *data, size_t size, uint64_t timeout_ns,
+                   mob_ref *ret)
+{
+    return mob_put_at(mob, data, size, timeout_ns, ret, NULL);
+}
+
+static mob_status create(struct mob *mob, size_t size, const struct plan *plan,
+                         uint64_t timeout_ns, mob_ref *ret, void **ret_data)
 {
     struct thread *t;
     struct record *r;
@@ -86,11 +212,39 @@ mob_status mob_create(struct mob *mob, size_t size, uint64_t timeout_ns, mob_ref
         return status_fail(MOB_ERR_INVALID,
                            "mob_create: no place for the id or the address");
     }
-    MOB_TRY(begin(mob, t, size, timeout_ns, &r, &to));
+    MOB_TRY(begin(mob, t, size, plan, timeout_ns, &r, &to));
     *ret = client_ref(mob, link_make(lane_gen(r), board_index(&mob->board, r), 0), 0);
     *ret_data = to;
     return MOB_OK;
 }
+
+mob_status mob_create_as(struct mob *mob, size_t size,
+                         const struct mob_object_options *options, uint64_t timeout_ns,
+                         mob_ref *ret, void **ret_data)
+{
+    struct thread *t;
+    struct plan plan;
+    MOB_TRY(client_thread(mob, &t));
+    MOB_TRY(plan_object(mob, options, size, &plan));
+    return create(mob, size, &plan, timeout_ns, ret, ret_data);
+}
+
+mob_status mob_create_at(struct mob *mob, size_t size, uint64_t timeout_ns, mob_ref *ret,
+                         void **ret_data, struct mob_site *site)
+{
+    struct thread *t;
+    MOB_TRY(client_thread(mob, &t));
+    struct plan plan = {.align = 1, .site = client_site(mob, site)};
+    return create(mob, size, &plan, timeout_ns, ret, ret_data);
+}
+
+mob_status mob_create(struct mob *mob, size_t size, uint64_t timeout_ns, mob_ref *ret,
+                      void **ret_data)
+{
+    return mob_create_at(mob, size, timeout_ns, ret, ret_data, NULL);
+}
+
+/* ---- between create and seal ----------------------------------------------------------------------------- */
 
 /* The record of an id that mob_create() of this process gave and that is not sealed. */
 static mob_status creating(struct mob *mob, struct thread *t, mob_ref ref,
@@ -112,6 +266,37 @@ static mob_status creating(struct mob *mob, struct thread *t, mob_ref ref,
     }
     *ret = r;
     return MOB_OK;
+}
+
+mob_status mob_shrink(struct mob *mob, mob_ref ref, size_t size)
+{
+    struct thread *t;
+    struct record *r;
+    MOB_TRY(client_thread(mob, &t));
+    MOB_TRY(creating(mob, t, ref, &r));
+    struct place p = record_get_place(r, 0);
+    if (size > p.size) {
+        return status_fail(MOB_ERR_SIZE,
+                           "the object has %llu bytes, and %zu of them were to be kept",
+                           (unsigned long long)p.size, size);
+    }
+    if (p.kind == PLACE_ARENA) {
+        MOB_TRY(client_shrink_place(mob, &p, size));
+    }
+    record_set_place(r, 0, p.kind, p.segment, p.offset, size);
+    return MOB_OK;
+}
+
+mob_status mob_set_meta(struct mob *mob, mob_ref ref, const struct mob_meta *meta)
+{
+    struct thread *t;
+    struct record *r;
+    struct mob_meta m;
+    MOB_TRY(client_thread(mob, &t));
+    MOB_TRY(creating(mob, t, ref, &r));
+    MOB_TRY(client_check_meta(meta, &m));
+    MOB_TRY(check_shape(&m, record_get_place(r, 0).size));
+    return add_meta(r, &m);
 }
 
 mob_status mob_seal(struct mob *mob, mob_ref ref)
@@ -136,10 +321,7 @@ void mob_abort(struct mob *mob, mob_ref ref)
     if (client_thread(mob, &t) || creating(mob, t, ref, &r)) {
         return;
     }
-    struct place p = record_get_place(r, 0);
-    if (p.kind == PLACE_ARENA) {
-        client_free_place(mob, p.segment, p.offset);
-    }
+    free_room(mob, r);
     task_set_error(r, MOB_ERR_CANCELLED, "the object was aborted by its maker");
     (void)task_seal(&t->lane, r, true); /* tasks that wait for it fail by name */
     lane_drop(&t->lane, ref.lo);

@@ -53,10 +53,9 @@ mob_status result_error(struct mob *mob, struct record *r, char *text, size_t si
     return st < 0 ? st : MOB_ERR_CORRUPT;
 }
 
-/* Waits and fails as the task did. */
-static mob_status await_value(struct mob *mob, struct thread *t, mob_ref ref,
-                              uint64_t timeout_ns, uint64_t *ret_link,
-                              struct record **ret, struct place *ret_place)
+mob_status client_value(struct mob *mob, struct thread *t, mob_ref ref,
+                        uint64_t timeout_ns, uint64_t *ret_link, struct record **ret,
+                        struct place *ret_place)
 {
     uint64_t s;
     MOB_TRY(client_await(mob, t, ref, timeout_ns, ret, &s));
@@ -87,7 +86,7 @@ mob_status mob_get(struct mob *mob, mob_ref ref, uint64_t timeout_ns,
     if (!ret) {
         return status_fail(MOB_ERR_INVALID, "mob_get: no place for the view");
     }
-    MOB_TRY(await_value(mob, t, ref, timeout_ns, &link, &r, &p));
+    MOB_TRY(client_value(mob, t, ref, timeout_ns, &link, &r, &p));
     MOB_TRY(lane_pin(&t->lane, link, &pin));
     if (link != ref.lo) {
         /* The bytes are another record's. It is pinned; was it still meant? */
@@ -98,7 +97,8 @@ mob_status mob_get(struct mob *mob, mob_ref ref, uint64_t timeout_ns,
         }
         lane_unpin(&t->lane, outer);
     }
-    mob_status st = client_bytes(mob, r, &p, &bytes);
+    /* Where the bytes were before the pin, they need not be any more. */
+    mob_status st = client_pinned_bytes(mob, t, r, link, timeout_ns, &p, &bytes);
     if (st) {
         lane_unpin(&t->lane, pin);
         return st;
@@ -143,13 +143,13 @@ static mob_status get_copy(struct mob *mob, struct thread *t, mob_ref ref, void 
     struct place p;
     struct mob_view view;
     uint64_t link;
-    MOB_TRY(await_value(mob, t, ref, timeout_ns, &link, &r, &p));
+    MOB_TRY(client_value(mob, t, ref, timeout_ns, &link, &r, &p));
     if (p.size != size) {
         return status_fail(MOB_ERR_SIZE,
                            "the object has %llu bytes, and %zu were asked for",
                            (unsigned long long)p.size, size);
     }
-    MOB_TRY(mob_get(mob, ref, 0, &view));
+    MOB_TRY(mob_get(mob, ref, timeout_ns, &view));
     if (size) { /* dst may be NULL else */
         memcpy(dst, view.data, size);
     }
@@ -245,9 +245,24 @@ mob_status mob_get_size(struct mob *mob, mob_ref ref, uint64_t timeout_ns, size_
     if (!ret) {
         return status_fail(MOB_ERR_INVALID, "mob_get_size: no place for the size");
     }
-    MOB_TRY(await_value(mob, t, ref, timeout_ns, &link, &r, &p));
+    MOB_TRY(client_value(mob, t, ref, timeout_ns, &link, &r, &p));
     *ret = p.size;
     return MOB_OK;
+}
+
+int mob_contains(struct mob *mob, mob_ref ref)
+{
+    struct thread *t;
+    struct record *r;
+    struct place p;
+    uint64_t link, s;
+    if (client_thread(mob, &t) || client_link(mob, ref, &link) ||
+        !(r = lane_find(&t->lane, link, &s)) || !state_sealed_good(s)) {
+        return 0;
+    }
+    /* A result may be another task's, which failed. */
+    return result_place(mob, t, &link, &r, &p) == MOB_OK &&
+           !(at_load(&r->state, AT_ACQUIRE) & STATE_ERROR);
 }
 
 static __attribute__((noinline)) void release_any(struct mob *mob, mob_ref ref)

@@ -32,6 +32,7 @@ static mob_status await_refs(struct mob_task *task)
 
 static void end_attempt(struct mob_task *task, mob_status st)
 {
+    task_unpin(task);
     if (task->gave_ref && st == MOB_OK) {
         st = await_refs(task);
     }
@@ -114,6 +115,7 @@ void task_init(struct mob_task *task, struct mob *mob, struct thread *t)
     task->depth = t->task ? t->task->depth + 1 : 0;
     task->children = NULL;
     task->children_count = task->children_room = 0;
+    task->pinned = 0;
     task->message[0] = '\0';
     task->r = NULL;
 }
@@ -191,6 +193,14 @@ static bool run_foreseen(struct mob *mob, struct thread *t, uint32_t class,
     return true;
 }
 
+/* A worker that always has work looks too when the daemon asks for it. */
+static __attribute__((noinline, cold)) void tidy_when_asked(struct mob *mob,
+                                                            struct thread *t)
+{
+    t->asked = at_load(&mob->proc->wake, AT_SEQ_CST);
+    client_tidy(mob, &t->lane);
+}
+
 /* Serves one class until the daemon says otherwise. */
 void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t run)
 {
@@ -199,6 +209,7 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
     struct record *r;
     struct queue_item item;
     uint32_t streak = 0; /* tasks since it last waited */
+    t->asked = at_load(&self->wake, AT_RELAXED);
     while (at_load(&self->run, AT_ACQUIRE) == run) {
         enum queue_result res = task_claim_hinted(&t->lane, class, &r, &item);
         if (res == QUEUE_OK) {
@@ -209,6 +220,9 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
             if (streak++ == 0) {
                 /* Somebody waits for this very task: tidied up when it is done. */
                 task_unhint(&t->lane, class, &item);
+            }
+            if (__builtin_expect(at_load(&self->wake, AT_RELAXED) != t->asked, 0)) {
+                tidy_when_asked(mob, t);
             }
         } else if (res == QUEUE_NONE) {
             struct queue_item empty = item; /* so that `item` can live in registers */

@@ -114,6 +114,7 @@ static mob_status spill_value(struct mob *mob, struct record *r, uint32_t i,
 {
     mob_ref ref;
     MOB_TRY(mob_put(mob, a->data, a->size, FULL_WAIT_NS, &ref));
+    at_store(&mob->board.records[link_index(ref.lo)].about, record_site(r), AT_RELAXED);
     spilled[(*count)++] = ref.lo;
     return task_add_ref(r, i, ref.lo)
                ? MOB_OK
@@ -183,7 +184,7 @@ wait_for_room(struct mob *mob, struct thread *t, uint32_t class, bool no_wait)
         at_sub(&k->room_waiters, 1, AT_SEQ_CST);
     }
     /* Others push too; what then does not fit is pushed by the daemon later. */
-    t->room[class] = 1 + (uint32_t)((enough - queue_count(&ready)) / PROCS_MAX);
+    t->room[class] = 1 + (int32_t)((enough - queue_count(&ready)) / PROCS_MAX);
     return st;
 }
 
@@ -209,15 +210,17 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
             return st;
         }
         MOB_TRY(client_health(mob));
-        if (ask_records(mob) == MOB_OK) {
+        st = ask_records(mob);
+        if (st == MOB_OK) {
             continue;
         }
         /* The table is at its maximum, or memory is. Records come back when ids are released, and
-         * when tasks end whose ids were released before: the latter is worth waiting for. */
+         * when tasks end whose ids were released before: the latter is worth waiting for, as is memory
+         * that objects leave for the disk (MOB_ERR_TIMEOUT). */
         if (no_wait || t->task) {
             return status_fail(MOB_ERR_FULL, "%s", mob_last_error());
         }
-        if (!lane_await_record(&t->lane)) {
+        if (st != MOB_ERR_TIMEOUT && !lane_await_record(&t->lane)) {
             return status_fail(MOB_ERR_FULL,
                                "every record of the job is held by an id; release "
                                "ids that are no longer needed");
@@ -231,7 +234,7 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
 
 static __attribute__((noinline)) mob_status
 submit_any(struct mob *mob, struct thread *t, struct record *r, struct call *call,
-           uint16_t name, const struct mob_arg *args, uint64_t *ret_link)
+           uint16_t name, uint32_t site, const struct mob_arg *args, uint64_t *ret_link)
 {
     struct mob_task *task = t->task;
     uint64_t spilled[MOB_ARGS_MAX], parent = task ? task->link : LINK_NONE;
@@ -239,6 +242,7 @@ submit_any(struct mob *mob, struct thread *t, struct record *r, struct call *cal
     task_begin(&t->lane, r, call, parent);
     r->parent_attempt = (uint8_t)attempt;
     r->name = name;
+    record_set_origin(r, board_tick(&mob->board), site);
     mob_status st = add_args(mob, r, call, args, spilled, &spilled_count);
     if (!st && task) {
         st = task_hold(task, link_make(lane_gen(r), board_index(&mob->board, r), 0));
@@ -296,22 +300,82 @@ static mob_status note_fn(struct mob *mob, struct thread *t, mob_fn fn)
         t->fn = fn;
         t->plain_call =
             call_word(t->fn_id, call_counts(1, 1), RETRIES_DEFAULT) | call_word_len(0, 8);
+        t->plain_origin = record_origin_word(t->plain_number, t->fn_id);
         t->plain_fn = mob->worker || mob->inline_tasks ? client_no_function : fn;
     }
     return MOB_OK;
+}
+
+enum { PLAIN_CLASS = 0 }; /* of one CPU */
+
+/* Apart and at the end of mob_submit(), so that the usual way of it saves no registers. */
+static __attribute__((noinline)) mob_status pushed(struct lane *l, struct record *r,
+                                                   enum queue_result how)
+{
+    /* Nobody looked for work for a while, so the board's clock may be behind: board.h. The record may be
+     * done and released by now, but it is of our block, so that nobody uses it again. */
+    at_store(&r->made, board_tick(l->board), AT_RELAXED);
+    task_pushed_any(l->board, r, PLAIN_CLASS, how);
+    return MOB_OK;
+}
+
+/* mob_submit() for what most tasks are: one result, one word as argument, from a driver that finds all
+ * that it needs at hand. False: it is not so, and nothing has happened. */
+CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *arg,
+                              mob_ref *ret, const struct mob_site *site,
+                              mob_status *ret_status)
+{
+    struct thread *t = client_current;
+    uint64_t link;
+    if (__builtin_expect(client_serial != mob->serial || t->plain_fn != fn ||
+                             t->plain_site != site || client_ill(mob) || !arg ||
+                             arg->size != 8 || !arg->data || !ret,
+                         0)) {
+        return false;
+    }
+    /* One more than is used if no record is at hand: it is what certainly fits, and may be less. */
+    if (__builtin_expect(--t->room[PLAIN_CLASS] < 0, 0)) {
+        t->room[PLAIN_CLASS] = 0;
+        return false;
+    }
+    struct record *r = lane_take(&t->lane, &link);
+    if (__builtin_expect(!r, 0)) {
+        return false;
+    }
+    __builtin_memcpy(r->payload + sizeof(struct place_words), arg->data, 8);
+    at_store(&r->call, t->plain_call, AT_RELAXED);
+    record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
+    record_set_plain_origin(r, board_now(&mob->board), t->plain_origin);
+    *ret = client_ref(mob, link, 0);
+    t->newest = link;
+    enum queue_result how = task_publish_plain(&t->lane, r, link, PLAIN_CLASS);
+    *ret_status = __builtin_expect(task_pushed(&t->lane, PLAIN_CLASS, how), 1)
+                      ? MOB_OK
+                      : pushed(&t->lane, r, how);
+    return true;
 }
 
 /* The general form. It is called in a way that leaves no trace of mob_submit() on the stack, so its name
  * is what debuggers show. */
 static __attribute__((noinline)) mob_status
 mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t count,
-               const struct mob_options *options, mob_ref *ret)
+               const struct mob_options *options, mob_ref *ret, struct mob_site *site)
 {
     struct thread *t;
     struct record *r;
     bool no_wait = false;
     uint64_t link = 0;
+    mob_status st;
     MOB_TRY(client_thread(mob, &t));
+    if (t->plain_site !=
+        site) { /* that may have been all that kept it from the short way */
+        t->plain_number = client_site(mob, site);
+        t->plain_site = site;
+        t->plain_origin = record_origin_word(t->plain_number, t->fn_id);
+        if (!options && count == 1 && submit_plain(mob, fn, args, ret, site, &st)) {
+            return st;
+        }
+    }
     if (!ret || (count && !args)) {
         return status_fail(MOB_ERR_INVALID,
                            "mob_submit: no place for the ids, or %zu "
@@ -338,7 +402,7 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
         MOB_TRY(wait_for_room(mob, t, call_class(&call), no_wait));
     }
     MOB_TRY(client_record(mob, t, no_wait, &r));
-    mob_status st = submit_any(mob, t, r, &call, name, args, &link);
+    st = submit_any(mob, t, r, &call, name, t->plain_number, args, &link);
     if (st) {
         lane_unrecord(&t->lane, r);
         return st;
@@ -352,61 +416,31 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
     return MOB_OK;
 }
 
-enum { PLAIN_CLASS = 0 }; /* of one CPU */
-
-/* Apart and at the end of mob_submit(), so that the usual way of it saves no registers. */
-static __attribute__((noinline)) mob_status pushed(struct lane *l, struct record *r,
-                                                   enum queue_result how)
-{
-    task_pushed_any(l->board, r, PLAIN_CLASS, how);
-    return MOB_OK;
-}
-
-/* mob_submit() for what most tasks are: one result, one word as argument, from a driver that finds all
- * that it needs at hand. False: it is not so, and nothing has happened. */
-CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *arg,
-                              mob_ref *ret, mob_status *ret_status)
-{
-    struct thread *t = client_current;
-    uint64_t link;
-    if (__builtin_expect(client_serial != mob->serial || t->plain_fn != fn ||
-                             client_ill(mob) || !arg || arg->size != 8 || !arg->data ||
-                             !ret || t->room[PLAIN_CLASS] == 0,
-                         0)) {
-        return false;
-    }
-    struct record *r = lane_take(&t->lane, &link);
-    if (__builtin_expect(!r, 0)) {
-        return false;
-    }
-    t->room[PLAIN_CLASS]--;
-    __builtin_memcpy(r->payload + sizeof(struct place_words), arg->data, 8);
-    at_store(&r->call, t->plain_call, AT_RELAXED);
-    record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
-    r->name = t->fn_id;
-    *ret = client_ref(mob, link, 0);
-    t->newest = link;
-    enum queue_result how = task_publish_plain(&t->lane, r, link, PLAIN_CLASS);
-    *ret_status = __builtin_expect(task_pushed(&t->lane, PLAIN_CLASS, how), 1)
-                      ? MOB_OK
-                      : pushed(&t->lane, r, how);
-    return true;
-}
-
-mob_status mob_submit(struct mob *mob, mob_fn fn, struct mob_args args,
-                      const struct mob_options *options, mob_ref *ret)
+mob_status mob_submit_at(struct mob *mob, mob_fn fn, struct mob_args args,
+                         const struct mob_options *options, mob_ref *ret,
+                         struct mob_site *site)
 {
     mob_status st;
     bool usual = ((uintptr_t)options | (args.count ^ 1)) == 0;
     if (__builtin_expect(usual && mob, 1) &&
-        __builtin_expect(submit_plain(mob, fn, args.args, ret, &st), 1)) {
+        __builtin_expect(submit_plain(mob, fn, args.args, ret, site, &st), 1)) {
         return st;
     }
-    return mob_submit_any(mob, fn, args.args, args.count, options, ret);
+    return mob_submit_any(mob, fn, args.args, args.count, options, ret, site);
 }
 
-mob_status mob_submit_name(struct mob *mob, const char *name, struct mob_args args,
-                           const struct mob_options *options, mob_ref *ret)
+/* Of callers that do not say where they are. */
+static struct mob_site somewhere;
+
+mob_status mob_submit(struct mob *mob, mob_fn fn, struct mob_args args,
+                      const struct mob_options *options, mob_ref *ret)
+{
+    return mob_submit_at(mob, fn, args, options, ret, &somewhere);
+}
+
+mob_status mob_submit_name_at(struct mob *mob, const char *name, struct mob_args args,
+                              const struct mob_options *options, mob_ref *ret,
+                              struct mob_site *site)
 {
     mob_fn fn = name ? registry_fn(name) : NULL;
     if (!fn) {
@@ -414,5 +448,11 @@ mob_status mob_submit_name(struct mob *mob, const char *name, struct mob_args ar
                            "no function is registered under the name '%s'",
                            name ? name : "");
     }
-    return mob_submit(mob, fn, args, options, ret);
+    return mob_submit_at(mob, fn, args, options, ret, site);
+}
+
+mob_status mob_submit_name(struct mob *mob, const char *name, struct mob_args args,
+                           const struct mob_options *options, mob_ref *ret)
+{
+    return mob_submit_name_at(mob, name, args, options, ret, &somewhere);
 }

@@ -28,8 +28,7 @@ size_t mob_return_count(const struct mob_task *task)
     return call_nrets(&task->call);
 }
 
-/* Argument @i's link, LINK_NONE if it is a value. */
-static mob_status arg_link(struct mob_task *task, size_t i, uint64_t *ret)
+mob_status task_arg_link(struct mob_task *task, size_t i, uint64_t *ret)
 {
     if (i >= call_nargs(&task->call) || i >= MOB_ARGS_MAX) {
         return status_fail(MOB_ERR_INVALID, "there is no argument %zu: the task has %u",
@@ -60,6 +59,36 @@ CLIENT_FAST uint32_t value_at(const struct mob_task *task, size_t i, uint32_t *r
                : RECORD_PAYLOAD;
 }
 
+/* The bytes of an argument by id. What lies outside of its record stays where it is until the task ends. */
+static mob_status foreign_bytes(struct mob_task *task, size_t i, uint64_t link,
+                                struct record *r, struct place *io_place,
+                                const void **ret)
+{
+    if (io_place->kind <= PLACE_INLINE) {
+        return client_bytes(task->mob, r, io_place, ret);
+    }
+    if (!(task->pinned & 1u << i)) {
+        if (!lane_pin_open(&task->thread->lane, link, &task->pin[i])) {
+            return status_fail(
+                MOB_ERR_FULL,
+                "argument %zu cannot be pinned: this thread holds too many "
+                "views; give some back with mob_view_release()",
+                i);
+        }
+        task->pinned |= 1u << i;
+        task->more = true; /* so that they are given back */
+    }
+    return client_pinned_bytes(task->mob, task->thread, r, link, MOB_FOREVER, io_place,
+                               ret);
+}
+
+void task_unpin(struct mob_task *task)
+{
+    for (; task->pinned; task->pinned &= task->pinned - 1) {
+        lane_unpin(&task->thread->lane, task->pin[__builtin_ctz(task->pinned)]);
+    }
+}
+
 static __attribute__((noinline)) mob_status
 arg_any(struct mob_task *task, size_t i, const void **ret_data, size_t *ret_size)
 {
@@ -69,7 +98,7 @@ arg_any(struct mob_task *task, size_t i, const void **ret_data, size_t *ret_size
     if (!ret_data || !ret_size) {
         return status_fail(MOB_ERR_INVALID, "mob_arg: no place for the address or size");
     }
-    MOB_TRY(arg_link(task, i, &link));
+    MOB_TRY(task_arg_link(task, i, &link));
     if (link == LINK_NONE) {
         uint32_t at = record_arg_offset(r, &task->call, (uint32_t)i);
         p = (struct place){PLACE_INLINE, 0, at,
@@ -83,7 +112,8 @@ arg_any(struct mob_task *task, size_t i, const void **ret_data, size_t *ret_size
         MOB_TRY(result_place(task->mob, task->thread, &link, &r, &p));
     }
     const void *data;
-    MOB_TRY(client_bytes(task->mob, r, &p, &data));
+    MOB_TRY(link == LINK_NONE ? client_bytes(task->mob, r, &p, &data)
+                              : foreign_bytes(task, i, link, r, &p, &data));
     *ret_data = data;
     *ret_size = p.size;
     return MOB_OK;
@@ -194,8 +224,9 @@ mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void *
     } else {
         struct arena_place p;
         void *data;
-        MOB_TRY(client_alloc(task->mob, task->thread, size,
+        MOB_TRY(client_alloc(task->mob, task->thread, size, ARENA_ALIGN_MIN,
                              clock_deadline_ns(FULL_WAIT_NS), &p, &data));
+        board_touch(&task->mob->board, link_index(task->link));
         record_set_place(task->r, (uint32_t)i, PLACE_ARENA, p.segment, p.offset, size);
         *ret_data = data;
     }
@@ -288,7 +319,8 @@ static void set_error(struct mob_task *task, mob_status error, const char *text)
     void *data;
     task_drop_results(task);
     if (!task_set_error(task->r, error, text) &&
-        client_alloc(task->mob, task->thread, size, 0, &p, &data) == MOB_OK) {
+        client_alloc(task->mob, task->thread, size, ARENA_ALIGN_MIN, 0, &p, &data) ==
+            MOB_OK) {
         memcpy(data, text, size);
         record_set_place(task->r, 0, PLACE_ARENA, p.segment, p.offset, size);
     }
@@ -335,7 +367,7 @@ bool task_fail_for_argument(struct mob_task *task)
     for (uint32_t i = 0; i < call_nargs(&task->call); i++) {
         uint64_t link, s;
         struct place p;
-        if (arg_link(task, i, &link) || link == LINK_NONE) {
+        if (task_arg_link(task, i, &link) || link == LINK_NONE) {
             continue;
         }
         struct record *r = lane_find(&task->thread->lane, link, &s);

@@ -112,6 +112,20 @@ __attribute__((noinline)) bool spin_newest(struct thread *t, const struct record
     return false;
 }
 
+/* A wake-up is for one: threads that a task has made sleep on their word alone, and take it from nobody. */
+mob_status park_in_task(struct mob *mob, struct thread *t, const at_u32 *word,
+                        uint32_t seen, uint32_t asked, uint64_t deadline_ns)
+{
+    if (!mob->worker || !t->task) {
+        return park_client(mob, t, word, seen, deadline_ns);
+    }
+    const at_u32 *words[] = {word, &mob->proc->wake};
+    set_awake(mob, false);
+    mob_status st = park_wait_many(words, (uint32_t[]){seen, asked}, 2, deadline_ns);
+    set_awake(mob, true);
+    return st;
+}
+
 /* True once the record is sealed or gone. @lazy: pauses before the first look. */
 static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32_t gen,
                                                   uint64_t spin_ns, uint64_t deadline_ns,
@@ -150,9 +164,10 @@ static __attribute__((noinline)) mob_status park_sealed(struct mob *mob, struct 
 {
     uint64_t s;
     while (task_mark_waited(r, gen, STATE_WAITERS, &s)) {
+        uint32_t asked = at_load(&mob->proc->wake, AT_SEQ_CST);
         MOB_TRY(client_health(mob));
         client_tidy(mob, &t->lane);
-        if (park_client(mob, t, park_low(&r->state), (uint32_t)s, deadline_ns) ==
+        if (park_in_task(mob, t, park_low(&r->state), (uint32_t)s, asked, deadline_ns) ==
             MOB_ERR_TIMEOUT) {
             return status_fail(MOB_ERR_TIMEOUT,
                                "the object was not there within the time limit");
@@ -303,7 +318,8 @@ static mob_status wait_some(struct mob *mob, struct thread *t, const mob_ref *re
         }
         /* The event first, then the marks and the look at the records; pairs with
          * task_wake_waiters(), which seals and then bumps the event. */
-        uint32_t seen = at_load(event, AT_SEQ_CST);
+        uint32_t seen = at_load(event, AT_SEQ_CST),
+                 asked = at_load(&mob->proc->wake, AT_SEQ_CST);
         st = look(mob, t, refs, count, true, ready, found);
         if (st || *found >= want) {
             break;
@@ -315,7 +331,7 @@ static mob_status wait_some(struct mob *mob, struct thread *t, const mob_ref *re
         }
         if (!st) {
             client_tidy(mob, &t->lane);
-            st = park_client(mob, t, event, seen, deadline_ns);
+            st = park_in_task(mob, t, event, seen, asked, deadline_ns);
         }
     }
     if (lent) {

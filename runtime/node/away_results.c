@@ -9,6 +9,7 @@
 #include "cluster.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "store/meta.h"
 #include "store/task.h"
 
 struct away_result {
@@ -17,6 +18,8 @@ struct away_result {
     bool remote;
     bool fits;   /* into the record, beside its arguments and the results before it */
     bool placed; /* in the store, at `place` */
+    bool has_meta;
+    struct mob_meta meta;
     struct arena_place place;
     uint8_t small[RECORD_INLINE_MAX];
 };
@@ -69,6 +72,14 @@ static bool complete(struct job *j, struct away *s, struct away_result *res,
                    res[i].size);
             record_set_place(r, i, PLACE_INLINE, 0, fill, res[i].size);
             fill += ((uint32_t)res[i].size + 7u) & ~7u;
+        }
+    }
+    for (uint32_t i = 0; i < nrets;
+         i++) { /* as far as there is room beside the arguments */
+        uint32_t need = res[i].has_meta ? meta_bytes(res[i].meta.dims) : RECORD_PAYLOAD;
+        if (need <= RECORD_PAYLOAD - fill) {
+            meta_add(r, fill, i, &res[i].meta);
+            fill += need;
         }
     }
     away_slot_free(j, s);
@@ -191,16 +202,19 @@ static void take_later(struct job *j, struct away *s, const struct away_result *
 /* Reads one result. False: malformed. */
 static bool read_result(struct codec_reader *r, struct away_result *ret)
 {
-    uint32_t kind = codec_get_u8(r);
+    uint32_t more = codec_get_u8(r), kind = more & ~WIRE_META;
     size_t size = 0;
-    *ret = (struct away_result){.remote = kind == WIRE_REMOTE};
+    *ret = (struct away_result){.remote = kind == WIRE_REMOTE,
+                                .has_meta = (more & WIRE_META) != 0};
     if (ret->remote) {
         ret->size = codec_get_u64(r);
-        return r->ok && ret->size > 0 && ret->size <= ARENA_OBJECT_MAX;
+    } else {
+        ret->bytes = codec_get_bytes(r, WIRE_INLINE_MAX, &size);
+        ret->size = size;
     }
-    ret->bytes = codec_get_bytes(r, WIRE_INLINE_MAX, &size);
-    ret->size = size;
-    return r->ok && kind == WIRE_VALUE;
+    return r->ok && (!ret->remote || (ret->size > 0 && ret->size <= ARENA_OBJECT_MAX)) &&
+           (ret->remote || kind == WIRE_VALUE) &&
+           (!ret->has_meta || wire_get_meta(r, &ret->meta));
 }
 
 /* Finds a place for what came with the message. False: it has to wait for one. */

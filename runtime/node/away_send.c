@@ -95,20 +95,26 @@ static void put_object(struct codec_writer *w, struct job *j, uint64_t link)
 {
     struct record *r = NULL;
     struct place p;
+    struct mob_meta meta;
     const void *bytes;
+    uint32_t more = node_meta(j, link, &meta) ? WIRE_META : 0;
     mob_status st = grant_resolve(j, &link, &r, &p);
     if (!st && p.size <= WIRE_INLINE_MAX && grant_read(j, r, &p, &bytes) == MOB_OK) {
-        codec_put_u8(w, WIRE_OBJECT);
+        codec_put_u8(w, (uint8_t)(WIRE_OBJECT | more));
         codec_put_u64(w, link);
         codec_put_bytes(w, bytes, p.size);
     } else if (!st) {
-        codec_put_u8(w, WIRE_REMOTE);
+        codec_put_u8(w, (uint8_t)(WIRE_REMOTE | more));
         codec_put_u64(w, link);
         codec_put_u64(w, p.size);
     } else {
+        more = 0;
         codec_put_u8(w, WIRE_ERROR);
         codec_put_u64(w, link);
         put_error(w, j, st == MOB_ERR_TASK_FAILED ? r : NULL, &p);
+    }
+    if (more) {
+        wire_put_meta(w, &meta);
     }
 }
 

@@ -78,6 +78,9 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size)
     case WIRE_BACK:
     case WIRE_OUTPUT:
         return away_message(p, op, &r);
+    case WIRE_ASK:
+    case WIRE_TOLD:
+        return ask_message(p, op, &r);
     case WIRE_OPS:
         break;
     }

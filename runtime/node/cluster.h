@@ -200,6 +200,10 @@ mob_status exe_temp(uint64_t size, char *path, size_t path_size, int *ret_fd,
 mob_status exe_commit(const char *path, int fd, const void *map, uint64_t size,
                       const uint8_t hash[WIRE_HASH_BYTES], int *ret_fd);
 
+/* ---- ask.c: what tools want to know of other nodes; see inspect.h ---- */
+bool ask_message(struct peer *p, enum wire_op op, struct codec_reader *r);
+void ask_peer_lost(struct peer *p);
+
 #include "away.h"
 #include "guest.h"
 

@@ -288,6 +288,7 @@ void cluster_lose(struct peer *p, const char *why)
     fetch_peer_lost(p);
     away_peer_lost(c, p);
     guest_peer_lost(c, p);
+    ask_peer_lost(p);
     if (p == c->head) {
         member_head_lost(c);
     }

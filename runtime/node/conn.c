@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/status.h"
 #include "node.h"
+#include "spill.h"
 
 enum { MESSAGES_A_TURN = 64 }; /* of one connection, so that none can starve the others */
 
@@ -31,6 +32,7 @@ static void gone(struct conn *c)
     close(c->sock);
     unlink_conn(c);
     status_drop(c);
+    inspect_conn_gone(c);
     if (n->stopper == c) {
         n->stopper = NULL;
     }
@@ -194,6 +196,9 @@ static void of_job(struct conn *c, struct local_msg *m)
     case LOCAL_MAP:
         grant_map(c, m);
         break;
+    case LOCAL_RESTORE:
+        spill_restore(c->job, m->arg[0]);
+        break;
     case LOCAL_CLASS:
         job_class(c, m);
         break;
@@ -232,6 +237,8 @@ static void dispatch(struct conn *c, struct local_msg *m, int *fds, unsigned cou
         } else {
             inspect_reply(c, m);
         }
+    } else if (c->role == LOCAL_TOOL && m->op == LOCAL_CLUSTER) {
+        status_cluster(c, m);
     } else if (c->role == LOCAL_TOOL && m->op == LOCAL_STOP) {
         c->node->stopper = c;
         node_stop(c->node);

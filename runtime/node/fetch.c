@@ -12,6 +12,7 @@
 #include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "spill.h"
 
 enum { TRIES = 4 }; /* of a pull whose bytes arrive damaged */
 
@@ -252,6 +253,10 @@ static mob_status export_record(struct job *j, uint64_t link, struct export_pin 
     struct record *r;
     struct place p;
     MOB_TRY(grant_resolve(j, &link, &r, &p));
+    if (p.kind == PLACE_SPILLED) { /* asked for again, when it may be here */
+        spill_restore(j, link);
+        return MOB_ERR_FULL;
+    }
     MOB_TRY(lane_pin(&j->lane, link, &e->pin));
     mob_status st = grant_read(j, r, &p, &ret->base);
     if (st) {

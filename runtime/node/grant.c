@@ -3,9 +3,11 @@
  *   NONE --request--> GRANTED --committed--> HELD --give--> LEAVING --all have unmapped--> NONE
  *                        |                    |                ^
  *                        +----- its process dies: ORPHAN ------+ when nothing lives in it
+ *   NONE --ahead.c--> AHEAD --request--> GRANTED (committed already)
  *
  * The client commits the pages, not the daemon, which has others to serve. Memory counts as used
  * until the last process has unmapped it. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@
 #include "core/seg.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "spill.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
@@ -33,60 +36,161 @@ static void publish(struct job *j, uint32_t i, uint64_t flags)
              AT_RELEASE);
 }
 
-/* Wakes workers for a look at what the daemon asks for. What they say of themselves does not count: one
- * that says it is busy may have looked already and be on its way to sleep. A worker notes its wake word
- * before it looks and sleeps on what it noted (worker.c), and here the word comes after what there is to
- * see: so it either sees that, or does not sleep. */
-static void wake_workers(struct job *j, bool lagging_only)
+static bool there(const struct job *j, uint32_t p)
 {
-    uint32_t revoked = at_load(&j->board.header->revoked, AT_RELAXED);
-    for (uint32_t p = 2; p < PROCS_MAX; p++) {
-        const struct member *m = &j->members[p];
-        if (m->used && !m->dead && m->slot != SLOT_STARTING &&
-            (!lagging_only ||
-             at_load(&j->board.procs[p].revoked_seen, AT_RELAXED) != revoked)) {
-            task_wake_process(&j->board, p);
+    const struct member *m = &j->members[p];
+    return p == 1 ? j->driver != NULL : m->used && !m->dead && m->slot != SLOT_STARTING;
+}
+
+/* A process maps a segment of another one only through the daemon, so the daemon knows who may have it. */
+static void note_mapper(struct segment *s, uint32_t p)
+{
+    s->mappers[p / 64] |= 1ull << p % 64;
+}
+
+static bool may_map(const struct segment *s, uint32_t p)
+{
+    return s->mappers[p / 64] >> p % 64 & 1;
+}
+
+/* Those who may have it and have not said that they let go of what was revoked up to then. */
+static bool is_mapped_by(const struct job *j, const struct segment *s, uint32_t p)
+{
+    uint32_t seen = at_load(&j->board.procs[p].revoked_seen, AT_ACQUIRE);
+    return may_map(s, p) && there(j, p) && (int32_t)(seen - s->epoch) < 0;
+}
+
+/* Has a process look at what the daemon asks for. What it says of itself does not count: one that says it
+ * is busy may have looked already and be on its way to sleep. A worker notes its wake word before it looks
+ * and sleeps on what it noted (worker.c, wait.c), and here the word comes after what there is to see: so it
+ * either sees that, or does not sleep. A driver that is not in the library has a thread that looks. */
+static void ask(struct job *j, uint32_t p)
+{
+    if (p == 1) {
+        (void)!write(j->watch, "m", 1); /* a full pipe has said so already */
+    } else {
+        task_wake_process(&j->board, p);
+    }
+}
+
+/* What is on disk must find room when somebody waits for it, or those who fill the store would wait for each
+ * other; and who waits for much finds it, in turn. */
+static mob_status may_take(struct node *n, uint64_t who, uint64_t bytes)
+{
+    const struct budget *b = &n->budget;
+    uint64_t reserve = spill_reserve(n), left = b->limit_bytes - b->used_bytes;
+    left = left > reserve ? left - reserve : 0;
+    if (reserve && bytes > left) {
+        return status_fail(
+            MOB_ERR_NOMEM,
+            "the object store is full: %llu of %llu bytes are used, and the "
+            "rest is for objects that come back from disk",
+            (unsigned long long)b->used_bytes, (unsigned long long)b->limit_bytes);
+    }
+    return line_may(&n->memory_line, who, bytes, left, loop_now_ns(n->loop))
+               ? MOB_OK
+               : status_fail(MOB_ERR_NOMEM,
+                             "the object store is full: %llu of %llu bytes are used, and "
+                             "others wait for what is left",
+                             (unsigned long long)b->used_bytes,
+                             (unsigned long long)b->limit_bytes);
+}
+
+uint32_t grant_free_slot(const struct job *j)
+{
+    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
+        if (j->segments[i].state == SEGMENT_NONE) {
+            return i;
         }
     }
+    return SEGMENT_NO;
+}
+
+static uint64_t whole_pages(uint64_t bytes)
+{
+    return (bytes + PAGE - 1) / PAGE * PAGE;
+}
+
+/* With a name that says whose it is: storectl finds it by that if this daemon does not answer. */
+mob_status grant_memory(const struct job *j, uint32_t i, uint64_t bytes, int *ret_fd)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "mobula-objects-%u-%u", j->number, i);
+    return seg_create(name, bytes, ret_fd);
+}
+
+/* A segment of @want bytes while there is plenty, else of as little as does: then memory goes back sooner, and to
+ * more processes. */
+static mob_status make_segment(struct conn *c, uint32_t i, uint64_t want, uint64_t least,
+                               struct segment *ret)
+{
+    struct budget *b = &c->node->budget;
+    uint64_t who = (uint64_t)c->job->number << 16 | c->proc;
+    bool plenty = b->used_bytes + want <= b->limit_bytes / 100 * SPILL_HIGH_PERCENT;
+    struct segment s = {.state = SEGMENT_GRANTED,
+                        .owner = c->proc,
+                        .bytes = plenty ? want : least,
+                        .pending = true};
+    mob_status st = may_take(c->node, who, s.bytes);
+    st = st ? st : budget_take(b, owner_of(c->job, &s), s.bytes);
+    if (st && plenty) { /* the machine has less than the store may have */
+        s.bytes = least;
+        st = budget_take(b, owner_of(c->job, &s), s.bytes);
+    }
+    if (!st) {
+        st = grant_memory(c->job, i, s.bytes, &s.fd);
+        if (st) {
+            budget_cancel(b, owner_of(c->job, &s), s.bytes);
+        }
+    }
+    if (st) {
+        line_refused(&c->node->memory_line, who, least, loop_now_ns(c->node->loop));
+        return st;
+    }
+    line_served(&c->node->memory_line, who, loop_now_ns(c->node->loop));
+    *ret = s;
+    return MOB_OK;
 }
 
 void grant_request(struct conn *c, struct local_msg *m)
 {
     struct job *j = c->job;
-    uint64_t bytes = (m->arg[0] + PAGE - 1) / PAGE * PAGE;
-    uint32_t i = 0;
-    while (i < BOARD_SEGMENTS_MAX && j->segments[i].state != SEGMENT_NONE) {
-        i++;
-    }
-    if (i == BOARD_SEGMENTS_MAX || m->arg[0] == 0 || m->arg[0] > GRANT_MAX) {
-        conn_deny(c, m->op,
-                  status_fail(MOB_ERR_NOMEM,
-                              "%llu bytes in a segment of their own are "
-                              "not to be had: the job has up to %u "
-                              "segments",
-                              (unsigned long long)m->arg[0], BOARD_SEGMENTS_MAX));
-        return;
-    }
-    struct segment s = {.state = SEGMENT_GRANTED, .owner = c->proc, .bytes = bytes};
-    grant_collect(j);
-    mob_status st = budget_take(&c->node->budget, owner_of(j, &s), bytes);
-    if (!st) {
-        st = seg_create("mobula-objects", bytes, &s.fd);
-        if (st) {
-            budget_cancel(&c->node->budget, owner_of(j, &s), bytes);
+    uint64_t want = whole_pages(m->arg[0]), least = whole_pages(m->arg[1]);
+    least = least && least < want ? least : want;
+    uint32_t i = ahead_take(j, c->proc, least);
+    if (i != SEGMENT_NO) {
+        j->segments[i].state = SEGMENT_GRANTED;
+    } else {
+        struct segment s;
+        i = grant_free_slot(j);
+        if (i == SEGMENT_NO || m->arg[0] == 0 || m->arg[0] > GRANT_MAX) {
+            conn_deny(c, m->op,
+                      status_fail(MOB_ERR_NOMEM,
+                                  "%llu bytes in a segment of their own are "
+                                  "not to be had: the job has up to %u "
+                                  "segments",
+                                  (unsigned long long)m->arg[0], BOARD_SEGMENTS_MAX));
+            return;
         }
+        grant_collect(j);
+        mob_status st = make_segment(c, i, want, least, &s);
+        if (st) {
+            conn_deny(c, m->op, st);
+            grant_want(c->node);
+            spill_pressure(c->node, least);
+            return;
+        }
+        j->segments[i] = s;
     }
-    if (st) {
-        conn_deny(c, m->op, st);
-        grant_want(c->node);
-        return;
-    }
-    j->segments[i] = s;
+    spill_pressure(c->node, 0);
     publish(j, i, SEGMENT_USED);
     local_msg_init(m, LOCAL_GRANT);
     m->arg[0] = i;
-    m->arg[1] = bytes;
-    conn_reply(c, m, &s.fd, 1);
+    m->arg[1] = j->segments[i].bytes;
+    conn_reply(c, m, &j->segments[i].fd, 1);
+    if (least < want) { /* its arena grows; a large object asks for itself alone */
+        ahead_prepare(j, c->proc, j->segments[i].bytes);
+    }
 }
 
 static struct segment *own_segment(struct conn *c, const struct local_msg *m)
@@ -101,11 +205,20 @@ static struct segment *own_segment(struct conn *c, const struct local_msg *m)
     return &j->segments[m->arg[0]];
 }
 
-static void drop(struct job *j, uint32_t i)
+void grant_is_committed(struct job *j, uint32_t segment)
 {
-    struct segment *s = &j->segments[i];
+    struct segment *s = &j->segments[segment];
+    if (s->pending) {
+        s->pending = false;
+        budget_committed(&j->node->budget, s->bytes);
+    }
+}
+
+void grant_drop(struct job *j, uint32_t segment)
+{
+    struct segment *s = &j->segments[segment];
     struct budget *b = &j->node->budget;
-    if (s->state == SEGMENT_GRANTED || s->pending) {
+    if (s->pending) {
         budget_cancel(b, owner_of(j, s), s->bytes);
     } else {
         budget_give(b, owner_of(j, s), s->bytes);
@@ -114,24 +227,22 @@ static void drop(struct job *j, uint32_t i)
     seg_unmap(s->rw, s->bytes);
     seg_unmap((void *)(uintptr_t)s->ro, s->bytes);
     *s = (struct segment){0};
-    at_store(&j->board.segments[i], 0, AT_RELEASE);
+    at_store(&j->board.segments[segment], 0, AT_RELEASE);
 }
 
-/* From now on nobody maps it anew, and everybody is asked to unmap it. */
+/* From now on nobody maps it anew, and those who have it are asked to unmap it. */
 static void leave(struct job *j, uint32_t i)
 {
     struct segment *s = &j->segments[i];
-    if (s->state == SEGMENT_GRANTED || s->pending) {
-        budget_committed(&j->node->budget, s->bytes);
-        s->pending = false;
-    }
+    grant_is_committed(j, i);
     s->state = SEGMENT_LEAVING;
     publish(j, i, SEGMENT_USED | SEGMENT_REVOKED);
     s->epoch = at_add(&j->board.header->revoked, 1, AT_SEQ_CST) + 1;
-    /* Once: workers that do not sleep look before they do. A driver that is not in the library has a
-     * thread that looks. */
-    (void)!write(j->watch, "m", 1);
-    wake_workers(j, true);
+    for (uint32_t p = 1; p < PROCS_MAX; p++) {
+        if (is_mapped_by(j, s, p)) {
+            ask(j, p);
+        }
+    }
     grant_collect(j);
 }
 
@@ -149,8 +260,6 @@ static void give_empty(struct job *j, bool all)
     }
 }
 
-/* Workers that sleep are woken for it, drivers have a thread that hears of it; others come by
- * themselves. */
 void grant_want(struct node *n)
 {
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
@@ -161,10 +270,14 @@ void grant_want(struct node *n)
         if (j->guest) {
             standin_evict(j, 0);
         }
+        ahead_drop(j);
         give_empty(j, true);
         at_add(&j->board.header->wanted, 1, AT_SEQ_CST);
-        (void)!write(j->watch, "m", 1); /* a full pipe has said so already */
-        wake_workers(j, false);
+        for (uint32_t p = 1; p < PROCS_MAX; p++) {
+            if (there(j, p)) {
+                ask(j, p);
+            }
+        }
     }
 }
 
@@ -175,11 +288,11 @@ void grant_committed(struct conn *c, struct local_msg *m)
         return;
     }
     if (m->arg[1]) { /* it could not; nobody else has seen the segment */
-        drop(c->job, (uint32_t)m->arg[0]);
+        grant_drop(c->job, (uint32_t)m->arg[0]);
         return;
     }
     s->state = SEGMENT_HELD;
-    budget_committed(&c->node->budget, s->bytes);
+    grant_is_committed(c->job, (uint32_t)m->arg[0]);
 }
 
 void grant_give(struct conn *c, struct local_msg *m)
@@ -210,6 +323,7 @@ void grant_map(struct conn *c, struct local_msg *m)
     }
     local_msg_init(m, LOCAL_MAP);
     m->arg[0] = j->segments[i].bytes;
+    note_mapper(&j->segments[i], c->proc);
     conn_reply(c, m, &fd, 1);
     close(fd);
 }
@@ -219,18 +333,15 @@ void grant_map(struct conn *c, struct local_msg *m)
 static mob_status grow(struct job *j, uint64_t bytes)
 {
     struct budget *b = &j->node->budget;
-    uint32_t i = 0;
-    while (i < BOARD_SEGMENTS_MAX && j->segments[i].state != SEGMENT_NONE) {
-        i++;
-    }
-    if (i == BOARD_SEGMENTS_MAX || bytes > GRANT_MAX) {
+    uint32_t i = grant_free_slot(j);
+    if (i == SEGMENT_NO || bytes > GRANT_MAX) {
         return MOB_ERR_NOMEM;
     }
     struct segment s = {
         .state = SEGMENT_HELD, .owner = DAEMON, .bytes = bytes, .pending = true};
     grant_collect(j);
     MOB_TRY(budget_take(b, owner_of(j, &s), bytes));
-    mob_status st = seg_create("mobula-objects", bytes, &s.fd);
+    mob_status st = grant_memory(j, i, bytes, &s.fd);
     if (st) {
         budget_cancel(b, owner_of(j, &s), bytes);
         return st;
@@ -261,20 +372,28 @@ static mob_status grow(struct job *j, uint64_t bytes)
 mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret,
                        void **ret_data)
 {
+    return grant_aligned(j, size, ARENA_ALIGN_MIN, ret, ret_data);
+}
+
+mob_status grant_aligned(struct job *j, uint64_t size, size_t align,
+                         struct arena_place *ret, void **ret_data)
+{
+    /* As client_alloc(). */
+    uint64_t room = align > ARENA_PAGE && size <= ARENA_ALONE_MIN ? size + align : size;
     if (!j->arena) {
         MOB_TRY(arena_create(&j->arena));
     }
     lane_drain_ring(&j->lane);
-    mob_status st = arena_alloc(j->arena, size, 64, ret, ret_data);
+    mob_status st = arena_alloc(j->arena, size, align, ret, ret_data);
     if (st != MOB_ERR_NOMEM) {
         return st;
     }
     lane_reclaim(&j->lane);
-    size_t want = arena_grant_size(j->arena, size), least = arena_grant_least(size);
+    size_t want = arena_grant_size(j->arena, room), least = arena_grant_least(room);
     if (grow(j, want) != MOB_OK && (least >= want || grow(j, least) != MOB_OK)) {
         return MOB_ERR_NOMEM;
     }
-    return arena_alloc(j->arena, size, 64, ret, ret_data);
+    return arena_alloc(j->arena, size, align, ret, ret_data);
 }
 
 void grant_landed(struct job *j, const struct arena_place *place)
@@ -292,91 +411,6 @@ void grant_unplace(struct job *j, const struct arena_place *place)
     give_empty(j, false);
 }
 
-mob_status grant_failure(struct job *j, const struct record *r, const struct place *p,
-                         char *text, size_t size)
-{
-    mob_status st = (mob_status)(int32_t)at_load(&r->error, AT_RELAXED);
-    const void *bytes;
-    text[0] = '\0';
-    if (grant_read(j, r, p, &bytes) == MOB_OK) {
-        (void)text_shorten(text, size, bytes, p->size);
-    }
-    return st < 0 ? st : MOB_ERR_CORRUPT;
-}
-
-void grant_error(struct job *j, struct record *r, mob_status error, const char *text)
-{
-    struct arena_place place;
-    size_t size = strlen(text);
-    void *data;
-    if (!task_set_error(r, error, text) &&
-        grant_place(j, size, &place, &data) == MOB_OK) {
-        memcpy(data, text, size);
-        record_set_place(r, 0, PLACE_ARENA, place.segment, place.offset, size);
-    }
-}
-
-mob_status grant_resolve(struct job *j, uint64_t *io_link, struct record **ret,
-                         struct place *ret_place)
-{
-    enum { DEEP_MAX = 64 };
-    for (int deep = 0; deep < DEEP_MAX; deep++) {
-        uint64_t s;
-        struct record *r = lane_find(&j->lane, *io_link, &s);
-        if (!r || state_phase(s) == PHASE_FREE || state_phase(s) > PHASE_CLOSED) {
-            return MOB_ERR_NOT_FOUND;
-        }
-        *ret = r;
-        if (!state_sealed(s)) {
-            return MOB_ERR_STATE;
-        }
-        struct call call = record_call(r);
-        uint32_t i = s & STATE_ERROR ? 0 : link_ret(*io_link);
-        if (i >= call_nrets(&call)) {
-            return MOB_ERR_CORRUPT;
-        }
-        *ret_place = record_get_place(r, i);
-        if (s & STATE_ERROR) {
-            return MOB_ERR_TASK_FAILED;
-        }
-        if (ret_place->kind != PLACE_REF) {
-            return MOB_OK;
-        }
-        *io_link = ret_place->size;
-    }
-    return MOB_ERR_CORRUPT;
-}
-
-mob_status grant_read(struct job *j, const struct record *r, const struct place *p,
-                      const void **ret)
-{
-    if (p->kind == PLACE_EMPTY) {
-        *ret = "";
-        return p->size ? MOB_ERR_CORRUPT : MOB_OK;
-    }
-    if (p->kind == PLACE_INLINE) {
-        if (p->offset > RECORD_PAYLOAD || p->size > RECORD_PAYLOAD - p->offset) {
-            return MOB_ERR_CORRUPT;
-        }
-        *ret = r->payload + p->offset;
-        return MOB_OK;
-    }
-    struct segment *s = p->kind == PLACE_ARENA && p->segment < BOARD_SEGMENTS_MAX
-                            ? &j->segments[p->segment]
-                            : NULL;
-    if (!s || s->state == SEGMENT_NONE || p->offset > s->bytes ||
-        p->size > s->bytes - p->offset) {
-        return MOB_ERR_CORRUPT;
-    }
-    if (!s->rw && !s->ro) {
-        void *ro;
-        MOB_TRY(seg_map(s->fd, s->bytes, SEG_READ, &ro));
-        s->ro = ro;
-    }
-    *ret = (const char *)(s->rw ? s->rw : s->ro) + p->offset;
-    return MOB_OK;
-}
-
 /* ---- after a death ----------------------------------------------------------------------------------------- */
 
 void grant_orphan(struct job *j, uint32_t proc)
@@ -384,19 +418,27 @@ void grant_orphan(struct job *j, uint32_t proc)
     struct budget *b = &j->node->budget;
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
         struct segment *s = &j->segments[i];
+        s->mappers[proc / 64] &= ~(1ull << proc % 64);
         if (s->state == SEGMENT_NONE || s->owner != proc) {
             continue;
         }
-        if (s->state == SEGMENT_GRANTED) {
-            budget_committed(b, s->bytes); /* how far it came does not matter any more */
+        if (s->state == SEGMENT_AHEAD && i != j->ahead) {
+            grant_drop(j, i);
+            continue;
+        }
+        if (s->state != SEGMENT_AHEAD) { /* else it goes when its pages are there */
+            grant_is_committed(j, i);    /* how far it came does not matter any more */
         }
         struct budget_owner from = owner_of(j, s);
-        bool leaving = s->state == SEGMENT_LEAVING;
+        bool leaving = s->state == SEGMENT_LEAVING, ahead = s->state == SEGMENT_AHEAD;
         s->owner = DAEMON;
         s->live =
             0; /* not known before grant_count_orphans(): what the sweep frees is not counted */
         if (budget_move(b, from, owner_of(j, s), s->bytes) != MOB_OK) {
             log_error("no memory to account for a dead process's segment");
+        }
+        if (ahead) {
+            continue;
         }
         s->state = leaving ? SEGMENT_LEAVING : SEGMENT_ORPHAN;
         publish(j, i, SEGMENT_USED | (leaving ? SEGMENT_REVOKED : 0));
@@ -448,27 +490,21 @@ void grant_free_place(void *arg, uint32_t segment, uint64_t offset)
 
 /* ---- back to the machine ------------------------------------------------------------------------------------- */
 
-static bool seen_by_all(const struct job *j, uint32_t epoch)
+static bool is_mapped(const struct job *j, const struct segment *s)
 {
-    const struct board *b = &j->board;
     for (uint32_t p = 1; p < PROCS_MAX; p++) {
-        bool there =
-            p == 1 ? j->driver != NULL : j->members[p].used && !j->members[p].dead;
-        bool joined = p == 1 || j->members[p].slot != SLOT_STARTING;
-        if (there && joined &&
-            (int32_t)(at_load(&b->procs[p].revoked_seen, AT_ACQUIRE) - epoch) < 0) {
-            return false;
+        if (is_mapped_by(j, s, p)) {
+            return true;
         }
     }
-    return true;
+    return false;
 }
 
 void grant_collect(struct job *j)
 {
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
-        if (j->segments[i].state == SEGMENT_LEAVING &&
-            seen_by_all(j, j->segments[i].epoch)) {
-            drop(j, i);
+        if (j->segments[i].state == SEGMENT_LEAVING && !is_mapped(j, &j->segments[i])) {
+            grant_drop(j, i);
         }
     }
 }
@@ -477,7 +513,7 @@ void grant_end(struct job *j)
 {
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
         if (j->segments[i].state != SEGMENT_NONE) {
-            drop(j, i);
+            grant_drop(j, i);
         }
     }
 }
@@ -486,13 +522,18 @@ mob_status grant_records(struct job *j)
 {
     struct budget *b = &j->node->budget;
     struct budget_owner owner = {j->index, BUDGET_DAEMON};
-    const uint64_t bytes = BOARD_COMMIT_STEP * sizeof(struct record);
+    const uint64_t bytes = BOARD_STEP_BYTES;
     /* What threads that ended have left serves as well, if it is enough not to be asked again soon. */
     if (sweep_blocks(&j->lane) >= BOARD_COMMIT_STEP / BOARD_BLOCK / 2) {
         return MOB_OK;
     }
-    MOB_TRY(budget_take(b, owner, bytes));
-    mob_status st = board_commit_more(&j->board);
+    mob_status st = budget_take(b, owner, bytes);
+    if (st) {
+        grant_want(j->node);
+        spill_pressure(j->node, bytes);
+        return spill_promising(j->node) ? MOB_ERR_TIMEOUT : st;
+    }
+    st = board_commit_more(&j->board);
     if (st) {
         budget_cancel(b, owner, bytes);
         return st;

@@ -102,6 +102,8 @@ void guest_look_all(struct job *j);
 /* ---- standin.c ---- */
 mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
                        bool *ret_new);
+/* What its bytes are: before they come. */
+void standin_meta(struct job *j, struct standin *s, const struct mob_meta *meta);
 void standin_bytes(struct job *j, struct standin *s, const void *bytes, size_t size);
 void standin_pull(struct job *j, struct standin *s, uint64_t size);
 void standin_error(struct job *j, struct standin *s, mob_status st, const char *text);
@@ -111,5 +113,12 @@ bool standin_adopt(struct job *j, uint64_t theirs, uint64_t ours, uint64_t size)
 /* Drops those that no task uses until at most @keep bytes are left. */
 void standin_evict(struct job *j, uint64_t keep);
 void standin_free(struct job *j);
+/* All of them, one after the other, from NULL to NULL. */
+const struct standin *standin_next(const struct job *j, const struct standin *s);
+/* The copy here of the owner's object. False: there is none. */
+bool standin_find(const struct job *j, uint64_t theirs, uint64_t *ret_ours);
+/* Which of the owner's objects a record here stands for: as a copy, or as the result of its task. False:
+ * for none. */
+bool guest_origin(const struct job *j, uint64_t ours, uint64_t *ret_theirs);
 
 #endif

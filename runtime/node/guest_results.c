@@ -28,10 +28,10 @@ void guest_sealed(void *arg, struct record *r)
 {
     struct job *j = arg;
     struct guest *g = j->guest;
-    uint64_t i =
-        at_load(&r->site, AT_RELAXED); /* which clients can write to: looked at below */
+    uint32_t i =
+        at_load(&r->made, AT_RELAXED); /* which clients can write to: looked at below */
     if (g && i < g->proxies_count) {
-        note_ended(g, (uint32_t)i);
+        note_ended(g, i);
     }
 }
 
@@ -85,6 +85,11 @@ static void put_failure(struct codec_writer *w, struct job *j, mob_status st,
     codec_put_str(w, text);
 }
 
+static bool travels_inline(const struct place *p)
+{
+    return p->size <= WIRE_INLINE_MAX && p->kind != PLACE_SPILLED;
+}
+
 /* Writes one result. False: it cannot be told yet. @ret_remote: its bytes are to be pulled. */
 static bool put_result(struct wire_batch *b, struct job *j, const struct proxy *x,
                        struct record *r, bool *ret_remote)
@@ -99,7 +104,7 @@ static bool put_result(struct wire_batch *b, struct job *j, const struct proxy *
         return false;
     }
     for (uint32_t k = 0; k < nrets && !st; k++) {
-        if (res[k].p.size <= WIRE_INLINE_MAX) {
+        if (travels_inline(&res[k].p)) {
             st = grant_read(j, res[k].r, &res[k].p, &bytes[k]);
         }
     }
@@ -115,13 +120,18 @@ static bool put_result(struct wire_batch *b, struct job *j, const struct proxy *
     codec_put_u32(w, MOB_OK);
     codec_put_u8(w, (uint8_t)nrets);
     for (uint32_t k = 0; k < nrets; k++) {
-        if (res[k].p.size <= WIRE_INLINE_MAX) {
-            codec_put_u8(w, WIRE_VALUE);
+        struct mob_meta meta;
+        bool more = node_meta(j, x->link | k, &meta);
+        if (travels_inline(&res[k].p)) {
+            codec_put_u8(w, (uint8_t)(WIRE_VALUE | (more ? WIRE_META : 0)));
             codec_put_bytes(w, bytes[k], res[k].p.size);
         } else {
-            codec_put_u8(w, WIRE_REMOTE);
+            codec_put_u8(w, (uint8_t)(WIRE_REMOTE | (more ? WIRE_META : 0)));
             codec_put_u64(w, res[k].p.size);
             *ret_remote = true;
+        }
+        if (more) {
+            wire_put_meta(w, &meta);
         }
     }
     return true;

@@ -62,14 +62,15 @@ struct arrival { /* a task as it stands in a message */
         const void *bytes;
         mob_status status;
         char *text;
+        bool has_meta;
+        struct mob_meta meta;
     } args[MOB_ARGS_MAX];
     char texts[MOB_ARGS_MAX][WIRE_TEXT_MAX];
 };
 
-static bool read_arg(struct codec_reader *r, struct arrival_arg *a, char *text)
+static bool read_arg_bytes(struct codec_reader *r, struct arrival_arg *a, char *text)
 {
     size_t size = 0;
-    *a = (struct arrival_arg){.kind = codec_get_u8(r)};
     a->link = a->kind == WIRE_VALUE ? 0 : codec_get_u64(r);
     switch (a->kind) {
     case WIRE_VALUE:
@@ -96,6 +97,13 @@ static bool read_arg(struct codec_reader *r, struct arrival_arg *a, char *text)
     default:
         return false;
     }
+}
+
+static bool read_arg(struct codec_reader *r, struct arrival_arg *a, char *text)
+{
+    uint32_t kind = codec_get_u8(r);
+    *a = (struct arrival_arg){.kind = kind & ~WIRE_META, .has_meta = kind & WIRE_META};
+    return read_arg_bytes(r, a, text) && (!a->has_meta || wire_get_meta(r, &a->meta));
 }
 
 static bool read_task(struct codec_reader *r, struct arrival *t)
@@ -127,6 +135,9 @@ static mob_status take_object(struct job *j, const struct arrival_arg *a, uint64
     bool fresh;
     MOB_TRY(standin_get(j, a->link, &s, &fresh));
     *ret = s->ours;
+    if (fresh && a->has_meta) {
+        standin_meta(j, s, &a->meta);
+    }
     if (fresh && a->kind == WIRE_OBJECT) {
         standin_bytes(j, s, a->bytes, a->size);
     } else if (fresh && a->kind == WIRE_REMOTE) {
@@ -189,7 +200,7 @@ static mob_status accept_task(struct job *j, uint32_t cls, const struct arrival 
     }
     task_begin(&j->lane, r, &call, LINK_NONE);
     r->name = name;
-    at_store(&r->site, (uint64_t)(x - g->proxies), AT_RELAXED);
+    record_set_origin(r, (uint32_t)(x - g->proxies), 0);
     *x = (struct proxy){.link = link_make(lane_gen(r), board_index(&j->board, r), 0),
                         .theirs = t->link,
                         .slot = t->slot,

@@ -1,207 +1,31 @@
-/* inspect.c - what storectl shows: the objects on this node, and where its memory is.
+/* inspect.c - what storectl asks: answered here, by a child, or by the node that is meant.
  *
- * A request is JSON. {"what": "stat"}: all figures at once. {"what": "ls", "job": J, "record": R}:
- * the objects from record R of job J on; the answer names the place to go on in "next", or null at
- * the end. One answer looks at a bounded number of records, so that a large store does not keep
- * the daemon from its other work, and nothing is remembered between two of them.
- *
- * Boards are written by clients: every index read from one is checked here. */
+ * A request is JSON. What the boards say is answered by look/ (look.h has the requests); a walk over all
+ * of a board is a child's, so that it neither keeps the daemon from its other work nor harms it. Here:
+ *   stat    {}                   this node's memory, all figures at once
+ *   copy    {owner, job, link}   the copy here of an object of another node: {copy: id, or null}
+ *   rm      {job, link}          drops the handle that keeps a sealed object
+ *   put     {job, size}          an object to be written by who asks: {segment, offset, link}; it goes
+ *                                again if the connection ends before
+ *   seal    {job, link}
+ *   spill   {bytes}              moves so many bytes to disk, soon
+ *   evict   {}                   drops copies of other nodes' objects: {bytes}
+ *   busy    {}                   whether something is on its way to disk: {busy}
+ * and bytes of an object on disk brings it back first: {later: true} until it is there.
+ * With "node" it is for another node of the cluster, and goes there (ask.c). */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cluster.h"
+#include "core/log.h"
 #include "core/status.h"
-#include "node.h"
-
-enum {
-    LS_OBJECTS_MAX = 64,      /* in one answer */
-    LS_RECORDS_MAX = 1 << 16, /* looked at for one answer: some milliseconds */
-    MESSAGE_MAX = 512         /* of a failed one; mob_failure() has all of it */
-};
-
-/* ---- objects ------------------------------------------------------------------------------------- */
-
-struct pins { /* links of records that views hold, from all ledgers of a job */
-    uint64_t *links;
-    size_t count, room;
-};
-
-static void collect_pins(const struct job *j, struct pins *ret)
-{
-    const struct board *b = &j->board;
-    uint32_t ledgers = at_load(&b->header->ledgers, AT_ACQUIRE);
-    memset(ret, 0, sizeof *ret);
-    for (uint32_t i = 0; i < ledgers && i < BOARD_LEDGERS_MAX; i++) {
-        for (uint32_t k = 0; k < BOARD_PINS; k++) {
-            uint64_t link = at_load(&b->ledgers[i].pin[k], AT_RELAXED);
-            if (link == LINK_NONE) {
-                continue;
-            }
-            if (ret->count == ret->room) {
-                size_t room = ret->room ? 2 * ret->room : 64;
-                uint64_t *more = realloc(ret->links, room * sizeof *more);
-                if (!more) {
-                    return; /* too few are shown */
-                }
-                ret->links = more;
-                ret->room = room;
-            }
-            ret->links[ret->count++] = link;
-        }
-    }
-}
-
-static unsigned count_pins(const struct pins *pins, uint32_t gen, uint32_t index)
-{
-    unsigned count = 0;
-    for (size_t i = 0; i < pins->count; i++) {
-        count += link_gen(pins->links[i]) == gen && link_index(pins->links[i]) == index;
-    }
-    return count;
-}
-
-static const char *state_name(uint64_t s)
-{
-    switch (state_phase(s)) {
-    case PHASE_CREATING:
-        return "creating";
-    case PHASE_WAITING:
-        return "waiting";
-    case PHASE_QUEUED:
-        return "queued";
-    case PHASE_TAKEN:
-        return "running";
-    case PHASE_DONE:
-    case PHASE_CLOSED:
-        return s & STATE_ERROR ? "failed" : "sealed";
-    case PHASE_DEAD:
-    case PHASE_DRAINING:
-        return "freed";
-    default:
-        return NULL; /* no object */
-    }
-}
-
-static const char *place_name(enum place_kind kind)
-{
-    static const char *const names[] = {"empty", "inline", "segment", "ref"};
-    return (size_t)kind < sizeof names / sizeof names[0] ? names[kind] : "?";
-}
-
-/* The process that works on the record, by its pid; 0 if none does. */
-static int holder_pid(const struct job *j, uint64_t s)
-{
-    uint32_t holder = state_holder(s);
-    enum phase p = state_phase(s);
-    bool held = p == PHASE_CREATING || p == PHASE_TAKEN;
-    return held && holder != DAEMON && holder < PROCS_MAX
-               ? (int)at_load(&j->board.procs[holder].pid, AT_RELAXED)
-               : 0;
-}
-
-/* What a failed object says of itself. */
-static void add_failure(json_t *o, struct job *j, const struct record *r)
-{
-    char text[MESSAGE_MAX];
-    struct place p = record_get_place(r, 0);
-    mob_status st = grant_failure(j, r, &p, text, sizeof text);
-    json_object_set_new(o, "error", json_string(mob_status_name(st)));
-    json_object_set_new(o, "message", json_text(text));
-}
-
-static json_t *object_json(struct job *j, uint32_t index, uint32_t ret, uint64_t state,
-                           unsigned pins)
-{
-    const struct record *r = &j->board.records[index];
-    struct call call = record_call(r);
-    uint64_t refs = at_load(&r->refs, AT_RELAXED);
-    char id[40], name[MOB_NAME_MAX + 1] = "(put)";
-    snprintf(id, sizeof id, "%016llx%016llx",
-             (unsigned long long)(j->node->id << 24 |
-                                  (uint64_t)(j->number & 0xfffff) << 4 | 1),
-             (unsigned long long)link_make(state_gen(state), index, ret));
-    if (call.fn != CALL_PUT) {
-        board_name_text(&j->board, r->name, name);
-    }
-    json_t *o =
-        json_pack("{s:s,s:i,s:o,s:s,s:i,s:i,s:b,s:I,s:i}", "id", id, "job",
-                  (int)j->number, "name", json_text(name), "state", state_name(state),
-                  "pid", holder_pid(j, state), "attempt", (int)state_attempt(state) + 1,
-                  "held", (int)(refs >> (REFS_HANDLE_SHIFT + ret) & 1), "uses",
-                  (json_int_t)(refs & REFS_USES_MASK), "pins", (int)pins);
-    if (o && state_sealed(state) && state & STATE_ERROR) {
-        add_failure(o, j, r);
-    } else if (o && state_sealed(state)) {
-        struct place p = record_get_place(r, ret);
-        json_object_set_new(o, "place", json_string(place_name(p.kind)));
-        if (p.kind != PLACE_REF) {
-            json_object_set_new(o, "size", json_integer((json_int_t)p.size));
-        }
-        if (p.kind == PLACE_ARENA) {
-            json_object_set_new(o, "segment", json_integer((json_int_t)p.segment));
-            json_object_set_new(o, "offset", json_integer((json_int_t)p.offset));
-        }
-    }
-    return o;
-}
-
-/* Adds the objects of one record. */
-static void add_record(json_t *objects, struct job *j, uint32_t index,
-                       const struct pins *pins)
-{
-    const struct record *r = &j->board.records[index];
-    uint64_t state = at_load(&r->state, AT_ACQUIRE);
-    struct call call = record_call(r);
-    if (!state_name(state)) {
-        return;
-    }
-    uint32_t returns = call_nrets(&call);
-    unsigned count = count_pins(pins, state_gen(state), index);
-    for (uint32_t i = 0; i < returns && i < MOB_RETURNS_MAX; i++) {
-        json_array_append_new(objects, object_json(j, index, i, state, count));
-    }
-}
-
-/* The job of the least number that is not below @number. */
-static struct job *job_from(const struct node *n, uint64_t number)
-{
-    struct job *found = NULL;
-    for (uint32_t i = 0; i < JOBS_MAX; i++) {
-        struct job *j = n->jobs[i];
-        if (j && !j->ended && j->number >= number &&
-            (!found || j->number < found->number)) {
-            found = j;
-        }
-    }
-    return found;
-}
-
-static json_t *ls_json(const struct node *n, uint64_t number, uint64_t record)
-{
-    json_t *objects = json_array(), *next = NULL;
-    uint32_t looked = 0;
-    struct job *j = job_from(n, number);
-    while (j && !next) {
-        struct pins pins;
-        uint64_t i = j->number == number ? record : 0;
-        uint32_t committed = board_committed(&j->board);
-        collect_pins(j, &pins);
-        for (; i < committed && i < BOARD_RECORDS_MAX; i++) {
-            if (looked++ == LS_RECORDS_MAX ||
-                json_array_size(objects) >= LS_OBJECTS_MAX) {
-                next = json_pack("{s:i,s:I}", "job", (int)j->number, "record",
-                                 (json_int_t)i);
-                break;
-            }
-            add_record(objects, j, (uint32_t)i, &pins);
-        }
-        free(pins.links);
-        j = next ? NULL : job_from(n, (uint64_t)j->number + 1);
-    }
-    return json_pack("{s:o,s:o}", "objects", objects, "next", next ? next : json_null());
-}
+#include "inspect.h"
+#include "look/look.h"
+#include "spill.h"
+#include "store/task.h"
 
 /* ---- figures ------------------------------------------------------------------------------------- */
 
@@ -234,7 +58,8 @@ static json_t *processes_json(const struct job *j)
 
 static json_t *segments_json(const struct job *j)
 {
-    static const char *const names[] = {"none", "granted", "held", "orphan", "leaving"};
+    static const char *const names[] = {"none", "ahead",  "granted",
+                                        "held", "orphan", "leaving"};
     uint64_t count[SEGMENT_LEAVING + 1] = {0}, bytes[SEGMENT_LEAVING + 1] = {0};
     json_t *states = json_object();
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
@@ -242,12 +67,50 @@ static json_t *segments_json(const struct job *j)
         count[s->state]++;
         bytes[s->state] += s->bytes;
     }
-    for (int i = SEGMENT_GRANTED; i <= SEGMENT_LEAVING; i++) {
+    for (int i = SEGMENT_AHEAD; i <= SEGMENT_LEAVING; i++) {
         json_object_set_new(states, names[i],
                             json_pack("{s:I,s:I}", "count", (json_int_t)count[i], "bytes",
                                       (json_int_t)bytes[i]));
     }
     return states;
+}
+
+static uint64_t tasks_done(const struct job *j)
+{
+    uint64_t done = 0;
+    for (uint32_t i = 1; i < PROCS_MAX; i++) {
+        done += at_load(&j->board.procs[i].done, AT_RELAXED);
+    }
+    return done;
+}
+
+static uint64_t copies_bytes(const struct node *n)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        const struct job *j = n->jobs[i];
+        bytes += j && !j->ended && j->guest ? j->guest->standin_bytes : 0;
+    }
+    return bytes;
+}
+
+static json_t *spill_json(const struct node *n)
+{
+    const struct spill_disk *d = n->spill ? &n->spill->disk : NULL;
+    json_t *folders = json_array();
+    for (unsigned i = 0; d && i < d->count; i++) {
+        json_array_append_new(folders, json_pack("{s:o,s:o}", "path",
+                                                 json_text(d->folders[i].path), "failure",
+                                                 json_text(d->folders[i].why)));
+    }
+    return d ? json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "live_bytes",
+                         (json_int_t)d->live_bytes, "disk_bytes",
+                         (json_int_t)d->disk_bytes, "out_objects",
+                         (json_int_t)d->out_objects, "out_bytes",
+                         (json_int_t)d->out_bytes, "in_objects",
+                         (json_int_t)d->in_objects, "in_bytes", (json_int_t)d->in_bytes,
+                         "corrupt", (json_int_t)d->corrupt, "folders", folders)
+             : json_pack("{s:o}", "folders", folders);
 }
 
 static json_t *stat_json(const struct node *n)
@@ -264,41 +127,234 @@ static json_t *stat_json(const struct node *n)
         if (j && !j->ended) {
             json_array_append_new(
                 jobs,
-                json_pack("{s:i,s:o,s:I,s:I,s:o,s:o,s:o}", "number", (int)j->number,
-                          "name", json_text(j->name), "bytes",
+                json_pack("{s:i,s:o,s:I,s:I,s:I,s:o,s:o,s:o}", "number", (int)j->number,
+                          "name", json_text(j->name), "tasks_done",
+                          (json_int_t)tasks_done(j), "bytes",
                           (json_int_t)budget_of_job(&n->budget, j->index), "board_bytes",
                           (json_int_t)j->board_bytes, "processes", processes_json(j),
                           "records", json_phases(j), "segments", segments_json(j)));
         }
     }
     snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
-    return json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "node", id, "limit_bytes",
-                     (json_int_t)b.limit_bytes, "used_bytes", (json_int_t)b.used_bytes,
-                     "pending_bytes", (json_int_t)b.pending_bytes, "left_bytes",
-                     (json_int_t)b.left_bytes, "reserve_bytes",
-                     (json_int_t)b.reserve_bytes, "machine_free_bytes",
+    return json_pack("{s:s,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "node", id,
+                     "evictable_bytes", (json_int_t)copies_bytes(n), "spill",
+                     spill_json(n), "limit_bytes", (json_int_t)b.limit_bytes,
+                     "used_bytes", (json_int_t)b.used_bytes, "pending_bytes",
+                     (json_int_t)b.pending_bytes, "left_bytes", (json_int_t)b.left_bytes,
+                     "reserve_bytes", (json_int_t)b.reserve_bytes, "machine_free_bytes",
                      (json_int_t)b.memory.available_bytes, "jobs", jobs);
+}
+
+/* ---- the boards ---------------------------------------------------------------------------------- */
+
+static mob_status read_segment(void *arg, uint32_t segment, uint64_t offset, void *buf,
+                               size_t size)
+{
+    const struct job *j = arg;
+    const struct segment *s = &j->segments[segment];
+    if (s->state == SEGMENT_NONE || offset > s->bytes || size > s->bytes - offset) {
+        return status_fail(MOB_ERR_CORRUPT, "segment %u has no such bytes", segment);
+    }
+    for (size_t at = 0; at < size;) {
+        ssize_t n = pread(s->fd, (char *)buf + at, size - at, (off_t)(offset + at));
+        if (n <= 0) {
+            return status_fail(MOB_ERR_SYSTEM, "reading segment %u: %m", segment);
+        }
+        at += (size_t)n;
+    }
+    return MOB_OK;
+}
+
+static mob_status check_spilled(void *arg, uint64_t link, const struct place *p)
+{
+    const struct job *j = arg;
+    return spill_verify(j->spill.files, link, p);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint32_t x = ((const struct look_job *)a)->number,
+             y = ((const struct look_job *)b)->number;
+    return x < y ? -1 : x > y;
+}
+
+unsigned inspect_jobs(struct node *n, struct look_job jobs[JOBS_MAX])
+{
+    unsigned count = 0;
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        struct job *j = n->jobs[i];
+        if (j && !j->ended) {
+            jobs[count++] = (struct look_job){.number = j->number,
+                                              .node = n->id,
+                                              .name = j->name,
+                                              .board = &j->board,
+                                              .read = read_segment,
+                                              .spilled = check_spilled,
+                                              .arg = j};
+        }
+    }
+    qsort(jobs, count, sizeof *jobs, by_number);
+    return count;
+}
+
+/* ---- copies -------------------------------------------------------------------------------------- */
+
+static json_t *id_json(const struct node *n, uint32_t job, uint64_t link)
+{
+    char id[LOOK_ID_SIZE];
+    look_id_text(n->id, job, link, id);
+    return json_string(id);
+}
+
+static json_t *copy(struct node *n, const json_t *ask)
+{
+    json_int_t owner = 0, number = 0, link = 0;
+    if (json_unpack((json_t *)(uintptr_t)ask, "{s:I,s:I,s:I}", "owner", &owner, "job",
+                    &number, "link", &link)) {
+        status_fail(MOB_ERR_INVALID, "a request for a copy that names no object");
+        return NULL;
+    }
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        struct job *j = n->jobs[i];
+        uint64_t ours;
+        if (j && !j->ended && j->guest && j->guest->owner->id == (uint64_t)owner &&
+            (j->guest->number & 0xfffff) == (uint64_t)number &&
+            standin_find(j, (uint64_t)link, &ours)) {
+            return json_pack("{s:o}", "copy", id_json(n, j->number, ours));
+        }
+    }
+    return json_pack("{s:o}", "copy", json_null());
+}
+
+/* Says of an object that stands for another node's which one that is. */
+static void add_origin(struct node *n, const json_t *ask, json_t *answer)
+{
+    struct job *j = inspect_job(n, ask);
+    uint64_t link = (uint64_t)json_integer_value(json_object_get(ask, "link")), theirs;
+    json_t *object = json_object_get(answer, "object");
+    char id[LOOK_ID_SIZE];
+    if (j && j->guest && object && guest_origin(j, link, &theirs)) {
+        look_id_text(j->guest->owner->id, j->guest->number, theirs, id);
+        json_object_set_new(object, "copy_of", json_string(id));
+    }
 }
 
 /* ---- requests ------------------------------------------------------------------------------------ */
 
-void inspect_reply(struct conn *c, struct local_msg *m)
+struct job *inspect_job(const struct node *n, const json_t *ask)
 {
-    const char *what = NULL;
-    json_int_t job = 0, record = 0;
-    uint32_t op = m->op;
-    json_t *ask = json_loadb(m->text, m->text_size, JSON_REJECT_DUPLICATES, NULL);
-    bool ok = ask && json_unpack(ask, "{s:s,s?I,s?I}", "what", &what, "job", &job,
-                                 "record", &record) == 0;
-    if (ok && strcmp(what, "stat") == 0) {
-        json_reply(c, op, stat_json(c->node));
-    } else if (ok && strcmp(what, "ls") == 0 && job >= 0 && record >= 0) {
-        json_reply(c, op, ls_json(c->node, (uint64_t)job, (uint64_t)record));
+    uint64_t number = (uint64_t)json_integer_value(json_object_get(ask, "job"));
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        struct job *j = n->jobs[i];
+        if (j && !j->ended && (j->number & 0xfffff) == number) {
+            return j;
+        }
+    }
+    status_fail(MOB_ERR_NOT_FOUND, "there is no job %llu here",
+                (unsigned long long)number);
+    return NULL;
+}
+
+/* spill, evict and busy, by their first letters. */
+static json_t *make_room(struct node *n, const json_t *ask, char what)
+{
+    uint64_t before = copies_bytes(n);
+    json_int_t bytes = json_integer_value(json_object_get(ask, "bytes"));
+    if (what == 'e') {
+        grant_want(n);
+        return json_pack("{s:I}", "bytes", (json_int_t)(before - copies_bytes(n)));
+    }
+    if (!n->spill) {
+        status_fail(MOB_ERR_STATE, "this node has no folder for objects on disk; "
+                                   "mobula start --spill-dir gives it one");
+        return NULL;
+    }
+    if (what == 's' && bytes > 0) {
+        spill_pressure(n, (uint64_t)bytes);
+    }
+    bool busy = n->spill->state != ROUND_IDLE || n->spill->soon.active;
+    return json_pack("{s:b,s:I}", "busy", (int)busy, "out_bytes",
+                     (json_int_t)n->spill->disk.out_bytes);
+}
+
+/* True if the object is on disk, and on its way back now. */
+static bool bring_back(const struct node *n, const json_t *ask)
+{
+    struct job *j = inspect_job(n, ask);
+    uint64_t link = (uint64_t)json_integer_value(json_object_get(ask, "link"));
+    struct record *r;
+    struct place p;
+    if (!j || grant_resolve(j, &link, &r, &p) != MOB_OK || p.kind != PLACE_SPILLED) {
+        return false;
+    }
+    spill_restore(j, link);
+    return true;
+}
+
+json_t *inspect_answer(struct node *n, const json_t *ask)
+{
+    const char *what = json_string_value(json_object_get(ask, "what"));
+    struct look_job jobs[JOBS_MAX];
+    what = what ? what : "";
+    if (strcmp(what, "stat") == 0) {
+        return stat_json(n);
+    }
+    if (strcmp(what, "copy") == 0) {
+        return copy(n, ask);
+    }
+    if (strcmp(what, "rm") == 0) {
+        return inspect_rm(n, ask);
+    }
+    if (strcmp(what, "spill") == 0 || strcmp(what, "evict") == 0 ||
+        strcmp(what, "busy") == 0) {
+        return make_room(n, ask, *what);
+    }
+    if (strcmp(what, "bytes") == 0 && bring_back(n, ask)) {
+        return json_pack("{s:b}", "later", 1);
+    }
+    struct look l = {jobs, inspect_jobs(n, jobs)};
+    json_t *answer = look_answer(&l, ask);
+    if (answer && strcmp(what, "show") == 0) {
+        add_origin(n, ask, answer);
+    }
+    return answer;
+}
+
+/* An answer to who asked, or the last failure. Takes the reference. */
+static void reply(struct asker a, struct node *n, json_t *answer)
+{
+    char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+    json_decref(answer);
+    if (!text && !mob_last_error()[0]) {
+        status_say("no memory for the answer");
+    }
+    asker_reply(n, a, text ? MOB_OK : MOB_ERR_NOT_FOUND, text);
+}
+
+void inspect_request(struct node *n, struct asker a, const char *words, size_t size)
+{
+    json_t *ask = json_loadb(words, size, JSON_REJECT_DUPLICATES, NULL);
+    const char *what = json_string_value(json_object_get(ask, "what"));
+    const char *node = json_string_value(json_object_get(ask, "node"));
+    uint64_t id = node ? strtoull(node, NULL, 16) : n->id;
+    status_forget();
+    if (!ask || !what) {
+        status_fail(MOB_ERR_INVALID, "the node does not know this request: %.*s",
+                    (int)(size < 200 ? size : 200), words);
+        reply(a, n, NULL);
+    } else if (id != n->id) {
+        ask_forward(n, a, id, ask);
+    } else if (strcmp(what, "verify") == 0 || strcmp(what, "digest") == 0) {
+        checker_start(n, a, ask);
+    } else if (a.conn && (strcmp(what, "put") == 0 || strcmp(what, "seal") == 0)) {
+        reply(a, n, *what == 'p' ? inspect_put(a.conn, ask) : inspect_seal(a.conn, ask));
     } else {
-        conn_deny(c, op,
-                  status_fail(MOB_ERR_INVALID,
-                              "the node does not know this request: %.*s",
-                              (int)m->text_size, m->text));
+        reply(a, n, inspect_answer(n, ask));
     }
     json_decref(ask);
+}
+
+void inspect_reply(struct conn *c, struct local_msg *m)
+{
+    inspect_request(c->node, (struct asker){.conn = c}, m->text, m->text_size);
 }

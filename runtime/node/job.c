@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "cluster.h"
@@ -13,6 +12,7 @@
 #include "core/seg.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "spill.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
@@ -24,8 +24,7 @@ static uint64_t board_extra_bytes(void)
 
 uint64_t job_least_bytes(void)
 {
-    return board_fixed_bytes() + board_extra_bytes() +
-           BOARD_COMMIT_STEP * sizeof(struct record);
+    return board_fixed_bytes() + board_extra_bytes() + BOARD_STEP_BYTES;
 }
 
 struct plan_job job_plan_id(const struct job *j)
@@ -43,279 +42,7 @@ struct job *job_find(struct node *n, uint32_t number)
     return NULL;
 }
 
-/* ---- the bell ---------------------------------------------------------------------------------------------- */
-
-/* What the daemon frees while a view pins it would stay until the daemon frees something else: it is
- * looked at again by and by, with the memory of a dead process that it may be the last to live in. */
-static void limbo_late(struct loop_timer *timer)
-{
-    struct job *j = LOOP_OWNER(timer, struct job, limbo_timer);
-    lane_reclaim(&j->lane);
-    if (j->lane.limbo_count) {
-        j->limbo_ns = j->limbo_ns * 2 < LIMBO_MAX_NS ? j->limbo_ns * 2 : LIMBO_MAX_NS;
-        loop_timer_start(j->node->loop, timer, loop_now_ns(j->node->loop) + j->limbo_ns,
-                         limbo_late);
-    }
-}
-
-static void look_at_limbo(struct job *j)
-{
-    if (j->lane.limbo_count && !j->limbo_timer.active) {
-        j->limbo_ns = RESCAN_NS;
-        loop_timer_start(j->node->loop, &j->limbo_timer,
-                         loop_now_ns(j->node->loop) + j->limbo_ns, limbo_late);
-    }
-}
-
-static void rescan_late(struct loop_timer *timer)
-{
-    struct job *j = LOOP_OWNER(timer, struct job, timer);
-    if (j->ended) {
-        job_step(j);
-        return;
-    }
-    if (j->leaving) { /* the grace is over */
-        if (j->killed) {
-            away_abandon(j);
-            job_step(j);
-            return;
-        }
-        j->killed = true;
-        proc_end_all(j, true);
-        away_close(j, true);
-        loop_timer_start(j->node->loop, &j->timer,
-                         loop_now_ns(j->node->loop) + LEAVE_GUESTS_NS, rescan_late);
-        return;
-    }
-    if (sweep_rescan(&j->lane)) {
-        loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop) + RESCAN_NS,
-                         rescan_late);
-    }
-    look_at_limbo(j);
-}
-
-bool job_queue_corrupt(const struct job *j)
-{
-    for (uint32_t c = 0; c < j->classes; c++) {
-        struct queue_view ready = board_ready(&j->board, c);
-        struct queue_item item;
-        if (queue_peek(&ready, &item) == QUEUE_CORRUPT) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void audit_again(struct loop_timer *timer)
-{
-    struct job *j = LOOP_OWNER(timer, struct job, audit_timer);
-    bool again;
-    (void)sweep_audit(&j->lane, &again);
-    if (again) { /* an id that is held hides its count: less and less often, as looking costs */
-        j->audit_ns = j->audit_ns * 2 < AUDIT_MAX_NS ? j->audit_ns * 2 : AUDIT_MAX_NS;
-        loop_timer_start(j->node->loop, timer, loop_now_ns(j->node->loop) + j->audit_ns,
-                         audit_again);
-    }
-    look_at_limbo(j);
-}
-
-void job_audit(struct job *j)
-{
-    j->audit_ns = AUDIT_MIN_NS;
-    audit_again(&j->audit_timer);
-}
-
-void job_notices(struct job *j)
-{
-    uint32_t bits = at_swap(&j->board.header->notice, 0, AT_SEQ_CST);
-    if (bits & NOTICE_RECORDS) {
-        (void)grant_records(j); /* whoever really has none asks, and is told */
-    }
-    if (bits & (NOTICE_PLACES | NOTICE_FOREIGN)) {
-        lane_drain_ring(&j->lane);
-        grant_collect(j);
-    }
-    if (bits & NOTICE_RESCAN) {
-        guest_look_all(j); /* the ring may have been full */
-    }
-    if (bits & (NOTICE_FOREIGN | NOTICE_RESCAN)) {
-        guest_flush(j);
-    }
-    if (bits & NOTICE_CANCEL) {
-        away_cancels(j);
-    }
-    if (bits & NOTICE_RESCAN && !j->timer.active) {
-        loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop),
-                         rescan_late);
-    }
-    if (bits & (NOTICE_ALERT | NOTICE_LENT)) {
-        job_refresh(j);
-    }
-    look_at_limbo(j);
-}
-
-static void rung(struct loop_op *op, int result)
-{
-    struct job *j = LOOP_OWNER(op, struct job, bell_op);
-    uint64_t count;
-    if (result < 0) {
-        job_step(j);
-        return;
-    }
-    /* The job's processes have the same open file, and may have made it a blocking one. */
-    (void)!preadv2(j->bell, &(struct iovec){&count, sizeof count}, 1, -1, RWF_NOWAIT);
-    if (!j->ended) {
-        job_notices(j);
-    }
-}
-
-/* ---- workers and queues, for the planner ------------------------------------------------------------------------ */
-
-static void slot_changed(struct job *j, struct member *m)
-{
-    struct plan_node *plan = j->node->plan;
-    struct plan_job id = job_plan_id(j);
-    uint64_t now = loop_now_ns(j->node->loop);
-    struct proc *p = &j->board.procs[m->proc];
-    uint32_t state = at_load(&p->state, AT_SEQ_CST), run = at_load(&p->run, AT_RELAXED);
-    if (m->slot == SLOT_STARTING || m->slot == SLOT_BARE) {
-        return;
-    }
-    if (m->slot == SLOT_LENT && state != PROC_LENT) {
-        m->slot = SLOT_RESUMING;
-        (void)plan_node_slot_resume(plan, id, m->class,
-                                    now); /* calls back when there is room */
-    } else if (m->slot == SLOT_BUSY && state == PROC_LENT) {
-        if (plan_node_slot_lent(plan, id, m->class, now) == MOB_OK) {
-            m->slot = SLOT_LENT;
-        }
-    } else if (run == RUN_NONE && state == PROC_IDLE &&
-               (m->slot == SLOT_BUSY || m->slot == SLOT_IDLE)) {
-        enum plan_slot from = m->slot == SLOT_BUSY ? PLAN_SLOT_BUSY : PLAN_SLOT_IDLE;
-        m->slot = SLOT_BARE;
-        m->asked_back = false;
-        (void)plan_node_slot_returned(plan, id, m->class, from, now);
-    } else if (m->slot == SLOT_BUSY && state == PROC_IDLE) {
-        m->slot = SLOT_IDLE;
-        (void)plan_node_slot_idle(plan, id, m->class, now);
-    } else if (m->slot == SLOT_IDLE && state != PROC_IDLE) {
-        m->slot = SLOT_BUSY;
-        (void)plan_node_slot_busy(plan, id, m->class, now);
-    }
-}
-
-/* A class whose last known backlog is 0 has its alert armed: the next task that finds no idle
- * worker rings. While there is a backlog the planner looks now and then, and nobody rings. */
-static void backlog_changed(struct job *j, uint32_t c)
-{
-    struct queue_view ready = board_ready(&j->board, c);
-    struct klass *k = &j->board.classes[c];
-    struct plan_hint hints[PLAN_HINTS_MAX];
-    uint32_t hints_count = hint_backlog(j, c, hints);
-    for (int look = 0; look < 2; look++) {
-        uint64_t queued = queue_count(&ready);
-        uint32_t hint = queued < PLAN_TASKS_MAX ? (uint32_t)queued : PLAN_TASKS_MAX;
-        j->backlog[c] = hint;
-        (void)plan_node_backlog(j->node->plan, job_plan_id(j), c, hint, hints,
-                                hints_count, loop_now_ns(j->node->loop));
-        if (hint > 0) {
-            at_store(&k->alert, 0, AT_SEQ_CST);
-            return;
-        }
-        /* Armed, then looked once more; pairs with task_wake_worker(). */
-        at_store(&k->alert, 1, AT_SEQ_CST);
-        if (queue_count(&ready) == 0) {
-            return;
-        }
-    }
-}
-
-void job_refresh(struct job *j)
-{
-    if (j->ended) {
-        return;
-    }
-    look_at_limbo(j);
-    if (j->failed || j->inline_tasks) {
-        return;
-    }
-    for (uint32_t i = 2; i < PROCS_MAX; i++) {
-        if (j->members[i].used && !j->members[i].dead) {
-            slot_changed(j, &j->members[i]);
-        }
-    }
-    demand_look(j);
-    for (uint32_t c = 0; c < j->classes && !j->leaving; c++) {
-        backlog_changed(j, c);
-    }
-    plan_arm(j->node);
-}
-
 /* ---- beginning ---------------------------------------------------------------------------------------------------- */
-
-static mob_status add_class(struct job *j, uint32_t units, uint32_t *ret);
-
-void job_sync_classes(struct job *j)
-{
-    const struct guest_key *k = j->guest->key;
-    uint32_t unused;
-    while (j->classes < k->classes &&
-           add_class(j, k->units[j->classes], &unused) == MOB_OK) {
-    }
-}
-
-mob_status job_add_class(struct job *j, uint32_t units, uint32_t *ret)
-{
-    if (j->guest) { /* a lease may have named classes before: numbered as the planner knows them */
-        MOB_TRY(guest_key_class(j->guest->key, units, ret));
-        job_sync_classes(j);
-        return *ret < j->classes ? MOB_OK : MOB_ERR_FULL;
-    }
-    return add_class(j, units, ret);
-}
-
-static mob_status add_class(struct job *j, uint32_t units, uint32_t *ret)
-{
-    for (uint32_t c = 0; c < j->classes; c++) {
-        if (j->class_units[c] == units) {
-            *ret = c;
-            return MOB_OK;
-        }
-    }
-    if (j->classes == CLASSES_MAX) {
-        return status_fail(MOB_ERR_FULL,
-                           "the job uses %d different demands of CPUs, the most that "
-                           "it may have",
-                           CLASSES_MAX);
-    }
-    uint32_t c = j->classes;
-    MOB_TRY(plan_node_class_add(j->node->plan, job_plan_id(j), c, units,
-                                loop_now_ns(j->node->loop)));
-    j->class_units[c] = units;
-    at_store(&j->board.classes[c].demand, units, AT_RELAXED);
-    at_store(&j->board.classes[c].alert, j->inline_tasks ? 0 : 1, AT_RELAXED);
-    at_store(&j->board.classes[c].used, 1, AT_RELEASE);
-    j->classes++;
-    *ret = c;
-    return MOB_OK;
-}
-
-void job_class(struct conn *c, struct local_msg *m)
-{
-    uint32_t class = 0;
-    mob_status st = m->arg[0] <= (uint64_t)NODE_CPUS_MAX * CPU_UNITS
-                        ? demand_check(c->job, m->arg[0])
-                        : status_fail(MOB_ERR_INVALID, "a demand of %llu CPU units",
-                                      (unsigned long long)m->arg[0]);
-    st = st ? st : job_add_class(c->job, (uint32_t)m->arg[0], &class);
-    if (st) {
-        conn_deny(c, m->op, st);
-        return;
-    }
-    local_msg_init(m, LOCAL_CLASS);
-    m->arg[0] = class;
-    conn_reply(c, m, NULL, 0);
-}
 
 static mob_status read_spawn(struct job *j, int fd, uint64_t size)
 {
@@ -347,6 +74,7 @@ static mob_status make_board(struct job *j)
     }
     budget_committed(b, bytes);
     j->board_bytes = bytes;
+    snprintf(j->board.header->job_name, sizeof j->board.header->job_name, "%s", j->name);
     st = lane_init(&j->lane, &j->board, DAEMON, grant_free_place, j);
     if (st) {
         budget_give(b, owner, bytes);
@@ -362,6 +90,7 @@ static void job_free(struct job *j)
     loop_timer_stop(n->loop, &j->demand_timer);
     guest_free(j);
     away_free(j);
+    spill_job_free(j);
     if (j->driver) { /* the node stops, and its driver is still there */
         j->driver->job = NULL;
     }
@@ -399,6 +128,7 @@ static mob_status job_new(struct node *n, struct job **ret)
     j->node = n;
     j->index = i;
     j->number = ++n->last_job;
+    j->ahead = SEGMENT_NO;
     j->bell = j->watch = j->exe = j->out.fd = j->err.fd = -1;
     n->jobs[i] = j;
     *ret = j;
@@ -446,7 +176,7 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
                 O_NONBLOCK); /* a driver that stands still holds up nobody */
     *ret_watch = pipe_fds[0];
     MOB_TRY(plan_node_job_add(n->plan, job_plan_id(j), 1, loop_now_ns(n->loop)));
-    MOB_TRY(add_class(j, CPU_UNITS, &class));
+    MOB_TRY(job_add_class(j, CPU_UNITS, &class));
     at_store(&j->board.procs[1].pid, (uint32_t)c->pid, AT_RELAXED);
     at_store(&j->board.procs[1].state, PROC_DRIVER, AT_RELEASE);
     return MOB_OK;
@@ -482,7 +212,7 @@ void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
     j->driver = c;
     c->job = j;
     c->proc = 1;
-    loop_watch(c->node->loop, &j->bell_op, j->bell, POLLIN, rung);
+    loop_watch(c->node->loop, &j->bell_op, j->bell, POLLIN, job_rung);
     local_msg_init(m, LOCAL_HELLO);
     m->arg[0] = c->node->id;
     m->arg[1] = j->number;
@@ -520,7 +250,7 @@ mob_status job_open_guest(struct node *n, struct guest *g, const char *name,
     j->lane.sealed = guest_sealed;
     j->lane.sealed_arg = j;
     job_sync_classes(j);
-    loop_watch(n->loop, &j->bell_op, j->bell, POLLIN, rung);
+    loop_watch(n->loop, &j->bell_op, j->bell, POLLIN, job_rung);
     log_info("job began job %u of another node, name %s", j->number, j->name);
     *ret = j;
     return MOB_OK;
@@ -551,6 +281,22 @@ void job_fail(struct job *j, mob_status st, const char *text)
     proc_end_all(j, true);
 }
 
+/* Those who were asked to end had their time. */
+static void grace_over(struct loop_timer *timer)
+{
+    struct job *j = LOOP_OWNER(timer, struct job, timer);
+    if (j->killed) {
+        away_abandon(j);
+        job_step(j);
+        return;
+    }
+    j->killed = true;
+    proc_end_all(j, true);
+    away_close(j, true);
+    loop_timer_start(j->node->loop, &j->timer,
+                     loop_now_ns(j->node->loop) + LEAVE_GUESTS_NS, grace_over);
+}
+
 void job_leave(struct conn *c)
 {
     struct job *j = c->job;
@@ -575,7 +321,7 @@ void job_close(struct job *j)
     }
     proc_end_all(j, false);
     loop_timer_start(j->node->loop, &j->timer,
-                     loop_now_ns(j->node->loop) + LEAVE_GRACE_NS, rescan_late);
+                     loop_now_ns(j->node->loop) + LEAVE_GRACE_NS, grace_over);
     job_step(j);
 }
 
@@ -589,6 +335,7 @@ void job_end(struct job *j)
     proc_end_all(j, true);
     away_close(j, true);
     fetch_end_job(j);
+    spill_end_job(j);
     loop_cancel(j->node->loop, &j->bell_op);
     loop_timer_stop(j->node->loop, &j->timer);
     loop_timer_stop(j->node->loop, &j->audit_timer);

@@ -18,6 +18,7 @@
 #include "core/machine.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "spill.h"
 
 int eventfd_new(void)
 {
@@ -170,6 +171,7 @@ static mob_status set_up(struct node *n)
         MOB_TRY(check_memory(n));
     }
     MOB_TRY(loop_create(0, &n->loop));
+    MOB_TRY(node_spill_start(n, n->config.spill_dirs));
     struct plan_node_config plan = {
         .node = n->id, .units = (uint64_t)n->cpus * CPU_UNITS, .act = plan_act, .arg = n};
     n->plan = plan_node_create(&plan, clock_now_ns());
@@ -231,6 +233,7 @@ static void tear_down(struct node *n)
         close(n->signal_fd);
     }
     cluster_free(n);
+    node_spill_end(n);
     plan_node_destroy(n->plan);
     budget_fini(&n->budget);
     loop_destroy(n->loop);
@@ -243,6 +246,7 @@ void node_stop(struct node *n)
         return;
     }
     n->stopping = true;
+    checker_stop(n);
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         if (n->jobs[i]) {
             job_end(n->jobs[i]);
@@ -265,6 +269,9 @@ void node_step(struct node *n)
             return;
         }
     }
+    if (n->checkers) {
+        return; /* killed: comes back here */
+    }
     cluster_stop(n);
     if (!cluster_ended(n)) {
         return;
@@ -282,6 +289,7 @@ void node_step(struct node *n)
         loop_timer_stop(n->loop, &n->cluster->soon);
     }
     loop_timer_stop(n->loop, &n->accept_timer);
+    node_spill_stop(n);
     loop_cancel(n->loop, &n->listener_op);
     loop_cancel(n->loop, &n->signal_op);
     if (!n->conns && !loop_op_busy(&n->listener_op) && !loop_op_busy(&n->signal_op)) {

@@ -17,6 +17,7 @@
 #include "store/board.h"
 #include "store/budget.h"
 #include "store/lane.h"
+#include "store/line.h"
 #include "transport/key.h"
 
 #define OUTPUT_LINE_MAX 4096 /* a longer line is cut into several */
@@ -38,7 +39,14 @@
 
 struct node;
 struct job;
+struct node_spill;
+struct spill;
+struct restore;
+struct compact;
+struct seg_use;
 struct cluster;
+struct peer;
+struct checker;
 struct guest;
 struct codec_reader;
 
@@ -59,6 +67,11 @@ struct conn {
     struct loop_timer timer;
     char *told; /* what the head has said of it so far */
     size_t told_size;
+    struct peer *asked; /* NULL: the head, about the cluster; else about its store */
+    uint32_t
+        put_job; /* an object that a tool writes, until it seals it: of which job ... */
+    uint64_t put_link; /* ... or LINK_NONE */
+    struct arena_place put_place;
     struct conn *next, *prev;
 };
 
@@ -160,6 +173,7 @@ void proc_run(struct member *m, uint32_t run);
 
 enum segment_state {
     SEGMENT_NONE,
+    SEGMENT_AHEAD,   /* its process has not asked for it yet */
     SEGMENT_GRANTED,
     SEGMENT_HELD,
     SEGMENT_ORPHAN,
@@ -173,12 +187,15 @@ struct
     uint64_t bytes;
     uint64_t live; /* of an orphan: places in use */
     uint32_t
-        epoch; /* of a leaving one: gone when every process has seen this revocation */
+        epoch; /* of a leaving one: gone when all who map it have seen this revocation */
+    uint64_t mappers[PROCS_MAX / 64]; /* processes that asked for it, to read it */
     int fd;
     void *rw;       /* mapped here: the daemon's own, which its arena cuts */
     const void *ro; /* likewise: another's, to be sent to other nodes */
-    bool pending;   /* its pages come as bytes arrive; not counted as committed yet */
+    bool pending; /* its pages are not there yet, or come as bytes arrive; of the budget's promises */
 };
+
+#define SEGMENT_NO UINT32_MAX /* none */
 
 void grant_request(struct conn *c, struct local_msg *m);
 /* Memory ran out: all processes of the node are asked for what they have and do not use, and copies of
@@ -195,20 +212,44 @@ void grant_free_place(void *job, uint32_t segment, uint64_t offset);
 /* Drops leaving segments that nobody maps any more. */
 void grant_collect(struct job *j);
 void grant_end(struct job *j);
+/* A number that no segment has, or SEGMENT_NO. */
+uint32_t grant_free_slot(const struct job *j);
+/* The memory of a segment, whose pages are still to be found. */
+mob_status grant_memory(const struct job *j, uint32_t segment, uint64_t bytes, int *ret_fd);
+/* The pages of a segment are there. */
+void grant_is_committed(struct job *j, uint32_t segment);
+/* A segment that nobody maps goes. */
+void grant_drop(struct job *j, uint32_t segment);
+
+/* ---- ahead.c: segments made before they are asked for */
+/* The process got one of @bytes because it grows. */
+void ahead_prepare(struct job *j, uint32_t proc, uint64_t bytes);
+/* One that is there for it, of @least bytes; or SEGMENT_NO. */
+uint32_t ahead_take(struct job *j, uint32_t proc, uint64_t least);
+/* Memory is wanted: they go. */
+void ahead_drop(struct job *j);
+
+mob_status grant_records(struct job *j);
 /* A place of the daemon's own for bytes that come from other nodes. MOB_ERR_NOMEM. Then exactly one
  * of the next two, when the bytes are there or will not come. */
 mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret,
                        void **ret_data);
+mob_status grant_aligned(struct job *j, uint64_t size, size_t align,
+                         struct arena_place *ret, void **ret_data);
 void grant_landed(struct job *j, const struct arena_place *place);
 void grant_unplace(struct job *j, const struct arena_place *place);
+
+/* ---- grant_bytes.c: what the daemon reads and writes of results ---- */
+
 /* The record and place that hold the bytes of a sealed record's result, through references.
  * @io_link becomes that record's. Everything is checked: clients can write there. */
 mob_status grant_resolve(struct job *j, uint64_t *io_link, struct record **ret,
                          struct place *ret_place);
+/* What a sealed result is, as its task or who made its bytes said. False: nobody did. */
+bool node_meta(struct job *j, uint64_t link, struct mob_meta *ret);
 /* Where those bytes are, mapped here. The caller has pinned the record or knows what keeps it. */
 mob_status grant_read(struct job *j, const struct record *r, const struct place *p,
                       const void **ret);
-mob_status grant_records(struct job *j);
 /* The status and the text (with its NUL, at most @size bytes) of a record that grant_resolve() said
  * has failed. */
 mob_status grant_failure(struct job *j, const struct record *r, const struct place *p,
@@ -257,6 +298,15 @@ struct away_job { /* of every job */
     size_t start_size;
 };
 
+/* ---- spill.c, restore.c, compact.c: objects on disk; see spill.h ---------------------------------- */
+
+struct job_spill {
+    struct spill *files; /* NULL: nothing of it was ever on disk */
+    struct restore *restores;
+    struct compact *compact; /* NULL: none is at work */
+    struct seg_use *use;     /* by segment; NULL: not looked at yet */
+};
+
 /* ---- job.c ------------------------------------------------------------------------------------------------------ */
 
 struct job {
@@ -268,7 +318,8 @@ struct job {
     struct lane lane; /* the daemon's own on it */
     uint64_t board_bytes;
     int bell;
-    struct loop_op bell_op;
+    struct loop_op bell_op, ahead_op;
+    uint32_t ahead; /* the segment that is being made ahead; SEGMENT_NO: none */
     struct loop_timer timer, audit_timer, limbo_timer;
     uint64_t audit_ns; /* until the next audit, if one is to follow */
     uint64_t limbo_ns; /* until the next look at what the daemon could not free */
@@ -296,12 +347,12 @@ struct job {
         busy; /* bytes on their way to or from other nodes, which keep the job here */
     struct guest *guest; /* its driver is on another node; else NULL */
     struct away_job away;
+    struct job_spill spill;
 };
 
 /* Shared memory that a job takes before its first object. */
 uint64_t job_least_bytes(void);
 void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count);
-void job_class(struct conn *c, struct local_msg *m);
 void job_leave(struct conn *c);
 /* The driver is gone, or the job is over for another reason. */
 void job_end(struct job *j);
@@ -314,12 +365,13 @@ mob_status job_open_guest(struct node *n, struct guest *g, const char *name,
                           struct job **ret);
 /* The job is to end in good order: nothing new begins, and what runs has a while. */
 void job_close(struct job *j);
-/* Classes that the planner knows of a guest, on its board too. */
-void job_sync_classes(struct job *j);
-/* The class of a demand, added if it is new. */
-mob_status job_add_class(struct job *j, uint32_t units, uint32_t *ret);
 /* Nothing of the job can run: says so to the driver, once. */
 void job_fail(struct job *j, mob_status st, const char *text);
+struct plan_job job_plan_id(const struct job *j);
+
+/* ---- job_look.c: what is looked at while a job runs ---- */
+/* The bell rang: does what clients asked for on the board, or goes on with the job's end. */
+void job_rung(struct loop_op *op, int result);
 /* Does what clients asked for on the board; after a death too, as the dead may have set a notice
  * and not rung. */
 void job_notices(struct job *j);
@@ -329,7 +381,12 @@ bool job_queue_corrupt(const struct job *j);
 void job_audit(struct job *j);
 /* Looks at workers and queues, and tells the planner what changed. */
 void job_refresh(struct job *j);
-struct plan_job job_plan_id(const struct job *j);
+/* A driver or worker asks for a class of demand. */
+void job_class(struct conn *c, struct local_msg *m);
+/* Classes that the planner knows of a guest, on its board too. */
+void job_sync_classes(struct job *j);
+/* The class of a demand, added if it is new. */
+mob_status job_add_class(struct job *j, uint32_t units, uint32_t *ret);
 
 /* ---- demand.c: tasks that ask for more CPUs than any node has ---- */
 /* A class of demand is asked for. MOB_ERR_DEMAND: this node will never meet it, and there are no others. */
@@ -351,6 +408,8 @@ void plan_start(struct job *j, uint32_t cls, uint32_t count);
 /* ---- status.c ---- */
 void status_reply(struct conn *c, struct local_msg *m);
 void status_info(struct conn *c, struct local_msg *m);
+/* Which cluster this node is of. */
+void status_cluster(struct conn *c, struct local_msg *m);
 /* The node alone, in one line of JSON, malloc'd; NULL if there is no memory. */
 char *status_node_text(struct node *n);
 
@@ -365,6 +424,10 @@ struct json_t *json_phases(const struct job *j);
 
 /* ---- inspect.c ---- */
 void inspect_reply(struct conn *c, struct local_msg *m);
+/* The connection is going. */
+void inspect_conn_gone(struct conn *c);
+/* The node stops: its children too. */
+void checker_stop(struct node *n);
 /* The head's answer. False: malformed. */
 bool status_text(struct node *n, struct codec_reader *r);
 /* The head will not answer what it was asked. */
@@ -390,6 +453,7 @@ struct node_config {
     const char *head_address; /* HOST:PORT */
     const char *listen;       /* the address to listen at; NULL: all */
     uint16_t port;            /* 0: any */
+    const char *spill_dirs;   /* DIR[:DIR...], "none", or NULL: the default */
     uint64_t unmet_grace_ns;  /* for a node to join that is large enough for a task */
     struct key key;
 };
@@ -406,6 +470,7 @@ struct node {
     uint64_t started_ns;
     unsigned cpus;
     struct budget budget;
+    struct line memory_line; /* processes that were refused memory */
     struct plan_node *plan;
     struct loop_timer plan_timer;
     struct conn *conns;
@@ -421,6 +486,8 @@ struct node {
     char host[64];
     struct local_msg *scratch; /* one message, for whoever answers */
     struct cluster *cluster;   /* NULL: alone */
+    struct checker *checkers;  /* children that check boards */
+    struct node_spill *spill;  /* NULL: objects stay in memory */
     mob_status verdict;        /* it could not join ... */
     char why[512];             /* ... and this is why */
 };

@@ -156,6 +156,7 @@ static void tick(struct loop_timer *timer)
     struct node *n = LOOP_OWNER(timer, struct node, plan_timer);
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         if (n->jobs[i]) {
+            (void)board_tick(&n->jobs[i]->board);
             job_refresh(n->jobs[i]);
         }
     }

@@ -11,9 +11,14 @@
 #include "core/log.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "store/meta.h"
 #include "store/task.h"
 
-enum { INLINE_AT = 16 }; /* in the payload, behind the place */
+enum {
+    INLINE_AT = 16, /* in the payload, behind the place */
+    META_AT = INLINE_AT + RECORD_INLINE_MAX, /* behind the longest result that stands there */
+    AGES = 4
+};
 
 static struct standin **bucket_of(struct guest *g, uint64_t theirs)
 {
@@ -50,6 +55,7 @@ mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
                                "no memory for an argument from another node");
         }
         task_begin(&j->lane, r, &call, LINK_NONE);
+        record_set_origin(r, board_tick(&j->board), 0);
         uint32_t gen = lane_gen(r);
         at_store(&r->state, state_make(gen, DAEMON, 0, PHASE_CREATING), AT_RELEASE);
         *s = (struct standin){.theirs = theirs,
@@ -102,6 +108,7 @@ static void seal(struct job *j, struct standin *s, const struct arena_place *pla
         return;
     }
     if (place) {
+        board_touch(&j->board, link_index(s->ours));
         record_set_place(r, 0, PLACE_ARENA, place->segment, place->offset, size);
         s->bytes = size;
         j->guest->standin_bytes += size;
@@ -131,6 +138,14 @@ static void pulled(struct fetch *f, mob_status st)
                       "an argument was lost on its way from its node");
     } else {
         seal(j, s, &f->place, f->source.size);
+    }
+}
+
+void standin_meta(struct job *j, struct standin *s, const struct mob_meta *meta)
+{
+    struct record *r = record_of(j, s);
+    if (r) {
+        meta_add(r, META_AT, 0, meta);
     }
 }
 
@@ -184,25 +199,88 @@ static bool unused(struct job *j, const struct standin *s)
     return r && (at_load(&r->refs, AT_ACQUIRE) & REFS_USES_MASK) == 0;
 }
 
+/* Epochs since its bytes were looked at; at most AGES - 1. */
+static uint32_t age_of(const struct job *j, const struct standin *s)
+{
+    const struct board *b = &j->board;
+    uint32_t age = at_load(&b->header->epoch, AT_RELAXED) -
+                   at_load(&b->touched[link_index(s->ours)], AT_RELAXED);
+    return age < AGES ? age : AGES - 1;
+}
+
+static void evict_bucket(struct job *j, struct standin **at, uint32_t age)
+{
+    struct guest *g = j->guest;
+    while (*at) {
+        struct standin *s = *at;
+        if (s->pending || s->used == g->clock || !unused(j, s) || age_of(j, s) < age) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        g->standin_bytes -= s->bytes;
+        lane_drop(&j->lane, s->ours);
+        free(s);
+    }
+}
+
 void standin_evict(struct job *j, uint64_t keep)
 {
     struct guest *g = j->guest;
-    /* The least recently used would be better to go first; an order would cost each use a list's
-     * upkeep, and what goes here can be had again from its owner. */
-    for (uint32_t b = 0; b < STANDIN_BUCKETS && g->standin_bytes > keep; b++) {
-        for (struct standin **at = &g->standins[b]; *at;) {
-            struct standin *s = *at;
-            if (s->pending || s->used == g->clock || !unused(j, s)) {
-                at = &s->next;
-                continue;
-            }
-            *at = s->next;
-            g->standin_bytes -= s->bytes;
-            lane_drop(&j->lane, s->ours);
-            free(s);
+    /* The coldest first, as a clock with AGES hands would have it; an order by the last use would cost each
+     * use a list's upkeep, and what goes here can be had again from its owner. */
+    for (uint32_t age = AGES; age-- > 0 && g->standin_bytes > keep;) {
+        for (uint32_t b = 0; b < STANDIN_BUCKETS && g->standin_bytes > keep; b++) {
+            evict_bucket(j, &g->standins[b], age);
         }
     }
     lane_reclaim(&j->lane);
+}
+
+const struct standin *standin_next(const struct job *j, const struct standin *s)
+{
+    struct standin *const *table = j->guest->standins;
+    if (s && s->next) {
+        return s->next;
+    }
+    uint32_t b =
+        s ? (uint32_t)(bucket_of(j->guest, s->theirs) - j->guest->standins) + 1 : 0;
+    while (b < STANDIN_BUCKETS && !table[b]) {
+        b++;
+    }
+    return b < STANDIN_BUCKETS ? table[b] : NULL;
+}
+
+bool standin_find(const struct job *j, uint64_t theirs, uint64_t *ret_ours)
+{
+    const struct standin *s = *bucket_of(j->guest, theirs);
+    while (s && s->theirs != theirs) {
+        s = s->next;
+    }
+    if (s) {
+        *ret_ours = s->ours;
+    }
+    return s != NULL;
+}
+
+bool guest_origin(const struct job *j, uint64_t ours, uint64_t *ret_theirs)
+{
+    const struct guest *g = j->guest;
+    for (uint32_t b = 0; b < STANDIN_BUCKETS; b++) {
+        for (const struct standin *s = g->standins[b]; s; s = s->next) {
+            if (s->ours == ours) {
+                *ret_theirs = s->theirs;
+                return true;
+            }
+        }
+    }
+    for (uint32_t i = 0; i < g->proxies_count; i++) {
+        if (g->proxies[i].link != LINK_NONE && g->proxies[i].link == (ours & ~0xfull)) {
+            *ret_theirs = g->proxies[i].theirs | link_ret(ours);
+            return true;
+        }
+    }
+    return false;
 }
 
 void standin_free(struct job *j)

@@ -28,7 +28,9 @@ const char *wire_op_name(uint8_t op)
                                                 [WIRE_FAILED] = "FAILED",
                                                 [WIRE_DONE] = "DONE",
                                                 [WIRE_BACK] = "BACK",
-                                                [WIRE_OUTPUT] = "OUTPUT"};
+                                                [WIRE_OUTPUT] = "OUTPUT",
+                                                [WIRE_ASK] = "ASK",
+                                                [WIRE_TOLD] = "TOLD"};
     return op < WIRE_OPS && names[op] ? names[op] : "unknown";
 }
 
@@ -56,6 +58,31 @@ bool wire_unname(const uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object *r
     const void *rest = codec_get_raw(&r, sizeof zeros);
     return r.ok && kind >= WIRE_ARGUMENT && kind <= WIRE_START &&
            memcmp(rest, zeros, sizeof zeros) == 0;
+}
+
+void wire_put_meta(struct codec_writer *w, const struct mob_meta *meta)
+{
+    codec_put_u8(w, (uint8_t)meta->type);
+    codec_put_u32(w, meta->item_bytes);
+    codec_put_u8(w, (uint8_t)meta->dims);
+    for (uint32_t i = 0; i < meta->dims; i++) {
+        codec_put_u64(w, meta->shape[i]);
+    }
+}
+
+bool wire_get_meta(struct codec_reader *r, struct mob_meta *ret)
+{
+    struct mob_meta m = {.struct_size = sizeof m, .type = codec_get_u8(r)};
+    m.item_bytes = codec_get_u32(r);
+    m.dims = codec_get_u8(r);
+    if (m.dims > MOB_DIMS_MAX) {
+        return false;
+    }
+    for (uint32_t i = 0; i < m.dims; i++) {
+        m.shape[i] = codec_get_u64(r);
+    }
+    *ret = m;
+    return r->ok;
 }
 
 void wire_put_key(struct codec_writer *w, struct plan_job key)

@@ -18,6 +18,9 @@
  *   REPORT, DEMAND, HELD, LEASE, GRANT, SYNCED: the planners' words
  *   STATUS     cookie u64                              asks for
  *   STATUS_TEXT cookie u64, more u8, JSON bytes
+ * Between any two nodes, for storectl
+ *   ASK        cookie u64, JSON bytes                  see inspect.c
+ *   TOLD       cookie u64, status i32, more u8, JSON bytes, or why not
  * From a job's owner to a node that works for it
  *   OPEN       job u32, key, name str, hash raw[32], executable size u64, start size u64
  *   CLOSE      job u32, kill u8
@@ -25,7 +28,7 @@
  *     task     slot u32, link u64, retries u8, options u8, returns u8, args u8,
  *              function str, name str, arguments
  *     argument kind u8: VALUE or OBJECT or REMOTE or ERROR; link u64 unless VALUE;
- *              bytes (VALUE, OBJECT), size u64 (REMOTE), status i32 and text (ERROR)
+ *              bytes (VALUE, OBJECT), size u64 (REMOTE), status i32 and text (ERROR), metadata
  *   RELEASE    job u32, count u32, (proxy u32, link u64, taken u8)...   results are not pulled any more;
  *              taken: they are what the owner's record has from now on
  *   CANCEL     job u32, count u32, (proxy slot u32, link u64)...   of the owner
@@ -35,7 +38,8 @@
  *   DONE       job u32, count u32, results
  *     result   slot u32, link u64 (the owner's), proxy u32, link u64, status i32, then
  *              text str if status is not 0, else returns u8 and for each
- *              kind u8: VALUE bytes or REMOTE size u64
+ *              kind u8: VALUE bytes or REMOTE size u64, metadata
+ *     metadata if the kind has the bit META: type u8, element size u32, dimensions u8, u64 each
  *   BACK       job u32, count u32, (slot u32, link u64, begun u8)...    not wanted here; begun: an
  *              attempt ended with its worker's death
  *   OUTPUT     job u32, stream u8 (1 or 2), bytes
@@ -44,18 +48,19 @@
 #ifndef NODE_WIRE_H
 #define NODE_WIRE_H
 
+#include <mobula.h>
 #include <stdint.h>
 
 #include "core/codec.h"
 #include "scheduler/plan.h"
 #include "transport/transport.h"
 
-#define WIRE_VERSION 2u
+#define WIRE_VERSION 3u
 #define WIRE_INLINE_MAX 4096u /* larger arguments and results are pulled */
 #define WIRE_HASH_BYTES 32u   /* BLAKE2b-256 of an executable */
 #define WIRE_TEXT_MAX FAILURE_TEXT_MAX
 /* Batches are closed when less than one more entry of the largest kind would fit. */
-#define WIRE_ENTRY_MAX (MOB_ARGS_MAX * (WIRE_INLINE_MAX + 32u) + 1024u)
+#define WIRE_ENTRY_MAX (MOB_ARGS_MAX * (WIRE_INLINE_MAX + 128u) + 1024u)
 #define WIRE_BATCH_BYTES (512u << 10)
 
 enum wire_op {
@@ -84,10 +89,13 @@ enum wire_op {
     WIRE_DONE,
     WIRE_BACK,
     WIRE_OUTPUT,
+    WIRE_ASK,
+    WIRE_TOLD,
     WIRE_OPS
 };
 
 enum wire_kind { WIRE_VALUE, WIRE_OBJECT, WIRE_REMOTE, WIRE_ERROR };
+#define WIRE_META 0x80u /* with a kind but ERROR: metadata comes last */
 
 /* What a pull names. */
 enum wire_object { WIRE_ARGUMENT = 1, WIRE_RESULT, WIRE_EXECUTABLE, WIRE_START };
@@ -100,6 +108,10 @@ void wire_name(uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object kind, uint
 /* False if those bytes are no name. */
 bool wire_unname(const uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object *ret_kind,
                  uint32_t *ret_job, uint64_t *ret_link);
+
+/* Metadata as it follows. False: malformed. */
+void wire_put_meta(struct codec_writer *w, const struct mob_meta *meta);
+bool wire_get_meta(struct codec_reader *r, struct mob_meta *ret);
 
 void wire_put_key(struct codec_writer *w, struct plan_job key);
 struct plan_job wire_get_key(struct codec_reader *r);

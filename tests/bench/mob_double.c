@@ -80,9 +80,11 @@ mob_status mob_get_info(struct mob *mob, struct mob_info *info)
     return MOB_OK;
 }
 
-mob_status mob_submit(struct mob *mob, mob_fn fn, struct mob_args args,
-                      const struct mob_options *options, mob_ref *ret)
+mob_status mob_submit_at(struct mob *mob, mob_fn fn, struct mob_args args,
+                         const struct mob_options *options, mob_ref *ret,
+                         struct mob_site *site)
 {
+    (void)site;
     struct mob_task *task = &records[mob->submitted % RECORDS];
     if (options != NULL || args.count == 0 || args.count > ARGS || task->fn != NULL) {
         return MOB_ERR_INVALID;

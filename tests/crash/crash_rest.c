@@ -44,7 +44,7 @@ static void tell_orphans(const struct board *b)
  * of its own: what it pulled, and keeps for the next tasks. */
 static mob_status check_board(const struct board *b, bool cluster, bool guest, bool tell)
 {
-    struct check_result r;
+    struct check_result r = {.texts = NULL};
     MOB_TRY(board_check(b, &r));
     for (int p = PHASE_CREATING; p <= PHASE_CLOSED; p++) {
         if (r.phases[p] && !(guest && p == PHASE_CLOSED)) {

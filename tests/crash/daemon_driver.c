@@ -61,6 +61,21 @@ static void two_large(struct mob *mob, mob_ref ref[2], struct mob_view view[2])
     }
 }
 
+/* Both workers have mapped the memory of the other from here on. */
+static void look_at_both_in_both(struct mob *mob, const mob_ref ref[2])
+{
+    mob_ref looked[2];
+    for (int i = 0; i < 2; i++) {
+        OK(mob_submit(mob, look_at_both, MOB_ARGS(MOB_REF(ref[0]), MOB_REF(ref[1])), NULL,
+                      &looked[i]));
+    }
+    for (int i = 0; i < 2; i++) {
+        size_t size;
+        OK(mob_get_size(mob, looked[i], WAIT_NS, &size));
+        mob_release(mob, looked[i]);
+    }
+}
+
 static int is_alive(const struct mob_view *made_by)
 {
     return kill((pid_t) * (const uint64_t *)made_by->data, 0) == 0;
@@ -73,6 +88,7 @@ static void let_go_of(struct mob *mob, int all)
     mob_ref ref[2];
     struct mob_view view[2];
     two_large(mob, ref, view);
+    look_at_both_in_both(mob, ref);
     say('r');
     (void)hear();
     for (int i = 0; i < 2; i++) {

@@ -77,6 +77,22 @@ mob_status large(struct mob_task *task)
 }
 MOB_REGISTER(large);
 
+/* In both workers: each maps what either has made. */
+mob_status look_at_both(struct mob_task *task)
+{
+    meet(9);
+    for (size_t i = 0; i < 2; i++) {
+        const void *data;
+        size_t size;
+        MOB_TRY(mob_arg(task, i, &data, &size));
+        if (!is_filled(data, size)) {
+            return mob_fail(task, "argument %zu is not what was made", i);
+        }
+    }
+    return MOB_OK;
+}
+MOB_REGISTER(look_at_both);
+
 /* In the worker that is asked for: puts something beside what it has returned before, and dies. */
 mob_status put_and_die(struct mob_task *task)
 {

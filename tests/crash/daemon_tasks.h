@@ -19,6 +19,7 @@ void await_mark(const char *name);
 int is_filled(const uint64_t *words, size_t size);
 
 mob_status large(struct mob_task *task);
+mob_status look_at_both(struct mob_task *task);
 mob_status put_and_die(struct mob_task *task);
 mob_status small(struct mob_task *task);
 mob_status gated(struct mob_task *task);

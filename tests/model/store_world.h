@@ -22,6 +22,7 @@ extern struct store_world {
     struct record *mine; /* the task that the worker has TAKEN from the start */
     struct record *others;
     uint64_t parent_of_others; /* the only task that submits one */
+    uint32_t owner; /* of the places; after its death their counts are bounds */
     unsigned places_freed[LANES], places_made[LANES];
     unsigned runs[LANES];             /* attempts that were sealed */
     uint64_t last[BOARD_RECORDS_MAX]; /* state words after the last step */

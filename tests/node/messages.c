@@ -1,5 +1,6 @@
 #include "messages.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "store/arena.h"
@@ -169,10 +170,22 @@ static void make_planning(struct draft *m, struct facts *f, enum wire_op op)
 
 /* ---- from an owner ------------------------------------------------------------------------------------ */
 
+/* With one dimension more than there may be, now and then. */
+static void put_meta(struct draft *m, struct facts *f)
+{
+    uint64_t dims = dice(f, 30) ? dice(f, MOB_DIMS_MAX + 1) : MOB_DIMS_MAX + 1;
+    u8(m, dice(f, 256));
+    u32(m, dice(f, 64));
+    u8(m, dims);
+    for (uint64_t i = 0; i < dims; i++) {
+        u64(m, dice(f, 100));
+    }
+}
+
 static void put_argument(struct draft *m, struct facts *f)
 {
-    uint64_t kind = dice(f, 4);
-    u8(m, kind);
+    uint64_t kind = dice(f, 4), meta = dice(f, 4) == 0 ? WIRE_META : 0;
+    u8(m, kind | meta);
     if (kind != WIRE_VALUE) {
         u64(m, 1ull << 32 | (1 + dice(f, 20)) << 4);
     }
@@ -183,6 +196,9 @@ static void put_argument(struct draft *m, struct facts *f)
         str(m, "an argument that failed");
     } else {
         bytes(m, f, kind == WIRE_OBJECT && dice(f, 3) == 0 ? dice(f, 4000) : dice(f, 32));
+    }
+    if (meta) {
+        put_meta(m, f);
     }
 }
 
@@ -252,12 +268,16 @@ static void put_result(struct draft *m, struct facts *f)
     u32(m, MOB_OK);
     u8(m, nrets);
     for (uint32_t i = 0; i < nrets; i++) {
+        uint64_t meta = dice(f, 4) == 0 ? WIRE_META : 0;
         if (dice(f, 2)) {
-            u8(m, WIRE_REMOTE);
+            u8(m, WIRE_REMOTE | meta);
             u64(m, 5000 + dice(f, 100000));
         } else {
-            u8(m, WIRE_VALUE);
+            u8(m, WIRE_VALUE | meta);
             bytes(m, f, dice(f, 2) ? dice(f, 128) : dice(f, 4000));
+        }
+        if (meta) {
+            put_meta(m, f);
         }
     }
 }
@@ -288,11 +308,39 @@ static void make_guest(struct draft *m, struct facts *f, enum wire_op op)
     }
 }
 
+/* ---- between any two ------------------------------------------------------------------------------------ */
+
+static void make_question(struct draft *m, struct facts *f, enum wire_op op)
+{
+    /* Not rm, which is obeyed: the objects of these tests are looked for at the end. */
+    static const char *const asks[] = {"stat", "boards", "ls",      "sums",
+                                       "show", "uses",   "bytes",   "sum",
+                                       "copy", "put",    "nonsense"};
+    char text[256];
+    u64(m, dice(f, 4));
+    if (op == WIRE_TOLD) {
+        u32(m, dice(f, 2) ? (uint32_t)MOB_ERR_NOT_FOUND : MOB_OK);
+        u8(m, dice(f, 2));
+        str(m, "{}");
+        return;
+    }
+    snprintf(text, sizeof text,
+             "{\"what\":\"%s\",\"job\":%u,\"link\":%llu,\"owner\":%llu,\"record\":%u,"
+             "\"filter\":{\"min_bytes\":%u}}",
+             asks[dice(f, sizeof asks / sizeof asks[0])], f->job,
+             (unsigned long long)(1ull << 32 | dice(f, 64) << 4),
+             (unsigned long long)f->node, (unsigned)dice(f, 5000),
+             (unsigned)dice(f, 100));
+    str(m, dice(f, 16) ? text : "[\"what\"");
+}
+
 void message_make(struct draft *m, struct facts *f, enum wire_op op)
 {
     m->size = m->fields = 0;
     u8(m, op);
-    if (op >= WIRE_CLOSED) {
+    if (op >= WIRE_ASK) {
+        make_question(m, f, op);
+    } else if (op >= WIRE_CLOSED) {
         make_guest(m, f, op);
     } else if (op >= WIRE_OPEN) {
         make_owner(m, f, op);

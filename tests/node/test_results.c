@@ -154,6 +154,34 @@ Test(results, results_do_not_run_over_their_record)
     world_end(&w);
 }
 
+/* ---- the queue of what is sent ---------------------------------------------------------------------------------- */
+
+static bool hears_of(struct job *j, uint32_t tasks)
+{
+    for (int i = 0; i < 5; i++) {
+        world_turn(&w);
+    }
+    return j->backlog[w.big] == tasks;
+}
+
+/* Nobody here can run them, so only the submitter's ring tells of the next one; and it rings only if the
+ * daemon, which took the last one away itself, asked for it. */
+Test(results, the_next_task_is_heard_of_when_all_are_sent)
+{
+    begin(true);
+    struct job *j = world_job(&w);
+    const at_u32 *alert = &j->board.classes[w.big].alert;
+    for (int i = 0; i < 3; i++) {
+        (void)world_task(&w, j, 0, 0, 1);
+        cr_assert(hears_of(j, 1), "task %d", i);
+        cr_assert_eq(at_load(alert, AT_RELAXED), 0, "it knows, and nobody need ring");
+        world_send(&w, j, 1, 1);
+        cr_assert_not_null(world_slot(&w, j, 1, (uint32_t)i));
+        cr_assert_eq(at_load(alert, AT_RELAXED), 1, "nobody tells it of the next one");
+    }
+    world_end(&w);
+}
+
 /* ---- no results -------------------------------------------------------------------------------------------------- */
 
 static void back(struct job *j, bool begun)

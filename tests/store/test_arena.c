@@ -383,3 +383,29 @@ Test(arena, totals_are_of_what_was_asked_and_given)
     cr_assert_eq(stats.free_bytes, 4 * MIB);
     support_end(arena);
 }
+
+/* The pages of a large object are there for the next one, as far as that was allowed. */
+Test(arena, keeps_long_segments_as_told)
+{
+    struct arena *arena = create();
+    void *ptr;
+    release(arena, support_alloc(arena, 80 * MIB, 64, &ptr));
+    cr_assert_eq(support_take(arena, false), 80 * MIB);
+    arena_keep(arena, 100 * MIB);
+    release(arena, support_alloc(arena, 80 * MIB, 64, &ptr));
+    cr_assert_eq(support_take(arena, false), 0);
+    struct arena_stats before = support_stats(arena);
+    release(arena, support_alloc(arena, 80 * MIB, 64, &ptr));
+    cr_assert_eq(support_stats(arena).segment_bytes, before.segment_bytes,
+                 "it serves again");
+    struct arena_place two[2];
+    for (int i = 0; i < 2; i++) {
+        two[i] = support_alloc(arena, 80 * MIB, 64, &ptr);
+    }
+    for (int i = 0; i < 2; i++) {
+        release(arena, two[i]);
+    }
+    cr_assert_eq(support_take(arena, false), 80 * MIB, "more than may stay");
+    cr_assert_eq(support_take(arena, true), 80 * MIB);
+    support_end(arena);
+}

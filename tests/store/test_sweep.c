@@ -289,52 +289,6 @@ Test(sweep, what_is_left_pinned_is_the_daemons)
     rig_free(g);
 }
 
-/* What comes on a ring while it is drained is for the next time: a client must not keep the daemon. */
-static void push_again(void *arg, struct record *r)
-{
-    struct rig *g = arg;
-    struct queue_view ring = board_ring(&g->b, DAEMON);
-    cr_assert_lt(g->freed_places++, 4u << BOARD_RING_ORDER,
-                 "the ring is drained for ever");
-    (void)queue_push(&ring, board_index(&g->b, r));
-}
-
-Test(sweep, a_ring_that_fills_while_it_is_drained_keeps_nobody)
-{
-    struct rig *g = rig_new();
-    struct queue_view ring = board_ring(&g->b, DAEMON);
-    g->lane[DAEMON].sealed = push_again;
-    g->lane[DAEMON].sealed_arg = g;
-    cr_assert_eq(queue_push(&ring, 0), QUEUE_OK);
-    cr_assert(lane_drain_ring(&g->lane[DAEMON]));
-    cr_assert_gt(g->freed_places, 0);
-    rig_free(g);
-}
-
-/* A client that ties its successor stacks into a ring keeps the daemon only so long. */
-Test(sweep, a_ring_of_successors_ends_the_job_and_not_the_daemon)
-{
-    struct rig *g = rig_new();
-    struct lane *d = &g->lane[DRIVER];
-    struct sweep_result res;
-    uint64_t x = submit(d, NULL, 0, LINK_NONE);
-    uint64_t t = submit(d, (uint64_t[]){x}, 1, LINK_NONE);
-    struct record *rx = board_record(&g->b, link_index(x));
-    struct record *rt = board_record(&g->b, link_index(t));
-    struct call call = record_call(rt);
-    /* The waiting task stands below itself; another one was cut off while it was hung there. */
-    at_store(&record_arg_ref(rt, &call, 1)->next, at_load(&rx->succ, AT_RELAXED),
-             AT_RELAXED);
-    uint64_t cut = submit(d, (uint64_t[]){x}, 1, LINK_NONE);
-    struct record *rc = board_record(&g->b, link_index(cut));
-    at_store(&rx->succ, succ_entry(link_index(t), 1), AT_RELAXED);
-    at_store(&rc->state, state_make(link_gen(cut), WORKER, 0, PHASE_CREATING),
-             AT_RELAXED);
-    sweep_process(&g->lane[DAEMON], WORKER, NULL, NULL, &res);
-    cr_assert(res.corrupt);
-    rig_free(g);
-}
-
 Test(sweep, an_audit_leaves_alone_what_is_in_use)
 {
     struct rig *g = rig_new();
@@ -386,26 +340,5 @@ Test(sweep, a_task_for_which_there_was_no_room_is_pushed)
     task_seal(&g->lane[OTHER], claim(g, OTHER, x), false);
     lane_drop(&g->lane[DRIVER], x);
     assert_all_free(g);
-    rig_free(g);
-}
-
-Test(sweep, who_says_that_it_served_everything_ends_the_job_and_not_the_daemon)
-{
-    struct rig *g = rig_new();
-    struct lane *d = &g->lane[DRIVER];
-    struct sweep_result res = {0};
-    uint64_t x = submit(d, NULL, 0, LINK_NONE), refs[3] = {x, x, x};
-    (void)claim(g, OTHER, x);
-    for (uint32_t i = LANES; i < BOARD_LEDGERS_MAX; i++) {
-        uint64_t sealed = submit(d, NULL, 0, LINK_NONE);
-        task_seal(&g->lane[OTHER], claim(g, OTHER, sealed), false);
-        at_store(&g->b.ledgers[i].finishing, sealed, AT_RELAXED);
-        at_store(&g->b.ledgers[i].owner, WORKER + 1, AT_RELAXED);
-    }
-    for (int i = 0; i < 3200; i++) {
-        (void)submit(d, refs, 3, LINK_NONE);
-    }
-    sweep_process(&g->lane[DAEMON], WORKER, NULL, NULL, &res);
-    cr_assert(res.corrupt);
     rig_free(g);
 }

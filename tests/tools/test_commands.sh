@@ -26,6 +26,10 @@ for turn in 1 2; do
     says '^no objects$'
     works "$bin/storectl" stat
     says '^limit  *64 MiB$'
+    for command in verify leaks 'top --count=1'; do
+        # shellcheck disable=SC2086 # words
+        works "$bin/storectl" $command
+    done
     works "$bin/mobula" stop
     nothing_left
 done
@@ -45,9 +49,9 @@ works "$bin/mobula" status --json
 says '"tasks_done": 4'
 says '"store_limit_bytes": 268435456'
 works "$bin/storectl" ls
-[ "$(grep -c ' square  *sealed  *8 B  *inline ' "$scratch/out")" -eq 4 ] || fail "not four results"
-says ' (put)  *sealed  *1 MiB  *segment [0-9]*  *-  yes  *0  *1$'
-says ' (put)  *sealed  *5 B  *inline  *-  yes  *0  *0$'
+[ "$(grep -c ' square  *sealed  *8 B  *[0-9.]*s  *inline .*hold.c:[0-9]*$' "$scratch/out")" -eq 4 ] || fail "not four results"
+says ' (put)  *sealed  *1 MiB  *[0-9.]*s  *segment [0-9]*  *-  yes  *0  *1  .*hold.c:[0-9]*$'
+says ' (put)  *sealed  *5 B  *[0-9.]*s  *inline  *-  yes  *0  *0  .*hold.c:[0-9]*$'
 works "$bin/storectl" ls --limit=3
 [ "$(grep -c sealed "$scratch/out")" -eq 3 ] || fail "not three objects"
 says 'and more; --limit=0'

@@ -24,9 +24,18 @@ refuses 2 "--num-cpus: '5000'" "$mobula" start --num-cpus=5000
 refuses 2 "--object-store-memory: '1Z'" "$mobula" start --object-store-memory=1Z
 refuses 2 "--log-level: 'loud'" "$mobula" start --log-level=loud
 refuses 2 'say a command' "$bin/storectl"
-refuses 2 "unknown command 'rm'" "$bin/storectl" rm
+refuses 2 "unknown command 'cp'" "$bin/storectl" cp
+for command in show why get put rm; do
+    refuses 2 "storectl $command needs" "$bin/storectl" "$command"
+done
+refuses 2 "'more' is not expected" "$bin/storectl" show id more
+refuses 2 "'color=red' is no filter" "$bin/storectl" ls color=red
+refuses 2 "'many' is no" "$bin/storectl" ls 'size>many'
+refuses 2 "'soon' is no time" "$bin/storectl" ls 'age>soon'
+refuses 2 "--sort: 'weight'" "$bin/storectl" ls --sort=weight
+refuses 2 "--older: 'long'" "$bin/storectl" leaks --older=long
 refuses 2 "--limit: '-1'" "$bin/storectl" ls --limit=-1
-refuses 2 'of storectl ls' "$bin/storectl" stat --job=1
+refuses 2 '--job is not for storectl stat' "$bin/storectl" stat --job=1
 refuses 2 'unknown option --colour' "$bin/mobulad" --colour
 refuses 2 "'there' is no option" "$bin/mobulad" there
 nothing_left

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#define TABLE_COLUMNS_MAX 12
+#define TABLE_COLUMNS_MAX 16
 
 struct table_column {
     const char *name;

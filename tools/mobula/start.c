@@ -45,6 +45,11 @@ static const char usage[] =
     "  --object-store-memory=SIZE   limit of shared memory, such as 512M or 1.5GiB; "
     "default:\n"
     "                               30 % of what may be used\n"
+    "  --spill-dir=DIR[:DIR...]     where objects go when memory is short, in turn; "
+    "\"none\": "
+    "they stay;\n"
+    "                               default: $MOBULA_SPILL_DIR, else "
+    "/var/tmp/mobula-UID\n"
     "  --unmet-grace=SECONDS        fail tasks that ask for more CPUs than any node has "
     "if none\n"
     "                               that large joins within this time; default: 30\n"
@@ -107,6 +112,7 @@ static int parse(struct start *s, int argc, char **argv)
         {"num-cpus", required_argument, NULL, 'c'},
         {"object-store-memory", required_argument, NULL, 'm'},
         {"node-dir", required_argument, NULL, 'd'},
+        {"spill-dir", required_argument, NULL, 's'},
         {"unmet-grace", required_argument, NULL, 'g'},
         {"log-file", required_argument, NULL, 'f'},
         {"log-level", required_argument, NULL, 'l'},

@@ -12,6 +12,9 @@
 /* Monotonic time since boot. */
 uint64_t clock_now_ns(void);
 
+/* The same clock as it stood at the last tick of the kernel, some milliseconds ago at most: cheaper. */
+uint64_t clock_coarse_ns(void);
+
 /* Seconds since 1970, for people. */
 uint64_t clock_wall_ns(void);
 

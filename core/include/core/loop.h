@@ -41,7 +41,7 @@ struct loop_op {
     struct loop_op
         *next; /* in the loop's list of requests that the ring had no room for */
     void *addr;
-    uint64_t offset;
+    uint64_t offset, length;
     uint32_t size;
     int fd;
     int flags;
@@ -137,6 +137,10 @@ void loop_recvmsg(struct loop *loop, struct loop_op *op, int fd, struct msghdr *
                   int flags, loop_done done);
 void loop_sendmsg(struct loop *loop, struct loop_op *op, int fd, const struct msghdr *msg,
                   int flags, loop_done done);
+
+/* Has the kernel find the memory or blocks for a part of a file, as fallocate(2); 0 when it has. */
+void loop_allocate(struct loop *loop, struct loop_op *op, int fd, uint64_t offset,
+                   uint64_t size, loop_done done);
 
 /* @offset in a file; UINT64_MAX: the file's position, or a pipe. @size at most 1 GiB; the
  * result may be short. */

@@ -23,8 +23,8 @@
  * for no reason. Returns MOB_OK or MOB_ERR_TIMEOUT. */
 mob_status park_wait(const at_u32 *word, uint32_t seen, uint64_t deadline_ns);
 
-/* The same for any of @count <= PARK_MANY_MAX words. Where the kernel lacks futex_waitv (before
- * 5.16) it naps for at most a millisecond instead. */
+/* The same for any of @count <= PARK_MANY_MAX words. Where the kernel lacks futex_waitv (before 5.16) it
+ * sleeps on the first one, and hears of the others some 16 ms late at most. */
 mob_status park_wait_many(const at_u32 *const *words, const uint32_t *seen,
                           unsigned count, uint64_t deadline_ns);
 

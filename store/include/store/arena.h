@@ -124,6 +124,10 @@ mob_status arena_shrink(struct arena *arena, struct arena_place place, size_t si
 /* Bytes of the place, 0 if it is not allocated. */
 size_t arena_place_size(const struct arena *arena, struct arena_place place);
 
+/* From now on idle segments of up to @bytes stay, or as many as arena_take_empty() says if that is more; those of
+ * large objects too, whose pages are then there for the next one: fresh ones cost about ten times the copying. */
+void arena_keep(struct arena *arena, uint64_t bytes);
+
 /* Takes a segment without objects out of the arena, the one longest idle, so that the
  * caller unmaps it and gives it back. Unless @all, idle segments of up to a quarter of
  * what is in use, at least 4 and at most 64 MiB, stay for the next objects. Returns

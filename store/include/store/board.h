@@ -16,15 +16,19 @@
 #include "store/record.h"
 
 #define BOARD_MAGIC 0x31616c75626f6dull /* "mobula1" */
-#define BOARD_LAYOUT 2u
+#define BOARD_LAYOUT 3u
 
 #define BOARD_RECORDS_MAX (1u << 22)
 #define BOARD_BLOCK 64u /* records in a block: one word of bitmap */
 #define BOARD_BLOCKS_MAX (BOARD_RECORDS_MAX / BOARD_BLOCK)
 #define BOARD_COMMIT_STEP 4096u /* records that the daemon commits at a time: 1.5 MiB */
-#define BOARD_QUEUE_ORDER 20u   /* 2^20 tasks ready in one class */
-#define BOARD_RING_ORDER 10u    /* freed places on their way to an arena's owner */
+#define BOARD_STEP_BYTES (BOARD_COMMIT_STEP * (sizeof(struct record) + sizeof(at_u32)))
+#define BOARD_QUEUE_ORDER 20u /* 2^20 tasks ready in one class */
+#define BOARD_RING_ORDER 10u  /* freed places on their way to an arena's owner */
 #define BOARD_NAMES_MAX 1024u
+#define BOARD_SITES_MAX 1024u /* places in programs that make objects and tasks */
+#define BOARD_JOB_NAME_MAX 63u
+#define BOARD_TICK_NS (100000000ull) /* one step of board_header.now */
 #define BOARD_SEGMENTS_MAX 8192u
 #define BOARD_LEDGERS_MAX 512u
 #define BOARD_PINS                                                                       \
@@ -54,14 +58,19 @@ struct board_header {
     at_u32 failed;    /* daemon: a mob_status that ends the job, or 0 */
     at_u32 ledgers;   /* anyone: ledgers ever leased, so that scans stay short */
     at_u32 blocks;    /* anyone: blocks ever leased, likewise */
+    at_u32
+        now; /* anyone, forward only: BOARD_TICK_NS since `born_ns`; see board_tick() */
+    at_u64 born_ns; /* daemon: the machine's monotonic clock when the board was made */
     at_u32 notice __attribute__((aligned(CACHE_LINE))); /* anyone sets; daemon clears */
     at_u32
         revoked; /* daemon: counts segments taken back; a client that sees it change unmaps */
     at_u32
         wanted; /* daemon: counts refused grants; a client that sees it change gives back */
+    at_u32 epoch; /* daemon: counts its looks for bytes that could go to disk */
     /* Each its own bit: a process that runs or spins. A hint for who considers spinning. */
     at_u64 awake[PROCS_MAX / 64] __attribute__((aligned(CACHE_LINE)));
-    char failure[FAILURE_TEXT_MAX]; /* daemon, before `failed`: why */
+    char failure[FAILURE_TEXT_MAX];        /* daemon, before `failed`: why */
+    char job_name[BOARD_JOB_NAME_MAX + 1]; /* daemon: for people, with a NUL */
     /* Sealers bump it; who waits for several records sleeps on it. */
     at_u32 event __attribute__((aligned(CACHE_LINE)));
 };
@@ -144,12 +153,13 @@ struct board {
     struct proc *procs;
     struct klass *classes;
     struct ledger *ledgers;
-    struct name *names;
+    struct name *names, *sites;
     at_u64 *segments;
     at_u32 *block_owner;    /* process + 1, or 0: free */
     at_u64 *block_returned; /* hint: records of the block that others made FREE */
     at_u64 *ring_cells;
     at_u64 *ready_cells;
+    at_u32 *touched; /* per record: the epoch in which its bytes were used last; a hint */
     struct record *records;
     const struct record
         *records_ro; /* the same, mapped read-only: what views point into */
@@ -173,6 +183,9 @@ mob_status board_commit_more(struct board *b);
 
 /* Maps a board that the daemon sent and checks that it is one. Takes no ownership of @fd. */
 mob_status board_map(int fd, struct board *ret);
+/* The same to look at alone: a write through it faults. `committed` is what the memory says, not what
+ * clients could write. */
+mob_status board_map_ro(int fd, struct board *ret);
 void board_unmap(struct board *b);
 
 /* Bytes of address space; bytes of its fixed part. */
@@ -192,6 +205,16 @@ static inline struct record *board_record(const struct board *b, uint32_t index)
 static inline uint32_t board_index(const struct board *b, const struct record *r)
 {
     return (uint32_t)(r - b->records);
+}
+
+/* Says that the bytes of a record, outside of it, are used now. Once an epoch it writes: else all who read
+ * a hot object would take turns at a line. */
+static inline void board_touch(struct board *b, uint32_t index)
+{
+    uint32_t epoch = at_load(&b->header->epoch, AT_RELAXED);
+    if (at_load(&b->touched[index], AT_RELAXED) != epoch) {
+        at_store(&b->touched[index], epoch, AT_RELAXED);
+    }
 }
 
 static inline struct queue_view board_ready(const struct board *b, uint32_t class)
@@ -217,5 +240,30 @@ mob_status board_name(struct board *b, uint32_t process, const char *text, uint1
 
 /* The text of a name into @buf of MOB_NAME_MAX + 1 bytes; "?" if there is none. */
 void board_name_text(const struct board *b, uint32_t id, char *buf);
+
+/* The same for a place in a program, "file:line"; of a long path the end. The number is never 0.
+ * MOB_ERR_FULL. */
+mob_status board_site(struct board *b, uint32_t process, const char *file, uint32_t line,
+                      uint16_t *ret);
+/* "" for 0. */
+void board_site_text(const struct board *b, uint32_t number, char *buf);
+
+/* ---- how old things are -------------------------------------------------------------------------
+ * Reading a clock for each task would cost a tenth of it. The board has a coarse clock instead, which
+ * those move on who read a real one anyhow, so that nobody ticks on a board at rest. A submitter stamps
+ * with what the word says. It is not far behind: who pushes either finds somebody to wake or to ring
+ * for, which takes so long that it looks at the clock and stamps again (client/submit.c); or a worker
+ * that spins, and moves the word on while it does; or neither, because the daemon knows of a backlog
+ * and looks at the queue on its tick, which moves the word on too. */
+
+/* Moves the word on to the present, and returns it. Any process. */
+uint32_t board_tick(struct board *b);
+/* The same for who knows the time on the machine's monotonic clock. */
+uint32_t board_tick_at(struct board *b, uint64_t now_ns);
+/* As it was moved on last. */
+static inline uint32_t board_now(const struct board *b)
+{
+    return at_load(&b->header->now, AT_RELAXED);
+}
 
 #endif

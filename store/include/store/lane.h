@@ -62,6 +62,9 @@ struct lane {
         [LANE_LEDGERS]; /* bitmaps; a pin given back by another thread stays set */
     uint32_t ledgers_count;
 
+    /* The daemon's: frees what a place in one of its files takes. */
+    void (*free_spilled)(void *arg, const struct place *p);
+
     /* Called by lane_drain_ring() with each record that somebody put there; may be NULL. */
     void (*sealed)(void *arg, struct record *r);
     void *sealed_arg;
@@ -90,9 +93,13 @@ static inline struct record *lane_take(struct lane *l, uint64_t *ret_link)
         return NULL;
     }
     uint32_t bit = (uint32_t)__builtin_ctzll(l->avail);
+    struct record *r = &l->first[bit];
+    if (!r) {
+        __builtin_unreachable(); /* so that the caller's look at it costs nothing */
+    }
     l->avail &= l->avail - 1;
     *ret_link = link_make(l->gens[bit], l->first_index + bit, 0);
-    return &l->first[bit];
+    return r;
 }
 /* The record that a lane probably hands out after the one of an index, which exists: lanes go through
  * their blocks in order. NULL at the end of the block. A guess, of anybody's lane. */

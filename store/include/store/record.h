@@ -188,6 +188,8 @@ enum place_kind {
     PLACE_INLINE, /* in the payload at `offset` */
     PLACE_ARENA,  /* in `segment` at `offset`, a multiple of 64 */
     PLACE_REF, /* the bytes of the record that `size` names (a link), which this one uses */
+    PLACE_SPILLED, /* on disk: in the daemon's file `segment` at `offset`, a multiple of 64 */
+    PLACE_LOST, /* they were on disk and could not be read back */
 };
 
 struct place {
@@ -198,20 +200,26 @@ struct place {
 };
 
 struct place_words {
-    at_u64 where; /* kind:3 | segment:21 | offset / 64 : 40; inline: offset */
+    /* kind:3 | segment:21 | offset / 64 : 40; inline: offset. Of a sealed result the daemon changes it when
+     * it moves the bytes (move.h). */
+    at_u64 where;
     at_u64 size;
 };
 
+static inline bool place_is_block(enum place_kind kind)
+{
+    return kind == PLACE_ARENA || kind == PLACE_SPILLED;
+}
 static inline uint64_t place_pack(enum place_kind kind, uint32_t segment, uint64_t offset)
 {
-    uint64_t at = kind == PLACE_ARENA ? offset / 64 : offset;
+    uint64_t at = place_is_block(kind) ? offset / 64 : offset;
     return (uint64_t)kind << 61 | (uint64_t)segment << 40 | at;
 }
 static inline struct place place_unpack(uint64_t where, uint64_t size)
 {
     struct place p = {(enum place_kind)(where >> 61), (uint32_t)(where >> 40) & 0x1fffff,
                       where & 0xffffffffffull, size};
-    if (p.kind == PLACE_ARENA) {
+    if (place_is_block(p.kind)) {
         p.offset *= 64;
     }
     return p;
@@ -232,19 +240,70 @@ struct record {
     uint8_t payload[RECORD_PAYLOAD] __attribute__((aligned(8)));
     at_u64
         parent; /* creator: link of the task that submitted this, LINK_NONE for a driver */
-    at_u64 children;        /* attempt:32 | open children of it:32 */
-    at_u64 site;            /* creator: for tools; 0 */
-    at_u32 error;           /* holder, before an error seal: the mob_status */
-    at_u32 fill;            /* creator: payload bytes in use before the task runs */
-    uint16_t name;          /* creator: number of the name that people see */
+    at_u64 children; /* attempt:32 | open children of it:32 */
+    /* For tools. creator: board_now() when it was made; of a task that another node owns, its number
+     * in the daemon's table instead. */
+    at_u32 made;
+    at_u32 error; /* holder, before an error seal: the mob_status */
+    /* These four are one word for who fills it at once. */
+    at_u32 about;  /* creator: where it was made, what its bytes are; see below */
+    uint16_t name; /* creator: number of the name that people see */
     uint8_t parent_attempt; /* creator: the attempt of the parent that submitted this */
     uint8_t arg_len[MOB_ARGS_MAX - CALL_LENS]; /* creator: size of a value, or ARG_REF */
+    at_u32 fill; /* creator: payload bytes in use before the task runs */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(sizeof(struct record) == 384, "six cache lines");
 _Static_assert(__builtin_offsetof(struct record, payload) == 32,
                "half of the first line");
 _Static_assert(sizeof(struct call) == 8, "one word");
+_Static_assert(__builtin_offsetof(struct record, about) % 8 == 0 &&
+                   __builtin_offsetof(struct record, name) ==
+                       __builtin_offsetof(struct record, about) + 4,
+               "one word with what follows");
+
+/* ---- about: attempt:8 | meta:8 | align:4 | site:12. meta: where in the payload the newest metadata
+ * stands, in units of 8, or 0; of which attempt. align: how the bytes were asked to be aligned, 64 << align.
+ * site: number of the place in a program that made the record, or 0. The creator writes it, then the holder,
+ * who adds metadata (store/meta.h). ------------------------------------------------------------------ */
+
+#define ABOUT_SITE_MASK 0xfffu
+#define ABOUT_LOW_MASK 0xffffu /* what the creator wrote */
+#define ABOUT_ALIGN_SHIFT 12
+#define ABOUT_META_SHIFT 16
+#define ABOUT_ATTEMPT_SHIFT 24
+
+/* By the creator, before the record can be seen. */
+static inline void record_set_origin(struct record *r, uint32_t made, uint32_t site)
+{
+    at_store(&r->made, made, AT_RELAXED);
+    at_store(&r->about, site, AT_RELAXED);
+}
+/* The same for a task without a parent and with few arguments. @word: record_origin_word(). */
+static inline uint64_t record_origin_word(uint32_t site, uint16_t name)
+{
+    return (uint64_t)name << 32 | site; /* little-endian, as all of the board */
+}
+static inline void record_set_plain_origin(struct record *r, uint32_t made, uint64_t word)
+{
+    at_store(&r->made, made, AT_RELAXED);
+    memcpy(&r->about, &word, sizeof word);
+}
+/* @align: a power of two from 64 to 2 MiB. */
+static inline void record_set_align(struct record *r, size_t align)
+{
+    uint32_t code = (uint32_t)__builtin_ctzll(align) - 6;
+    at_store(&r->about, at_load(&r->about, AT_RELAXED) | code << ABOUT_ALIGN_SHIFT,
+             AT_RELAXED);
+}
+static inline size_t record_align(const struct record *r)
+{
+    return (size_t)64 << (at_load(&r->about, AT_RELAXED) >> ABOUT_ALIGN_SHIFT & 0xf);
+}
+static inline uint32_t record_site(const struct record *r)
+{
+    return at_load(&r->about, AT_RELAXED) & ABOUT_SITE_MASK;
+}
 
 static inline struct call record_call(const struct record *r)
 {
@@ -301,6 +360,14 @@ static inline struct place record_get_place(const struct record *r, uint32_t ret
     const struct place_words *w =
         (const struct place_words *)(const void *)(r->payload + 16u * ret);
     return place_unpack(at_load(&w->where, AT_RELAXED), at_load(&w->size, AT_RELAXED));
+}
+/* The same of a sealed result that the caller has pinned: what is there now stays until it is unpinned.
+ * Acquire: the bytes there are seen too; pairs with move_swing(). */
+static inline struct place record_pinned_place(const struct record *r, uint32_t ret)
+{
+    const struct place_words *w =
+        (const struct place_words *)(const void *)(r->payload + 16u * ret);
+    return place_unpack(at_load(&w->where, AT_ACQUIRE), at_load(&w->size, AT_RELAXED));
 }
 static inline void record_set_place(struct record *r, uint32_t ret, enum place_kind kind,
                                     uint32_t segment, uint64_t offset, uint64_t size)

@@ -1,0 +1,80 @@
+/* pinned.c - the bytes of results that a thread has pinned, brought back from disk if they went there. */
+#include "client.h"
+#include "core/clock.h"
+#include "core/status.h"
+#include "local.h"
+
+static void ask(struct mob *mob, uint64_t link)
+{
+    struct local_msg m; /* sent up to its text, which it has not */
+    local_msg_init(&m, LOCAL_RESTORE);
+    m.arg[0] = link;
+    (void)client_tell(mob, &m); /* a node that is gone is found below */
+}
+
+/* Somebody dropped the last handle: the daemon moves nothing for it any more. It looked, if it did, before it told
+ * everybody, and we look after we noted the event. */
+static bool was_released(const struct thread *t, uint64_t link)
+{
+    uint64_t s;
+    return !lane_find(&t->lane, link, &s) || !state_sealed(s);
+}
+
+/* Waits until the daemon has moved the bytes. It bumps the board's event after that, as sealers do. A worker
+ * does not lend its CPU meanwhile: the next task would want memory too, which is what there is too little of. */
+static __attribute__((noinline)) mob_status
+await_restored(struct mob *mob, struct thread *t, const struct record *r, uint64_t link,
+               uint64_t timeout_ns, struct place *ret)
+{
+    const at_u32 *event = &mob->board.header->event;
+    uint64_t deadline_ns = clock_deadline_ns(timeout_ns);
+    mob_status st = MOB_OK;
+    ask(mob, link);
+    while (!st) {
+        /* The event first, then the place; pairs with the daemon's restored(), in the other order. */
+        uint32_t seen = at_load(event, AT_SEQ_CST);
+        *ret = record_pinned_place(r, link_ret(link));
+        if (ret->kind != PLACE_SPILLED) {
+            break;
+        }
+        if (was_released(t, link)) {
+            return status_fail(
+                MOB_ERR_RELEASED,
+                "the object was released while it was read back from disk");
+        }
+        uint32_t asked = at_load(&mob->proc->wake, AT_SEQ_CST);
+        st = client_health(mob);
+        if (!st) {
+            client_tidy(mob, &t->lane); /* it may be what the daemon has no room for */
+            st = park_in_task(mob, t, event, seen, asked, deadline_ns);
+        }
+    }
+    return st == MOB_ERR_TIMEOUT
+               ? status_fail(st,
+                             "the object is on disk, and was not read back within the "
+                             "time limit")
+               : st;
+}
+
+mob_status client_pinned_bytes(struct mob *mob, struct thread *t, struct record *r,
+                               uint64_t link, uint64_t timeout_ns,
+                               struct place *ret_place, const void **ret)
+{
+    struct place p = record_pinned_place(r, link_ret(link));
+    if (__builtin_expect(p.kind == PLACE_SPILLED, 0)) {
+        MOB_TRY(await_restored(mob, t, r, link, timeout_ns, &p));
+    }
+    if (__builtin_expect(p.kind == PLACE_LOST, 0)) {
+        return status_fail(
+            MOB_ERR_LOST,
+            "the object's %llu bytes were spilled to disk, and could not be "
+            "read back; the node's log says why",
+            (unsigned long long)p.size);
+    }
+    MOB_TRY(client_bytes(mob, r, &p, ret));
+    if (p.kind == PLACE_ARENA) {
+        board_touch(&mob->board, link_index(link));
+    }
+    *ret_place = p;
+    return MOB_OK;
+}

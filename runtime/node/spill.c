@@ -1,0 +1,486 @@
+/* spill.c - which objects go to disk, and their way there. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "spill.h"
+
+#include "cluster.h"
+#include "core/log.h"
+#include "core/park.h"
+#include "core/status.h"
+#include "store/task.h"
+
+enum { HEAT_MAX = 4, STANDINS_DIVISOR = 16 };
+
+static void step(struct loop_timer *timer);
+
+/* ---- beginning and end --------------------------------------------------------------------------- */
+
+mob_status node_spill_start(struct node *n, const char *dirs)
+{
+    char path[64];
+    if (dirs && strcmp(dirs, "none") == 0) {
+        return MOB_OK;
+    }
+    struct node_spill *s = calloc(1, sizeof *s);
+    if (!s) {
+        return status_fail(MOB_ERR_NOMEM, "no memory to start with");
+    }
+    snprintf(path, sizeof path, "/var/tmp/mobula-%u", (unsigned)getuid());
+    mob_status st = spill_disk_open(dirs && *dirs ? dirs : path, &s->disk);
+    if (st) {
+        free(s);
+        if (dirs && *dirs) {
+            return st;
+        }
+        log_info("objects stay in memory, and creates wait when it is full: %s",
+                 mob_last_error());
+        return MOB_OK;
+    }
+    s->node = n;
+    n->spill = s;
+    return MOB_OK;
+}
+
+void node_spill_stop(struct node *n)
+{
+    if (n->spill) {
+        loop_timer_stop(n->loop, &n->spill->soon);
+        loop_timer_stop(n->loop, &n->spill->retry);
+    }
+}
+
+void node_spill_end(struct node *n)
+{
+    if (n->spill) {
+        spill_disk_close(&n->spill->disk);
+        free(n->spill);
+        n->spill = NULL;
+    }
+}
+
+static void go_on(struct node_spill *s, uint64_t at_ns)
+{
+    if (!s->node->stopping) {
+        loop_timer_start(s->node->loop, &s->soon, at_ns, step);
+    }
+}
+
+void spill_pressure(struct node *n, uint64_t need)
+{
+    struct node_spill *s = n->spill;
+    if (!s || n->stopping ||
+        (!need &&
+         n->budget.used_bytes < n->budget.limit_bytes / 100 * SPILL_HIGH_PERCENT)) {
+        return;
+    }
+    s->need = need > s->need ? need : s->need;
+    if (s->state == ROUND_IDLE && !s->soon.active) {
+        uint64_t now = loop_now_ns(n->loop);
+        go_on(s, now > s->not_before_ns ? now : s->not_before_ns);
+    }
+}
+
+bool spill_promising(const struct node *n)
+{
+    const struct node_spill *s = n->spill;
+    return s && (s->state != ROUND_IDLE || loop_now_ns(n->loop) >= s->not_before_ns);
+}
+
+uint64_t spill_reserve(const struct node *n)
+{
+    if (!n->spill || n->spill->disk.live_bytes == 0) {
+        return 0;
+    }
+    uint64_t part = n->budget.limit_bytes / RESTORE_RESERVE_DIVISOR;
+    return part < RESTORE_RESERVE_MAX ? part : RESTORE_RESERVE_MAX;
+}
+
+/* ---- what lies where ----------------------------------------------------------------------------- */
+
+static struct job *job_at(const struct node *n, uint32_t i)
+{
+    struct job *j = i < JOBS_MAX ? n->jobs[i] : NULL;
+    return j && !j->ended && !j->inline_tasks ? j : NULL;
+}
+
+static uint64_t heat_of(const struct job *j, uint32_t index)
+{
+    uint32_t age = at_load(&j->board.header->epoch, AT_RELAXED) -
+                   at_load(&j->board.touched[index], AT_RELAXED);
+    /* Used since the last look, in the epoch before, ... */
+    return age == 1 ? HEAT_MAX : age == 2 ? 2 : age == 3 ? 1 : age == 0 ? HEAT_MAX : 0;
+}
+
+static bool is_good(uint64_t s)
+{
+    return state_sealed(s) && !(s & STATE_ERROR);
+}
+
+static void look_at(struct node_spill *s, struct job *j, uint32_t index)
+{
+    const struct record *r = &j->board.records[index];
+    uint64_t state = at_load(&r->state, AT_ACQUIRE);
+    struct call call = record_call(r);
+    enum phase phase = state_phase(state);
+    if (phase == PHASE_FREE || phase >= PHASE_RETIRED) {
+        return;
+    }
+    for (uint32_t i = 0; i < call_nrets(&call) && i < MOB_RETURNS_MAX; i++) {
+        struct place p = record_get_place(r, i);
+        if (p.kind != PLACE_ARENA || p.segment >= BOARD_SEGMENTS_MAX ||
+            p.size > j->segments[p.segment].bytes) {
+            continue;
+        }
+        struct seg_use *u = &j->spill.use[p.segment];
+        u->live += p.size;
+        s->live += p.size;
+        if (is_good(state)) {
+            u->heat += p.size * heat_of(j, index);
+        } else {
+            u->fixed += p.size;
+        }
+    }
+}
+
+/* A new epoch for everybody who touches. */
+static void begin_look(struct node_spill *s)
+{
+    s->state = ROUND_LOOK;
+    s->job = s->record = 0;
+    s->live = s->freed = 0;
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        struct job *j = job_at(s->node, i);
+        if (!j) {
+            continue;
+        }
+        at_add(&j->board.header->epoch, 1, AT_RELAXED);
+        if (j->guest) { /* what can be had again goes first, and not to disk */
+            standin_evict(j,
+                          s->need ? 0 : s->node->budget.limit_bytes / STANDINS_DIVISOR);
+        }
+        if (!j->spill.use) {
+            j->spill.use = malloc(BOARD_SEGMENTS_MAX * sizeof *j->spill.use);
+        }
+        if (j->spill.use) {
+            memset(j->spill.use, 0, BOARD_SEGMENTS_MAX * sizeof *j->spill.use);
+        }
+    }
+}
+
+/* Looks at some records. True: at all of them now. */
+static bool look(struct node_spill *s)
+{
+    uint32_t looked = 0;
+    for (; s->job < JOBS_MAX; s->job++, s->record = 0) {
+        struct job *j = job_at(s->node, s->job);
+        uint32_t count = j && j->spill.use ? board_committed(&j->board) : 0;
+        for (; s->record < count; s->record++) {
+            if (looked++ == SPILL_LOOK_RECORDS) {
+                return false;
+            }
+            look_at(s, j, s->record);
+        }
+    }
+    return true;
+}
+
+/* ---- which segment ------------------------------------------------------------------------------- */
+
+/* How dear it is to move a segment's objects: how hot they are, in thousandths; one that cannot be emptied is
+ * of little use to whoever needs memory. */
+static uint64_t cost_of(const struct node_spill *s, const struct seg_use *u)
+{
+    uint64_t movable = u->live - u->fixed;
+    return u->heat / (movable / 1000 + 1) + (s->need && u->fixed ? 1000 * HEAT_MAX : 0);
+}
+
+static bool is_better(const struct node_spill *s, const struct seg_use *a,
+                      const struct seg_use *b)
+{
+    uint64_t cost_a = cost_of(s, a), cost_b = cost_of(s, b);
+    return cost_a < cost_b ||
+           (cost_a == cost_b && a->live - a->fixed > b->live - b->fixed);
+}
+
+static bool choose(struct node_spill *s)
+{
+    const struct seg_use *best = NULL;
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        struct job *j = job_at(s->node, i);
+        for (uint32_t k = 0; j && j->spill.use && k < BOARD_SEGMENTS_MAX; k++) {
+            const struct seg_use *u = &j->spill.use[k];
+            if (u->done || u->live == u->fixed) {
+                continue;
+            }
+            if (!best || is_better(s, u, best)) {
+                best = u;
+                s->job = i;
+                s->segment = k;
+            }
+        }
+    }
+    s->record = 0;
+    return best != NULL;
+}
+
+/* ---- out ----------------------------------------------------------------------------------------- */
+
+struct record *spill_record(struct job *j, uint64_t link, struct place *ret)
+{
+    uint64_t state;
+    struct record *r = lane_find(&j->lane, link, &state);
+    struct call call = r ? record_call(r) : (struct call){0};
+    if (!r || !state_sealed_used(state) || state & STATE_ERROR ||
+        link_ret(link) >= call_nrets(&call) || link_ret(link) >= MOB_RETURNS_MAX) {
+        return NULL;
+    }
+    *ret = record_get_place(r, link_ret(link));
+    return r;
+}
+
+void spill_tell(struct job *j)
+{
+    /* After the swing of a place; pairs with await_restored() of the client, which notes the event and then
+     * looks at the place. */
+    at_add(&j->board.header->event, 1, AT_SEQ_CST);
+    park_wake(&j->board.header->event, PARK_ALL);
+}
+
+static void drop_pin(struct job *j, struct outgoing *o)
+{
+    lane_unpin(&j->lane, o->move.pin);
+    o->move.pin = MOVE_NO_PIN;
+}
+
+/* What is on disk now leaves memory, unless somebody has begun to look at it. */
+static void settle(struct node_spill *s)
+{
+    struct job *j = s->moving;
+    struct move moves[SPILL_WINDOW];
+    for (unsigned i = 0; i < s->count; i++) {
+        struct outgoing *o = &s->window[i];
+        struct record *r = &j->board.records[link_index(o->move.link)];
+        o->landed = o->landed && !j->ended &&
+                    move_swing(r, link_ret(o->move.link), &o->move.old, &o->write.place);
+        if (!o->landed && o->write.place.kind == PLACE_SPILLED) {
+            spill_free(j->spill.files, &o->write.place);
+        }
+        moves[i] = o->move;
+    }
+    move_look(&j->lane, moves, s->count);
+    bool back = false;
+    for (unsigned i = 0; i < s->count; i++) {
+        struct outgoing *o = &s->window[i];
+        struct record *r = &j->board.records[link_index(o->move.link)];
+        if (o->landed && (moves[i].held || !move_give(&j->lane, &o->move.old))) {
+            (void)move_swing(r, link_ret(o->move.link), &o->write.place, &o->move.old);
+            spill_free(j->spill.files, &o->write.place);
+            back = true;
+        } else if (o->landed) {
+            s->freed += o->move.old.size;
+        }
+        drop_pin(j, o);
+    }
+    if (back) {
+        spill_tell(j);
+    }
+    s->count = 0;
+    s->moving = NULL;
+    j->busy--;
+    if (j->ended && j->busy == 0) {
+        job_step(j);
+    }
+}
+
+static void written(struct spill_write *w, mob_status st)
+{
+    struct outgoing *o = LOOP_OWNER(w, struct outgoing, write);
+    struct node_spill *s = o->spill;
+    o->landed = st == MOB_OK;
+    if (--s->in_flight == 0) {
+        settle(s);
+        go_on(s, 0);
+    }
+}
+
+/* Adds the movable results of a record to the window. False: it is full. */
+static bool gather(struct node_spill *s, struct job *j, uint32_t index, uint64_t *bytes)
+{
+    const struct record *r = &j->board.records[index];
+    uint64_t state = at_load(&r->state, AT_ACQUIRE);
+    struct call call = record_call(r);
+    for (uint32_t i = 0; is_good(state) && i < call_nrets(&call) && i < MOB_RETURNS_MAX;
+         i++) {
+        struct place p = record_get_place(r, i);
+        if (p.kind != PLACE_ARENA || p.segment != s->segment) {
+            continue;
+        }
+        if (s->count == SPILL_WINDOW ||
+            (s->count && *bytes + p.size > SPILL_WINDOW_BYTES)) {
+            return false;
+        }
+        *bytes += p.size;
+        s->window[s->count++] =
+            (struct outgoing){.move = {.link = link_make(state_gen(state), index, i),
+                                       .pin = MOVE_NO_PIN,
+                                       .old = p},
+                              .spill = s};
+    }
+    return true;
+}
+
+/* Pins what nobody else does, and keeps that; forgets the others. */
+static void pin_window(struct node_spill *s, struct job *j)
+{
+    struct move moves[SPILL_WINDOW];
+    unsigned kept = 0;
+    for (unsigned i = 0; i < s->count; i++) {
+        moves[i] = s->window[i].move;
+    }
+    move_look(&j->lane, moves, s->count); /* a hint; settle() looks again */
+    for (unsigned i = 0; i < s->count; i++) {
+        struct outgoing o = s->window[i];
+        struct record *r = &j->board.records[link_index(o.move.link)];
+        if (moves[i].held || lane_pin(&j->lane, o.move.link, &o.move.pin) != MOB_OK) {
+            continue;
+        }
+        if (grant_read(j, r, &o.move.old, &o.write.data) != MOB_OK) {
+            lane_unpin(&j->lane, o.move.pin);
+            continue;
+        }
+        o.write.name = o.move.link;
+        o.write.size = o.move.old.size;
+        o.write.done = written;
+        s->window[kept++] = o;
+    }
+    s->count = kept;
+}
+
+/* The next objects of the segment. False: there are none. */
+static bool send_window(struct node_spill *s, struct job *j)
+{
+    uint32_t count = board_committed(&j->board), looked = 0;
+    uint64_t bytes = 0;
+    s->count = 0;
+    while (s->record < count && looked++ < SPILL_LOOK_RECORDS &&
+           gather(s, j, s->record, &bytes)) {
+        s->record++;
+    }
+    pin_window(s, j);
+    if (s->count == 0) {
+        return s->record < count;
+    }
+    s->moving = j;
+    s->in_flight = s->count;
+    j->busy++;
+    for (unsigned i = 0, n = s->count; i < n; i++) {
+        spill_write(j->spill.files, &s->window[i].write);
+    }
+    return true;
+}
+
+/* ---- a round ------------------------------------------------------------------------------------- */
+
+static void end_round(struct node_spill *s)
+{
+    struct node *n = s->node;
+    if (s->freed == 0) {
+        s->not_before_ns = loop_now_ns(n->loop) + SPILL_AGAIN_NS;
+    } else {
+        log_debug("spilled %llu bytes; %llu are in memory", (unsigned long long)s->freed,
+                  (unsigned long long)(s->live > s->freed ? s->live - s->freed : 0));
+        grant_want(n); /* owners free what has gone, and give empty segments back */
+    }
+    s->state = ROUND_IDLE;
+    s->need = 0;
+}
+
+/* Who was refused room gets more than he lacked: else each of many small objects would need a round of its own,
+ * and a wait for the disk, while what lives is little but segments are all granted. */
+static bool enough(const struct node_spill *s)
+{
+    uint64_t left = s->live > s->freed ? s->live - s->freed : 0;
+    uint64_t percent = s->node->budget.limit_bytes / 100;
+    uint64_t least = percent * (SPILL_HIGH_PERCENT - SPILL_LOW_PERCENT);
+    return left <= percent * SPILL_LOW_PERCENT &&
+           (!s->need || s->freed >= (s->need > least ? s->need : least));
+}
+
+static void next_segment(struct node_spill *s)
+{
+    s->state = ROUND_MOVE;
+    if (s->node->stopping || enough(s) || !choose(s)) {
+        end_round(s);
+        return;
+    }
+    struct job *j = s->node->jobs[s->job];
+    j->spill.use[s->segment].done = true;
+    if (spill_files(j)) {
+        go_on(s, 0);
+    } else {
+        end_round(s);
+    }
+}
+
+/* The next step of the round, or its first. */
+static void step(struct loop_timer *timer)
+{
+    struct node_spill *s = LOOP_OWNER(timer, struct node_spill, soon);
+    if (s->in_flight) {
+        return; /* written() goes on */
+    }
+    if (s->state == ROUND_IDLE) {
+        begin_look(s);
+    }
+    if (s->state == ROUND_LOOK) {
+        if (!look(s)) {
+            go_on(s, 0);
+        } else if (!s->need &&
+                   s->live <= s->node->budget.limit_bytes / 100 * SPILL_HIGH_PERCENT) {
+            end_round(s); /* granted, and not used: processes give it back when asked */
+        } else {
+            next_segment(s);
+        }
+        return;
+    }
+    struct job *j = job_at(s->node, s->job);
+    if (!s->need &&
+        enough(s)) { /* a part of the segment will do, as its owner uses it again */
+        end_round(s);
+    } else if (!j || !send_window(s, j)) {
+        next_segment(s);
+    } else if (!s->in_flight) {
+        go_on(s, 0);
+    }
+}
+
+/* ---- jobs ---------------------------------------------------------------------------------------- */
+
+struct spill *spill_files(struct job *j)
+{
+    struct node *n = j->node;
+    if (!j->spill.files &&
+        spill_create(&n->spill->disk, n->loop, &j->spill.files) == MOB_OK) {
+        j->lane.free_spilled = spill_free_place;
+    }
+    return j->spill.files;
+}
+
+void spill_free_place(void *job, const struct place *p)
+{
+    struct job *j = job;
+    if (j->spill.files) {
+        spill_free(j->spill.files, p);
+        compact_look(j);
+    }
+}
+
+void spill_job_free(struct job *j)
+{
+    spill_destroy(j->spill.files);
+    free(j->spill.use);
+    j->spill = (struct job_spill){0};
+}
