@@ -21,24 +21,25 @@ import gate
 TIMEOUT_S = 120
 
 
-def profile_run(options, mode, tasks):
-    """One run. Returns the profiles of the driver and of the workers."""
+def profile_run(options, mode, tasks, kind=callgrind.Profile, read=callgrind.read, flags=()):
+    """One run. Returns the profiles of the driver and of the workers: @kind, made by @read."""
     with gate.Place() as place:
-        valgrind = ["valgrind", "--quiet", "--vgdb=no", "--tool=callgrind", "--compress-pos=no"]
+        valgrind = ["valgrind", "--quiet", "--vgdb=no", "--tool=callgrind", "--compress-pos=no",
+                    *flags]
         worker_out = f"--callgrind-out-file={place.path('worker.%p')}"
         driver_out = f"--callgrind-out-file={place.path('driver')}"
         place.run([*valgrind, driver_out, options.program, mode, str(tasks)], TIMEOUT_S,
                   {"MOBULA_WORKER_WRAP": " ".join([*valgrind, worker_out]),
                    "MOBULA_SPIN_US": "1000000"})
-        workers = callgrind.Profile()
+        workers = kind()
         files = glob.glob(place.path("worker.*"))
         if len(files) < options.workers:
             gate.fail(f"{len(files)} workers left a profile, {options.workers} were expected: "
                       "a worker must end by exit, and MOBULA_WORKER_WRAP must be obeyed")
         try:
             for file in files:
-                workers.add(callgrind.read(file))
-            return callgrind.read(place.path("driver")), workers
+                workers.add(read(file))
+            return read(place.path("driver")), workers
         except (OSError, ValueError) as error:
             return gate.fail(error)
 
