@@ -16,9 +16,10 @@
 #include "core/atomic.h"
 
 enum {
-    QUEUE_CELLS = 1024, /* a power of two; 16 KiB stay in the first-level cache */
-    LINE_COUNT = 256,   /* lines of one pass: enough to hide the clock, in any L1 */
-    LINE_STEP = 97,     /* prime to LINE_COUNT: an order that no prefetcher follows */
+    QUEUE_CELLS = 1024,  /* a power of two; 16 KiB stay in the first-level cache */
+    LINE_COUNT = 256,    /* lines of one pass: enough to hide the clock, in any L1 */
+    LINE_STEP = 97,      /* prime to LINE_COUNT: an order that no prefetcher follows */
+    COLD_STEP = 1000003, /* the same for FLOOR_COLD, a prime */
     SPINS_BEFORE_PAUSE =
         2000, /* a short wait reacts at once, a long one saves the sibling */
     PAUSES_PER_YIELD = 1000, /* lets the other run if both are on one CPU */
@@ -56,6 +57,8 @@ struct floor {
     struct floor_options options;
     struct shared *shared;
     unsigned char *copy; /* FLOOR_COPY: two buffers, one behind the other */
+    struct line *lines;  /* FLOOR_COLD: each says which is next */
+    uint64_t at;         /* of them */
     pid_t child;         /* 0: none, or reaped */
     uint32_t round;
 };
@@ -63,7 +66,7 @@ struct floor {
 const char *floor_name(enum floor_kind kind)
 {
     static const char *const names[FLOOR_KINDS] = {"bounce", "futex pair", "CAS queue",
-                                                   "memcpy", "line load"};
+                                                   "memcpy", "line load",  "cold load"};
     return kind < FLOOR_KINDS ? names[kind] : "?";
 }
 
@@ -369,6 +372,20 @@ static int parent_copy(struct floor *floor, uint64_t count, uint64_t *ret_ns)
     return to[(count - 1) % bytes] == (unsigned char)(count - 1) ? 0 : -EBADMSG;
 }
 
+/* Goes on where the last round ended, so that it comes to a line again only after all others. */
+static int walk_cold(struct floor *floor, uint64_t count, uint64_t *ret_ns)
+{
+    uint64_t lines = floor->options.copy_bytes / sizeof *floor->lines, at = floor->at;
+    uint64_t start = floor_now_ns();
+    for (uint64_t i = 0; i < count; i++) {
+        at = at_load(&floor->lines[at].next, AT_RELAXED);
+    }
+    *ret_ns = floor_now_ns() - start;
+    uint64_t want = (floor->at + count % lines * (COLD_STEP % lines)) % lines;
+    floor->at = at;
+    return at == want ? 0 : -EBADMSG;
+}
+
 int floor_round(struct floor *floor, uint64_t count, uint64_t *ret_ns)
 {
     struct shared *s = floor->shared;
@@ -377,6 +394,9 @@ int floor_round(struct floor *floor, uint64_t count, uint64_t *ret_ns)
     }
     if (floor->kind == FLOOR_COPY) {
         return parent_copy(floor, count, ret_ns);
+    }
+    if (floor->kind == FLOOR_COLD) {
+        return walk_cold(floor, count, ret_ns);
     }
     at_store(&s->ball, 0, AT_RELAXED);
     at_store(&s->ping, 0, AT_RELAXED);
@@ -425,6 +445,23 @@ static int start_copy(struct floor *floor)
     return 0;
 }
 
+static int start_cold(struct floor *floor)
+{
+    size_t lines = floor->options.copy_bytes / sizeof *floor->lines;
+    if (lines == 0 || floor->options.copy_bytes > FLOOR_COPY_BYTES_MAX) {
+        return -EINVAL;
+    }
+    floor->lines = map(floor->options.copy_bytes, MAP_PRIVATE);
+    if (floor->lines == MAP_FAILED) {
+        floor->lines = NULL;
+        return -errno;
+    }
+    for (size_t i = 0; i < lines; i++) {
+        at_store(&floor->lines[i].next, (i + COLD_STEP) % lines, AT_RELAXED);
+    }
+    return 0;
+}
+
 static int start_child(struct floor *floor)
 {
     floor->shared = map(sizeof *floor->shared, MAP_SHARED);
@@ -460,7 +497,9 @@ int floor_start(enum floor_kind kind, const struct floor_options *options,
     }
     floor->kind = kind;
     floor->options = *options;
-    int rc = kind == FLOOR_COPY ? start_copy(floor) : start_child(floor);
+    int rc = kind == FLOOR_COPY   ? start_copy(floor)
+             : kind == FLOOR_COLD ? start_cold(floor)
+                                  : start_child(floor);
     if (rc != 0) {
         floor_stop(floor);
         return rc;
@@ -484,6 +523,9 @@ void floor_stop(struct floor *floor)
     }
     if (floor->copy != NULL) {
         munmap(floor->copy, 2 * floor->options.copy_bytes);
+    }
+    if (floor->lines != NULL) {
+        munmap(floor->lines, floor->options.copy_bytes);
     }
     free(floor);
 }

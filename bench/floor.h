@@ -28,6 +28,7 @@ enum floor_kind {
                      item */
     FLOOR_COPY,   /* memcpy between two warm buffers; unit: one copy of copy_bytes */
     FLOOR_LINE,   /* load of a cache line that another core wrote; unit: load */
+    FLOOR_COLD, /* load of a line of copy_bytes bytes, which no cache holds; unit: load */
     FLOOR_KINDS,
 };
 
@@ -35,7 +36,8 @@ enum floor_kind {
 #define FLOOR_ANY_CPU (-1)
 
 struct floor_options {
-    size_t copy_bytes; /* FLOOR_COPY: bytes of one copy, 1 to FLOOR_COPY_BYTES_MAX */
+    size_t copy_bytes; /* FLOOR_COPY: bytes of one copy, 1 to FLOOR_COPY_BYTES_MAX;
+                          FLOOR_COLD: bytes of what is walked through, likewise, from 64 */
     uint64_t
         gap_ns;    /* FLOOR_BOUNCE and _FUTEX: sleep before each trip, outside the time */
     int child_cpu; /* where to pin the child; FLOOR_ANY_CPU pins nothing */
@@ -64,7 +66,7 @@ int floor_round(struct floor *floor, uint64_t count, uint64_t *ret_ns);
 /* Ends the child and unmaps. NULL is allowed. */
 void floor_stop(struct floor *floor);
 
-/* The process that the floor runs against; 0 for FLOOR_COPY. */
+/* The process that the floor runs against; 0 for FLOOR_COPY and FLOOR_COLD. */
 int floor_child_pid(const struct floor *floor);
 
 static inline uint64_t floor_now_ns(void)

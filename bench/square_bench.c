@@ -3,15 +3,14 @@
  *
  * The program is driver and worker at once, as every Mobula program is.
  * docs/BENCHMARKS.md says what is measured and how to read it. */
+#include "common.h"
 #include "square_bench.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SECONDS_MAX 3600.0
 #define PAYLOAD_MAX ((uint64_t)1 << 30)
 #define WORK_NS_MAX ((uint64_t)10 * 1000000000u)
 #define TASKS_MAX ((uint64_t)1000000000)
@@ -35,36 +34,6 @@ static const char usage[] =
     "  --help                 this text\n"
     "Exit status: 0 measured, 1 a failure or a wrong result, 2 wrong usage.\n";
 
-static void usage_fail(const char *option, const char *value)
-{
-    fprintf(stderr, "square_bench: %s does not take '%s'; see square_bench --help\n",
-            option, value);
-    exit(2);
-}
-
-static uint64_t parse_u64(const char *option, const char *text, uint64_t min,
-                          uint64_t max)
-{
-    char *end;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < min ||
-        value > max) {
-        usage_fail(option, text);
-    }
-    return value;
-}
-
-static double parse_seconds(const char *text)
-{
-    char *end;
-    double value = strtod(text, &end);
-    if (end == text || *end != '\0' || !(value > 0 && value <= SECONDS_MAX)) {
-        usage_fail("--seconds", text);
-    }
-    return value;
-}
-
 static int parse_mode(const char *text)
 {
     static const char *const names[] = {
@@ -74,7 +43,7 @@ static int parse_mode(const char *text)
             return mode;
         }
     }
-    usage_fail("--mode", text);
+    bench_usage_fail("--mode", text);
     return 0;
 }
 
@@ -100,28 +69,28 @@ static void parse_options(int argc, char **argv, struct options *options)
             options->mode = parse_mode(optarg);
             break;
         case 't':
-            options->tasks = parse_u64("--tasks", optarg, 1, TASKS_MAX);
+            options->tasks = bench_parse_u64("--tasks", optarg, 1, TASKS_MAX);
             break;
         case 'w':
-            options->window = parse_u64("--window", optarg, 1, WINDOW_MAX);
+            options->window = bench_parse_u64("--window", optarg, 1, WINDOW_MAX);
             break;
         case 'c':
-            options->cpus = (unsigned)parse_u64("--cpus", optarg, 1, CPUS_MAX);
+            options->cpus = (unsigned)bench_parse_u64("--cpus", optarg, 1, CPUS_MAX);
             break;
         case 'p':
-            options->payload = parse_u64("--payload", optarg, 8, PAYLOAD_MAX);
+            options->payload = bench_parse_u64("--payload", optarg, 8, PAYLOAD_MAX);
             if (options->payload % 8 != 0) {
-                usage_fail("--payload", optarg);
+                bench_usage_fail("--payload", optarg);
             }
             break;
         case 'k':
-            options->work_ns = parse_u64("--work", optarg, 0, WORK_NS_MAX);
+            options->work_ns = bench_parse_u64("--work", optarg, 0, WORK_NS_MAX);
             break;
         case 'a':
             options->address = optarg;
             break;
         case 's':
-            options->seconds = parse_seconds(optarg);
+            options->seconds = bench_parse_seconds(optarg);
             break;
         case 'j':
             options->json = 1;
@@ -134,7 +103,7 @@ static void parse_options(int argc, char **argv, struct options *options)
         }
     }
     if (optind < argc) {
-        usage_fail("this program", argv[optind]);
+        bench_usage_fail("this program", argv[optind]);
     }
     if (options->window == 0) {
         uint64_t fit = WINDOW_BYTES / options->payload;
@@ -151,6 +120,7 @@ int main(int argc, char **argv)
         struct mob *mob;
         MOB_CHECK(mob_init(NULL, &mob));
     }
+    bench_name = "square_bench";
     parse_options(argc, argv, &options);
     square_run(&options, &results);
     if (options.json) {

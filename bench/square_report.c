@@ -3,41 +3,12 @@
 
 #include <stdio.h>
 
+#include "common.h"
+
 int square_budgets_apply(const struct options *options, const struct results *results)
 {
     return options->payload == sizeof(double) && options->work_ns == 0 &&
            results->cpus_usable > 1;
-}
-
-/* Text of a time, with three digits that say something. */
-struct text {
-    char text[16];
-};
-
-static struct text time_text(double ns)
-{
-    struct text t;
-    const char *unit = ns < 1e3 ? "ns" : ns < 1e6 ? "us" : ns < 1e9 ? "ms" : "s";
-    double value = ns < 1e3 ? ns : ns < 1e6 ? ns / 1e3 : ns < 1e9 ? ns / 1e6 : ns / 1e9;
-    int digits = value < 10 ? 2 : value < 100 ? 1 : 0;
-    snprintf(t.text, sizeof t.text, "%.*f %s", digits, value, unit);
-    return t;
-}
-
-static struct text rate_text(double per_s)
-{
-    struct text t;
-    if (per_s >= 1e6) {
-        snprintf(t.text, sizeof t.text, "%.2f M/s", per_s / 1e6);
-    } else {
-        snprintf(t.text, sizeof t.text, "%.1f k/s", per_s / 1e3);
-    }
-    return t;
-}
-
-static const char *verdict(int applies, int within)
-{
-    return !applies ? "-" : within ? "ok" : "over";
 }
 
 static void latency_row(const char *what, const char *floor, const struct latency *l,
@@ -47,11 +18,12 @@ static void latency_row(const char *what, const char *floor, const struct latenc
         return;
     }
     printf("%-19s %9s %9s %9s %9s   %-10s %9s %7.2f  <= %-4.2f %s\n", what,
-           time_text(l->best_ns).text,
-           time_text((double)hist_percentile(&l->trips, 50)).text,
-           time_text((double)hist_percentile(&l->trips, 99)).text,
-           time_text((double)l->trips.max).text, floor, time_text(l->floor_best_ns).text,
-           l->ratio, budget, verdict(applies, l->ratio <= budget));
+           bench_time_text(l->best_ns).text,
+           bench_time_text((double)hist_percentile(&l->trips, 50)).text,
+           bench_time_text((double)hist_percentile(&l->trips, 99)).text,
+           bench_time_text((double)l->trips.max).text, floor,
+           bench_time_text(l->floor_best_ns).text, l->ratio, budget,
+           bench_verdict(applies, l->ratio <= budget));
 }
 
 static void rate_rows(const struct options *options, const struct rate *r, int applies)
@@ -62,10 +34,10 @@ static void rate_rows(const struct options *options, const struct rate *r, int a
     printf("\n%-19s %11s %11s %11s   %-10s %11s %7s  %-7s\n", "", "median", "least",
            "best", "floor", "median", "ratio", "budget");
     printf("%-19s %11s %11s %11s   %-10s %11s %7.2f  >= %-4.2f %s\n", "tasks in flight",
-           rate_text(r->per_s.median).text, rate_text(r->per_s.min).text,
-           rate_text(r->per_s.max).text, "CAS queue",
-           rate_text(r->floor_per_s.median).text, r->ratio.median, BUDGET_RATE,
-           verdict(applies, r->ratio.median >= BUDGET_RATE));
+           bench_rate_text(r->per_s.median).text, bench_rate_text(r->per_s.min).text,
+           bench_rate_text(r->per_s.max).text, "CAS queue",
+           bench_rate_text(r->floor_per_s.median).text, r->ratio.median, BUDGET_RATE,
+           bench_verdict(applies, r->ratio.median >= BUDGET_RATE));
     printf("  window %llu, ratio of %llu pairs: least %.2f, quarter %.2f, median %.2f, "
            "three quarters %.2f, most %.2f\n",
            (unsigned long long)options->window, (unsigned long long)r->rounds,
@@ -109,18 +81,6 @@ void square_report_text(const struct options *options, const struct results *res
     }
 }
 
-static void json_spread(const char *name, const struct spread *s)
-{
-    printf("\"%s\": {\"count\": %zu, \"min\": %.6g, \"low\": %.6g, \"median\": %.6g, "
-           "\"high\": %.6g, \"max\": %.6g}",
-           name, s->count, s->min, s->low, s->median, s->high, s->max);
-}
-
-static void json_bool(const char *name, int value)
-{
-    printf("\"%s\": %s", name, value ? "true" : "false");
-}
-
 static void json_latency(const char *name, const char *floor, const struct latency *l,
                          double budget)
 {
@@ -139,9 +99,9 @@ static void json_latency(const char *name, const char *floor, const struct laten
         "%.6g, ",
         (unsigned long long)l->trips.min, (unsigned long long)l->trips.max, floor,
         l->floor_best_ns);
-    json_spread("floor_ns", &l->floor_ns);
+    bench_json_spread("floor_ns", &l->floor_ns);
     printf(",\n  \"ratio\": %.6g, \"budget_max\": %g, ", l->ratio, budget);
-    json_bool("within", l->ratio <= budget);
+    bench_json_bool("within", l->ratio <= budget);
     printf("}");
 }
 
@@ -152,13 +112,13 @@ static void json_rate(const struct rate *r)
     }
     printf(",\n \"in_flight\": {\"rounds\": %llu, \"tasks\": %llu,\n  ",
            (unsigned long long)r->rounds, (unsigned long long)r->tasks);
-    json_spread("per_s", &r->per_s);
+    bench_json_spread("per_s", &r->per_s);
     printf(",\n  \"floor\": \"CAS queue\", ");
-    json_spread("floor_per_s", &r->floor_per_s);
+    bench_json_spread("floor_per_s", &r->floor_per_s);
     printf(",\n  ");
-    json_spread("ratio", &r->ratio);
+    bench_json_spread("ratio", &r->ratio);
     printf(", \"budget_min\": %g, ", BUDGET_RATE);
-    json_bool("within", r->ratio.median >= BUDGET_RATE);
+    bench_json_bool("within", r->ratio.median >= BUDGET_RATE);
     printf("}");
 }
 
@@ -171,7 +131,7 @@ void square_report_json(const struct options *options, const struct results *res
         results->cpus_usable, results->info.num_cpus, results->info.workers,
         options->payload, (unsigned long long)options->work_ns,
         (unsigned long long)options->window);
-    json_bool("budgets_apply", square_budgets_apply(options, results));
+    bench_json_bool("budgets_apply", square_budgets_apply(options, results));
     json_latency("awake", "bounce", &results->awake, BUDGET_AWAKE);
     json_latency("parked", "futex pair", &results->parked, BUDGET_PARKED);
     json_rate(&results->rate);

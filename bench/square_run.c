@@ -1,12 +1,10 @@
 /* The measuring: rounds of tasks and rounds of a floor in turn, A B A B. */
 #include "square_bench.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "floor.h"
+#include "common.h"
 
 #define GET_LIMIT_NS                                                                     \
     ((uint64_t)60 * 1000000000u)    /* a lost task ends the run with a message */
@@ -65,24 +63,6 @@ struct bench {
     uint64_t task; /* the next one's number */
 };
 
-/* The macro MOB_CHECK calls a function even if nothing failed; the loops must not. */
-#define CHECK(call)                                                                      \
-    do {                                                                                 \
-        mob_status check_ = (call);                                                      \
-        if (__builtin_expect(check_ != MOB_OK, 0)) {                                     \
-            mob_check(check_, #call, __FILE__, __LINE__);                                \
-        }                                                                                \
-    } while (0)
-
-static void floor_check(int rc, enum floor_kind kind)
-{
-    if (rc != 0) {
-        fprintf(stderr, "square_bench: floor '%s': %s\n", floor_name(kind),
-                strerror(-rc));
-        exit(1);
-    }
-}
-
 __attribute__((cold, noreturn)) static void wrong(double x, double y)
 {
     fprintf(stderr,
@@ -95,13 +75,14 @@ static void submit(struct bench *b, mob_ref *ret)
     double x = (double)b->task++; /* exact, and so is its square below 2^26 tasks */
     b->input[0] = x;
     if (b->options->work_ns == 0) {
-        CHECK(mob_submit(b->mob, square,
-                         MOB_ARGS(MOB_BYTES(b->input, b->options->payload)), NULL, ret));
+        BENCH_CHECK(mob_submit(b->mob, square,
+                               MOB_ARGS(MOB_BYTES(b->input, b->options->payload)), NULL,
+                               ret));
     } else {
-        CHECK(mob_submit(b->mob, square_work,
-                         MOB_ARGS(MOB_BYTES(b->input, b->options->payload),
-                                  MOB_VALUE(b->options->work_ns)),
-                         NULL, ret));
+        BENCH_CHECK(mob_submit(b->mob, square_work,
+                               MOB_ARGS(MOB_BYTES(b->input, b->options->payload),
+                                        MOB_VALUE(b->options->work_ns)),
+                               NULL, ret));
     }
 }
 
@@ -112,10 +93,10 @@ static void collect(struct bench *b, uint64_t number, mob_ref ref)
     double x = (double)number, y;
     size_t payload = b->options->payload;
     if (payload == sizeof y) {
-        CHECK(mob_get_copy(b->mob, ref, &y, sizeof y, GET_LIMIT_NS));
+        BENCH_CHECK(mob_get_copy(b->mob, ref, &y, sizeof y, GET_LIMIT_NS));
     } else {
         struct mob_view view;
-        CHECK(mob_get(b->mob, ref, GET_LIMIT_NS, &view));
+        BENCH_CHECK(mob_get(b->mob, ref, GET_LIMIT_NS, &view));
         size_t last = payload / sizeof y - 1;
         const double *numbers = view.data;
         if (view.size != payload || numbers[last] != (double)last * (double)last) {
@@ -147,13 +128,6 @@ static int another(uint64_t rounds, uint64_t rounds_min, uint64_t deadline_ns)
     return rounds < rounds_min || (rounds < ROUNDS_MAX && floor_now_ns() < deadline_ns);
 }
 
-static void keep_best(double value, double *best)
-{
-    if (*best == 0 || value < *best) {
-        *best = value;
-    }
-}
-
 /* The awake half: first as many trips as the round has under two looks at the clock, for
  * the mean, then as many with a look around each, for the percentiles. */
 static void round_awake(struct bench *b, uint64_t tasks, struct latency *ret)
@@ -165,7 +139,7 @@ static void round_awake(struct bench *b, uint64_t tasks, struct latency *ret)
     for (uint64_t i = 0; i < tasks; i++) {
         trip(b);
     }
-    keep_best((double)(floor_now_ns() - start) / (double)tasks, &ret->best_ns);
+    bench_keep_best((double)(floor_now_ns() - start) / (double)tasks, &ret->best_ns);
     start = floor_now_ns();
     for (uint64_t i = 0; i < tasks; i++) {
         trip(b);
@@ -188,7 +162,7 @@ static void round_parked(struct bench *b, uint64_t tasks, struct latency *ret)
         hist_add(&ret->trips, trip_ns);
         ns += trip_ns;
     }
-    keep_best((double)ns / (double)tasks, &ret->best_ns);
+    bench_keep_best((double)ns / (double)tasks, &ret->best_ns);
     ret->tasks += tasks;
 }
 
@@ -201,7 +175,6 @@ static void measure_latency(struct bench *b, struct floor *floor, enum floor_kin
     uint64_t tasks = b->options->tasks != 0 ? b->options->tasks : usual;
     uint64_t deadline_ns = floor_now_ns() + seconds_ns;
     while (another(ret->rounds, ROUNDS_LATENCY_MIN, deadline_ns)) {
-        uint64_t ns;
         if (parked) {
             round_parked(b, tasks, ret);
         } else {
@@ -209,11 +182,10 @@ static void measure_latency(struct bench *b, struct floor *floor, enum floor_kin
         }
         floor_sleep_ns(SETTLE_NS);
         if (!parked) {
-            floor_check(floor_round(floor, LINE_WARM_UP, &ns), kind);
+            (void)bench_floor(floor, kind, LINE_WARM_UP);
         }
-        floor_check(floor_round(floor, usual, &ns), kind);
-        floor_ns[ret->rounds] = (double)ns / (double)usual;
-        keep_best(floor_ns[ret->rounds], &ret->floor_best_ns);
+        floor_ns[ret->rounds] = bench_floor(floor, kind, usual);
+        bench_keep_best(floor_ns[ret->rounds], &ret->floor_best_ns);
         ret->rounds++;
     }
     ret->floor_ns = stats_spread(floor_ns, ret->rounds);
@@ -242,7 +214,7 @@ static void measure_rate(struct bench *b, struct floor *floor, uint64_t seconds_
 {
     static double per_s[ROUNDS_MAX], floor_per_s[ROUNDS_MAX], ratio[ROUNDS_MAX];
     uint64_t tasks = b->options->tasks;
-    uint64_t start = floor_now_ns(), deadline_ns = start + seconds_ns, ns;
+    uint64_t start = floor_now_ns(), deadline_ns = start + seconds_ns;
     if (tasks == 0) { /* a slow task gets rounds that fit the time all the same */
         in_flight(b, b->options->window);
         uint64_t task_ns = (floor_now_ns() - start) / b->options->window + 1;
@@ -257,8 +229,7 @@ static void measure_rate(struct bench *b, struct floor *floor, uint64_t seconds_
         in_flight(b, tasks);
         per_s[i] = (double)tasks * 1e9 / (double)(floor_now_ns() - start);
         floor_sleep_ns(SETTLE_NS);
-        floor_check(floor_round(floor, QUEUE_ITEMS, &ns), FLOOR_QUEUE);
-        floor_per_s[i] = QUEUE_ITEMS * 1e9 / (double)ns;
+        floor_per_s[i] = 1e9 / bench_floor(floor, FLOOR_QUEUE, QUEUE_ITEMS);
         ratio[i] = per_s[i] / floor_per_s[i];
     }
     ret->tasks = ret->rounds * tasks;
@@ -271,12 +242,6 @@ static void measure_rate(struct bench *b, struct floor *floor, uint64_t seconds_
 /* ---- the run
  * ------------------------------------------------------------------------------- */
 
-static int cpus_usable(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 static void warm_up(struct bench *b)
 {
     uint64_t limit_ns = floor_now_ns() + (uint64_t)(b->options->seconds * 0.1e9);
@@ -284,15 +249,6 @@ static void warm_up(struct bench *b)
     for (int i = 0; i < WARM_UP_TASKS && floor_now_ns() < limit_ns; i++) {
         trip(b);
     }
-}
-
-static struct floor *start_floor(enum floor_kind kind, uint64_t gap_ns)
-{
-    struct floor_options options = FLOOR_OPTIONS_INIT;
-    struct floor *floor;
-    options.gap_ns = gap_ns;
-    floor_check(floor_start(kind, &options, &floor), kind);
-    return floor;
 }
 
 static void bench_open(struct bench *b, struct results *results)
@@ -322,11 +278,13 @@ void square_run(const struct options *options, struct results *results)
 {
     struct bench b = {.options = options};
     uint64_t all_ns = (uint64_t)(options->seconds * 1e9);
-    results->cpus_usable = cpus_usable();
+    struct floor_options idle = FLOOR_OPTIONS_INIT;
+    idle.gap_ns = IDLE_NS;
+    results->cpus_usable = bench_cpus_usable();
     /* Before mob_init(): the floors are other processes and have no part in the job. */
-    struct floor *bounce = start_floor(FLOOR_BOUNCE, 0);
-    struct floor *futex = start_floor(FLOOR_FUTEX, IDLE_NS);
-    struct floor *queue = start_floor(FLOOR_QUEUE, 0);
+    struct floor *bounce = bench_start_floor(FLOOR_BOUNCE, NULL);
+    struct floor *futex = bench_start_floor(FLOOR_FUTEX, &idle);
+    struct floor *queue = bench_start_floor(FLOOR_QUEUE, NULL);
     bench_open(&b, results);
     if (options->mode & MODE_SYNC) {
         uint64_t part_ns = options->mode == MODE_ALL ? all_ns / 4 : all_ns / 2;

@@ -185,7 +185,7 @@ void lane_try_free(struct lane *l, struct record *r, uint32_t gen)
 
 /* The last step: the record has no bytes outside itself. Only the holder of a DEAD or DRAINING
  * record comes here. False: its generations are used up. The caller gives it to its block. */
-static inline bool set_free(struct record *r)
+static inline bool set_free(struct record *r, uint32_t *ret_gen)
 {
     uint64_t s = at_load(&r->state, AT_RELAXED);
     uint64_t next = (s & ~0xffffffffull) + (1ull << STATE_GEN_SHIFT);
@@ -193,13 +193,15 @@ static inline bool set_free(struct record *r)
         next = state_make(UINT32_MAX, 0, 0, PHASE_RETIRED);
     }
     at_store(&r->state, next, AT_RELEASE);
+    *ret_gen = state_gen(next);
     return state_phase(next) == PHASE_FREE;
 }
 
 static void make_free(struct lane *l, struct record *r, uint32_t index)
 {
-    if (set_free(r)) {
-        lane_give_bits(l, index / BOARD_BLOCK, 1ull << index % BOARD_BLOCK);
+    uint32_t block = index / BOARD_BLOCK, i = index % BOARD_BLOCK;
+    if (set_free(r, &lane_gens(l, block)[i])) {
+        lane_give_bits(l, block, 1ull << i);
     }
 }
 
@@ -322,6 +324,7 @@ static void scan_ledgers(const struct board *b, uint32_t *batch, uint32_t count)
 static uint32_t free_plain(struct lane *l, uint32_t *batch, uint32_t count)
 {
     uint32_t left = 0, block = (batch[0] & RECORD_INDEX_NONE) / BOARD_BLOCK;
+    uint32_t *gens = lane_gens(l, block);
     uint64_t bits = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t entry = batch[i], index = entry & RECORD_INDEX_NONE;
@@ -333,8 +336,10 @@ static uint32_t free_plain(struct lane *l, uint32_t *batch, uint32_t count)
             lane_give_bits(l, block, bits);
             bits = 0;
             block = index / BOARD_BLOCK;
+            gens = lane_gens(l, block);
         }
-        bits |= (uint64_t)set_free(&l->board->records[index]) << index % BOARD_BLOCK;
+        uint32_t at = index % BOARD_BLOCK;
+        bits |= (uint64_t)set_free(&l->board->records[index], &gens[at]) << at;
     }
     lane_give_bits(l, block, bits);
     return left;

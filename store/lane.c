@@ -20,6 +20,31 @@ static void add_avail(struct lane *l, uint32_t place, uint64_t bits)
     }
 }
 
+/* Adds those of some records that are FREE, which is the truth; that they were returned is a hint that
+ * others write. From here on nobody but this lane changes them. */
+static void add_free(struct lane *l, uint32_t place, uint64_t bits)
+{
+    struct lane_block *blk = &l->blocks[place];
+    uint64_t avail = 0;
+    if (l->first_index == blk->block * BOARD_BLOCK) {
+        bits &= ~l->avail; /* returned too late to be news */
+    }
+    for (; bits; bits &= bits - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(bits);
+        struct record *r = &l->board->records[blk->block * BOARD_BLOCK + i];
+        uint64_t s = at_load(&r->state, AT_ACQUIRE);
+        if (s == 0) { /* never used; generations start at 1 */
+            s = state_make(1, 0, 0, PHASE_FREE);
+            at_store(&r->state, s, AT_RELAXED);
+        }
+        if (state_phase(s) == PHASE_FREE) {
+            blk->gens[i] = state_gen(s);
+            avail |= 1ull << i;
+        }
+    }
+    add_avail(l, place, avail);
+}
+
 static bool add_block(struct lane *l, uint32_t block)
 {
     if (l->blocks_count == l->blocks_room) {
@@ -31,19 +56,10 @@ static bool add_block(struct lane *l, uint32_t block)
         l->blocks = grown;
         l->blocks_room = room;
     }
-    uint64_t avail = 0;
-    for (uint32_t i = 0; i < BOARD_BLOCK; i++) {
-        struct record *r = &l->board->records[block * BOARD_BLOCK + i];
-        uint64_t s = at_load(&r->state, AT_ACQUIRE);
-        avail |= state_phase(s) == PHASE_FREE ? 1ull << i : 0;
-        if (s == 0) { /* never used; generations start at 1 */
-            at_store(&r->state, state_make(1, 0, 0, PHASE_FREE), AT_RELAXED);
-        }
-    }
-    at_store(&l->board->block_returned[block], 0, AT_RELAXED);
     l->blocks[l->blocks_count++] = (struct lane_block){.block = block};
     l->block_slot[block] = l->blocks_count;
-    add_avail(l, l->blocks_count - 1, avail);
+    at_store(&l->board->block_returned[block], 0, AT_RELAXED);
+    add_free(l, l->blocks_count - 1, UINT64_MAX >> (64 - BOARD_BLOCK));
     return true;
 }
 
@@ -82,34 +98,33 @@ static bool collect_returned(struct lane *l, uint32_t count)
         l->looked = l->looked + 1 < l->blocks_count ? l->looked + 1 : 0;
         at_u64 *word = &l->board->block_returned[l->blocks[l->looked].block];
         if (at_load(word, AT_RELAXED) != 0) {
-            add_avail(l, l->looked, at_swap(word, 0, AT_ACQUIRE));
+            add_free(l, l->looked, at_swap(word, 0, AT_ACQUIRE));
         }
     }
     return l->top != 0;
+}
+
+/* Makes the next block on the stack the one at hand. */
+static void next_block(struct lane *l)
+{
+    struct lane_block *blk = &l->blocks[l->top - 1];
+    l->first_index = blk->block * BOARD_BLOCK;
+    l->first = &l->board->records[l->first_index];
+    l->top = blk->next;
+    l->avail = blk->avail;
+    l->gens = blk->gens;
+    blk->avail = 0;
+    blk->stacked = false;
 }
 
 /* A record of the block at hand, or of the next one on the stack. */
 static struct record *take(struct lane *l)
 {
     uint64_t link;
-    for (;;) {
-        while (l->avail) {
-            struct record *r = lane_take(l, &link);
-            if (r) {
-                return r;
-            }
-        }
-        if (!l->top) {
-            return NULL;
-        }
-        struct lane_block *blk = &l->blocks[l->top - 1];
-        l->avail = blk->avail;
-        l->first_index = blk->block * BOARD_BLOCK;
-        l->first = &l->board->records[l->first_index];
-        l->top = blk->next;
-        blk->avail = 0;
-        blk->stacked = false;
+    while (!l->avail && l->top) {
+        next_block(l);
     }
+    return lane_take(l, &link);
 }
 
 static void ask_for_records(struct board *b)

@@ -4,7 +4,14 @@
 
 #include "store/lane.h"
 
-/* Hands FREE records of a block, a bit for each, out again. */
+/* Where the generations of a block's FREE records are noted, by whoever made them FREE. */
+static inline uint32_t *lane_gens(struct lane *l, uint32_t block)
+{
+    uint32_t slot = l->block_slot[block];
+    return slot ? l->blocks[slot - 1].gens : l->gens_of_others;
+}
+
+/* Hands FREE records of a block, a bit for each and their generations noted, out again. */
 void lane_give_bits(struct lane *l, uint32_t block, uint64_t bits);
 
 /* Makes a record that this lane holds DRAINING, for @owner, who is to free its places; one of them is in

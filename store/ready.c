@@ -87,6 +87,39 @@ bool task_claim_one(struct lane *l, struct record *r, uint32_t gen)
     return false;
 }
 
+bool task_claim_foreseen(struct lane *l, struct record *r, uint32_t class,
+                         uint64_t *ret_link)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    while (state_phase(s) == PHASE_QUEUED) {
+        struct call call = record_call(r); /* stays as it is while the task is QUEUED */
+        uint64_t link = link_make(state_gen(s), board_index(l->board, r), 0);
+        if (call_class(&call) != class) {
+            break;
+        }
+        /* Before the claim, and so before the seal that whoever frees the record must have seen; pairs
+         * with lane_reclaim(). */
+        at_store(&l->ledgers[0]->touching, link, AT_RELAXED);
+        if (at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self), AT_SEQ_CST)) {
+            *ret_link = link;
+            return true;
+        }
+    }
+    lane_untouch(l);
+    return false;
+}
+
+void task_unhint_foreseen(struct lane *l, uint32_t class, uint64_t link)
+{
+    struct queue_item item = {.position = l->ready[class].taken};
+    /* Not if it had to be let go because the thread looked at successors. */
+    if (at_load(&l->ledgers[0]->touching, AT_RELAXED) == link &&
+        queue_take_unseen(&l->ready[class], link_index(link))) {
+        task_unhinted(l, class, &item);
+    }
+    lane_untouch(l);
+}
+
 void task_make_room(struct lane *l, uint32_t class)
 {
     struct klass *k = &l->board->classes[class];

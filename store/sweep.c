@@ -199,7 +199,8 @@ static void finish_creating(struct sweep *w, struct record *r, uint64_t s)
          * audit, not counted would free the argument too early. */
         struct record *x =
             lane_use(w->d, link) == MOB_OK ? lane_find(w->d, link, &xs) : NULL;
-        if (!x) {
+        if (!x) { /* gone with the dead one, as its use had not been counted */
+            at_store(&ref->link, LINK_NONE, AT_RELAXED);
             at_or(&r->arrived, 1u << i, AT_SEQ_CST);
         } else if (state_sealed_used(xs) ||
                    !hangs_on(w, x, succ_entry(board_index(w->b, r), i))) {

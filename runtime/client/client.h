@@ -57,7 +57,9 @@ struct thread {
     struct mob_task top;   /* the outermost one; what task_init() sets stays as it was */
     mob_fn fn; /* submitted last, with its number on the board: usually the next too */
     mob_fn plain_fn; /* the same if what it submits may take the short way: a driver's */
-    uint64_t plain_call; /* of a task of it with one word as argument and one result */
+    uint64_t plain_call;   /* of a task of it with one word as argument and one result */
+    uint64_t newest;       /* link of the task that it submitted last by the short way */
+    uint32_t newest_after; /* steps to wait before the first look at its result */
     const struct mob_site
         *plain_site; /* where it submitted last, with its number on the board */
     uint32_t plain_number;
@@ -172,10 +174,10 @@ mob_status embedded_start(struct mob *mob, const struct mob_config *config, int 
 mob_status embedded_failed(struct mob *mob, mob_status st, int why);
 
 /* ---- memory.c ---- */
-/* Room for @size bytes in this process's arena. @align: as arena_alloc(). MOB_ERR_NOMEM after
- * @deadline_ns. */
+/* Room for @size bytes in this process's arena. @align: as arena_alloc(). MOB_ERR_NOMEM if there
+ * was none for @timeout_ns. */
 mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, size_t align,
-                        uint64_t deadline_ns, struct arena_place *ret, void **ret_data);
+                        uint64_t timeout_ns, struct arena_place *ret, void **ret_data);
 /* Keeps the first @size bytes of a place of this process. */
 mob_status client_shrink_place(struct mob *mob, const struct place *p, size_t size);
 void client_free_place(void *mob, uint32_t segment, uint64_t offset);
@@ -213,6 +215,9 @@ mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
 /* The part of it that is nothing but waiting: spins for a moment, then sleeps. */
 mob_status park_until_sealed(struct mob *mob, struct thread *t, struct record *r,
                              uint32_t gen, uint64_t timeout_ns);
+/* Waits a moment for the task that the thread submitted last, of which nothing is known yet. True once it
+ * is sealed or gone. */
+bool spin_newest(struct thread *t, const struct record *r, uint32_t gen);
 /* True if the calling thread, of which a lane is known, can do nothing but wait for a result. */
 static inline bool client_only_waits(const struct mob *mob)
 {
@@ -303,9 +308,9 @@ void worker_run_inline(struct mob *mob, struct thread *t);
 /* ---- worker.c ---- */
 void worker_run(struct mob *mob) __attribute__((noreturn));
 /* All that is waiting and not work, after @streak tasks without a wait: the queue was seen empty at
- * @item. */
-void park_or_spin(struct mob *mob, struct thread *t, struct queue_item *item,
-                  uint32_t run, uint32_t streak);
+ * @item. Returns a foreseen record that was filled meanwhile, or NULL. */
+struct record *park_or_spin(struct mob *mob, struct thread *t, struct queue_item *item,
+                            uint32_t run, uint32_t streak);
 
 /* ---- debug.c ---- */
 /* If the task has the name that MOBULA_WAIT_GDB gives, says how to attach a debugger, and waits until

@@ -127,7 +127,7 @@ static void give_back(struct mob *mob, bool all)
 }
 
 /* memory_lock is held by this thread while it frees in bulk. */
-static _Thread_local bool draining;
+static _Thread_local bool draining __attribute__((tls_model("initial-exec")));
 
 void client_free_place(void *arg, uint32_t segment, uint64_t offset)
 {
@@ -154,9 +154,10 @@ mob_status client_shrink_place(struct mob *mob, const struct place *p, size_t si
 }
 
 mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, size_t align,
-                        uint64_t deadline_ns, struct arena_place *ret, void **ret_data)
+                        uint64_t timeout_ns, struct arena_place *ret, void **ret_data)
 {
     unsigned nap_ms = FULL_NAP_MIN_MS;
+    uint64_t deadline_ns = 0; /* none yet: there is usually room, and looking costs */
     /* What a segment must have so that an aligned place fits into it wherever it begins. One that gets a
      * segment of its own begins it. */
     size_t room = align > ARENA_PAGE && size <= ARENA_ALONE_MIN ? size + align : size;
@@ -190,11 +191,13 @@ mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, size_t a
             }
         }
         pthread_mutex_unlock(&mob->memory_lock);
-        if (st != MOB_ERR_NOMEM) {
+        if (st != MOB_ERR_NOMEM || timeout_ns == 0) {
             return st;
         }
         uint64_t now = clock_now_ns();
-        if (now >= deadline_ns) {
+        if (deadline_ns == 0) {
+            deadline_ns = clock_deadline_ns(timeout_ns);
+        } else if (now >= deadline_ns) {
             return st;
         }
         MOB_TRY(client_health(mob));

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "client.h"
-#include "core/clock.h"
 #include "core/status.h"
 #include "store/meta.h"
 #include "store/task.h"
@@ -82,7 +81,7 @@ static mob_status make_room(struct mob *mob, struct thread *t, struct record *r,
     }
     struct arena_place place;
     MOB_TRY(client_alloc(mob, t, size, align < ARENA_ALIGN_MIN ? ARENA_ALIGN_MIN : align,
-                         clock_deadline_ns(timeout_ns), &place, ret_data));
+                         timeout_ns, &place, ret_data));
     board_touch(&mob->board, board_index(&mob->board, r));
     record_set_place(r, 0, PLACE_ARENA, place.segment, place.offset, size);
     if (align > ARENA_ALIGN_MIN) {

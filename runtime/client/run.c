@@ -180,6 +180,19 @@ void task_idle(const struct mob *mob, const struct thread *t)
 
 /* ---- one after the other ----------------------------------------------------------------------------------- */
 
+/* Runs a foreseen record if it became a task of this class. */
+static bool run_foreseen(struct mob *mob, struct thread *t, uint32_t class,
+                         struct record *r)
+{
+    uint64_t link;
+    if (!task_claim_foreseen(&t->lane, r, class, &link)) {
+        return false;
+    }
+    run_task(&t->top, mob, t, r, link_index(link));
+    task_unhint_foreseen(&t->lane, class, link);
+    return true;
+}
+
 /* A worker that always has work looks too when the daemon asks for it. */
 static __attribute__((noinline, cold)) void tidy_when_asked(struct mob *mob,
                                                             struct thread *t)
@@ -213,8 +226,8 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
             }
         } else if (res == QUEUE_NONE) {
             struct queue_item empty = item; /* so that `item` can live in registers */
-            park_or_spin(mob, t, &empty, run, streak);
-            streak = 0;
+            struct record *next = park_or_spin(mob, t, &empty, run, streak);
+            streak = next && run_foreseen(mob, t, class, next);
         } else {
             fprintf(stderr,
                     "mobula: the job's queue is corrupt; a stray write by one of its "
@@ -223,9 +236,11 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
         }
     }
     task_idle(mob, t);
-    /* Told to stop serving: a push that relied on this worker must find another. */
+    /* Told to stop serving: a push that relied on this worker must find another. Its mark may be there
+     * still, after a foreseen task. */
     struct queue_item next;
-    if (queue_peek(ready, &next) == QUEUE_OK) {
+    enum queue_result left = queue_peek(ready, &next);
+    if (left == QUEUE_OK || (left == QUEUE_NONE && !queue_unpoll(ready, &next))) {
         task_wake_worker(&mob->board, class);
     }
 }

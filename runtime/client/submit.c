@@ -347,6 +347,7 @@ CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *
     record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
     record_set_plain_origin(r, board_now(&mob->board), t->plain_origin);
     *ret = client_ref(mob, link, 0);
+    t->newest = link;
     enum queue_result how = task_publish_plain(&t->lane, r, link, PLAIN_CLASS);
     *ret_status = __builtin_expect(task_pushed(&t->lane, PLAIN_CLASS, how), 1)
                       ? MOB_OK

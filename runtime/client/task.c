@@ -224,8 +224,8 @@ mob_status mob_return_place(struct mob_task *task, size_t i, size_t size, void *
     } else {
         struct arena_place p;
         void *data;
-        MOB_TRY(client_alloc(task->mob, task->thread, size, ARENA_ALIGN_MIN,
-                             clock_deadline_ns(FULL_WAIT_NS), &p, &data));
+        MOB_TRY(client_alloc(task->mob, task->thread, size, ARENA_ALIGN_MIN, FULL_WAIT_NS,
+                             &p, &data));
         board_touch(&task->mob->board, link_index(task->link));
         record_set_place(task->r, (uint32_t)i, PLACE_ARENA, p.segment, p.offset, size);
         *ret_data = data;

@@ -9,6 +9,8 @@
 #include "store/task.h"
 
 enum { SPIN_LOOKS = 64, SPIN_HOT = 64, SPIN_LAZY_MAX = 64 };
+/* Of spin_newest(), in steps. */
+enum { NEWEST_LESS = 1, NEWEST_MORE = 48, NEWEST_MAX = 1024, NEWEST_STEP = 48 };
 
 mob_status client_link_foreign(struct mob *mob, mob_ref ref, uint64_t *ret)
 {
@@ -73,6 +75,43 @@ mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word,
     return st;
 }
 
+static inline bool sealed_or_gone(const struct record *r, uint32_t gen)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    return state_phase(s) >= PHASE_DONE || state_gen(s) != gen;
+}
+
+static inline void spin_steps(uint32_t count) /* about a cycle each */
+{
+    for (uint32_t i = 0; i < count; i++) {
+        __asm__ __volatile__("");
+    }
+}
+
+/* A look that comes before the seal takes the record's line away from the worker in the middle of the
+ * task, and it has to come back for the seal: two transfers more on a way of two. So the first look
+ * waits for about as long as such tasks have taken lately: a bit less after each that was in time, much
+ * more after one that was early. */
+__attribute__((noinline)) bool spin_newest(struct thread *t, const struct record *r,
+                                           uint32_t gen)
+{
+    spin_steps(t->newest_after);
+    if (sealed_or_gone(r, gen)) {
+        t->newest_after -= t->newest_after < NEWEST_LESS ? t->newest_after : NEWEST_LESS;
+        return true;
+    }
+    if (t->newest_after < NEWEST_MAX) {
+        t->newest_after += NEWEST_MORE;
+    }
+    for (int i = 0; i < SPIN_HOT; i++) {
+        spin_steps(NEWEST_STEP);
+        if (sealed_or_gone(r, gen)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A wake-up is for one: threads that a task has made sleep on their word alone, and take it from nobody. */
 mob_status park_in_task(struct mob *mob, struct thread *t, const at_u32 *word,
                         uint32_t seen, uint32_t asked, uint64_t deadline_ns)
@@ -96,8 +135,7 @@ static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32
         at_pause();
     }
     for (int i = 0; i < SPIN_HOT; i++) {
-        uint64_t s = at_load(&r->state, AT_ACQUIRE);
-        if (state_phase(s) >= PHASE_DONE || state_gen(s) != gen) {
+        if (sealed_or_gone(r, gen)) {
             return true;
         }
         for (volatile int k = 0; k < 2; k++) {
@@ -110,8 +148,7 @@ static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32
     }
     do {
         for (int i = 0; i < SPIN_LOOKS; i++) {
-            uint64_t s = at_load(&r->state, AT_ACQUIRE);
-            if (state_phase(s) >= PHASE_DONE || state_gen(s) != gen) {
+            if (sealed_or_gone(r, gen)) {
                 return true;
             }
             at_pause();

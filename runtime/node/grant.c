@@ -361,6 +361,7 @@ static mob_status grow(struct job *j, uint64_t bytes)
         budget_cancel(b, owner_of(j, &s), bytes);
         return st;
     }
+    seg_seal(s.fd);
     j->segments[i] = s;
     publish(j, i, SEGMENT_USED);
     if (bytes <= ARENA_SEGMENT_BYTES) {

@@ -5,9 +5,7 @@
  *   stat    {}                   this node's memory, all figures at once
  *   copy    {owner, job, link}   the copy here of an object of another node: {copy: id, or null}
  *   rm      {job, link}          drops the handle that keeps a sealed object
- *   put     {job, size}          an object to be written by who asks: {segment, offset, link}; it goes
- *                                again if the connection ends before
- *   seal    {job, link}
+ *   put     {job, path}          a file's bytes as an object: {id}. Of a tool here alone; /proc/PID/fd/N does
  *   spill   {bytes}              moves so many bytes to disk, soon
  *   evict   {}                   drops copies of other nodes' objects: {bytes}
  *   busy    {}                   whether something is on its way to disk: {busy}
@@ -346,8 +344,8 @@ void inspect_request(struct node *n, struct asker a, const char *words, size_t s
         ask_forward(n, a, id, ask);
     } else if (strcmp(what, "verify") == 0 || strcmp(what, "digest") == 0) {
         checker_start(n, a, ask);
-    } else if (a.conn && (strcmp(what, "put") == 0 || strcmp(what, "seal") == 0)) {
-        reply(a, n, *what == 'p' ? inspect_put(a.conn, ask) : inspect_seal(a.conn, ask));
+    } else if (a.conn && strcmp(what, "put") == 0) {
+        inspect_put(a.conn, ask);
     } else {
         reply(a, n, inspect_answer(n, ask));
     }

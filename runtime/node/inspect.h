@@ -31,8 +31,8 @@ unsigned inspect_jobs(struct node *n, struct look_job jobs[JOBS_MAX]);
 
 /* ---- inspect_object.c ---- */
 json_t *inspect_rm(struct node *n, const json_t *ask);
-json_t *inspect_put(struct conn *c, const json_t *ask);
-json_t *inspect_seal(struct conn *c, const json_t *ask);
+/* Answers when the file is read. */
+void inspect_put(struct conn *c, const json_t *ask);
 
 /* ---- ask.c ---- */
 /* Sends the answer, malloc'd, or why there is none. */

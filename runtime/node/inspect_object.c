@@ -3,9 +3,18 @@
  * What is put has a handle that nobody's program has, until `storectl rm` or the end of the job. What
  * is removed loses the handle that its program has: a later use of the id is MOB_ERR_RELEASED there, as
  * after its own mob_release(), and tasks that have the object as an argument keep it until they end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "core/status.h"
 #include "inspect.h"
 #include "store/task.h"
+
+enum { PUT_STEP = 16 << 20 }; /* of a file, read at once */
 
 static json_t *nothing(mob_status st)
 {
@@ -52,6 +61,18 @@ json_t *inspect_rm(struct node *n, const json_t *ask)
 
 /* ---- put --------------------------------------------------------------------------------------------- */
 
+/* A file on its way into an object. The loop reads it, so that nobody waits for the disk. */
+struct put {
+    struct node *node;
+    struct conn *conn; /* NULL: gone */
+    struct job *job;   /* busy until this is over */
+    struct loop_op op;
+    int file;
+    uint64_t link, size, at;
+    struct arena_place place;
+    char *data;
+};
+
 static mob_status new_record(struct job *j, struct record **ret)
 {
     mob_status st = lane_record(&j->lane, ret);
@@ -59,84 +80,173 @@ static mob_status new_record(struct job *j, struct record **ret)
                                                             : st;
 }
 
-/* The record that the connection put and has not sealed. */
-static struct record *open_put(struct job *j, uint64_t link)
+/* The record if it is still being made: its job may be over, or have written over it. */
+static struct record *open_record(const struct put *p)
 {
     uint64_t s;
-    struct record *r = lane_find(&j->lane, link, &s);
+    struct record *r = p->job->ended ? NULL : lane_find(&p->job->lane, p->link, &s);
     return r && state_phase(s) == PHASE_CREATING && state_holder(s) == DAEMON ? r : NULL;
 }
 
-json_t *inspect_put(struct conn *c, const json_t *ask)
+static void give_up(struct put *p, struct record *r)
 {
-    struct job *j = inspect_job(c->node, ask);
-    uint64_t size = (uint64_t)json_integer_value(json_object_get(ask, "size"));
+    struct job *j = p->job;
+    grant_unplace(j, &p->place);
+    if (r) {
+        task_set_error(r, MOB_ERR_CANCELLED, "who put the object gave up");
+        (void)task_seal(&j->lane, r, true);
+        lane_drop(&j->lane, p->link);
+        lane_reclaim(&j->lane);
+    }
+}
+
+static void end(struct put *p, mob_status st)
+{
+    struct job *j = p->job;
+    struct record *r = open_record(p);
+    char id[LOOK_ID_SIZE];
+    json_t *answer = NULL;
+    if (!st && !r) {
+        st = status_fail(MOB_ERR_NOT_FOUND, "the job of that object is over");
+    }
+    if (st || !p->conn) {
+        give_up(p, r);
+    } else {
+        grant_landed(j, &p->place);
+        (void)task_seal(&j->lane, r, false);
+        look_id_text(p->node->id, j->number, p->link, id);
+        answer = json_pack("{s:s}", "id", id);
+    }
+    if (p->conn) {
+        char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+        p->conn->put = NULL;
+        asker_reply(p->node, (struct asker){.conn = p->conn}, st, text);
+    }
+    json_decref(answer);
+    close(p->file);
+    free(p);
+    j->busy--;
+    if (j->ended && j->busy == 0) {
+        job_step(j);
+    }
+}
+
+static void got(struct loop_op *op, int result);
+
+static void read_more(struct put *p)
+{
+    uint64_t left = p->size - p->at;
+    loop_read(p->node->loop, &p->op, p->file, p->data + p->at,
+              left < PUT_STEP ? left : PUT_STEP, p->at, got);
+}
+
+static void got(struct loop_op *op, int result)
+{
+    struct put *p = LOOP_OWNER(op, struct put, op);
+    if (result > 0) {
+        p->at += (uint64_t)result;
+    }
+    if (!p->conn || p->job->ended) {
+        end(p, MOB_ERR_CANCELLED);
+    } else if (result <= 0 && result != -EINTR && result != -EAGAIN) {
+        end(p, status_fail(MOB_ERR_SYSTEM, "reading the file: %s",
+                           result ? strerror(-result) : "it became shorter"));
+    } else if (p->at < p->size) {
+        read_more(p);
+    } else {
+        end(p, MOB_OK);
+    }
+}
+
+/* Opens a file that is named by who asks, who is the same user. */
+static mob_status open_file(const char *path, int *ret_fd, uint64_t *ret_size)
+{
+    struct stat st;
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return status_fail(MOB_ERR_INVALID, "the daemon cannot read that file");
+    }
+    *ret_fd = fd;
+    *ret_size = (uint64_t)st.st_size;
+    return MOB_OK;
+}
+
+/* A record in the making, and room for its bytes. */
+static mob_status make_object(struct put *p)
+{
+    struct job *j = p->job;
     struct call call = {.fn = CALL_PUT, .counts = call_counts(0, 1)};
-    struct arena_place place;
     struct record *r;
     void *data;
-    if (!j || c->put_link != LINK_NONE) {
-        return j ? nothing(status_fail(MOB_ERR_STATE, "one object at a time")) : NULL;
-    }
-    if (new_record(j, &r)) {
-        return NULL;
-    }
-    if (size > ARENA_OBJECT_MAX || grant_place(j, size ? size : 1, &place, &data)) {
+    MOB_TRY(new_record(j, &r));
+    if (p->size > ARENA_OBJECT_MAX ||
+        grant_place(j, p->size ? p->size : 1, &p->place, &data)) {
         lane_unrecord(&j->lane, r);
-        return nothing(status_fail(MOB_ERR_NOMEM, "the store has no room for %llu bytes",
-                                   (unsigned long long)size));
+        return status_fail(MOB_ERR_NOMEM, "the store has no room for %llu bytes",
+                           (unsigned long long)p->size);
     }
     task_begin(&j->lane, r, &call, LINK_NONE);
     record_set_origin(r, board_tick(&j->board), 0);
     board_touch(&j->board, board_index(&j->board, r));
-    record_set_place(r, 0, PLACE_ARENA, place.segment, place.offset, size);
+    record_set_place(r, 0, PLACE_ARENA, p->place.segment, p->place.offset, p->size);
     uint32_t gen = lane_gen(r);
     at_store(&r->state, state_make(gen, DAEMON, 0, PHASE_CREATING), AT_RELEASE);
-    c->put_job = j->number;
-    c->put_link = link_make(gen, board_index(&j->board, r), 0);
-    c->put_place = place;
-    return json_pack("{s:I,s:I,s:I}", "segment", (json_int_t)place.segment, "offset",
-                     (json_int_t)place.offset, "link", (json_int_t)c->put_link);
+    p->link = link_make(gen, board_index(&j->board, r), 0);
+    p->data = data;
+    return MOB_OK;
 }
 
-static struct job *put_job(const struct conn *c)
+static mob_status put(struct conn *c, const json_t *ask)
 {
-    for (uint32_t i = 0; c->put_link != LINK_NONE && i < JOBS_MAX; i++) {
-        struct job *j = c->node->jobs[i];
-        if (j && !j->ended && j->number == c->put_job) {
-            return j;
-        }
+    struct job *j = inspect_job(c->node, ask);
+    if (!j || c->put) {
+        return j ? status_fail(MOB_ERR_STATE, "one object at a time") : MOB_ERR_NOT_FOUND;
     }
-    return NULL;
+    struct put *p = calloc(1, sizeof *p);
+    if (!p) {
+        return status_fail(MOB_ERR_NOMEM, "no memory to put an object");
+    }
+    p->node = c->node;
+    p->conn = c;
+    p->job = j;
+    mob_status st =
+        open_file(json_string_value(json_object_get(ask, "path")), &p->file, &p->size);
+    if (st) {
+        free(p);
+        return st;
+    }
+    st = make_object(p);
+    if (st) {
+        close(p->file);
+        free(p);
+        return st;
+    }
+    c->put = p;
+    j->busy++;
+    if (p->size) {
+        read_more(p);
+    } else {
+        end(p, MOB_OK);
+    }
+    return MOB_OK;
 }
 
-json_t *inspect_seal(struct conn *c, const json_t *ask)
+void inspect_put(struct conn *c, const json_t *ask)
 {
-    struct job *j = put_job(c);
-    struct record *r = j ? open_put(j, c->put_link) : NULL;
-    uint64_t link = (uint64_t)json_integer_value(json_object_get(ask, "link"));
-    if (!r || link != c->put_link) {
-        return nothing(status_fail(MOB_ERR_NOT_FOUND, "the job of that object is over"));
+    mob_status st = put(c, ask);
+    if (st) {
+        asker_reply(c->node, (struct asker){.conn = c}, st, NULL);
     }
-    grant_landed(j, &c->put_place);
-    (void)task_seal(&j->lane, r, false);
-    c->put_link = LINK_NONE;
-    char id[LOOK_ID_SIZE];
-    look_id_text(c->node->id, j->number, link, id);
-    return json_pack("{s:s}", "id", id);
 }
 
 void inspect_conn_gone(struct conn *c)
 {
-    struct job *j = put_job(c);
-    struct record *r = j ? open_put(j, c->put_link) : NULL;
-    if (r) {
-        grant_unplace(j, &c->put_place);
-        task_set_error(r, MOB_ERR_CANCELLED, "who put the object gave up");
-        (void)task_seal(&j->lane, r, true);
-        lane_drop(&j->lane, c->put_link);
-        lane_reclaim(&j->lane);
+    if (c->put) {
+        c->put->conn = NULL; /* got() comes to it */
+        c->put = NULL;
     }
-    c->put_link = LINK_NONE;
     checker_asker_gone(c->node, c, NULL);
 }

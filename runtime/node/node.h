@@ -46,6 +46,7 @@ struct compact;
 struct seg_use;
 struct cluster;
 struct peer;
+struct put;
 struct checker;
 struct guest;
 struct codec_reader;
@@ -68,10 +69,7 @@ struct conn {
     char *told; /* what the head has said of it so far */
     size_t told_size;
     struct peer *asked; /* NULL: the head, about the cluster; else about its store */
-    uint32_t
-        put_job; /* an object that a tool writes, until it seals it: of which job ... */
-    uint64_t put_link; /* ... or LINK_NONE */
-    struct arena_place put_place;
+    struct put *put;    /* a file that becomes an object for it; or NULL */
     struct conn *next, *prev;
 };
 
@@ -165,6 +163,8 @@ void proc_joined(struct member *m);
 void proc_end_all(struct job *j, bool kill_now);
 /* Sweeps dead workers whose output was read to its end. */
 void proc_settle_all(struct job *j);
+/* The part of it that looks at the job's memory: takes back what a dead worker held. */
+void proc_sweep(struct member *m);
 bool proc_all_gone(const struct job *j);
 /* Sets what a worker may claim, and wakes it to see it. */
 void proc_run(struct member *m, uint32_t run);
@@ -173,7 +173,7 @@ void proc_run(struct member *m, uint32_t run);
 
 enum segment_state {
     SEGMENT_NONE,
-    SEGMENT_AHEAD,   /* its process has not asked for it yet */
+    SEGMENT_AHEAD, /* its process has not asked for it yet */
     SEGMENT_GRANTED,
     SEGMENT_HELD,
     SEGMENT_ORPHAN,
@@ -192,7 +192,8 @@ struct
     int fd;
     void *rw;       /* mapped here: the daemon's own, which its arena cuts */
     const void *ro; /* likewise: another's, to be sent to other nodes */
-    bool pending; /* its pages are not there yet, or come as bytes arrive; of the budget's promises */
+    bool
+        pending; /* its pages are not there yet, or come as bytes arrive; of the budget's promises */
 };
 
 #define SEGMENT_NO UINT32_MAX /* none */
@@ -215,7 +216,8 @@ void grant_end(struct job *j);
 /* A number that no segment has, or SEGMENT_NO. */
 uint32_t grant_free_slot(const struct job *j);
 /* The memory of a segment, whose pages are still to be found. */
-mob_status grant_memory(const struct job *j, uint32_t segment, uint64_t bytes, int *ret_fd);
+mob_status grant_memory(const struct job *j, uint32_t segment, uint64_t bytes,
+                        int *ret_fd);
 /* The pages of a segment are there. */
 void grant_is_committed(struct job *j, uint32_t segment);
 /* A segment that nobody maps goes. */
@@ -261,6 +263,7 @@ void grant_error(struct job *j, struct record *r, mob_status error, const char *
 /* ---- away.c: tasks of this node that run on others; see cluster.h -------------------------------- */
 
 struct peer;
+struct put;
 struct away_result;
 enum away_state { AWAY_FREE, AWAY_SENT, AWAY_TAKING };
 struct away { /* one of our tasks on another node */

@@ -303,7 +303,7 @@ static enum plan_slot plan_slot_of(enum slot_state s)
     return PLAN_SLOT_NONE;
 }
 
-static void sweep(struct member *m)
+void proc_sweep(struct member *m)
 {
     struct job *j = m->job;
     struct sweep_result res;
@@ -357,7 +357,7 @@ static void settle(struct member *m)
     uint64_t now = loop_now_ns(j->node->loop);
     bool started = m->slot != SLOT_STARTING;
     if (!j->ended) {
-        sweep(m);
+        proc_sweep(m);
         /* Killed from outside, which says nothing of the program, it is started again, and the planner
          * hears of it as of one that had joined; unless that goes on and on. */
         bool outside = m->signalled && m->exit_status == SIGKILL && !m->late;

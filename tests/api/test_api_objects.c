@@ -92,6 +92,37 @@ static void aligned_objects(void)
     mob_shutdown(mob);
 }
 
+/* More than the store has: the first ones go to disk, and come back as they were asked for. */
+static void aligned_after_the_disk(void)
+{
+    enum { COUNT = 40, BYTES = 3 << 20 };
+    struct mob *mob = api_init_with(1, 96u << 20);
+    mob_ref refs[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        struct mob_object_options how = MOB_OBJECT_OPTIONS_INIT;
+        void *data;
+        how.align = i % 2 ? TWO_MIB : 4096;
+        mob_status st = mob_create_as(mob, BYTES, &how, 10 * SEC, &refs[i], &data);
+        if (st == MOB_ERR_NOMEM) {
+            printf("no folder for objects on disk: %s\n", mob_last_error());
+            mob_shutdown(mob);
+            exit(API_SKIP);
+        }
+        OK(st);
+        CHECK((uintptr_t)data % how.align == 0);
+        memset(data, i, BYTES);
+        OK(mob_seal(mob, refs[i]));
+    }
+    for (int i = 0; i < COUNT; i++) {
+        struct mob_view view;
+        OK(mob_get(mob, refs[i], 20 * SEC, &view));
+        EQ(((const unsigned char *)view.data)[BYTES - 1], i);
+        CHECK((uintptr_t)view.data % (i % 2 ? TWO_MIB : 4096) == 0);
+        mob_view_release(mob, &view);
+    }
+    mob_shutdown(mob);
+}
+
 /* ---- shorter, there or not ----------------------------------------------------------------------------------- */
 
 static void one_shrunk(struct mob *mob, size_t size, size_t keep)
@@ -333,6 +364,7 @@ static void of_the_attempt_that_counts(void)
 }
 
 API_MAIN({"aligned_objects", aligned_objects, 60},
+         {"aligned_after_the_disk", aligned_after_the_disk, 120},
          {"objects_get_shorter", objects_get_shorter, 60},
          {"the_rest_is_free", the_rest_is_free, 0},
          {"contained_or_not", contained_or_not, 0},

@@ -64,32 +64,62 @@ class Profile:
         return self.total() - self.waiting() - self.own()
 
 
+class Executed:
+    """How often each instruction ran, of a file made with --dump-instr=yes.
+
+    times: {(object file, function, address in it): times}
+    """
+
+    def __init__(self):
+        self.times = collections.Counter()
+
+    def add(self, other):
+        self.times.update(other.times)
+
+    def minus(self, other):
+        result = Executed()
+        result.times = self.times.copy()
+        result.times.subtract(other.times)
+        return result
+
+
 COST_LINE = re.compile(r"[-+*\d]")
 NAME = re.compile(r"\((\d+)\)(?: (.*))?$")
 
 
-def parse(lines):
-    """Parses an output file, given as lines. Raises ValueError if it is not one."""
-    profile = Profile()
-    names = {}
-    columns = 1  # of position before the cost
-    function = callee = None
-    after_calls = False
-    events = None
+class Names:
+    """The names of a file: "(12) main" says that 12 is main, "(12)" means it, "main" is
+    uncompressed."""
 
-    def name_of(text):
-        """"(12) main" says that 12 is main, "(12)" means it, "main" is uncompressed."""
+    def __init__(self):
+        self.known = {}
+
+    def of(self, text):
         match = NAME.match(text)
         if match is None:
             return text
         number, name = match.groups()
         if name is not None:
-            # Levels of recursion ("f'2") are one function, and so are the compiler's parts of
-            # it ("f.part.0").
-            names[number] = re.split(r"'\d|\.(?:part|constprop|isra|cold)\b", name)[0]
-        if number not in names:
-            raise ValueError(f"function ({number}) has no name")
-        return names[number]
+            self.known[number] = name
+        if number not in self.known:
+            raise ValueError(f"number ({number}) has no name")
+        return self.known[number]
+
+
+def plain(function):
+    """Levels of recursion ("f'2") are one function, and so are the compiler's parts of it
+    ("f.part.0")."""
+    return re.split(r"'\d|\.(?:part|constprop|isra|cold)\b", function)[0]
+
+
+def parse(lines):
+    """Parses an output file, given as lines. Raises ValueError if it is not one."""
+    profile = Profile()
+    names = Names()
+    columns = 1  # of position before the cost
+    function = callee = None
+    after_calls = False
+    events = None
 
     for line in lines:
         line = line.strip()
@@ -106,9 +136,9 @@ def parse(lines):
             continue
         key, _, value = line.partition("=")
         if key == "fn":
-            function = name_of(value)
+            function = plain(names.of(value))
         elif key == "cfn":
-            callee = name_of(value)
+            callee = plain(names.of(value))
         elif key == "calls":
             after_calls = True
         elif line.startswith("positions:"):
@@ -120,6 +150,45 @@ def parse(lines):
     if events is None:
         raise ValueError("not an output file of callgrind: no events")
     return profile
+
+
+def parse_executed(lines):
+    """Parses an output file with addresses: positions "instr line". Raises ValueError."""
+    executed = Executed()
+    functions, objects = Names(), Names()
+    function = binary = None
+    after_calls = addresses = False
+    for line in lines:
+        line = line.strip()
+        if COST_LINE.match(line):
+            fields = line.split()
+            if not addresses or binary is None or function is None:
+                raise ValueError(f"a cost without an address, object or function: {line}")
+            if after_calls: # of the callee and all below it
+                after_calls = False
+            elif len(fields) > 2:
+                executed.times[(binary, function, int(fields[0], 16))] += int(fields[2])
+            continue
+        key, _, value = line.partition("=")
+        if key == "fn":
+            function = plain(functions.of(value))
+        elif key == "ob":
+            binary = objects.of(value)
+        elif key in ("cfn", "cob"):
+            (functions if key == "cfn" else objects).of(value)
+        elif key == "calls":
+            after_calls = True
+        elif line.startswith("positions:"):
+            addresses = line.split()[1:] == ["instr", "line"]
+    return executed
+
+
+def read_executed(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        try:
+            return parse_executed(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def read(path):

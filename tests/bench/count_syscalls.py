@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Counts the system calls of a task, over driver, workers and daemon together.
+"""Counts the system calls of a task, or of an operation of the store, over driver, workers and
+daemon together.
 
-Runs count_tasks under strace with two numbers of tasks; the difference, divided by the
+Runs count_tasks, or count_store, under strace with two numbers of tasks; the difference, divided by the
 difference of the numbers, is the cost of one. The path of a task makes no system call, but a
 process that waits long for a slow neighbour parks, and that shows here: so the least of at most
 --attempts counts decides, as the least is what the path itself needs.
@@ -33,8 +34,9 @@ def parse_summary(lines):
 def strace_run(options, mode, tasks):
     with gate.Place() as place:
         out = place.path("calls")
+        window = [str(options.window)] if options.window else []
         place.run(["strace", "--follow-forks", "--summary-only", f"--output={out}",
-                   options.program, mode, str(tasks), str(options.window)], TIMEOUT_S)
+                   options.program, mode, str(tasks), *window], TIMEOUT_S)
         try:
             with open(out, encoding="utf-8", errors="replace") as file:
                 return parse_summary(file)
@@ -50,12 +52,12 @@ def check(options, mode):
         calls.subtract(strace_run(options, mode, options.few))
         a_task = sum(calls.values()) / tasks
         most = ", ".join(f"{name} {number}" for name, number in calls.most_common(5) if number)
-        print(f"{mode}: {a_task:.5f} system calls a task, limit {options.limit}; of {tasks} "
-              f"tasks: {most}", flush=True)
+        print(f"{mode}: {a_task:.5f} system calls {options.unit}, limit {options.limit}; of {tasks}: "
+              f"{most}", flush=True)
         best = a_task if best is None else min(best, a_task)
         if best < options.limit:
             return []
-    return [f"{mode}: {best:.5f} system calls a task, not below {options.limit}"]
+    return [f"{mode}: {best:.5f} system calls {options.unit}, not below {options.limit}"]
 
 
 def main():
@@ -64,9 +66,10 @@ def main():
     parser.add_argument("--limit", type=float, default=0.01, help="system calls a task")
     parser.add_argument("--few", type=int, default=1000, help="tasks of the shorter run")
     parser.add_argument("--many", type=int, default=1001000, help="tasks of the longer run")
-    parser.add_argument("--window", type=int, default=256, help="tasks in flight")
+    parser.add_argument("--window", type=int, default=256, help="tasks in flight; 0: the program has none")
     parser.add_argument("--attempts", type=int, default=3)
-    parser.add_argument("--mode", choices=("sync", "async"), action="append")
+    parser.add_argument("--mode", action="append")
+    parser.add_argument("--unit", default="a task", help="what is counted, for people")
     options = parser.parse_args()
     gate.need("strace")
     problems = []

@@ -4,7 +4,8 @@
  *
  * DOUBLE_WRONG=N in the environment: the result of task N is wrong.
  * DOUBLE_SPIN=N: each get goes through spin_double() with N steps, which a count must
- * leave out. DOUBLE_SYSCALLS=1: each get makes a system call. */
+ * leave out. DOUBLE_SYSCALLS=1: each get makes a system call. DOUBLE_LOCKED=N: each get runs N
+ * locked instructions. */
 #include <mobula.h>
 
 #include <stdio.h>
@@ -15,7 +16,7 @@
 enum { RECORDS = 65536, ARGS = 2, ARG_BYTES = 1 << 16 };
 
 struct mob {
-    unsigned long submitted, released, wrong, spin, syscalls;
+    unsigned long submitted, released, wrong, spin, syscalls, locked;
 };
 
 struct mob_task {
@@ -59,6 +60,7 @@ mob_status mob_init(const struct mob_config *config, struct mob **ret)
     the_mob.wrong = number("DOUBLE_WRONG");
     the_mob.spin = number("DOUBLE_SPIN");
     the_mob.syscalls = number("DOUBLE_SYSCALLS");
+    the_mob.locked = number("DOUBLE_LOCKED");
     *ret = &the_mob;
     return MOB_OK;
 }
@@ -170,6 +172,10 @@ mob_status mob_get(struct mob *mob, mob_ref ref, uint64_t timeout_ns,
     }
     if (mob->syscalls != 0) {
         (void)getppid();
+    }
+    for (unsigned long i = 0; i < mob->locked; i++) {
+        static unsigned long word;
+        (void)__atomic_add_fetch(&word, 1, __ATOMIC_SEQ_CST);
     }
     MOB_TRY(task->fn(task));
     if (mob->wrong != 0 && mob->wrong == ref.lo) {

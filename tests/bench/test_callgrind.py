@@ -2,6 +2,7 @@
 import unittest
 
 import callgrind
+import count_locked
 
 SAMPLE = """\
 # callgrind format
@@ -43,6 +44,66 @@ fn=(4)
 fn=(5)
 60 60
 """
+
+
+WITH_ADDRESSES = """\
+positions: instr line
+events: Ir
+
+ob=(1) /lib/one.so
+fl=(1) one.c
+fn=(1) mob_submit.part.0
+0x10 5 7
+0x14 5 7
+cob=(2) /lib/two.so
+cfn=(2) park_wait
+calls=3 0x100
+0x18 6 900
+0x18 6 3
+
+ob=(2)
+fn=(2)
+0x10 1 4
+ob=(1)
+fn=(1)
+0x14 5 1
+"""
+
+
+class Executed(unittest.TestCase):
+    def setUp(self):
+        self.executed = callgrind.parse_executed(WITH_ADDRESSES.splitlines())
+
+    def test_times_by_address_without_callees(self):
+        self.assertEqual(self.executed.times, {("/lib/one.so", "mob_submit", 0x10): 7,
+                                               ("/lib/one.so", "mob_submit", 0x14): 8,
+                                               ("/lib/one.so", "mob_submit", 0x18): 3,
+                                               ("/lib/two.so", "park_wait", 0x10): 4})
+
+    def test_sum_and_difference(self):
+        both = callgrind.Executed()
+        both.add(self.executed)
+        both.add(self.executed)
+        self.assertEqual(both.minus(self.executed).times, self.executed.times)
+
+    def test_files_without_addresses_are_refused(self):
+        with self.assertRaises(ValueError):
+            callgrind.parse_executed(SAMPLE.splitlines())
+
+
+class Locked(unittest.TestCase):
+    def test_what_is_locked(self):
+        for text in ("lock cmpxchg %rcx,(%rdx)", "xchg   %rax,0x8(%rdi)", "mfence",
+                     "lock orq $0x0,(%rsp)"):
+            self.assertTrue(count_locked.LOCKED.match(f"   1185c:\t{text}"), text)
+        for text in ("xchg   %ax,%ax", "cmpxchg %rcx,(%rdx)", "mov %rax,(%rdx)", "lfence"):
+            self.assertFalse(count_locked.LOCKED.match(f"   1185c:\t{text}"), text)
+
+    def test_waiting_and_other_instructions_are_left_out(self):
+        locked = count_locked.Locked()
+        locked.addresses = {"/lib/one.so": {0x14, 0x18}, "/lib/two.so": {0x10}}
+        executed = callgrind.parse_executed(WITH_ADDRESSES.splitlines())
+        self.assertEqual(locked.by_function(executed), {"mob_submit": 11})
 
 
 class Parse(unittest.TestCase):

@@ -94,6 +94,31 @@ class Gates(unittest.TestCase):
             self.skipTest(text)
         return code, text
 
+    def locked(self, limit, **env):
+        if os.environ.get("SANITIZED") or shutil.which("valgrind") is None:
+            self.skipTest("valgrind cannot run this program here")
+        code, text = self.gate("count_locked.py", "--workers", "0", "--attempts", "1", "--few",
+                               "100", "--many", "300", "--limit-sync", str(limit),
+                               "--limit-async", str(limit), **env)
+        if code == 77:
+            self.skipTest(text)
+        return code, text
+
+    def test_locked_are_counted(self):
+        code, text = self.locked(3, DOUBLE_LOCKED="3")
+        self.assertEqual(code, 0, text)
+        self.assertIn("async: 3.00 locked instructions a task", text)
+
+    def test_locked_over_the_limit_fail(self):
+        code, text = self.locked(2.5, DOUBLE_LOCKED="3")
+        self.assertEqual(code, 1, text)
+        self.assertIn("sync: 3.00 locked instructions a task, more than 2.5", text)
+
+    def test_no_locked_at_all_fails(self):
+        code, text = self.locked(2.5)
+        self.assertEqual(code, 1, text)
+        self.assertIn("cannot do without", text)
+
     def syscalls(self, *options, **env):
         if os.environ.get("SANITIZED") or shutil.which("strace") is None:
             self.skipTest("strace cannot run this program here")

@@ -234,13 +234,19 @@ static void await_cluster(const struct node *n)
 
 void node_up(struct node *n)
 {
-    static const char *const names[] = {"lone", "", "head", "member"};
+    static const char *const names[] = {"lone", "", "head", "member", "soak", "soak"};
+    static char spill_option[64];
+    static const char *const soak[] = {"--num-cpus=7", "--object-store-memory=64M",
+                                       "--spill-dir=none", NULL};
+    static const char *const soak_spill[] = {"--num-cpus=7", "--object-store-memory=64M",
+                                             spill_option, NULL};
     const char *const lone[] = {"--num-cpus=3", store_option, NULL};
     const char *const head[] = {"--num-cpus=2", store_option, "--head",
                                 listen_option,  key_option,   NULL};
     const char *const member[] = {"--num-cpus=2", store_option, head_option,
                                   listen_option,  key_option,   NULL};
-    const char *const *options[] = {lone, NULL, head, member};
+    const char *const *options[] = {lone, NULL, head, member, soak, soak_spill};
+    snprintf(spill_option, sizeof spill_option, "--spill-dir=%s", tester.folder);
     if (n->kind == EMBEDDED) {
         return;
     }

@@ -2,7 +2,9 @@
  *
  *   LONE      started by hand, two drivers
  *   EMBEDDED  one driver, whose child the daemon is
- *   HEAD, MEMBER  started by hand, one driver each, and the tasks of both run on both */
+ *   HEAD, MEMBER  started by hand, one driver each, and the tasks of both run on both
+ *   SOAK, SOAK_SPILL  started by hand, one driver, many workers, and a store that is too small, without and
+ *             with a disk behind it (soak.c) */
 #ifndef TESTS_CRASH_NODE_H
 #define TESTS_CRASH_NODE_H
 
@@ -10,7 +12,7 @@
 
 enum { LOST_MS = 5000, SETTLE_MS = 10000, EXIT_LOST = 40, DRIVERS_MAX = 2 };
 
-enum node_kind { LONE, EMBEDDED, HEAD, MEMBER };
+enum node_kind { LONE, EMBEDDED, HEAD, MEMBER, SOAK, SOAK_SPILL };
 
 struct node {
     enum node_kind kind;

@@ -425,6 +425,18 @@ static void info(void)
     }
 }
 
+static const char *file; /* of the command line */
+
+static void below_here(void)
+{
+    below(file);
+}
+
+static void saturate_here(void)
+{
+    saturate(file);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -437,7 +449,9 @@ int main(int argc, char **argv)
                  {"steady", steady},       {"lines", lines},
                  {"info", info},           {"endure", endure},
                  {"only_here", only_here}, {"room", room},
-                 {"relay", relay},         {"unmet", unmet}};
+                 {"relay", relay},         {"unmet", unmet},
+                 {"below", below_here},    {"saturate", saturate_here}};
+    file = argc > 2 ? argv[2] : "";
     number = argc > 2 ? atol(argv[2]) : -1;
     /* only_here FILE: a worker that runs where this file is not crashes before mob_init(). */
     if (mob_is_worker() && argc > 2 && strcmp(argv[1], "only_here") == 0 &&

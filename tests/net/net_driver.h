@@ -45,4 +45,8 @@ void relay(void);
 void objects(void);
 void endure(void);
 
+/* ---- net_below.c: what a task waits for where it is ---- */
+void below(const char *file);
+void saturate(const char *file);
+
 #endif

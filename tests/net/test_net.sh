@@ -141,6 +141,18 @@ case_kill_head() {
     on 1 balance || fail "balance after the head came back"
 }
 
+# What a task waits for on a node gets its turn there, though the node's own job could use all of it.
+case_below() {
+    two_nodes
+    on 1 below "$WORK/at" &
+    first=$!
+    eventually test -e "$WORK/at.there" || fail "the task did not come to the other node"
+    on 2 saturate "$WORK/at" &
+    second=$!
+    wait $first || fail "below"
+    wait $second || fail "saturate"
+}
+
 case_wrong_key() {
     node_start 1 $CPU "$STORE"
     (umask 077; printf '%064d' 7 >"$WORK/other")

@@ -13,6 +13,8 @@
 #include "core/status.h"
 #include "store/task.h"
 
+const char *world_program;
+
 void world_broken(const char *file, int line, const char *what)
 {
     fprintf(stderr, "%s:%d: %s: does not hold (%s)\n", file, line, what,
@@ -239,7 +241,7 @@ void world_end(struct world *w)
 
 /* ---- a driver's job ----------------------------------------------------------------------------------- */
 
-static void hello(int sock)
+void world_hello(int sock)
 {
     static struct local_msg m;
     void *start, *base;
@@ -251,7 +253,8 @@ static void hello(int sock)
     memcpy(base, start, size);
     seg_unmap(base, size);
     free(start);
-    fds[0] = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    fds[0] = open(world_program ? world_program : "/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    MUST(fds[0] >= 0);
     fds[2] = open("/dev/null", O_WRONLY | O_CLOEXEC);
     fds[3] = open("/dev/null", O_WRONLY | O_CLOEXEC);
     local_msg_init(&m, LOCAL_HELLO);
@@ -274,7 +277,7 @@ struct job *world_job(struct world *w)
     unsigned count;
     struct job *j = NULL;
     MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) == 0);
-    hello(sock[0]);
+    world_hello(sock[0]);
     MUST(conn_open(&w->node, sock[1], NULL) == MOB_OK);
     while (!(j = job_find(&w->node, w->node.last_job)) || !j->driver) {
         world_turn(w);

@@ -46,6 +46,9 @@ struct world {
     uint32_t big;     /* a class that no worker of this node may have */
 };
 
+/* What a driver's workers run; NULL: this program, in which no task can run. */
+extern const char *world_program;
+
 void world_broken(const char *file, int line, const char *what) __attribute__((noreturn));
 
 /* A node: a head, or a member whose head is peer 0. */
@@ -62,6 +65,8 @@ bool world_say(struct world *w, int peer, const void *data, size_t size);
 /* Ends one pull in flight; with MOB_OK its bytes are @fill. */
 void world_pulled(struct world *w, uint32_t pull, mob_status st, int fill);
 
+/* Says a driver's hello on our end of a connection. */
+void world_hello(int sock);
 /* A driver's job on the node, whose tasks no worker here may run. */
 struct job *world_job(struct world *w);
 /* A task of it, ready to be claimed, with @nargs arguments of @size bytes each. */

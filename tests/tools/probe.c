@@ -4,14 +4,15 @@
  *                          what it says to that
  *   probe ask DIR JSON     asks the node in DIR as storectl does, prints the answer, and hangs up
  *   probe scribble PID N   writes over the boards of the daemon PID, with N as seed
- *   probe flip PID NAME OFFSET   changes a byte of the file NAME..., where the process PID has it
- *                          mapped writable, else in its open file
+ *   probe flip PID NAME OFFSET   changes a byte in the open file of the process PID whose name begins so, or in
+ *                          the memfd that it maps; exit status 77 if that is forbidden here
  *   probe no_uring CMD...  runs a command for which the kernel refuses io_uring, as a container's
  *                          profile does; exit status 77 if there are no such filters here */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,50 +165,48 @@ static int scribble(const char *pid, uint64_t seed)
     return written ? 0 : 1;
 }
 
-/* Where the process has a file mapped writable: it may take no writes any more. 0: nowhere. */
-static unsigned long find_mapping(const char *pid, const char *name)
+/* Through the mapping of the process: nobody else may write to segments. 77: neither may we. */
+static int flip_mapped(const char *pid, const char *name, unsigned long offset)
 {
-    char path[64], line[512], perms[8], target[256];
-    unsigned long from, found = 0;
+    char path[64], line[512], byte;
     snprintf(path, sizeof path, "/proc/%s/maps", pid);
-    FILE *maps = fopen(path, "r");
-    while (maps && !found && fgets(line, sizeof line, maps)) {
-        if (sscanf(line, "%lx-%*x %7s %*s %*s %*s %255s", &from, perms, target) == 3 &&
-            perms[1] == 'w' && strcmp(target, name) == 0) {
-            found = from;
+    FILE *maps = fopen(path, "re");
+    unsigned long at = 0;
+    while (maps && at == 0 && fgets(line, sizeof line, maps)) {
+        char *found = strstr(line, name);
+        if (found && found[strlen(name)] == ' ' && strstr(line, " rw-s ")) {
+            at = strtoul(line, NULL, 16) + offset;
         }
     }
     if (maps) {
         fclose(maps);
     }
-    return found;
-}
-
-static int flip_at(const char *path, off_t at)
-{
-    char byte;
-    int fd = open(path, O_RDWR);
-    if (fd < 0 || pread(fd, &byte, 1, at) != 1) {
-        return 1;
+    snprintf(path, sizeof path, "/proc/%s/mem", pid);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || at == 0) {
+        return fd < 0 ? 77 : 1;
     }
+    bool good = pread(fd, &byte, 1, (off_t)at) == 1;
     byte ^= 1;
-    return pwrite(fd, &byte, 1, at) == 1 ? 0 : 1;
+    good = good && pwrite(fd, &byte, 1, (off_t)at) == 1;
+    close(fd);
+    return good ? 0 : 1;
 }
 
 static int flip(const char *pid, const char *name, long offset)
 {
-    char path[64], target[128];
-    unsigned long base = find_mapping(pid, name);
-    if (base) {
-        snprintf(path, sizeof path, "/proc/%s/mem", pid);
-        return flip_at(path, (off_t)base + offset);
+    if (strncmp(name, "/memfd:", 7) == 0) {
+        return flip_mapped(pid, name, (unsigned long)offset);
     }
     for (int i = 0; i < 1024; i++) {
+        char path[64], target[128], byte;
         snprintf(path, sizeof path, "/proc/%s/fd/%d", pid, i);
         ssize_t n = readlink(path, target, sizeof target - 1);
         target[n > 0 ? n : 0] = '\0';
-        if (strncmp(target, name, strlen(name)) == 0 && flip_at(path, offset) == 0) {
-            return 0;
+        int fd = strncmp(target, name, strlen(name)) == 0 ? open(path, O_RDWR) : -1;
+        if (fd >= 0 && pread(fd, &byte, 1, offset) == 1) {
+            byte ^= 1;
+            return pwrite(fd, &byte, 1, offset) == 1 ? 0 : 1;
         }
     }
     return 1;

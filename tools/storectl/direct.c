@@ -44,7 +44,7 @@ bool direct_stopped(pid_t pid)
 /* ---- open files of another process --------------------------------------------------------------------- */
 
 /* Calls @found with each memfd whose name begins with @name, until it says so. */
-static mob_status each_memfd(pid_t pid, const char *name, int flags,
+static mob_status each_memfd(pid_t pid, const char *name,
                              bool (*found)(void *arg, const char *rest, int fd),
                              void *arg)
 {
@@ -66,7 +66,7 @@ static mob_status each_memfd(pid_t pid, const char *name, int flags,
             strncmp(target + 7, name, length) != 0) {
             continue;
         }
-        int fd = open(link, flags | O_CLOEXEC);
+        int fd = open(link, O_RDONLY | O_CLOEXEC);
         if (fd >= 0) {
             done = found(arg, target + 7 + length, fd);
         }
@@ -111,22 +111,16 @@ static bool found_segment(void *arg, const char *rest, int fd)
     return false;
 }
 
-static mob_status find_segment(pid_t pid, uint32_t job, uint32_t segment, int flags,
-                               int *ret_fd)
+static mob_status find_segment(pid_t pid, uint32_t job, uint32_t segment, int *ret_fd)
 {
     struct wanted w = {job, segment, -1};
-    MOB_TRY(each_memfd(pid, "mobula-objects-", flags, found_segment, &w));
+    MOB_TRY(each_memfd(pid, "mobula-objects-", found_segment, &w));
     if (w.fd < 0) {
         return status_fail(MOB_ERR_NOT_FOUND, "process %d has no segment %u of job %u",
                            (int)pid, segment, job);
     }
     *ret_fd = w.fd;
     return MOB_OK;
-}
-
-mob_status direct_segment(pid_t pid, uint32_t job, uint32_t segment, int *ret_fd)
-{
-    return find_segment(pid, job, segment, O_RDWR, ret_fd);
 }
 
 /* ---- for look/ ------------------------------------------------------------------------------------------ */
@@ -139,8 +133,7 @@ static mob_status read_segment(void *arg, uint32_t segment, uint64_t offset, voi
         return status_fail(MOB_ERR_CORRUPT, "there is no segment %u", segment);
     }
     if (j->segments[segment] < 0) {
-        MOB_TRY(
-            find_segment(j->pid, j->number, segment, O_RDONLY, &j->segments[segment]));
+        MOB_TRY(find_segment(j->pid, j->number, segment, &j->segments[segment]));
     }
     for (size_t at = 0; at < size;) {
         ssize_t n = pread(j->segments[segment], (char *)buf + at, size - at,
@@ -171,7 +164,7 @@ mob_status direct_open(pid_t pid, struct direct **ret)
         d ? MOB_OK : status_fail(MOB_ERR_NOMEM, "no memory to look at boards");
     if (!st) {
         d->pid = pid;
-        st = each_memfd(pid, "mobula-board", O_RDONLY, found_board, d);
+        st = each_memfd(pid, "mobula-board", found_board, d);
     }
     for (unsigned i = 0; !st && i < d->count; i++) {
         struct direct_job *j = &d->jobs[i];

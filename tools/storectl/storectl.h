@@ -66,8 +66,6 @@ json_t *direct_answer(struct direct *d, const json_t *ask);
 uint64_t direct_node(const struct direct *d);
 /* Whether a signal has stopped the process. */
 bool direct_stopped(pid_t pid);
-/* An fd of a segment of process @pid, to be written. */
-mob_status direct_segment(pid_t pid, uint32_t job, uint32_t segment, int *ret_fd);
 
 /* ---- the commands ---------------------------------------------------------------------------------------- */
 

@@ -124,7 +124,8 @@ struct ledger {
     at_u32 high;  /* pins in use are below */
     /* The record that its thread seals or closes, or whose successors it serves, right now. */
     at_u64 finishing;
-    at_u64 touching;        /* the successor that its thread looks at right now */
+    /* The successor that its thread looks at, or the foreseen task that it runs, right now. */
+    at_u64 touching;
     at_u64 pin[BOARD_PINS]; /* link of a record, or LINK_NONE */
 } __attribute__((aligned(CACHE_LINE)));
 _Static_assert(sizeof(struct ledger) == 512, "eight cache lines");

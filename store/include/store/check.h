@@ -21,6 +21,9 @@ struct check_result {
     uint32_t segments, orphans; /* orphans: those of them whose owner is the daemon */
     uint32_t pins;
     uint32_t limbo; /* DEAD or DRAINING, with a live process that will see to them */
+    /* Uses and children that are counted and not there: a death leaves counts too high, and the audit
+     * corrects them when nothing else keeps the record any more. */
+    uint32_t leftovers;
 };
 
 /* MOB_OK, MOB_ERR_CORRUPT if there are problems, MOB_ERR_NOMEM. Fills @ret in the first two cases; but

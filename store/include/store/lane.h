@@ -25,6 +25,7 @@ struct lane_block {
     uint32_t block;
     uint32_t next; /* below it on the stack of blocks that have some; place + 1 */
     bool stacked;
+    uint32_t gens[BOARD_BLOCK]; /* generations of the records that may be handed out */
 };
 
 struct lane {
@@ -34,10 +35,12 @@ struct lane {
     lane_free_place free_place;
     void *free_place_arg;
 
-    /* The block at hand: its records that are still to be handed out, and its first. */
+    /* The block at hand: its records that are still to be handed out, its first, and their
+     * generations. */
     uint64_t avail;
     struct record *first;
     uint32_t first_index;
+    const uint32_t *gens;
 
     struct queue_view ready[CLASSES_MAX]; /* of each class */
 
@@ -67,6 +70,8 @@ struct lane {
     void (*sealed)(void *arg, struct record *r);
     void *sealed_arg;
 
+    uint32_t gens_of_others[BOARD_BLOCK]; /* written like a block's own, and never read */
+
     bool reclaiming; /* inside lane_reclaim(): freeing one record may free others */
     uint64_t scans;  /* a count, for tests */
 };
@@ -81,7 +86,8 @@ void lane_fini(struct lane *l);
 /* A FREE record of an own block; the caller fills it and moves it on. Its generation is
  * lane_gen(). MOB_ERR_FULL: the daemon has to commit more, or the table is at its maximum. */
 mob_status lane_record(struct lane *l, struct record **ret);
-/* The short way of it, which also makes the link: NULL if there is none at hand. */
+/* The short way of it, which also makes the link: NULL if there is none at hand. Does not look at the
+ * record: a worker that foresees it may have its line, and a look would wait for that. */
 static inline struct record *lane_take(struct lane *l, uint64_t *ret_link)
 {
     if (__builtin_expect(l->avail == 0, 0)) {
@@ -93,11 +99,14 @@ static inline struct record *lane_take(struct lane *l, uint64_t *ret_link)
         __builtin_unreachable(); /* so that the caller's look at it costs nothing */
     }
     l->avail &= l->avail - 1;
-    uint64_t s = at_load(&r->state, AT_ACQUIRE);
-    *ret_link = s | (uint64_t)(l->first_index + bit) << 4;
-    /* The word of returned records is a hint that others write: look at the truth. A FREE record has
-     * nothing in the low half. */
-    return __builtin_expect((uint32_t)s == PHASE_FREE, 1) ? r : NULL;
+    *ret_link = link_make(l->gens[bit], l->first_index + bit, 0);
+    return r;
+}
+/* The record that a lane probably hands out after the one of an index, which exists: lanes go through
+ * their blocks in order. NULL at the end of the block. A guess, of anybody's lane. */
+static inline struct record *lane_foresee(const struct board *b, uint32_t index)
+{
+    return (index + 1) % BOARD_BLOCK ? &b->records[index + 1] : NULL;
 }
 /* True if records of this lane will come back without anybody releasing an id. */
 bool lane_await_record(const struct lane *l);

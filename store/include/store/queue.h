@@ -240,6 +240,22 @@ static inline bool queue_take(struct queue_view *v, const struct queue_item *ite
     return mine;
 }
 
+/* The same without a peek: removes @index if it is the item that stands where this thread found the queue
+ * empty, and has not looked since. False: it is not, and nothing has happened. */
+static inline bool queue_take_unseen(struct queue_view *v, uint32_t index)
+{
+    uint64_t p = v->taken, lap = v->taken_lap, c = lap | QUEUE_FULL | index;
+    if (!at_cas(queue_cell(v, p), &c, lap + (1ull << QUEUE_LAP_SHIFT), AT_SEQ_CST)) {
+        return false;
+    }
+    v->taken = p + 1;
+    if (__builtin_expect((p + 1) % QUEUE_STRIDE == 0, 0)) {
+        queue_set_taken(v, p + 1);
+        queue_pass(&v->queue->head, p);
+    }
+    return true;
+}
+
 /* Marks the empty cell that was peeked. False: it is no longer empty. */
 static inline bool queue_poll(const struct queue_view *v, struct queue_item *item)
 {

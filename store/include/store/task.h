@@ -95,13 +95,18 @@ enum {
     TASK_ROOM_STEP = 1024
 }; /* taken tasks between wake-ups of who waits for room for many */
 void task_make_room(struct lane *l, uint32_t class);
+static inline void task_unhinted(struct lane *l, uint32_t class,
+                                 const struct queue_item *item)
+{
+    if (__builtin_expect(item->position % TASK_ROOM_STEP == 0, 0)) {
+        task_make_room(l, class);
+    }
+}
 static inline void task_unhint(struct lane *l, uint32_t class,
                                const struct queue_item *item)
 {
     queue_take(&l->ready[class], item);
-    if (__builtin_expect(item->position % TASK_ROOM_STEP == 0, 0)) {
-        task_make_room(l, class);
-    }
+    task_unhinted(l, class, item);
 }
 
 /* Asks for the record of the item behind a peeked one, so that it is here when its turn comes: a record
@@ -151,6 +156,27 @@ static inline enum queue_result task_claim_hinted(struct lane *l, uint32_t class
 
 /* Claims this very task if it is QUEUED. */
 bool task_claim_one(struct lane *l, struct record *r, uint32_t gen);
+
+/* ---- foreseen tasks --------------------------------------------------------------------------------
+ * An idle worker that looks at the record which its submitter will fill next (lane_foresee()) sees the
+ * task as soon as it is QUEUED, and with it the arguments, in the one line that it needs: the queue's
+ * cell comes behind. It is a guess at where to look, and no other way to a task: the claim is the same
+ * step on the state word, and the submitter pushes the hint as ever.
+ *
+ * Two things are then stale. The hint, which the worker removes after the task, without a look at the
+ * record, which its submitter has by then: it holds the record as lane_touch() does, so that nobody uses
+ * it for another task meanwhile, and whatever hint names it is stale. And the POLLED mark of the worker,
+ * if it set one. Mark and push stay in balance: the push that belongs to the foreseen task follows its
+ * QUEUED, so it takes the mark, or finds that another push took it, and then wakes somebody in its
+ * place. If the submitter dies before it pushes, the sweep wakes all. */
+
+/* Claims a foreseen record if it is a QUEUED task of @class, and holds it until
+ * task_unhint_foreseen(). */
+bool task_claim_foreseen(struct lane *l, struct record *r, uint32_t class,
+                         uint64_t *ret_link);
+
+/* Removes the hint of a foreseen task that ran, if it stands where the queue was seen empty. */
+void task_unhint_foreseen(struct lane *l, uint32_t class, uint64_t link);
 
 /* ---- the end of an attempt -------------------------------------------------------------------------- */
 

@@ -1,0 +1,139 @@
+#include "common.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECONDS_MAX 3600.0
+
+const char *bench_name = "bench";
+
+void bench_usage_fail(const char *option, const char *value)
+{
+    fprintf(stderr, "%s: %s does not take '%s'; see %s --help\n", bench_name, option,
+            value, bench_name);
+    exit(2);
+}
+
+uint64_t bench_parse_u64(const char *option, const char *text, uint64_t min, uint64_t max)
+{
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < min ||
+        value > max) {
+        bench_usage_fail(option, text);
+    }
+    return value;
+}
+
+double bench_parse_seconds(const char *text)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end != '\0' || !(value > 0 && value <= SECONDS_MAX)) {
+        bench_usage_fail("--seconds", text);
+    }
+    return value;
+}
+
+int bench_cpus_usable(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+int bench_cpu(int nth)
+{
+    cpu_set_t set;
+    for (int i = 0; sched_getaffinity(0, sizeof set, &set) == 0 && i < CPU_SETSIZE; i++) {
+        if (CPU_ISSET((size_t)i, &set) && nth-- == 0) {
+            return i;
+        }
+    }
+    return FLOOR_ANY_CPU;
+}
+
+void bench_pin(int cpu)
+{
+    cpu_set_t set;
+    if (cpu == FLOOR_ANY_CPU) {
+        return;
+    }
+    CPU_ZERO(&set);
+    CPU_SET((size_t)cpu, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0) {
+        fprintf(stderr, "%s: staying on CPU %d: %s\n", bench_name, cpu, strerror(errno));
+        exit(1);
+    }
+}
+
+static void floor_check(int rc, enum floor_kind kind)
+{
+    if (rc != 0) {
+        fprintf(stderr, "%s: floor '%s': %s\n", bench_name, floor_name(kind),
+                strerror(-rc));
+        exit(1);
+    }
+}
+
+struct floor *bench_start_floor(enum floor_kind kind, const struct floor_options *options)
+{
+    struct floor *floor = NULL;
+    floor_check(floor_start(kind, options, &floor), kind);
+    return floor;
+}
+
+double bench_floor(struct floor *floor, enum floor_kind kind, uint64_t count)
+{
+    uint64_t ns;
+    floor_check(floor_round(floor, count, &ns), kind);
+    return (double)ns / (double)count;
+}
+
+void bench_keep_best(double value, double *best)
+{
+    if (*best == 0 || value < *best) {
+        *best = value;
+    }
+}
+
+struct bench_text bench_time_text(double ns)
+{
+    struct bench_text t;
+    const char *unit = ns < 1e3 ? "ns" : ns < 1e6 ? "us" : ns < 1e9 ? "ms" : "s";
+    double value = ns < 1e3 ? ns : ns < 1e6 ? ns / 1e3 : ns < 1e9 ? ns / 1e6 : ns / 1e9;
+    int digits = value < 10 ? 2 : value < 100 ? 1 : 0;
+    snprintf(t.text, sizeof t.text, "%.*f %s", digits, value, unit);
+    return t;
+}
+
+struct bench_text bench_rate_text(double per_s)
+{
+    struct bench_text t;
+    if (per_s >= 1e6) {
+        snprintf(t.text, sizeof t.text, "%.2f M/s", per_s / 1e6);
+    } else {
+        snprintf(t.text, sizeof t.text, "%.1f k/s", per_s / 1e3);
+    }
+    return t;
+}
+
+const char *bench_verdict(int applies, int within)
+{
+    return !applies ? "-" : within ? "ok" : "over";
+}
+
+void bench_json_spread(const char *name, const struct spread *s)
+{
+    printf("\"%s\": {\"count\": %zu, \"min\": %.6g, \"low\": %.6g, \"median\": %.6g, "
+           "\"high\": %.6g, \"max\": %.6g}",
+           name, s->count, s->min, s->low, s->median, s->high, s->max);
+}
+
+void bench_json_bool(const char *name, int value)
+{
+    printf("\"%s\": %s", name, value ? "true" : "false");
+}

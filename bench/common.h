@@ -1,0 +1,56 @@
+/* common.h - what the benchmarks that use the library share: options, floors, texts. */
+#ifndef BENCH_COMMON_H
+#define BENCH_COMMON_H
+
+#include <mobula.h>
+
+#include "floor.h"
+#include "stats.h"
+
+extern const char *bench_name; /* the program's, for messages; set first of all */
+
+/* ---- options: a wrong one ends the program with status 2 ---------------------------------------- */
+
+void bench_usage_fail(const char *option, const char *value) __attribute__((noreturn));
+uint64_t bench_parse_u64(const char *option, const char *text, uint64_t min,
+                         uint64_t max);
+double bench_parse_seconds(const char *text);
+
+/* ---- measuring: a failure ends the program with status 1 ---------------------------------------- */
+
+/* The macro MOB_CHECK calls a function even if nothing failed; the loops must not. */
+#define BENCH_CHECK(call)                                                                \
+    do {                                                                                 \
+        mob_status check_ = (call);                                                      \
+        if (__builtin_expect(check_ != MOB_OK, 0)) {                                     \
+            mob_check(check_, #call, __FILE__, __LINE__);                                \
+        }                                                                                \
+    } while (0)
+
+/* CPUs that this process may use. */
+int bench_cpus_usable(void);
+/* The @nth of them, or FLOOR_ANY_CPU if there are not so many. */
+int bench_cpu(int nth);
+/* Keeps the calling thread on one of them; FLOOR_ANY_CPU: does nothing. */
+void bench_pin(int cpu);
+/* @options may be NULL. */
+struct floor *bench_start_floor(enum floor_kind kind,
+                                const struct floor_options *options);
+/* One round: nanoseconds a unit. */
+double bench_floor(struct floor *floor, enum floor_kind kind, uint64_t count);
+/* The least of all values; *best is 0 before the first. */
+void bench_keep_best(double value, double *best);
+
+/* ---- texts -------------------------------------------------------------------------------------- */
+
+struct bench_text { /* with three digits that say something */
+    char text[16];
+};
+struct bench_text bench_time_text(double ns);
+struct bench_text bench_rate_text(double per_s);
+/* "ok", "over", or "-" if the budget is not meant for this run. */
+const char *bench_verdict(int applies, int within);
+void bench_json_spread(const char *name, const struct spread *s);
+void bench_json_bool(const char *name, int value);
+
+#endif

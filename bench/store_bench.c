@@ -1,0 +1,179 @@
+/* store_bench - what an object costs, next to what the machine makes impossible to undercut.
+ *
+ * The program is driver and worker at once, as every Mobula program is. docs/BENCHMARKS.md says what is
+ * measured and how to read it. */
+#include "store_bench.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LARGE_USUAL ((uint64_t)1 << 30)
+enum { LARGE_SHARE = 8 }; /* of the free memory: it is there up to six times */
+
+static const char usage[] =
+    "usage: store_bench [options]\n"
+    "Measures the object store, in turn with the machine's own floors.\n"
+    "  --large BYTES   of the largest object (1 GiB, or an eighth of the free memory);\n"
+    "                  0: none\n"
+    "  --seconds S     about what the run takes (15)\n"
+    "  --json          all numbers as one JSON object\n"
+    "  --help          this text\n"
+    "Exit status: 0 measured, 1 a failure or wrong bytes, 2 wrong usage.\n";
+
+static void parse_options(int argc, char **argv, struct store_options *options)
+{
+    static const struct option longs[] = {
+        {"large", required_argument, NULL, 'l'},
+        {"seconds", required_argument, NULL, 's'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int letter;
+    while ((letter = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+        switch (letter) {
+        case 'l':
+            options->large_bytes = bench_parse_u64("--large", optarg, 0, LARGE_BYTES_MAX);
+            break;
+        case 's':
+            options->seconds = bench_parse_seconds(optarg);
+            break;
+        case 'j':
+            options->json = 1;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        default: /* getopt_long() has said what is wrong */
+            exit(2);
+        }
+    }
+    if (optind < argc) {
+        bench_usage_fail("this program", argv[optind]);
+    }
+}
+
+static uint64_t usual_large(void)
+{
+    uint64_t free_bytes =
+        (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t large = free_bytes / LARGE_SHARE / 4096 * 4096;
+    return large < LARGE_USUAL ? large : LARGE_USUAL;
+}
+
+/* ---- what came out ------------------------------------------------------------------------------- */
+
+static const char *floor_text(enum floor_use use)
+{
+    static const char *const texts[] = {[NO_FLOOR] = "-",
+                                        [LINE] = "dirty line",
+                                        [COPY] = "memcpy",
+                                        [COPY_AND_LINE] = "memcpy + line",
+                                        [COLD] = "cold line"};
+    return texts[use];
+}
+
+static int within(const struct store_row *r)
+{
+    return r->op->least > 0 ? r->verdict >= r->op->least : r->verdict <= r->op->most;
+}
+
+static void print_row(const struct store_row *r, int applies)
+{
+    const struct store_op *op = r->op;
+    int rate = op->least > 0, budget = rate || op->most > 0;
+    printf("%-26s %9s %9s   %-13s %9s %7.2f", op->name, bench_time_text(r->best_ns).text,
+           bench_time_text(r->ns.median).text, floor_text(op->floor),
+           bench_time_text(r->floor_best_ns).text, r->verdict);
+    if (budget) {
+        printf("  %s %-4.2f %s", rate ? ">=" : "<=", rate ? op->least : op->most,
+               bench_verdict(applies, within(r)));
+    }
+    printf("\n");
+}
+
+static void report_text(const struct store_bench *b, const struct store_row *rows,
+                        const struct store_pair *pairs)
+{
+    printf("store_bench: closed loop, one driver, one worker. CPUs for this process: %d. "
+           "Largest object %llu B.\nWarm-up is not counted; bytes were checked.\n\n",
+           b->cpus_usable, (unsigned long long)b->options->large_bytes);
+    printf("%-26s %9s %9s   %-13s %9s %7s  %-7s\n", "", "best", "median", "floor", "best",
+           "ratio", "budget");
+    for (size_t i = 0; i < store_ops_count; i++) {
+        if (rows[i].rounds) {
+            print_row(&rows[i], b->cpus_usable > 1);
+        }
+    }
+    printf("  ratio: best over best; where the budget is a least, the median of the rate "
+           "over the\n  floor's by pairs\n\n%-28s %9s %9s %7s\n",
+           "", "alone", "two", "ratio");
+    for (int i = 0; i < STORE_PAIRS; i++) {
+        printf("%-28s %9s %9s %7.2f\n", pairs[i].name,
+               bench_time_text(pairs[i].alone_ns).text,
+               bench_time_text(pairs[i].both_ns).text,
+               pairs[i].both_ns / pairs[i].alone_ns);
+    }
+}
+
+static void json_row(const struct store_row *r, int first)
+{
+    printf("%s\n  {\"name\": \"%s\", \"rounds\": %llu, \"best_ns\": %.6g, \"floor\": "
+           "\"%s\", \"floor_best_ns\": %.6g, ",
+           first ? "" : ",", r->op->name, (unsigned long long)r->rounds, r->best_ns,
+           floor_text(r->op->floor), r->floor_best_ns);
+    bench_json_spread("ns", &r->ns);
+    printf(", ");
+    bench_json_spread("ratio", &r->ratio);
+    printf(", \"verdict\": %.6g", r->verdict);
+    if (r->op->least > 0 || r->op->most > 0) {
+        printf(", \"budget_%s\": %g, ", r->op->least > 0 ? "min" : "max",
+               r->op->least > 0 ? r->op->least : r->op->most);
+        bench_json_bool("within", within(r));
+    }
+    printf("}");
+}
+
+static void report_json(const struct store_bench *b, const struct store_row *rows,
+                        const struct store_pair *pairs)
+{
+    printf("{\"benchmark\": \"store\", \"loop\": \"closed\", \"cpus_usable\": %d, "
+           "\"large_bytes\": %llu,\n \"rows\": [",
+           b->cpus_usable, (unsigned long long)b->options->large_bytes);
+    for (size_t i = 0; i < store_ops_count; i++) {
+        if (rows[i].rounds) {
+            json_row(&rows[i], i == 0);
+        }
+    }
+    printf("],\n \"pairs\": [");
+    for (int i = 0; i < STORE_PAIRS; i++) {
+        printf("%s{\"name\": \"%s\", \"alone_ns\": %.6g, \"both_ns\": %.6g}",
+               i ? ", " : "", pairs[i].name, pairs[i].alone_ns, pairs[i].both_ns);
+    }
+    printf("]}\n");
+}
+
+int main(int argc, char **argv)
+{
+    static struct store_bench bench;
+    struct store_pair pairs[STORE_PAIRS] = {0};
+    struct store_options options = {.seconds = 15, .large_bytes = usual_large()};
+    if (mob_is_worker()) { /* a worker measures nothing: it runs tasks and does not come
+                              back */
+        MOB_CHECK(mob_init(NULL, &bench.mob));
+    }
+    bench_name = "store_bench";
+    parse_options(argc, argv, &options);
+    bench.options = &options;
+    bench.cpus_usable = bench_cpus_usable();
+    const struct store_row *rows = store_run(&bench, pairs);
+    if (options.json) {
+        report_json(&bench, rows, pairs);
+    } else {
+        report_text(&bench, rows, pairs);
+    }
+    free((void *)rows);
+    return 0;
+}
