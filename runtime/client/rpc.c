@@ -216,8 +216,11 @@ static mob_status ask_for_job(struct mob *mob, const struct mob_config *config,
         m->arg[5] = (config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u);
         local_msg_text(m, name);
         mob_status st = client_ask(mob, m, fds, 4, got, count);
-        if (st != MOB_ERR_TIMEOUT || clock_now_ns() >= deadline_ns) {
-            return st;
+        if (st != MOB_ERR_TIMEOUT || m->status != MOB_ERR_TIMEOUT) {
+            return st; /* or it does not answer at all */
+        }
+        if (clock_now_ns() >= deadline_ns) {
+            return status_fail(MOB_ERR_NOMEM, "%s", mob_last_error());
         }
         (void)poll(NULL, 0, JOB_ROOM_NAP_MS);
     }

@@ -184,7 +184,12 @@ void fetch_pulled(void *cluster, struct transport_xfer *xfer, mob_status st)
     p->fetching--;
     bool again = (st == MOB_ERR_PROTOCOL && ++f->tries < TRIES) || st == MOB_ERR_FULL;
     if (again && !f->cancelled && p->links[0]) {
-        log_warn("a pull from node %s is repeated: %s", p->host, mob_status_text(st));
+        if (st == MOB_ERR_FULL) { /* as for each object that lies on the other's disk */
+            log_debug("a pull from node %s comes again: the other side is not ready",
+                      p->host);
+        } else {
+            log_warn("a pull from node %s is repeated: %s", p->host, mob_status_text(st));
+        }
         to_line(p, f);
         retry_later(c); /* not at once: the other side may be short of something */
         return;

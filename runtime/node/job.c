@@ -182,19 +182,17 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
     return MOB_OK;
 }
 
-/* Where there is no memory for a job, objects go to disk, if any can: MOB_ERR_TIMEOUT asks the driver to say hello
- * again. */
+/* Where there is no memory for a job, objects go to disk: MOB_ERR_TIMEOUT asks the driver to say hello again. It
+ * ends that by itself if nothing can go. */
 static mob_status or_later(struct conn *c, mob_status st)
 {
-    if (st == MOB_ERR_NOMEM) {
-        grant_want(c->node);
-        spill_pressure(c->node, job_least_bytes());
-        if (spill_promising(c->node)) {
-            c->greeted = false;
-            return MOB_ERR_TIMEOUT;
-        }
+    if (st != MOB_ERR_NOMEM || !c->node->spill) {
+        return st;
     }
-    return st;
+    grant_want(c->node);
+    spill_pressure(c->node, job_least_bytes());
+    c->greeted = false;
+    return MOB_ERR_TIMEOUT;
 }
 
 void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)

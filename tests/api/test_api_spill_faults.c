@@ -82,7 +82,7 @@ struct getter {
     int done;
 };
 
-static void *gets(void *arg)
+static void *get_forever(void *arg)
 {
     struct getter *g = arg;
     __atomic_store_n(&g->tid, gettid(), __ATOMIC_RELEASE);
@@ -119,7 +119,7 @@ static void released_while_somebody_waits(void)
     pid_t daemon = daemon_pid();
     pthread_t thread;
     kill(daemon, SIGSTOP);
-    CHECK(pthread_create(&thread, NULL, gets, &g) == 0);
+    CHECK(pthread_create(&thread, NULL, get_forever, &g) == 0);
     EVENTUALLY(thread_sleeps(&g));
     mob_release(mob, t[0].ref);
     kill(daemon, SIGCONT);
