@@ -12,6 +12,9 @@
 
 enum { SEG_HUGE = 2 << 20 };
 
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
@@ -60,6 +63,11 @@ mob_status seg_discard(int fd, size_t offset, size_t size)
 {
     return allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size,
                     "giving shared memory back");
+}
+
+void seg_seal(int fd)
+{
+    (void)fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
 }
 
 mob_status seg_read_only(int fd, int *ret_fd)

@@ -142,6 +142,8 @@ struct mob_config {
 
 /* Joins a node or starts an embedded one, and makes a job there. In a worker this function runs
  * tasks and never returns.
+ * HOST:PORT is the head of a cluster. The node of this machine is joined, which must be of that cluster:
+ * of another one it is MOB_ERR_NO_NODE, and the message names both heads.
  * @config: NULL, or a config whose struct_size is set.
  * @ret: the handle; the caller ends it with mob_shutdown().
  * Returns MOB_OK, MOB_ERR_NO_NODE, MOB_ERR_TIMEOUT (the daemon does not answer for 30 s),

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define LOCAL_MAGIC 0x6d6f6231u /* "mob1" */
-#define LOCAL_VERSION 1u
+#define LOCAL_VERSION 2u
 #define LOCAL_TEXT_MAX 16384u
 #define LOCAL_FDS_MAX 6
 
@@ -50,6 +50,10 @@ enum local_op {
     LOCAL_STATUS,
     LOCAL_STORE, /* text = JSON of what is asked, see node/inspect.c */
     LOCAL_STOP,  /* Answer: when everything is gone but the daemon itself */
+    /* Of a tool: which cluster the node is of. Answer: text = its head's address as people know it, none
+     * if there is no cluster; arg[0] = 1 if this node is the head; arg[1], arg[2] = the head's address
+     * as the 16 bytes of IPv6, all 0 on the head; arg[3] = its port. */
+    LOCAL_CLUSTER,
     LOCAL_OPS
 };
 

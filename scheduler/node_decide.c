@@ -1,5 +1,11 @@
 /* One pass after every event: slots are given out in the order resuming workers, natives
- * by deficit, guests in turn; then what is short of units asks others for theirs. */
+ * by deficit, guests in turn; then what is short of units asks others for theirs.
+ *
+ * Natives go first, but a guest's tasks must not wait here for ever. Those that came under a lease go back
+ * to their owner when it is over; those that a guest's task has submitted here cannot, and it waits for
+ * them, with all that waits for it on other nodes. So a guest class that has tasks and no slot for
+ * PLAN_OWED_NS is owed one beyond its leases, for a quantum; one such slot on the node at a time, and as long
+ * as that again between two. */
 #include "node_state.h"
 
 void node_act(struct plan_node *p, enum plan_node_action_kind kind,
@@ -32,28 +38,6 @@ uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
     return lack;
 }
 
-static uint64_t units_free(const struct plan_node *p)
-{
-    return p->config.units - p->used;
-}
-
-static void take(struct plan_node *p, struct node_job *j, struct node_class *c,
-                 uint32_t count, uint64_t now)
-{
-    if (count > 0) {
-        c->taking += count;
-        c->taking_since = now;
-        node_act(p, PLAN_TAKE, j, c, count);
-    }
-}
-
-/* Slots that idle beyond the class's own queue and were not asked back yet. */
-static uint32_t spare_idle(const struct node_class *c)
-{
-    uint32_t wanted = c->queued + c->taking;
-    return c->idle > wanted ? c->idle - wanted : 0;
-}
-
 /* One slot for @c; false if there are no units or no process for it now. */
 static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c,
                   uint64_t now)
@@ -74,7 +58,7 @@ static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c,
         /* No more processes: one that idles in another class will do. */
         for (struct node_class *o = j->cls; o < j->cls + j->classes; o++) {
             if (o != c && spare_idle(o) > 0) {
-                take(p, j, o, 1, now);
+                node_take(p, j, o, 1, now);
                 break;
             }
         }
@@ -149,24 +133,62 @@ static void served(struct plan_node *p, struct node_job *j, struct node_class *c
     }
 }
 
+/* Since when a guest class is owed a slot; CLOCK_NEVER: it is not. */
+static uint64_t owed_since(const struct plan_node *p, const struct node_class *c,
+                           uint64_t now)
+{
+    bool owed = c->none_since != CLOCK_NEVER && now >= c->none_since + PLAN_OWED_NS &&
+                (p->extra_until == 0 || now >= p->extra_until + PLAN_OWED_NS);
+    return owed ? c->none_since : CLOCK_NEVER;
+}
+
+/* Since when a class waits for units to be kept for it; CLOCK_NEVER: it does not. Nobody takes what is
+ * owed away in its quantum. */
+static uint64_t late_since(const struct plan_node *p, const struct node_class *c,
+                           uint64_t now)
+{
+    bool late = c->short_since != CLOCK_NEVER && now >= p->extra_until &&
+                now >= c->short_since + PLAN_RESERVE_NS && class_held(c) == 0;
+    return late ? c->short_since : CLOCK_NEVER;
+}
+
+static bool has_extra(const struct plan_node *p)
+{
+    FOR_EACH_CLASS(p, j, c)
+    {
+        if (c->extra) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A class that has nothing and waited too long, because CPUs come free one by one and it
- * needs more, comes before all others. Returns what it still lacks, to be kept for it. */
+ * needs more, or because natives have them all, comes before all others. Returns what it still lacks, to
+ * be kept for it. */
 static uint64_t reserve(struct plan_node *p, bool native, uint64_t now)
 {
     struct node_job *job = NULL;
     struct node_class *first = NULL;
+    uint64_t earliest = CLOCK_NEVER;
+    bool may_owe = native && !has_extra(p);
     FOR_EACH_CLASS(p, j, c)
     {
-        bool late =
-            c->short_since != CLOCK_NEVER && now >= c->short_since + PLAN_RESERVE_NS;
-        if (late && job_is_native(p, j) == native && class_held(c) == 0 &&
-            (!first || c->short_since < first->short_since)) {
+        uint64_t since = job_is_native(p, j) == native ? late_since(p, c, now)
+                         : may_owe                     ? owed_since(p, c, now)
+                                                       : CLOCK_NEVER;
+        if (since < earliest) {
             job = j;
             first = c;
+            earliest = since;
         }
     }
     if (first && serve(p, job, first, now)) {
         served(p, job, first);
+        if (job_is_native(p, job) != native) {
+            first->extra = true;
+            p->extra_until = now + PLAN_QUANTUM_NS;
+        }
         return 0;
     }
     return first && first->units > units_free(p) ? first->units : 0;
@@ -189,162 +211,12 @@ static bool serve_all(struct plan_node *p, bool native, bool others, uint64_t no
     return others;
 }
 
-/* Units that were asked back lately and may come any moment. */
-static uint64_t units_coming(const struct plan_node *p, uint64_t now)
-{
-    uint64_t coming = 0;
-    FOR_EACH_CLASS(p, j, c)
-    {
-        if (c->taking > 0 && now < c->taking_since + PLAN_QUANTUM_NS) {
-            coming += (uint64_t)c->taking * c->units;
-        }
-    }
-    return coming;
-}
-
-/* Asks idle slots back until @units are free or coming. */
-static void take_idle(struct plan_node *p, uint64_t units, uint64_t now)
-{
-    uint64_t got = units_free(p) + units_coming(p, now);
-    FOR_EACH_CLASS(p, j, c)
-    {
-        if (got >= units) {
-            return;
-        }
-        uint32_t spare = c->units > 0 ? spare_idle(c) : 0;
-        if (spare > 0) {
-            uint64_t enough = (units - got + c->units - 1) / c->units;
-            spare = spare < enough ? spare : (uint32_t)enough;
-            take(p, j, c, spare, now);
-            got += (uint64_t)spare * c->units;
-        }
-    }
-}
-
-/* Leases are cut to what natives leave, and the head hears of it at once. What counts is
- * what they allow, not what is still held: that comes back when its tasks end. */
-static void cut_leases(struct plan_node *p)
-{
-    uint64_t leased = 0, offer = plan_node_offer(p);
-    FOR_EACH_CLASS(p, j, c)
-    {
-        leased += job_is_native(p, j) ? 0 : (uint64_t)c->quota * c->units;
-    }
-    for (uint32_t i = p->leases_count; i-- > 0 && leased > offer;) {
-        struct node_lease *l = &p->leases[i];
-        uint32_t units = p->jobs[l->job].cls[l->cls].units;
-        if (units == 0 || l->slots == 0 || job_is_native(p, &p->jobs[l->job])) {
-            continue;
-        }
-        uint64_t need = (leased - offer + units - 1) / units;
-        uint32_t cut = need < l->slots ? (uint32_t)need : l->slots;
-        leased -= (uint64_t)cut * units;
-        node_set_lease(p, l, l->slots - cut);
-        node_say_held(p, l);
-    }
-}
-
-/* A slot of @v for a class @c of @j that waits; 0 units if it need not give any. */
-static uint64_t to_move(const struct node_job *v, const struct node_class *vc,
-                        const struct node_job *j, const struct node_class *c,
+/* What a guest class may hold: its leases, and while it has one the slot that it was owed. */
+static uint32_t allowed(const struct plan_node *p, const struct node_class *c,
                         uint64_t now)
 {
-    if (vc->units == 0 || vc->busy + vc->idle <= vc->taking) {
-        return 0;
-    }
-    if (v != j) {
-        return share_to_move(&v->share, &j->share, PLAN_QUANTUM_NS);
-    }
-    /* Within a job its classes take turns by the quantum. */
-    bool turn = now >= c->short_since + PLAN_QUANTUM_NS;
-    return turn &&
-           (uint64_t)class_held(vc) * vc->units > (uint64_t)class_held(c) * c->units;
-}
-
-/* Time-slicing among natives: the one who is owed gets slots of the one who is ahead. */
-static void take_turns(struct plan_node *p, struct node_job *j, struct node_class *c,
-                       uint64_t now)
-{
-    struct node_job *from = NULL;
-    struct node_class *from_class = NULL;
-    uint64_t most = 0;
-    FOR_EACH_CLASS(p, v, vc)
-    {
-        if (job_is_native(p, v) && vc != c) {
-            uint64_t units = to_move(v, vc, j, c, now);
-            if (units > most ||
-                (units > 0 && units == most && vc->busy > from_class->busy)) {
-                from = v;
-                from_class = vc;
-                most = units;
-            }
-        }
-    }
-    if (!from) {
-        return;
-    }
-    uint64_t lacks = (uint64_t)node_lack(p, j, c) * c->units;
-    most = most < c->units ? c->units : most > lacks ? lacks : most;
-    uint64_t got = units_free(p) + units_coming(p, now);
-    if (got < most) {
-        uint64_t count = (most - got + from_class->units - 1) / from_class->units;
-        uint32_t there = from_class->busy + from_class->idle - from_class->taking;
-        take(p, from, from_class, count < there ? (uint32_t)count : there, now);
-    }
-}
-
-/* Asks busy slots back for who must not wait longer, from the class that holds most. */
-static void take_busy(struct plan_node *p, uint64_t units, uint64_t now)
-{
-    uint64_t got = units_free(p) + units_coming(p, now);
-    while (got < units) {
-        struct node_job *from = NULL;
-        struct node_class *most = NULL;
-        FOR_EACH_CLASS(p, j, c)
-        {
-            uint64_t left = (uint64_t)(c->busy + c->idle - c->taking) * c->units;
-            if (left >
-                (most ? (uint64_t)(most->busy + most->idle - most->taking) * most->units
-                      : 0)) {
-                from = j;
-                most = c;
-            }
-        }
-        if (!from) {
-            return;
-        }
-        take(p, from, most, 1, now);
-        got += most->units;
-    }
-}
-
-/* Finds units for what was tried in vain; @urgent of them for one who must not wait. */
-static void make_room(struct plan_node *p, uint64_t urgent, uint64_t now)
-{
-    uint64_t lacks = urgent;
-    bool cut = urgent > 0;
-    FOR_EACH_CLASS(p, j, c)
-    {
-        if (c->tried && c->units > 0) {
-            uint64_t units = (uint64_t)node_lack(p, j, c) * c->units;
-            lacks += units;
-            cut = cut || (job_is_native(p, j) && now >= c->short_since + PLAN_REPORT_NS);
-        }
-    }
-    if (lacks == 0) {
-        return;
-    }
-    take_idle(p, lacks < p->config.units ? lacks : p->config.units, now);
-    if (cut) {
-        cut_leases(p);
-    }
-    take_busy(p, urgent, now);
-    FOR_EACH_CLASS(p, j, c)
-    {
-        if (c->tried && c->units > 0 && job_is_native(p, j)) {
-            take_turns(p, j, c, now);
-        }
-    }
+    bool extra = c->extra && now < p->extra_until;
+    return c->quota > extra ? c->quota : extra;
 }
 
 /* Guests give back what their leases no longer cover, and the head hears when it is done.
@@ -353,11 +225,11 @@ static void settle(struct plan_node *p, uint64_t now)
 {
     FOR_EACH_CLASS(p, j, c)
     {
-        uint32_t held = class_held(c);
-        if (!job_is_native(p, j) && held > c->quota) {
-            uint32_t over = held - c->quota, there = c->busy + c->idle;
+        uint32_t held = class_held(c), most = allowed(p, c, now);
+        if (!job_is_native(p, j) && held > most) {
+            uint32_t over = held - most, there = c->busy + c->idle;
             over = over < there ? over : there;
-            take(p, j, c, over > c->taking ? over - c->taking : 0, now);
+            node_take(p, j, c, over > c->taking ? over - c->taking : 0, now);
         }
     }
     for (uint32_t i = p->leases_count; i-- > 0;) {
@@ -395,13 +267,37 @@ void node_set_deadline(struct plan_node *p, uint64_t now)
             at = c->short_since + PLAN_REPORT_NS;
             at = at > now ? at : now + PLAN_QUANTUM_NS / 4;
         }
+        if (c->extra && p->extra_until > now) {
+            at = at < p->extra_until ? at : p->extra_until;
+        }
         /* Else nothing happens by itself, but that the queue empties unnoticed. */
         p->deadline = p->deadline < at ? p->deadline : at;
     }
 }
 
+/* Notes which guest classes have tasks here and nothing to run them, and which gave back what they were
+ * owed. One that is larger than the node waits for a larger one. */
+static void watch_guests(struct plan_node *p, uint64_t now)
+{
+    FOR_EACH_CLASS(p, j, c)
+    {
+        bool none = !job_is_native(p, j) && !j->failed && c->queued > 0 &&
+                    c->units <= p->config.units && class_held(c) == 0;
+        if (!none) {
+            c->none_since = CLOCK_NEVER;
+        } else if (c->none_since == CLOCK_NEVER) {
+            c->none_since = now;
+        }
+        if (c->extra && c->starting > 0) { /* its quantum begins with its worker */
+            p->extra_until = now + PLAN_QUANTUM_NS;
+        }
+        c->extra = c->extra && class_held(c) > 0;
+    }
+}
+
 void node_decide(struct plan_node *p, uint64_t now)
 {
+    watch_guests(p, now);
     FOR_EACH_CLASS(p, j, c)
     {
         c->tried = false;
@@ -424,7 +320,7 @@ void node_decide(struct plan_node *p, uint64_t now)
             others = serve_all(p, native, others, now);
         }
     }
-    make_room(p, urgent, now);
+    node_make_room(p, urgent, now);
     settle(p, now);
     node_send(p, now);
     node_report(p, now);

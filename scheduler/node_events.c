@@ -131,7 +131,7 @@ mob_status node_add_job(struct plan_node *p, struct plan_job key, uint32_t weigh
     struct node_job *j = &p->jobs[at];
     *j = (struct node_job){.used = true, .key = key, .share = {.weight = weight}};
     for (uint32_t i = 0; i < CLASSES_MAX; i++) {
-        j->cls[i].short_since = CLOCK_NEVER;
+        j->cls[i].short_since = j->cls[i].none_since = CLOCK_NEVER;
     }
     *ret = j;
     return MOB_OK;

@@ -3,7 +3,8 @@
  *
  *   node_events.c  jobs, workers and slots: checks each event and books it
  *   node_peers.c   leases, grants, head, peers: likewise
- *   node_decide.c  who gets, gives and keeps slots, after every event
+ *   node_decide.c  who gets and keeps slots, after every event
+ *   node_room.c    who gives them for it
  *   node_report.c  what the head and other nodes get: reports, sends, the view, the check
  */
 #ifndef SCHEDULER_NODE_STATE_H
@@ -27,7 +28,10 @@ struct node_class {
     uint32_t granted, away, filled, asked;
     uint32_t want_sent, want_high; /* said; most that it wanted since the window began */
     uint64_t short_since; /* since when it waits for units; CLOCK_NEVER: it does not */
-    bool tried;           /* scratch of one pass: it cannot be served now */
+    uint64_t
+        none_since; /* a guest's: since when it has tasks here and no slot; or CLOCK_NEVER */
+    bool extra;     /* it was given a slot beyond its leases, which it was owed */
+    bool tried;     /* scratch of one pass: it cannot be served now */
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count;
 };
@@ -78,8 +82,9 @@ struct plan_node {
     uint64_t soon_at;    /* when rises are said; CLOCK_NEVER: there are none */
     uint64_t window_at;  /* when the window ends, and falls that lasted are said */
     uint64_t deadline;
-    uint32_t jobs_top;   /* places of jobs in use or once used */
-    uint32_t next_guest; /* where the round among guests goes on */
+    uint64_t extra_until; /* the slot beyond leases that was given last is kept so long */
+    uint32_t jobs_top;    /* places of jobs in use or once used */
+    uint32_t next_guest;  /* where the round among guests goes on */
     struct node_job *jobs;
     struct share **active; /* scratch: jobs_max */
     uint32_t leases_count, grants_count;
@@ -97,6 +102,18 @@ static inline uint32_t class_held(const struct node_class *c)
 static inline bool job_is_native(const struct plan_node *p, const struct node_job *j)
 {
     return j->key.node == p->config.node;
+}
+
+static inline uint64_t units_free(const struct plan_node *p)
+{
+    return p->config.units - p->used;
+}
+
+/* Slots that idle beyond the class's own queue and were not asked back yet. */
+static inline uint32_t spare_idle(const struct node_class *c)
+{
+    uint32_t wanted = c->queued + c->taking;
+    return c->idle > wanted ? c->idle - wanted : 0;
 }
 
 #define FOR_EACH_CLASS(p, j, c)                                                          \
@@ -131,6 +148,13 @@ void node_act(struct plan_node *p, enum plan_node_action_kind kind,
 /* Tasks queued beyond the slots that are there or coming for them. */
 uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
                    const struct node_class *c);
+
+/* node_room.c */
+/* Asks @count slots of a class back. */
+void node_take(struct plan_node *p, struct node_job *j, struct node_class *c,
+               uint32_t count, uint64_t now);
+/* Finds units for what was tried in vain; @urgent of them for one who must not wait. */
+void node_make_room(struct plan_node *p, uint64_t urgent, uint64_t now);
 
 /* node_report.c */
 void node_send(struct plan_node *p, uint64_t now);

@@ -348,8 +348,10 @@ static void written(struct loop_op *op, int result)
                    b->at + b->sent, written);
         return;
     }
+    spill_enter(s);
     settle(s);
     pump(s);
+    spill_leave(s);
 }
 
 static void submit(struct spill *s, struct spill_buffer *b)
@@ -510,7 +512,10 @@ static void pump(struct spill *s)
 
 static void begin_soon(struct loop_timer *timer)
 {
-    pump(LOOP_OWNER(timer, struct spill, soon));
+    struct spill *s = LOOP_OWNER(timer, struct spill, soon);
+    spill_enter(s);
+    pump(s);
+    spill_leave(s);
 }
 
 void spill_write(struct spill *s, struct spill_write *w)
@@ -558,6 +563,7 @@ void spill_cancel(struct spill *s)
 {
     struct spill_write *begun = s->pos ? s->writes : NULL;
     struct spill_write *w = begun ? begun->next : s->writes;
+    spill_enter(s);
     s->writes = begun;
     s->writes_end = begun ? &begun->next : &s->writes;
     if (begun) {
@@ -570,14 +576,11 @@ void spill_cancel(struct spill *s)
     }
     close_if_empty(s);
     spill_reads_cancel(s);
+    spill_leave(s);
 }
 
-void spill_destroy(struct spill *s)
+static void destroy(struct spill *s)
 {
-    if (!s) {
-        return;
-    }
-    MOB_ASSERT(!spill_busy(s));
     loop_timer_stop(s->loop, &s->soon);
     close_current(s);
     for (uint32_t i = 0; i < s->files_count; i++) {
@@ -593,4 +596,29 @@ void spill_destroy(struct spill *s)
     XXH3_freeState(s->hash);
     free(s->files);
     free(s);
+}
+
+void spill_destroy(struct spill *s)
+{
+    if (!s) {
+        return;
+    }
+    MOB_ASSERT(!spill_busy(s));
+    if (s->inside) {
+        s->doomed = true;
+    } else {
+        destroy(s);
+    }
+}
+
+void spill_enter(struct spill *s)
+{
+    s->inside++;
+}
+
+void spill_leave(struct spill *s)
+{
+    if (--s->inside == 0 && s->doomed) {
+        destroy(s);
+    }
 }

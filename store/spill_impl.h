@@ -65,6 +65,9 @@ struct spill {
     struct loop_timer soon;
     unsigned outstanding; /* writes without an answer */
 
+    unsigned inside; /* functions that call back, and go on with this afterwards */
+    bool doomed;     /* destroyed by who was called back; goes when they are done */
+
     struct loop_timer reads_soon;
     struct spill_read *reads, **reads_end;
     struct spill_reader readers[SPILL_READERS];
@@ -84,6 +87,10 @@ struct spill_file *spill_file(const struct spill *s, uint32_t number);
 /* Closes it if nothing needs it. */
 void spill_file_drop(struct spill *s, uint32_t number);
 void spill_fail(struct spill *s, struct spill_file *f, int error, const char *what);
+
+/* Around all that calls back. */
+void spill_enter(struct spill *s);
+void spill_leave(struct spill *s);
 
 void spill_reads_cancel(struct spill *s);
 bool spill_reads_busy(const struct spill *s);

@@ -102,8 +102,10 @@ static void got(struct loop_op *op, int result)
         read_more(d);
         return;
     }
+    spill_enter(s);
     finish(d, st);
     pump(s);
+    spill_leave(s);
 }
 
 static void read_more(struct spill_reader *d)
@@ -189,7 +191,10 @@ static void pump(struct spill *s)
 
 static void begin_soon(struct loop_timer *timer)
 {
-    pump(LOOP_OWNER(timer, struct spill, reads_soon));
+    struct spill *s = LOOP_OWNER(timer, struct spill, reads_soon);
+    spill_enter(s);
+    pump(s);
+    spill_leave(s);
 }
 
 void spill_read(struct spill *s, struct spill_read *r)

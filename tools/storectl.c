@@ -22,6 +22,9 @@ static const char usage[] =
     "  storectl get ID > FILE      an object's bytes\n"
     "  storectl put FILE           a file's bytes as an object of a job on this node\n"
     "  storectl rm ID              drop the handle that keeps an object\n"
+    "  storectl spill SIZE         move so much of each node's store to disk\n"
+    "  storectl evict              drop copies of other nodes' objects that no task "
+    "needs\n"
     "\n"
     "  FILTER           job=N state=STATE task=NAME site=PART size>4M size<1G age>10s "
     "age<2h\n"
@@ -200,6 +203,7 @@ static const struct command {
     {"why", "", 1, false, run_why},        {"leaks", "oJ", 0, true, run_leaks},
     {"verify", "D", 0, false, run_verify}, {"get", "", 1, false, run_get},
     {"put", "J", 1, false, run_put},       {"rm", "", 1, false, run_rm},
+    {"spill", "", 1, false, run_spill},    {"evict", "", 0, false, run_evict},
 };
 
 static const struct command *find_command(const char *word)
@@ -229,7 +233,9 @@ static int parse_words(struct settings *s, const struct command *c, int argc, ch
     }
     return s->words_count < c->words
                ? tool_usage("storectl %s needs %s", c->name,
-                            strcmp(c->name, "put") == 0 ? "a file" : "an id")
+                            strcmp(c->name, "put") == 0     ? "a file"
+                            : strcmp(c->name, "spill") == 0 ? "a size, as 64M"
+                                                            : "an id")
                : TOOL_OK;
 }
 
@@ -293,7 +299,7 @@ int main(int argc, char **argv)
                    ? tool_usage("unknown command '%s'", word)
                    : tool_usage(
                          "say a command: ls, stat, top, show, why, leaks, verify, get, "
-                         "put or rm");
+                         "put, rm, spill or evict");
     }
     s.filter = json_object();
     int code = parse(&s, c, argc - 1, argv + 1);

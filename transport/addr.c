@@ -114,6 +114,17 @@ char *addr_text(const struct addr *addr, char text[ADDR_TEXT_SIZE])
     return text;
 }
 
+void addr_ip6(const struct addr *addr, uint8_t ip[16])
+{
+    memset(ip, 0, 16);
+    if (addr->sa.ss_family == AF_INET) {
+        ip[10] = ip[11] = 0xff;
+        memcpy(ip + 12, &((const struct sockaddr_in *)&addr->sa)->sin_addr, 4);
+    } else {
+        memcpy(ip, &((const struct sockaddr_in6 *)&addr->sa)->sin6_addr, 16);
+    }
+}
+
 uint16_t addr_port(const struct addr *addr)
 {
     return ntohs(addr->sa.ss_family == AF_INET

@@ -152,6 +152,17 @@ mob_status client_tell(struct mob *mob, const struct local_msg *m);
 mob_status client_join(struct mob *mob, const struct mob_config *config);
 mob_status client_join_worker(struct mob *mob, int sock);
 void client_leave(struct mob *mob);
+enum { HELLO_S = 30 }; /* for a daemon to answer the first word */
+/* The first word on a connection. @role: enum local_role. */
+void client_hello(struct local_msg *m, int role);
+/* How long an answer may take; 0: as long as it takes. */
+void client_limit_answer(const struct mob *mob, int seconds);
+
+/* ---- where.c ---- */
+/* Connects to the node that the config or MOBULA_ADDRESS names, or that runs on this machine; or starts an
+ * embedded one, and @ret_why is its, else -1. MOB_ERR_NO_NODE: also if the node on this machine is of
+ * another cluster than the one named. */
+mob_status client_connect(struct mob *mob, const struct mob_config *config, int *ret_why);
 
 /* ---- embedded.c ---- */
 /* Starts a daemon for this program alone. @ret_why: where it says why it could not start; the caller's

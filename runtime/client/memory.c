@@ -95,6 +95,7 @@ static mob_status grow(struct mob *mob, size_t size)
     if (st) {
         goto err_ro;
     }
+    seg_seal(fd); /* all writable mappings that it will ever have are there */
     close(fd);
     mob->maps[segment] = (struct segment_map){ro, rw, bytes};
     tell(mob, LOCAL_COMMITTED, segment, 0);

@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,8 +16,6 @@
 #include "core/status.h"
 #include "local.h"
 #include "store/sweep.h"
-
-enum { HELLO_S = 30 }; /* for a daemon to answer the first word */
 
 /* ---- asking --------------------------------------------------------------------------------------- */
 
@@ -185,17 +182,17 @@ static mob_status accept_hello(struct mob *mob, struct local_msg *m, int *fds,
     return MOB_OK;
 }
 
-static void hello(struct local_msg *m, enum local_role role)
+void client_hello(struct local_msg *m, int role)
 {
     local_msg_init(m, LOCAL_HELLO);
     m->arg[0] = LOCAL_MAGIC;
     m->arg[1] = LOCAL_VERSION;
     m->arg[2] = (uint64_t)getpid();
-    m->arg[3] = role;
+    m->arg[3] = (uint64_t)role;
 }
 
 /* How long an answer may take; 0: as long as it takes. */
-static void limit_answer(const struct mob *mob, int seconds)
+void client_limit_answer(const struct mob *mob, int seconds)
 {
     struct timeval limit = {.tv_sec = seconds};
     (void)setsockopt(mob->sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
@@ -212,7 +209,7 @@ static mob_status say_hello(struct mob *mob, const struct mob_config *config)
     if (st) {
         goto out;
     }
-    hello(m, LOCAL_DRIVER);
+    client_hello(m, LOCAL_DRIVER);
     m->arg[4] = size;
     m->arg[5] = (config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u);
     const char *name =
@@ -251,44 +248,7 @@ out:
     return st;
 }
 
-/* ---- which node --------------------------------------------------------------------------------------------- */
-
-static mob_status connect_default(int *ret)
-{
-    char state[PATH_MAX], dir[PATH_MAX + 16];
-    MOB_TRY(local_state_dir(state, sizeof state, 0));
-    snprintf(dir, sizeof dir, "%s/node", state);
-    return local_connect(dir, ret);
-}
-
-/* @ret_why: of an embedded node, else -1. */
-static mob_status connect_node(struct mob *mob, const struct mob_config *config,
-                               int *ret_why)
-{
-    const char *address = config->address;
-    if (!address || !*address) {
-        address = getenv("MOBULA_ADDRESS");
-    }
-    *ret_why = -1;
-    if (address && strchr(address, '/')) {
-        return local_connect(address, &mob->sock);
-    }
-    if (address && *address) {
-        mob_status st = connect_default(&mob->sock);
-        return st == MOB_ERR_NO_NODE
-                   ? status_fail(
-                         MOB_ERR_NO_NODE,
-                         "no node of the cluster at %s runs on this machine; start one "
-                         "with `mobula start --address=%s`",
-                         address, address)
-                   : st;
-    }
-    mob_status st = connect_default(&mob->sock);
-    if (st != MOB_ERR_NO_NODE) {
-        return st;
-    }
-    return embedded_start(mob, config, ret_why);
-}
+/* ---- the program and its node ---------------------------------------------------------------------------- */
 
 /* If the program has closed its standard streams, no file of ours may come to be one: what it prints
  * would go into our socket. Places are held while we open ours. */
@@ -318,11 +278,11 @@ static void let_standard_streams_go(unsigned held)
 static mob_status join(struct mob *mob, const struct mob_config *config)
 {
     int why;
-    MOB_TRY(connect_node(mob, config, &why));
+    MOB_TRY(client_connect(mob, config, &why));
     bool embedded = why >= 0;
-    limit_answer(mob, embedded ? 0 : HELLO_S);
+    client_limit_answer(mob, embedded ? 0 : HELLO_S);
     mob_status st = say_hello(mob, config);
-    limit_answer(mob, 0);
+    client_limit_answer(mob, 0);
     if (embedded) {
         st = st ? embedded_failed(mob, st, why) : MOB_OK;
         close(why);
@@ -347,7 +307,7 @@ mob_status client_join_worker(struct mob *mob, int sock)
         return status_fail(MOB_ERR_NOMEM, "no memory for a message");
     }
     mob->sock = sock;
-    hello(m, LOCAL_WORKER);
+    client_hello(m, LOCAL_WORKER);
     mob_status st = client_ask(mob, m, NULL, 0, fds, &count);
     if (!st) {
         st = accept_hello(mob, m, fds, count, 2);

@@ -109,7 +109,7 @@ struct page {
         uint32_t job;
         char site[MOB_NAME_MAX + 1];
         const char *state;
-        uint64_t count, bytes, pinned, oldest_ms;
+        uint64_t count, bytes, spilled, pinned, oldest_ms;
     } * groups;
     unsigned groups_count, last;
     uint32_t looked;
@@ -152,7 +152,8 @@ static void add(struct page *p, const struct look_object *o)
     /* Bytes that are another object's are counted there. */
     uint64_t bytes = o->has_size && o->place.kind != PLACE_REF ? o->size : 0;
     g->count++;
-    g->bytes += bytes;
+    g->bytes += o->place.kind == PLACE_SPILLED ? 0 : bytes;
+    g->spilled += o->place.kind == PLACE_SPILLED ? bytes : 0;
     g->pinned += o->pins ? bytes : 0;
     g->oldest_ms = o->has_age && o->age_ms > g->oldest_ms ? o->age_ms : g->oldest_ms;
 }
@@ -197,9 +198,10 @@ static json_t *groups_json(const struct page *p)
         const struct group *g = &p->groups[i];
         json_array_append_new(
             groups,
-            json_pack("{s:I,s:o,s:s,s:I,s:I,s:I,s:I}", "job", (json_int_t)g->job, "site",
-                      look_text(g->site), "state", g->state, "count",
-                      (json_int_t)g->count, "bytes", (json_int_t)g->bytes, "pinned_bytes",
+            json_pack("{s:I,s:o,s:s,s:I,s:I,s:I,s:I,s:I}", "job", (json_int_t)g->job,
+                      "site", look_text(g->site), "state", g->state, "count",
+                      (json_int_t)g->count, "bytes", (json_int_t)g->bytes,
+                      "spilled_bytes", (json_int_t)g->spilled, "pinned_bytes",
                       (json_int_t)g->pinned, "oldest_ms", (json_int_t)g->oldest_ms));
     }
     return groups;

@@ -18,8 +18,8 @@
  *   filter  state, name, site: text; min_bytes, max_bytes, min_age_ms, max_age_ms: numbers;
  *           only_handle: true for what is sealed and kept by a handle alone
  *   object  id, job, name, state, attempt, pid, held, uses, pins, and if they are known: place, size,
- *           segment, offset, site, age_ms, meta, error, message
- *   group   job, site, state, count, bytes, pinned_bytes, oldest_ms
+ *           segment or file, offset, site, age_ms, meta, error, message
+ *   group   job, site, state, count, bytes (in memory), spilled_bytes, pinned_bytes, oldest_ms
  *
  * look.c: requests, filters, pages. look_object.c: one object. look_verify.c: the whole board. */
 #ifndef LOOK_H
@@ -37,6 +37,8 @@ struct look_job {
     /* Copies bytes of a segment. MOB_ERR_CORRUPT: there are none. */
     mob_status (*read)(void *arg, uint32_t segment, uint64_t offset, void *buf,
                        size_t size);
+    /* Reads bytes that are on disk and compares them with their checksum; NULL: it cannot be done here. */
+    mob_status (*spilled)(void *arg, uint64_t link, const struct place *p);
     void *arg;
 };
 

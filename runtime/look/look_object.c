@@ -312,6 +312,10 @@ json_t *look_object_json(const struct look_object *x)
         json_object_set_new(o, "segment", json_integer((json_int_t)x->place.segment));
         json_object_set_new(o, "offset", json_integer((json_int_t)x->place.offset));
     }
+    if (x->has_size && x->place.kind == PLACE_SPILLED) {
+        json_object_set_new(o, "file", json_integer((json_int_t)x->place.segment));
+        json_object_set_new(o, "offset", json_integer((json_int_t)x->place.offset));
+    }
     return o;
 }
 

@@ -120,6 +120,12 @@ json_t *look_sum(const struct look_job *j, uint64_t link)
     return ret;
 }
 
+static bool same_place(const struct place *a, const struct place *b)
+{
+    return a->kind == b->kind && a->segment == b->segment && a->offset == b->offset &&
+           a->size == b->size;
+}
+
 /* Reads all bytes of one sealed object. */
 static void read_object(const struct look_job *j, uint32_t i, uint32_t ret, void *buf,
                         struct sums *sums)
@@ -131,10 +137,15 @@ static void read_object(const struct look_job *j, uint32_t i, uint32_t ret, void
     if (!state_sealed_good(s) || p.kind == PLACE_REF) {
         return;
     }
-    mob_status st = sum_bytes(j, link, &p, buf, &sum);
+    if (p.kind == PLACE_SPILLED && !j->spilled) {
+        return;
+    }
+    mob_status st = p.kind == PLACE_SPILLED ? j->spilled(j->arg, link, &p)
+                                            : sum_bytes(j, link, &p, buf, &sum);
     struct record *same = look_find(j, link, &now);
-    if (!same || !state_sealed(now)) {
-        return; /* freed meanwhile */
+    struct place then = same ? record_get_place(same, ret) : p;
+    if (!same || !state_sealed(now) || !same_place(&p, &then)) {
+        return; /* freed or moved meanwhile */
     }
     sums->objects++;
     sums->bytes += p.size;

@@ -16,8 +16,13 @@
 #include "core/log.h"
 #include "core/status.h"
 #include "inspect.h"
+#include "spill.h"
 
 enum { CHECKERS_MAX = 4, TEXT_MAX_BYTES = 16 << 20, COPIES_MAX = 4096 };
+enum {
+    FILES_MAX = 4096, /* on disk, of one job; what lies in more is not read */
+    KEEP_MAX = JOBS_MAX * (BOARD_SEGMENTS_MAX + FILES_MAX + 1) + 1
+};
 
 struct checker {
     struct checker *next;
@@ -41,7 +46,7 @@ static int by_value(const void *a, const void *b)
 /* Connections and pipes must not stay open here: others notice ends by them. */
 static void close_others(const struct node *n, int pipe_fd)
 {
-    static int keep[JOBS_MAX * (BOARD_SEGMENTS_MAX + 1) + 2];
+    static int keep[KEEP_MAX];
     unsigned count = 0;
     int from = STDERR_FILENO + 1;
     keep[count++] = pipe_fd;
@@ -54,6 +59,7 @@ static void close_others(const struct node *n, int pipe_fd)
         }
         if (j) {
             keep[count++] = j->board.fd;
+            count += spill_fds(j->spill.files, keep + count, FILES_MAX);
         }
     }
     qsort(keep, count, sizeof keep[0], by_value);

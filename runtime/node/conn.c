@@ -237,6 +237,8 @@ static void dispatch(struct conn *c, struct local_msg *m, int *fds, unsigned cou
         } else {
             inspect_reply(c, m);
         }
+    } else if (c->role == LOCAL_TOOL && m->op == LOCAL_CLUSTER) {
+        status_cluster(c, m);
     } else if (c->role == LOCAL_TOOL && m->op == LOCAL_STOP) {
         c->node->stopper = c;
         node_stop(c->node);

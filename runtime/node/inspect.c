@@ -8,6 +8,10 @@
  *   put     {job, size}          an object to be written by who asks: {segment, offset, link}; it goes
  *                                again if the connection ends before
  *   seal    {job, link}
+ *   spill   {bytes}              moves so many bytes to disk, soon
+ *   evict   {}                   drops copies of other nodes' objects: {bytes}
+ *   busy    {}                   whether something is on its way to disk: {busy}
+ * and bytes of an object on disk brings it back first: {later: true} until it is there.
  * With "node" it is for another node of the cluster, and goes there (ask.c). */
 #include <jansson.h>
 #include <stdio.h>
@@ -20,6 +24,7 @@
 #include "core/status.h"
 #include "inspect.h"
 #include "look/look.h"
+#include "spill.h"
 #include "store/task.h"
 
 /* ---- figures ------------------------------------------------------------------------------------- */
@@ -79,6 +84,35 @@ static uint64_t tasks_done(const struct job *j)
     return done;
 }
 
+static uint64_t copies_bytes(const struct node *n)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        const struct job *j = n->jobs[i];
+        bytes += j && !j->ended && j->guest ? j->guest->standin_bytes : 0;
+    }
+    return bytes;
+}
+
+static json_t *spill_json(const struct node *n)
+{
+    const struct spill_disk *d = n->spill ? &n->spill->disk : NULL;
+    json_t *folders = json_array();
+    for (unsigned i = 0; d && i < d->count; i++) {
+        json_array_append_new(folders, json_pack("{s:o,s:o}", "path",
+                                                 json_text(d->folders[i].path), "failure",
+                                                 json_text(d->folders[i].why)));
+    }
+    return d ? json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "live_bytes",
+                         (json_int_t)d->live_bytes, "disk_bytes",
+                         (json_int_t)d->disk_bytes, "out_objects",
+                         (json_int_t)d->out_objects, "out_bytes",
+                         (json_int_t)d->out_bytes, "in_objects",
+                         (json_int_t)d->in_objects, "in_bytes", (json_int_t)d->in_bytes,
+                         "corrupt", (json_int_t)d->corrupt, "folders", folders)
+             : json_pack("{s:o}", "folders", folders);
+}
+
 static json_t *stat_json(const struct node *n)
 {
     struct budget_status b;
@@ -102,11 +136,12 @@ static json_t *stat_json(const struct node *n)
         }
     }
     snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
-    return json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "node", id, "limit_bytes",
-                     (json_int_t)b.limit_bytes, "used_bytes", (json_int_t)b.used_bytes,
-                     "pending_bytes", (json_int_t)b.pending_bytes, "left_bytes",
-                     (json_int_t)b.left_bytes, "reserve_bytes",
-                     (json_int_t)b.reserve_bytes, "machine_free_bytes",
+    return json_pack("{s:s,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "node", id,
+                     "evictable_bytes", (json_int_t)copies_bytes(n), "spill",
+                     spill_json(n), "limit_bytes", (json_int_t)b.limit_bytes,
+                     "used_bytes", (json_int_t)b.used_bytes, "pending_bytes",
+                     (json_int_t)b.pending_bytes, "left_bytes", (json_int_t)b.left_bytes,
+                     "reserve_bytes", (json_int_t)b.reserve_bytes, "machine_free_bytes",
                      (json_int_t)b.memory.available_bytes, "jobs", jobs);
 }
 
@@ -130,6 +165,12 @@ static mob_status read_segment(void *arg, uint32_t segment, uint64_t offset, voi
     return MOB_OK;
 }
 
+static mob_status check_spilled(void *arg, uint64_t link, const struct place *p)
+{
+    const struct job *j = arg;
+    return spill_verify(j->spill.files, link, p);
+}
+
 static int by_number(const void *a, const void *b)
 {
     uint32_t x = ((const struct look_job *)a)->number,
@@ -148,6 +189,7 @@ unsigned inspect_jobs(struct node *n, struct look_job jobs[JOBS_MAX])
                                               .name = j->name,
                                               .board = &j->board,
                                               .read = read_segment,
+                                              .spilled = check_spilled,
                                               .arg = j};
         }
     }
@@ -213,6 +255,42 @@ struct job *inspect_job(const struct node *n, const json_t *ask)
     return NULL;
 }
 
+/* spill, evict and busy, by their first letters. */
+static json_t *make_room(struct node *n, const json_t *ask, char what)
+{
+    uint64_t before = copies_bytes(n);
+    json_int_t bytes = json_integer_value(json_object_get(ask, "bytes"));
+    if (what == 'e') {
+        grant_want(n);
+        return json_pack("{s:I}", "bytes", (json_int_t)(before - copies_bytes(n)));
+    }
+    if (!n->spill) {
+        status_fail(MOB_ERR_STATE, "this node has no folder for objects on disk; "
+                                   "mobula start --spill-dir gives it one");
+        return NULL;
+    }
+    if (what == 's' && bytes > 0) {
+        spill_pressure(n, (uint64_t)bytes);
+    }
+    bool busy = n->spill->state != ROUND_IDLE || n->spill->soon.active;
+    return json_pack("{s:b,s:I}", "busy", (int)busy, "out_bytes",
+                     (json_int_t)n->spill->disk.out_bytes);
+}
+
+/* True if the object is on disk, and on its way back now. */
+static bool bring_back(const struct node *n, const json_t *ask)
+{
+    struct job *j = inspect_job(n, ask);
+    uint64_t link = (uint64_t)json_integer_value(json_object_get(ask, "link"));
+    struct record *r;
+    struct place p;
+    if (!j || grant_resolve(j, &link, &r, &p) != MOB_OK || p.kind != PLACE_SPILLED) {
+        return false;
+    }
+    spill_restore(j, link);
+    return true;
+}
+
 json_t *inspect_answer(struct node *n, const json_t *ask)
 {
     const char *what = json_string_value(json_object_get(ask, "what"));
@@ -226,6 +304,13 @@ json_t *inspect_answer(struct node *n, const json_t *ask)
     }
     if (strcmp(what, "rm") == 0) {
         return inspect_rm(n, ask);
+    }
+    if (strcmp(what, "spill") == 0 || strcmp(what, "evict") == 0 ||
+        strcmp(what, "busy") == 0) {
+        return make_room(n, ask, *what);
+    }
+    if (strcmp(what, "bytes") == 0 && bring_back(n, ask)) {
+        return json_pack("{s:b}", "later", 1);
     }
     struct look l = {jobs, inspect_jobs(n, jobs)};
     json_t *answer = look_answer(&l, ask);

@@ -135,6 +135,7 @@ void inspect_conn_gone(struct conn *c)
         task_set_error(r, MOB_ERR_CANCELLED, "who put the object gave up");
         (void)task_seal(&j->lane, r, true);
         lane_drop(&j->lane, c->put_link);
+        lane_reclaim(&j->lane);
     }
     c->put_link = LINK_NONE;
     checker_asker_gone(c->node, c, NULL);

@@ -410,6 +410,8 @@ void plan_start(struct job *j, uint32_t cls, uint32_t count);
 /* ---- status.c ---- */
 void status_reply(struct conn *c, struct local_msg *m);
 void status_info(struct conn *c, struct local_msg *m);
+/* Which cluster this node is of. */
+void status_cluster(struct conn *c, struct local_msg *m);
 /* The node alone, in one line of JSON, malloc'd; NULL if there is no memory. */
 char *status_node_text(struct node *n);
 

@@ -391,18 +391,22 @@ static void end_round(struct node_spill *s)
         s->not_before_ns = loop_now_ns(n->loop) + SPILL_AGAIN_NS;
     } else {
         log_debug("spilled %llu bytes; %llu are in memory", (unsigned long long)s->freed,
-                  (unsigned long long)(s->live - s->freed));
+                  (unsigned long long)(s->live > s->freed ? s->live - s->freed : 0));
         grant_want(n); /* owners free what has gone, and give empty segments back */
     }
     s->state = ROUND_IDLE;
     s->need = 0;
 }
 
+/* Who was refused room gets more than he lacked: else each of many small objects would need a round of its own,
+ * and a wait for the disk, while what lives is little but segments are all granted. */
 static bool enough(const struct node_spill *s)
 {
     uint64_t left = s->live > s->freed ? s->live - s->freed : 0;
-    bool low = left <= s->node->budget.limit_bytes / 100 * SPILL_LOW_PERCENT;
-    return s->need ? s->freed >= s->need && low : low;
+    uint64_t percent = s->node->budget.limit_bytes / 100;
+    uint64_t least = percent * (SPILL_HIGH_PERCENT - SPILL_LOW_PERCENT);
+    return left <= percent * SPILL_LOW_PERCENT &&
+           (!s->need || s->freed >= (s->need > least ? s->need : least));
 }
 
 static void next_segment(struct node_spill *s)

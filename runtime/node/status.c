@@ -48,6 +48,28 @@ void status_info(struct conn *c, struct local_msg *m)
     conn_reply(c, m, NULL, 0);
 }
 
+/* On the head any address of this machine is its own. */
+void status_cluster(struct conn *c, struct local_msg *m)
+{
+    const struct node *n = c->node;
+    const struct cluster *k = n->cluster;
+    char text[sizeof n->host + 8] = "";
+    local_msg_init(m, LOCAL_CLUSTER);
+    if (k && k->is_head) {
+        snprintf(text, sizeof text, "%s:%u", n->host, k->port);
+        local_msg_text(m, n->config.listen ? k->self->address : text);
+        m->arg[0] = 1;
+        m->arg[3] = k->port;
+    } else if (k) {
+        local_msg_text(m, n->config.head_address);
+        if (k->head_addr.size) { /* else it was never known */
+            addr_ip6(&k->head_addr, (uint8_t *)&m->arg[1]);
+            m->arg[3] = addr_port(&k->head_addr);
+        }
+    }
+    conn_reply(c, m, NULL, 0);
+}
+
 static json_t *job_json(const struct job *j)
 {
     uint64_t done = 0;

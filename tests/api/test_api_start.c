@@ -23,6 +23,13 @@ static void bad_configs(void)
     IS(mob_init(NULL, NULL), MOB_ERR_INVALID);
     c = (struct mob_config){.struct_size = sizeof c, .address = "127.0.0.1:1"};
     IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
+    const char *malformed[] = {"host",      "host:",    "host:0",   "host:65536",
+                               "host:http", "::1:6379", "[::1]6379"};
+    for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++) {
+        c.address = malformed[i];
+        IS(mob_init(&c, &mob), MOB_ERR_INVALID);
+        HAS(mob_last_error(), malformed[i]);
+    }
     c.address = "/nowhere/at/all";
     IS(mob_init(&c, &mob), MOB_ERR_NO_NODE);
     c.address = NULL;

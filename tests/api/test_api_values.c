@@ -1,5 +1,8 @@
 /* Arguments, results, objects: what goes in comes out, whatever its size. */
+#include <sys/mman.h>
+
 #include "api.h"
+#include "spilling.h"
 
 static unsigned char byte_at(size_t i, unsigned seed)
 {
@@ -530,6 +533,34 @@ static void a_view_outlives_its_id(void)
     mob_shutdown(mob);
 }
 
+/* Not by the file under /proc either, which a process of the same user may open. */
+static void nobody_else_maps_objects_writable(void)
+{
+    struct mob *mob = api_init();
+    enum { SIZE = 1 << 20, FDS = 256 };
+    static char bytes[SIZE];
+    mob_ref ref;
+    int found = 0;
+    OK(mob_put(mob, bytes, SIZE, MOB_FOREVER, &ref));
+    pid_t daemon = daemon_pid();
+    for (int i = 3; i < FDS; i++) {
+        char path[64], name[128] = "";
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)daemon, i);
+        if (readlink(path, name, sizeof name - 1) > 0 && strstr(name, "mobula-objects")) {
+            int fd = open(path, O_RDWR);
+            CHECK(fd >= 0);
+            CHECK(mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) ==
+                  MAP_FAILED);
+            EQ(errno, EPERM);
+            close(fd);
+            found++;
+        }
+    }
+    CHECK(found > 0);
+    mob_release(mob, ref);
+    mob_shutdown(mob);
+}
+
 /* A thread holds about a thousand views; one more is an error that harms nothing. */
 static void too_many_views(void)
 {
@@ -566,5 +597,6 @@ API_MAIN({"one_value_of_each_size", one_value_of_each_size, 0},
          {"views_are_read_only", views_are_read_only, 0},
          {"_store_into_view", _store_into_view, 0},
          {"a_store_into_a_view_faults", a_store_into_a_view_faults, 0},
+         {"nobody_else_maps_objects_writable", nobody_else_maps_objects_writable, 0},
          {"a_view_outlives_its_id", a_view_outlives_its_id, 0},
          {"too_many_views", too_many_views, 0});

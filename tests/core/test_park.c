@@ -1,5 +1,7 @@
 /* Parking: time limits, changed words, and wakes across processes on a read-only mapping. */
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -7,6 +9,48 @@
 #include "core/clock.h"
 #include "core/park.h"
 #include "core/seg.h"
+
+static _Thread_local unsigned yields;
+
+int __real_sched_yield(void);
+int __wrap_sched_yield(void);
+int __wrap_sched_yield(void)
+{
+    yields++;
+    return __real_sched_yield();
+}
+
+static void *sleeps(void *word)
+{
+    park_wait(word, 5, CLOCK_NEVER);
+    return NULL;
+}
+
+/* Once for each wake-up given or taken, before the next spin; else nothing: it is a system call. */
+Test(park, who_woke_or_was_woken_gives_way_once, .timeout = 30)
+{
+    at_u32 word = {5};
+    pthread_t sleeper;
+    park_give_way();
+    park_wake(&word, 1); /* nobody */
+    park_give_way();
+    cr_assert_eq(yields, 0);
+    park_wait(&word, 4, CLOCK_NEVER);
+    park_give_way();
+    cr_assert_eq(yields, 1, "who was woken");
+    park_give_way();
+    cr_assert_eq(yields, 1, "once");
+    cr_assert_eq(pthread_create(&sleeper, NULL, sleeps, &word), 0);
+    while (yields == 1) { /* until it sleeps, and is woken */
+        park_wake(&word, 1);
+        park_give_way();
+    }
+    cr_assert_eq(yields, 2, "who woke another");
+    cr_assert_eq(pthread_join(sleeper, NULL), 0);
+    park_wake(&word, 1);
+    park_give_way();
+    cr_assert_eq(yields, 2);
+}
 
 Test(park, a_changed_word_does_not_sleep, .timeout = 10)
 {

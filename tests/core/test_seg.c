@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <signal.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "core/seg.h"
@@ -80,6 +81,29 @@ Test(seg, mappings_stay_out_of_children)
     waitpid(pid, &status, 0);
     cr_assert(!(WIFEXITED(status) && WEXITSTATUS(status) == 0));
     seg_unmap(base, SIZE);
+    close(fd);
+}
+
+Test(seg, nobody_maps_a_sealed_one_writable)
+{
+    int fd = create();
+    void *rw, *other;
+    char path[64];
+    cr_assert_eq(seg_map(fd, SIZE, SEG_WRITE, &rw), MOB_OK);
+    seg_seal(fd);
+    ((volatile char *)rw)[SIZE - 1] = 7; /* a page that was not there yet */
+    cr_assert_neq(seg_map(fd, SIZE, SEG_WRITE, &other), MOB_OK);
+    cr_assert_eq(pwrite(fd, "x", 1, 0), -1);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int again = open(path, O_RDWR);
+    cr_assert(again >= 0);
+    cr_assert_neq(seg_map(again, SIZE, SEG_WRITE, &other), MOB_OK);
+    cr_assert_eq(seg_map(again, SIZE, SEG_READ, &other), MOB_OK);
+    cr_assert_eq(((const char *)other)[SIZE - 1], 7);
+    cr_assert_eq(mprotect(other, SIZE, PROT_READ | PROT_WRITE), -1);
+    seg_unmap(rw, SIZE);
+    seg_unmap(other, SIZE);
+    close(again);
     close(fd);
 }
 

@@ -301,3 +301,55 @@ Test(spill, destroy_takes_the_files_along)
     }
     cr_assert_gt(disk.live_bytes, 4 * 70000);
 }
+
+static void end_with(struct object *o, unsigned writes, unsigned reads)
+{
+    for (unsigned i = 0; i < reads; i++) {
+        object_read(&o[writes + i]);
+    }
+    for (unsigned i = 0; i < writes; i++) {
+        object_write(&o[i]);
+    }
+    cr_assert_eq(loop_turn(loop, CLOCK_NEVER), MOB_OK);
+    last_destroys = true;
+    spill_cancel(files);
+    turn_until_idle();
+    cr_assert_eq(disk.files, 0);
+    for (unsigned i = 0; i < writes + reads; i++) {
+        free(o[i].back);
+        free(o[i].data);
+    }
+}
+
+Test(spill, the_last_write_s_answer_destroys)
+{
+    struct object o[3];
+    for (unsigned i = 0; i < 3; i++) {
+        object_init(&o[i], i, 2 * MIB);
+    }
+    end_with(o, 3, 0);
+}
+
+Test(spill, the_last_read_s_answer_destroys)
+{
+    struct object o[5];
+    for (unsigned i = 0; i < 5; i++) {
+        object_init(&o[i], i, 2 * MIB);
+    }
+    write_all(o, 5);
+    end_with(o, 0, 5);
+}
+
+Test(spill, a_cancelled_answer_destroys)
+{
+    struct object o[2];
+    object_init(&o[0], 1, 100);
+    object_init(&o[1], 2, 100);
+    object_write(&o[0]);
+    object_write(&o[1]);
+    last_destroys = true;
+    spill_cancel(files);
+    cr_assert_null(files);
+    free(o[0].data);
+    free(o[1].data);
+}

@@ -3,6 +3,7 @@
  *
  *   keep scene   puts, arrays, results, failures, arguments, views, nested tasks
  *   keep many N  N small objects
+ *   keep large N N large ones, 1 MiB of bytes 7 each
  *   keep late F  tasks of the shortest way, two and a half seconds apart, with the workers asleep and with
  *                the only one busy until the file F is there
  *   keep far     an array that a task with 2 CPUs gets, which only another node has, and its result */
@@ -152,6 +153,17 @@ static void many(struct mob *mob, long count)
     until_end();
 }
 
+static void large(struct mob *mob, long count)
+{
+    static char bytes[1 << 20];
+    mob_ref ref = {0, 0};
+    memset(bytes, 7, sizeof bytes);
+    for (long i = 0; i < count; i++) {
+        MOB_CHECK(mob_put(mob, bytes, sizeof bytes, MOB_FOREVER, &ref));
+    }
+    until_end();
+}
+
 static mob_status echo(struct mob_task *task)
 {
     long x;
@@ -219,12 +231,15 @@ int main(int argc, char **argv)
         scene(mob, argv[2]);
     } else if (argc == 3 && strcmp(argv[1], "many") == 0) {
         many(mob, strtol(argv[2], NULL, 10));
+    } else if (argc == 3 && strcmp(argv[1], "large") == 0) {
+        large(mob, strtol(argv[2], NULL, 10));
     } else if (argc == 3 && strcmp(argv[1], "late") == 0) {
         late(mob, argv[2]);
     } else if (argc == 2 && strcmp(argv[1], "far") == 0) {
         far_away(mob);
     } else {
-        fputs("usage: keep scene FILE | keep many N | keep late FILE | keep far\n",
+        fputs("usage: keep scene FILE | keep many N | keep large N | keep late FILE | "
+              "keep far\n",
               stderr);
         return 2;
     }

@@ -2,8 +2,10 @@
  *
  *   probe version DIR      greets the node in DIR in a version that it does not speak; prints
  *                          what it says to that
+ *   probe ask DIR JSON     asks the node in DIR as storectl does, prints the answer, and hangs up
  *   probe scribble PID N   writes over the boards of the daemon PID, with N as seed
- *   probe flip PID NAME OFFSET   changes a byte in a segment of the daemon PID, by the name of its memfd
+ *   probe flip PID NAME OFFSET   changes a byte of the file NAME..., where the process PID has it
+ *                          mapped writable, else in its open file
  *   probe no_uring CMD...  runs a command for which the kernel refuses io_uring, as a container's
  *                          profile does; exit status 77 if there are no such filters here */
 #include <errno.h>
@@ -68,6 +70,39 @@ static int no_uring(char **argv)
     return 1;
 }
 
+/* ---- ask ------------------------------------------------------------------------------------------------- */
+
+static mob_status exchange(int sock, struct local_msg *m)
+{
+    int fds[LOCAL_FDS_MAX];
+    unsigned count;
+    mob_status st = local_send(sock, m, NULL, 0);
+    return st ? st : local_recv(sock, m, fds, &count);
+}
+
+static int ask(const char *dir, const char *words)
+{
+    static struct local_msg m;
+    int sock;
+    mob_status st = local_connect(dir, &sock);
+    local_msg_init(&m, LOCAL_HELLO);
+    m.arg[0] = LOCAL_MAGIC;
+    m.arg[1] = LOCAL_VERSION;
+    m.arg[2] = (uint64_t)getpid();
+    m.arg[3] = LOCAL_TOOL;
+    st = st ? st : exchange(sock, &m);
+    local_msg_init(&m, LOCAL_STORE);
+    local_msg_text(&m, words);
+    st = st ? st : exchange(sock, &m);
+    if (st) {
+        fprintf(stderr, "probe: %s\n", mob_last_error());
+        return 2;
+    }
+    puts(m.text);
+    close(sock);
+    return m.status ? 1 : 0;
+}
+
 /* ---- scribble --------------------------------------------------------------------------------------------- */
 
 static uint64_t dice(uint64_t *seed)
@@ -129,19 +164,50 @@ static int scribble(const char *pid, uint64_t seed)
     return written ? 0 : 1;
 }
 
-static int flip(const char *pid, const char *segment, long offset)
+/* Where the process has a file mapped writable: it may take no writes any more. 0: nowhere. */
+static unsigned long find_mapping(const char *pid, const char *name)
 {
-    char wanted[64];
-    snprintf(wanted, sizeof wanted, "/memfd:%s ", segment);
+    char path[64], line[512], perms[8], target[256];
+    unsigned long from, found = 0;
+    snprintf(path, sizeof path, "/proc/%s/maps", pid);
+    FILE *maps = fopen(path, "r");
+    while (maps && !found && fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%lx-%*x %7s %*s %*s %*s %255s", &from, perms, target) == 3 &&
+            perms[1] == 'w' && strcmp(target, name) == 0) {
+            found = from;
+        }
+    }
+    if (maps) {
+        fclose(maps);
+    }
+    return found;
+}
+
+static int flip_at(const char *path, off_t at)
+{
+    char byte;
+    int fd = open(path, O_RDWR);
+    if (fd < 0 || pread(fd, &byte, 1, at) != 1) {
+        return 1;
+    }
+    byte ^= 1;
+    return pwrite(fd, &byte, 1, at) == 1 ? 0 : 1;
+}
+
+static int flip(const char *pid, const char *name, long offset)
+{
+    char path[64], target[128];
+    unsigned long base = find_mapping(pid, name);
+    if (base) {
+        snprintf(path, sizeof path, "/proc/%s/mem", pid);
+        return flip_at(path, (off_t)base + offset);
+    }
     for (int i = 0; i < 1024; i++) {
-        char path[64], target[128], byte;
         snprintf(path, sizeof path, "/proc/%s/fd/%d", pid, i);
         ssize_t n = readlink(path, target, sizeof target - 1);
         target[n > 0 ? n : 0] = '\0';
-        int fd = strncmp(target, wanted, strlen(wanted)) == 0 ? open(path, O_RDWR) : -1;
-        if (fd >= 0 && pread(fd, &byte, 1, offset) == 1) {
-            byte ^= 1;
-            return pwrite(fd, &byte, 1, offset) == 1 ? 0 : 1;
+        if (strncmp(target, name, strlen(name)) == 0 && flip_at(path, offset) == 0) {
+            return 0;
         }
     }
     return 1;
@@ -149,6 +215,9 @@ static int flip(const char *pid, const char *segment, long offset)
 
 int main(int argc, char **argv)
 {
+    if (argc == 4 && strcmp(argv[1], "ask") == 0) {
+        return ask(argv[2], argv[3]);
+    }
     if (argc == 5 && strcmp(argv[1], "flip") == 0) {
         return flip(argv[2], argv[3], strtol(argv[4], NULL, 10));
     }
@@ -161,7 +230,8 @@ int main(int argc, char **argv)
     if (argc > 2 && strcmp(argv[1], "no_uring") == 0) {
         return no_uring(argv + 2);
     }
-    fputs("usage: probe version DIR | probe scribble PID N | probe flip PID NAME OFFSET "
+    fputs("usage: probe version DIR | probe ask DIR JSON | probe scribble PID N | probe "
+          "flip PID NAME OFFSET "
           "| probe no_uring COMMAND...\n",
           stderr);
     return 2;

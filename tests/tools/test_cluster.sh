@@ -48,6 +48,22 @@ if [ -x "$bin/square" ] && [ -z "${SANITIZED:-}" ]; then
     works "$bin/square"
     says '^\[0, 1, 4, 9\]$'
 fi
+# A program that names a cluster gets that one, or an error with both names.
+joins()
+{
+    works env MOBULA_ADDRESS="$1" "$bin/tools_hold"
+}
+other=127.0.0.1:$((port + 1))
+joins "$at"
+joins "localhost:$port"
+joins ":$port"
+refuses 1 "MOB_ERR_NO_NODE.* head is at $at,.* at $other;" \
+    env MOBULA_ADDRESS="$other" "$bin/tools_hold"
+refuses 1 "MOB_ERR_NO_NODE.* head is at $at,.* at 192.0.2.1:$port;" \
+    env MOBULA_ADDRESS="192.0.2.1:$port" "$bin/tools_hold"
+refuses 1 "MOB_ERR_NO_NODE.*no.such.host.invalid:$port is not known" \
+    env MOBULA_ADDRESS="no.such.host.invalid:$port" "$bin/tools_hold"
+refuses 1 "MOB_ERR_INVALID.*'nowhere'" env MOBULA_ADDRESS=nowhere "$bin/tools_hold"
 works "$mobula" stop --node-dir="$second"
 [ -e "$second" ] && fail "the second node left its folder"
 
@@ -75,6 +91,24 @@ refuses 1 'open to others (mode 644)' "$mobula" start --address="$at" \
 works "$mobula" start --address="$at" --node-dir="$second" \
     --key-file="$scratch/shared" --allow-shared-key
 works "$mobula" stop --node-dir="$second"
+
+# A node that is no head is of its head's cluster too, and one alone of none.
+works "$mobula" stop
+run "$mobula" start --head --listen=127.0.0.1 --port="$port" --num-cpus=1 --node-dir="$second" ||
+    fail "no head started"
+works "$mobula" start --address="$at" --num-cpus=1 --object-store-memory=256M
+joins "$at"
+joins "localhost:$port"
+refuses 1 "MOB_ERR_NO_NODE.* head is at $at,.* at $other;" \
+    env MOBULA_ADDRESS="$other" "$bin/tools_hold"
+works "$mobula" stop
+works "$mobula" stop --node-dir="$second"
+works "$mobula" start --num-cpus=1 --object-store-memory=256M
+refuses 1 "MOB_ERR_NO_NODE.*of no cluster,.* at $at;" env MOBULA_ADDRESS="$at" "$bin/tools_hold"
+works "$mobula" stop
+refuses 1 "MOB_ERR_NO_NODE.*no node of the cluster at $at" \
+    env MOBULA_ADDRESS="$at" "$bin/tools_hold"
+start_head
 
 # The port is taken; nobody listens; the address makes no sense.
 refuses 1 "port $port is taken" "$mobula" start --head --listen=127.0.0.1 --port="$port" --node-dir="$second"

@@ -137,6 +137,23 @@ for size in 0 1 5000000; do
     works "$storectl" rm "$put"
     refuses 1 'is gone' "$storectl" get "$put"
 done
+# Who puts and hangs up leaves nothing; who asks nonsense is told so.
+before=$(count)
+works "$bin/tools_probe" ask "$node" '{"what":"put","job":1,"size":1000000}'
+says '"segment"'
+# shellcheck disable=SC2317 # until_ok calls it
+as_before()
+{
+    [ "$(count)" -eq "$before" ]
+}
+until_ok as_before
+for words in '' '{}' '[1]' '{"what":7}' '{"what":"ls","job":-1}' '{"what":"ls","filter":{"state":1}}' \
+    '{"what":"show","job":1}' '{"what":"bytes","job":1,"link":4294967296,"offset":-1}' \
+    '{"what":"rm","job":9,"link":1}' '{"what":"put","job":1,"size":-1}' '{"what":"seal","job":1,"link":1}' \
+    '{"what":"ls","node":"0123456789"}' '{"what":"copy"}' '{"what":"digest"'; do
+    run "$bin/tools_probe" ask "$node" "$words"
+    [ $? -eq 1 ] || fail "not refused: $words"
+done
 refuses 1 'nothing.*No such file' "$storectl" put "$scratch/nothing"
 refuses 1 'no job 7' "$storectl" put --job=7 "$scratch/file"
 head -c 300000000 /dev/zero >"$scratch/file"
@@ -252,6 +269,41 @@ apart queued behind
 keep_end 0
 works "$bin/mobula" stop
 
+# ---- objects on disk ---------------------------------------------------------------------------------------
+mkdir -m 700 "$scratch/disk"
+if "$bin/mobula" start --num-cpus=1 --object-store-memory=128M --spill-dir="$scratch/disk" \
+    >"$scratch/out" 2>&1; then
+    keep_start large 24
+    works "$storectl" spill 12M
+    says ': [1-9].* MiB written to disk$'
+    [ "$("$storectl" ls --limit=0 --columns=place | grep -c '^spilled$')" -ge 12 ] || fail "nothing is on disk"
+    works "$storectl" stat
+    says '^spilled  *[1-9][0-9.]* MiB$'
+    says "^  folder  *$scratch/disk$"
+    works "$storectl" verify --data
+    says ', 24 objects of 24 MiB read: ok$'
+    gone=$("$storectl" ls --limit=0 --columns=id,place | sed -n 's/ *spilled$//p' | head -n 1)
+    works "$storectl" show "$gone"
+    at=$(sed -n 's/^bytes .* on disk, file 0 at \([0-9]*\)$/\1/p' "$scratch/out")
+    # What was changed on the disk is seen, and once it is wanted it is lost by name.
+    "$bin/tools_probe" flip "$(daemon_pid)" "$scratch/disk/" $((at + 40)) || fail "no byte was changed"
+    run "$storectl" verify --data
+    [ $? -eq 3 ] || fail "verify does not see that bytes on disk have changed"
+    says "object $gone cannot be read: on disk it has another checksum than then"
+    refuses 1 'lost on disk' "$storectl" get "$gone"
+    works "$storectl" ls --columns=id,place
+    says "^$gone  lost$"
+    whole=$(sed -n 's/ *spilled$//p' "$scratch/out" | head -n 1)
+    run "$storectl" get "$whole"
+    [ "$(tr -d '\007' <"$scratch/out" | wc -c)" -eq 0 ] || fail "other bytes came back from disk"
+    [ "$(wc -c <"$scratch/out")" -eq 1048576 ] || fail "not all bytes came back from disk"
+    keep_end 0
+    works "$bin/mobula" stop
+else
+    grep -q 'spill' "$scratch/out" || fail "no node with a folder on disk"
+    echo "objects on disk are not tried: $(cat "$scratch/out")"
+fi
+
 # ---- two nodes -------------------------------------------------------------------------------------------
 for try in 1 2 3 4 5; do
     port=$((20000 + ($$ + try * 7919) % 12000))
@@ -284,12 +336,14 @@ says 'until room is needed'
 works env MOBULA_ADDRESS="$scratch/second" "$storectl" show "$(id result)"
 says '^task  *double_all$'
 refuses 1 'is the copy of' "$storectl" rm "$copy"
+works "$storectl" stat --node="$second"
+says '^evictable  *[12] MiB$'
 works "$storectl" verify --data
 [ "$(grep -c ': ok$' "$scratch/out")" -eq 2 ] || fail "not both nodes are verified"
 says '^[1-9][0-9]* copies of objects compared'
 # A copy that is not the same any more.
 "$storectl" show "$copy" >"$scratch/out"
-place=$(sed -n 's/^bytes .*, segment \([0-9]*\) at \([0-9]*\)$/mobula-objects-1-\1 \2/p' "$scratch/out")
+place=$(sed -n 's/^bytes .*, segment \([0-9]*\) at \([0-9]*\)$/\/memfd:mobula-objects-1-\1 \2/p' "$scratch/out")
 # shellcheck disable=SC2086 # two words
 "$bin/tools_probe" flip "$(cut -d ' ' -f 2 "$scratch/second/pid")" $place || fail "no byte was changed: $place"
 run "$storectl" verify --data
@@ -300,6 +354,9 @@ works "$storectl" stat
 works "$storectl" leaks --older=0s
 says ' NODE$'
 works "$storectl" top --count=1
+works "$storectl" evict
+says ': [12] MiB of copies dropped$'
+refuses 1 'no such object' "$storectl" show "$copy"
 works env MOBULA_ADDRESS="$scratch/second" "$storectl" rm "$(id result)"
 refuses 1 'no such object' "$storectl" show "$(id result)"
 refuses 1 "no node 'nowhere'" "$storectl" ls --node=nowhere

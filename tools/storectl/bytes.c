@@ -6,10 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/status.h"
 #include "storectl.h"
+
+#define DISK_WAIT_NS (30 * NS_PER_S)
 
 /* ---- get ------------------------------------------------------------------------------------------------ */
 
@@ -61,20 +65,34 @@ static mob_status write_part(json_t *answer, uint64_t *io_at)
     return st;
 }
 
+/* It comes back from disk, as soon as memory has room for it. */
+static mob_status wait_for_disk(uint64_t until_ns)
+{
+    struct timespec nap = {0, 10000000};
+    nanosleep(&nap, NULL);
+    return clock_now_ns() < until_ns
+               ? MOB_OK
+               : status_fail(MOB_ERR_TIMEOUT,
+                             "the object is on disk, and memory has no room for it");
+}
+
 static mob_status get(struct source *src, const struct settings *s)
 {
-    uint64_t at = 0, size;
+    uint64_t at = 0, size, until = clock_now_ns() + DISK_WAIT_NS;
+    bool whole;
     do {
         json_t *ask, *answer;
         size_t node;
         MOB_TRY(object_request(src, s, "bytes", &node, &ask));
         json_object_set_new(ask, "offset", json_integer((json_int_t)at));
         MOB_TRY(source_ask(src, node, ask, &answer));
+        bool later = json_is_true(json_object_get(answer, "later"));
         size = tool_u64(answer, "size");
-        mob_status st = write_part(answer, &at);
+        mob_status st = later ? wait_for_disk(until) : write_part(answer, &at);
         json_decref(answer);
         MOB_TRY(st);
-    } while (at < size);
+        whole = !later && at >= size;
+    } while (!whole);
     return MOB_OK;
 }
 

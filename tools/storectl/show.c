@@ -176,6 +176,9 @@ static void show_bytes(const json_t *o)
         if (json_object_get(o, "segment")) {
             snprintf(text, sizeof text, "%s, segment %" PRIu64 " at %" PRIu64, size,
                      tool_u64(o, "segment"), tool_u64(o, "offset"));
+        } else if (json_object_get(o, "file")) {
+            snprintf(text, sizeof text, "%s, on disk, file %" PRIu64 " at %" PRIu64, size,
+                     tool_u64(o, "file"), tool_u64(o, "offset"));
         } else {
             snprintf(text, sizeof text, "%s, %s", size, tool_str(o, "place"));
         }

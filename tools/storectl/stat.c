@@ -31,6 +31,7 @@ static void add_group(json_t *to, const json_t *g)
 {
     add_u64(to, "count", tool_u64(g, "count"));
     add_u64(to, "bytes", tool_u64(g, "bytes"));
+    add_u64(to, "spilled_bytes", tool_u64(g, "spilled_bytes"));
     add_u64(to, "pinned_bytes", tool_u64(g, "pinned_bytes"));
 }
 
@@ -185,6 +186,26 @@ static void print_filled(const json_t *root)
     }
 }
 
+static void print_disk(const json_t *root)
+{
+    const json_t *disk = json_object_get(root, "spill"), *folder;
+    size_t i;
+    char live[32], out[32], in[32];
+    print_bytes("spilled", tool_u64(json_object_get(root, "objects"), "spilled_bytes"));
+    if (tool_u64(disk, "out_objects")) {
+        printf("  %-12s%s now, %s out, %s back\n", "disk",
+               text_bytes(tool_u64(disk, "disk_bytes"), live, sizeof live),
+               text_bytes(tool_u64(disk, "out_bytes"), out, sizeof out),
+               text_bytes(tool_u64(disk, "in_bytes"), in, sizeof in));
+    }
+    json_array_foreach(json_object_get(disk, "folders"), i, folder)
+    {
+        const char *why = tool_str(folder, "failure");
+        printf("  %-12s%s%s%s\n", "folder", tool_str(folder, "path"), *why ? ": " : "",
+               why);
+    }
+}
+
 static void print_node(const json_t *root)
 {
     const json_t *jobs = json_object_get(root, "jobs");
@@ -197,6 +218,8 @@ static void print_node(const json_t *root)
     }
     print_sums(json_object_get(root, "objects"));
     print_filled(root);
+    print_bytes("evictable", tool_u64(root, "evictable_bytes"));
+    print_disk(root);
     putchar('\n');
     if (json_array_size(jobs) == 0) {
         puts("no jobs");

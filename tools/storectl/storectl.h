@@ -4,7 +4,8 @@
  *   direct.c    boards of a daemon that does not answer, mapped read-only
  *   ls.c        ls                      show.c     show, why
  *   stat.c      stat, top               leaks.c    leaks
- *   verify.c    verify                  bytes.c    get, put, rm */
+ *   verify.c    verify                  bytes.c    get, put, rm
+ *   room.c      spill, evict */
 #ifndef STORECTL_H
 #define STORECTL_H
 
@@ -80,6 +81,8 @@ int run_verify(struct source *src, const struct settings *s);
 int run_get(struct source *src, const struct settings *s);
 int run_put(struct source *src, const struct settings *s);
 int run_rm(struct source *src, const struct settings *s);
+int run_spill(struct source *src, const struct settings *s);
+int run_evict(struct source *src, const struct settings *s);
 
 /* ---- shared pieces ---------------------------------------------------------------------------------------- */
 

@@ -21,6 +21,11 @@ mob_status seg_commit(int fd, size_t offset, size_t size);
 /* Gives the pages of [offset, offset + size) back. */
 mob_status seg_discard(int fd, size_t offset, size_t size);
 
+/* From now on nobody maps the segment writable any more or writes to its fd, not even this process or one of the
+ * same user that finds its file under /proc; writable mappings that there are stay. Then seg_discard() fails too.
+ * Where the kernel has no such seal (before Linux 5.1) nothing happens. */
+void seg_seal(int fd);
+
 /* A second fd of the same segment that allows only read-only mappings. */
 mob_status seg_read_only(int fd, int *ret_fd);
 

@@ -20,7 +20,8 @@
  *   - a job's workers are its slots and its bare workers, at most workers_max
  *   - lent and resuming workers of a job are at most PLAN_LENT_MAX
  *   - a lease has one epoch at a time; within an epoch its slots only get fewer
- *   - a guest class starts no slot beyond the sum of its leases */
+ *   - a guest class starts no slot beyond the sum of its leases, but for the one that the node owes
+ *     (PLAN_OWED_NS) */
 #ifndef SCHEDULER_NODE_PLAN_H
 #define SCHEDULER_NODE_PLAN_H
 

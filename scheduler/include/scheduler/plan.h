@@ -51,6 +51,9 @@ struct plan_hint {
 /* A demand too large for the CPUs that come free one by one waits this long, then the
  * CPUs are kept for it. */
 #define PLAN_RESERVE_NS (1 * NS_PER_S)
+/* Tasks that a guest's task submitted here and that nobody has run for so long, because natives have all
+ * CPUs, are owed a slot for a quantum: a task of another node waits for them. */
+#define PLAN_OWED_NS (1 * NS_PER_S)
 /* Tasks queued at another node are worth this much work: it hides a round trip, and is
  * little to wait behind. */
 #define PLAN_AHEAD_NS (5 * NS_PER_MS)

@@ -85,7 +85,8 @@ struct spill_read {
 
 /* MOB_ERR_NOMEM. */
 mob_status spill_create(struct spill_disk *disk, struct loop *loop, struct spill **ret);
-/* No callback may be outstanding (asserted): end with spill_cancel() and wait for them. */
+/* No callback may be outstanding (asserted): end with spill_cancel() and wait for them. The last one may
+ * call this. */
 void spill_destroy(struct spill *s);
 /* What has not begun ends with MOB_ERR_CANCELLED, in this call; what has begun ends by itself. */
 void spill_cancel(struct spill *s);
@@ -105,5 +106,13 @@ bool spill_sparse(const struct spill *s, uint32_t *ret_file);
 /* It is being emptied: named again only when it is half as much alive as now, since large objects stay. */
 void spill_file_visited(struct spill *s, uint32_t file);
 uint64_t spill_live_bytes(const struct spill *s);
+
+/* ---- for a child that looks at everything -------------------------------------------------------- */
+
+/* The files' fds; @s may be NULL. Returns how many. */
+unsigned spill_fds(const struct spill *s, int *fds, unsigned room);
+/* Reads an object and checks it, now. MOB_ERR_NOT_FOUND: no file has such a place, as after the object was moved.
+ * MOB_ERR_CORRUPT, MOB_ERR_SYSTEM, MOB_ERR_NOMEM. */
+mob_status spill_verify(const struct spill *s, uint64_t name, const struct place *p);
 
 #endif

@@ -27,6 +27,8 @@ mob_status addr_parse(const char *text, enum addr_use use, struct addr *ret);
  * shown as IPv4. Returns @text. */
 char *addr_text(const struct addr *addr, char text[ADDR_TEXT_SIZE]);
 
+/* The host as the 16 bytes of IPv6; IPv4 as what maps it there. */
+void addr_ip6(const struct addr *addr, uint8_t ip[16]);
 uint16_t addr_port(const struct addr *addr);
 void addr_set_port(struct addr *addr, uint16_t port);
 
