@@ -34,7 +34,7 @@ static const char usage[] =
     "\"none\": "
     "they stay;\n"
     "                               default: $MOBULA_SPILL_DIR, else "
-    "/var/tmp/mobula-UID\n"
+    "/var/tmp\n"
     "  --unmet-grace=SECONDS        time for a node to join that has the CPUs which a "
     "task asks for\n"
     "  --head                       be the head of a cluster\n"

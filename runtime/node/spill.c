@@ -20,7 +20,6 @@ static void step(struct loop_timer *timer);
 
 mob_status node_spill_start(struct node *n, const char *dirs)
 {
-    char path[64];
     if (dirs && strcmp(dirs, "none") == 0) {
         return MOB_OK;
     }
@@ -28,8 +27,7 @@ mob_status node_spill_start(struct node *n, const char *dirs)
     if (!s) {
         return status_fail(MOB_ERR_NOMEM, "no memory to start with");
     }
-    snprintf(path, sizeof path, "/var/tmp/mobula-%u", (unsigned)getuid());
-    mob_status st = spill_disk_open(dirs && *dirs ? dirs : path, &s->disk);
+    mob_status st = spill_disk_open(dirs && *dirs ? dirs : SPILL_FOLDER, &s->disk);
     if (st) {
         free(s);
         if (dirs && *dirs) {

@@ -49,7 +49,7 @@ static const char usage[] =
     "\"none\": "
     "they stay;\n"
     "                               default: $MOBULA_SPILL_DIR, else "
-    "/var/tmp/mobula-UID\n"
+    "/var/tmp\n"
     "  --unmet-grace=SECONDS        fail tasks that ask for more CPUs than any node has "
     "if none\n"
     "                               that large joins within this time; default: 30\n"
