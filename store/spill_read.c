@@ -85,7 +85,9 @@ static void got(struct loop_op *op, int result)
     mob_status st = MOB_ERR_TIMEOUT;
     if (result < 0 && result != -EINTR && result != -EAGAIN) {
         s->disk->failures++;
-        st = status_fail(MOB_ERR_SYSTEM, "reading a spilled object from %s: %s",
+        /* For want of memory it can be tried again; else the bytes cannot be had. */
+        st = status_fail(result == -ENOMEM ? MOB_ERR_NOMEM : MOB_ERR_SYSTEM,
+                         "reading a spilled object from %s: %s",
                          s->files[d->read->place.segment]->folder->path,
                          strerror(-result));
     } else if (result > 0 && (uint64_t)result > skip) {

@@ -21,7 +21,8 @@
  *           segment or file, offset, site, age_ms, meta, error, message
  *   group   job, site, state, count, bytes (in memory), spilled_bytes, pinned_bytes, oldest_ms
  *
- * look.c: requests, filters, pages. look_object.c: one object. look_verify.c: the whole board. */
+ * look.c: requests, filters, pages. look_object.c: one object. look_show.c: what keeps it.
+ * look_verify.c: the whole board. */
 #ifndef LOOK_H
 #define LOOK_H
 

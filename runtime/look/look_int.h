@@ -42,6 +42,10 @@ bool look_object(const struct look_job *j, uint32_t index, uint32_t ret,
 /* The board's clock now, in its steps. */
 uint32_t look_now(const struct board *b);
 json_t *look_object_json(const struct look_object *o);
+/* An id as member @key. */
+void look_add_id(json_t *o, const char *key, const struct look_job *j, uint64_t link);
+/* The process that works on a record, by its pid; 0 if none does. */
+int look_holder_pid(const struct board *b, uint64_t state);
 /* The record that a link names, in that generation. */
 struct record *look_find(const struct look_job *j, uint64_t link, uint64_t *ret_state);
 /* Where the bytes are, through references. MOB_ERR_NOT_FOUND, MOB_ERR_STATE (not sealed, or failed),

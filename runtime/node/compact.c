@@ -34,7 +34,8 @@ static void end(struct compact *c)
     if (j->ended && j->busy == 0) {
         job_step(j);
     } else {
-        compact_look(j); /* others became sparse meanwhile, and nothing may be freed any more */
+        compact_look(
+            j); /* others became sparse meanwhile, and nothing may be freed any more */
     }
 }
 

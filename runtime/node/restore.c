@@ -51,6 +51,15 @@ static void lose(struct restore *r)
     }
 }
 
+static void try_later(struct node *n)
+{
+    struct node_spill *s = n->spill;
+    if (!s->retry.active && !n->stopping) {
+        loop_timer_start(n->loop, &s->retry, loop_now_ns(n->loop) + RESTORE_RETRY_NS,
+                         try_all);
+    }
+}
+
 static void read_back(struct spill_read *read, mob_status st)
 {
     struct restore *r = LOOP_OWNER(read, struct restore, read);
@@ -64,6 +73,11 @@ static void read_back(struct spill_read *read, mob_status st)
         spill_free(j->spill.files, &read->place);
     } else {
         grant_unplace(j, &r->place);
+        if (st == MOB_ERR_NOMEM && !j->ended) { /* to read with: the bytes are there */
+            r->reading = false;
+            try_later(j->node);
+            return;
+        }
         if (st && st != MOB_ERR_CANCELLED && !j->ended) {
             lose(r);
         }
@@ -106,9 +120,7 @@ static void wait_for_room(struct node *n, uint64_t size)
         grant_want(n);
     }
     spill_pressure(n, size);
-    if (!s->retry.active && !n->stopping) {
-        loop_timer_start(n->loop, &s->retry, now + RESTORE_RETRY_NS, try_all);
-    }
+    try_later(n);
 }
 
 /* Starts it if there is room; else it stays in the list. */

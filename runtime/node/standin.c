@@ -16,7 +16,8 @@
 
 enum {
     INLINE_AT = 16, /* in the payload, behind the place */
-    META_AT = INLINE_AT + RECORD_INLINE_MAX, /* behind the longest result that stands there */
+    META_AT =
+        INLINE_AT + RECORD_INLINE_MAX, /* behind the longest result that stands there */
     AGES = 4
 };
 

@@ -98,8 +98,9 @@ static size_t fill(struct mob *mob, mob_ref *ref)
 }
 
 /* Puts until it is full, with time limits of 0 and more; then releases, and all works again. */
-static void driver(void)
+static void filler(void)
 {
+    setenv("MOBULA_SPILL_DIR", "none", 1);
     struct mob *mob =
         api_init_with(2, 1024 * MIB); /* the cgroup is the limit, not the store's */
     mob_ref ref[MANY], task;
@@ -162,7 +163,32 @@ static void driver(void)
     EQ(kills(), 0);
 }
 
-static void fills_and_says_so(void)
+/* Twice as much as the group may have goes to disk, comes back, and nobody is killed. */
+static void spiller(void)
+{
+    unsetenv("MOBULA_SPILL_DIR");
+    struct mob *mob = api_init_with(2, 1024 * MIB);
+    static char data[STEP];
+    mob_ref ref[2 * MANY];
+    for (int i = 0; i < 2 * MANY; i++) {
+        memset(data, i, sizeof data);
+        OK(mob_put(mob, data, sizeof data, 60 * SEC, &ref[i]));
+    }
+    for (int i = 0; i < 2 * MANY; i++) {
+        struct mob_view view;
+        OK(mob_get(mob, ref[i], 60 * SEC, &view));
+        EQ(((const unsigned char *)view.data)[0], i);
+        EQ(((const unsigned char *)view.data)[STEP - 1], i);
+        mob_view_release(mob, &view);
+        mob_release(mob, ref[i]);
+    }
+    EQ(kills(), 0);
+    mob_shutdown(mob);
+    EQ(kills(), 0);
+}
+
+/* Runs @driver in a memory cgroup of its own. */
+static void in_group(void (*driver)(void))
 {
     if (mob_is_worker()) {
         driver();
@@ -187,4 +213,15 @@ static void fills_and_says_so(void)
     EQ(status, 0);
 }
 
-API_MAIN({"fills_and_says_so", fills_and_says_so, 120});
+static void fills_and_says_so(void)
+{
+    in_group(filler);
+}
+
+static void fills_and_spills(void)
+{
+    in_group(spiller);
+}
+
+API_MAIN({"fills_and_says_so", fills_and_says_so, 120},
+         {"fills_and_spills", fills_and_spills, 120});

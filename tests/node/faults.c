@@ -6,7 +6,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
+
+#include "core/loop.h"
 
 static struct {
     uint64_t left; /* calls until the one that fails; 0: none is to */
@@ -71,6 +74,8 @@ WRAP(int, pipe2, (int fds[2], int flags), (fds, flags), -1)
 WRAP(int, getsockopt, (int fd, int level, int name, void *value, socklen_t *size),
      (fd, level, name, value, size), -1)
 
+WRAP(int, statvfs, (const char *path, struct statvfs *fs), (path, fs), -1)
+
 /* The last argument of both is read as the widest there is, as the C library does. */
 int __real_fcntl(int fd, int cmd, ...);
 int __wrap_fcntl(int fd, int cmd, ...);
@@ -131,6 +136,37 @@ WRAP_MOVE(read, void *)
 WRAP_MESSAGE(sendmsg, const struct msghdr *)
 WRAP_MESSAGE(recvmsg, struct msghdr *)
 
+/* Requests to the loop: what fails is what comes back. One fails at a time. */
+static loop_done failed_done;
+
+static void fail_request(struct loop_op *op, int result)
+{
+    (void)result;
+    failed_done(op, plan.error > 0 ? -plan.error : -EIO);
+}
+
+/* With an error nothing is moved. */
+#define WRAP_REQUEST(name, buffer)                                                       \
+    void __real_##name(struct loop *loop, struct loop_op *op, int fd, buffer data,       \
+                       size_t size, uint64_t offset, loop_done done);                    \
+    void __wrap_##name(struct loop *loop, struct loop_op *op, int fd, buffer data,       \
+                       size_t size, uint64_t offset, loop_done done);                    \
+    void __wrap_##name(struct loop *loop, struct loop_op *op, int fd, buffer data,       \
+                       size_t size, uint64_t offset, loop_done done)                     \
+    {                                                                                    \
+        bool now = fails(#name, MOVES_BYTES), error = now && plan.error != FAULT_SHORT;  \
+        if (error) {                                                                     \
+            failed_done = done;                                                          \
+        }                                                                                \
+        __real_##name(loop, op, fd, data,                                                \
+                      error ? 0                                                          \
+                      : now ? half(size)                                                 \
+                            : size,                                                      \
+                      offset, error ? fail_request : done);                              \
+    }
+WRAP_REQUEST(loop_read, void *)
+WRAP_REQUEST(loop_write, const void *)
+
 #define WRAP_HEAP(name, params, args)                                                    \
     void *__real_##name params;                                                          \
     void *__wrap_##name params;                                                          \
@@ -141,3 +177,4 @@ WRAP_MESSAGE(recvmsg, struct msghdr *)
 WRAP_HEAP(malloc, (size_t size), (size))
 WRAP_HEAP(calloc, (size_t count, size_t size), (count, size))
 WRAP_HEAP(realloc, (void *old, size_t size), (old, size))
+WRAP_HEAP(aligned_alloc, (size_t align, size_t size), (align, size))

@@ -1,8 +1,8 @@
 /* test_faults.c - each system call on the daemon's way to memory fails once, in each way that it can.
  *
  * A flow is what a job does to the daemon's memory, from its hello to its end: the board, segments that
- * are granted, mapped by others, given back or left by a dead process, more records, and places of the
- * daemon's own. It is run with the first call failing, then the second, and so on until it makes no more
+ * are granted, mapped by others, given back or left by a dead process, more records, places of the
+ * daemon's own, objects that go to disk and come back. It is run with the first call failing, then the second, and so on until it makes no more
  * calls, with ENOMEM, ENOSPC, EIO, EINTR, with half of the bytes moved, and without memory of the daemon's
  * own. What fails must be refused with a sentence, or cost the connection; the same must succeed when it
  * is tried again; and at the end of each flow the account is 0, and no fd and no mapping is left.
@@ -17,19 +17,30 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/seg.h"
 #include "faults.h"
 #include "node_world.h"
+#include "spill.h"
 #include "store/check.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
-enum { TURNS = 12, NTH_MAX = 2000, DEAD_PROCESS = 200, DEAD_BYTES = 1 << 20 };
+enum {
+    TURNS = 12,
+    NTH_MAX = 2000,
+    DEAD_PROCESS = 200,
+    OWN_BYTES = 1 << 20, /* of a process's segment */
+    SPILLED = 3,
+    SPILLED_BYTES = 70000,
+    IDLE_TURNS = 4000
+};
 
 static struct world w;
 static int sock = -1;
 static struct job *job;
-static uint32_t number; /* the job's */
+static uint32_t number;   /* the job's */
+static int planned_error; /* of this flow */
 
 /* ---- the daemon works ---------------------------------------------------------------------------- */
 
@@ -234,33 +245,53 @@ static bool large_place(void)
     return place_of(ARENA_ALONE_MIN + 1);
 }
 
+/* A process's segment, as if it had been granted and committed. */
+static struct segment *give_segment(uint32_t number_of_it, uint32_t process)
+{
+    struct segment *s = &job->segments[number_of_it];
+    struct budget_owner who = {job->index, process};
+    MUST(budget_take(&w.node.budget, who, OWN_BYTES) == MOB_OK);
+    *s = (struct segment){.state = SEGMENT_HELD, .owner = process, .bytes = OWN_BYTES};
+    MUST(seg_create("mobula-objects", OWN_BYTES, &s->fd) == MOB_OK);
+    budget_committed(&w.node.budget, OWN_BYTES);
+    at_store(&job->board.segments[number_of_it],
+             SEGMENT_USED | (uint64_t)process << 40 | OWN_BYTES / ARENA_PAGE, AT_RELEASE);
+    return s;
+}
+
+/* An object in it. */
+static uint64_t put(struct lane *l, uint32_t segment_number, uint64_t offset,
+                    uint64_t size)
+{
+    struct call call = {.fn = CALL_PUT, .counts = call_counts(0, 1)};
+    struct record *r;
+    MUST(lane_record(l, &r) == MOB_OK);
+    task_begin(l, r, &call, LINK_NONE);
+    record_set_place(r, 0, PLACE_ARENA, segment_number, offset, size);
+    uint64_t link = link_make(lane_gen(r), board_index(&job->board, r), 0);
+    at_store(&r->state, state_make(lane_gen(r), l->self, 0, PHASE_CREATING), AT_RELEASE);
+    MUST(task_seal(l, r, false));
+    return link;
+}
+
+static void freed(void *arg, uint32_t segment_number, uint64_t offset)
+{
+    (void)segment_number;
+    (void)offset;
+    ++*(unsigned *)arg;
+}
+
 /* A process that has put an object dies; the object is released. The first part is not the daemon's. */
 static bool death(void)
 {
     static struct lane lane;
+    unsigned count = 0;
     struct member *m = &job->members[DEAD_PROCESS];
-    struct segment *s = &job->segments[BOARD_SEGMENTS_MAX - 1];
-    struct budget_owner who = {job->index, DEAD_PROCESS};
-    struct call call = {.fn = CALL_PUT, .counts = call_counts(0, 1)};
-    struct record *r;
-    MUST(budget_take(&w.node.budget, who, DEAD_BYTES) == MOB_OK);
-    *s = (struct segment){
-        .state = SEGMENT_HELD, .owner = DEAD_PROCESS, .bytes = DEAD_BYTES};
-    MUST(seg_create("mobula-objects", DEAD_BYTES, &s->fd) == MOB_OK);
-    budget_committed(&w.node.budget, DEAD_BYTES);
-    at_store(&job->board.segments[BOARD_SEGMENTS_MAX - 1],
-             SEGMENT_USED | (uint64_t)DEAD_PROCESS << 40 | DEAD_BYTES / ARENA_PAGE,
-             AT_RELEASE);
+    const struct segment *s = give_segment(BOARD_SEGMENTS_MAX - 1, DEAD_PROCESS);
     at_store(&job->board.procs[DEAD_PROCESS].state, PROC_BUSY, AT_RELEASE);
     *m = (struct member){.job = job, .proc = DEAD_PROCESS, .used = true, .dead = true};
-    MUST(lane_init(&lane, &job->board, DEAD_PROCESS, NULL, NULL) == MOB_OK);
-    MUST(lane_record(&lane, &r) == MOB_OK);
-    task_begin(&lane, r, &call, LINK_NONE);
-    record_set_place(r, 0, PLACE_ARENA, BOARD_SEGMENTS_MAX - 1, 0, 4096);
-    uint64_t link = link_make(lane_gen(r), board_index(&job->board, r), 0);
-    at_store(&r->state, state_make(lane_gen(r), DEAD_PROCESS, 0, PHASE_CREATING),
-             AT_RELEASE);
-    MUST(task_seal(&lane, r, false));
+    MUST(lane_init(&lane, &job->board, DEAD_PROCESS, freed, &count) == MOB_OK);
+    uint64_t link = put(&lane, BOARD_SEGMENTS_MAX - 1, 0, 4096);
     free(lane.blocks);
     free(lane.block_slot);
 
@@ -272,8 +303,115 @@ static bool death(void)
     lane_reclaim(&job->lane);
     faults_arm(false);
     turn(true);
-    MUST(s->state == SEGMENT_NONE);
+    MUST(s->state == SEGMENT_NONE && count == 0);
     return true;
+}
+
+/* ---- to disk and back ---------------------------------------------------------------------------- */
+
+static enum place_kind kind_of(uint64_t link)
+{
+    return record_get_place(&job->board.records[link_index(link)], 0).kind;
+}
+
+/* Turns until nothing is on its way. */
+static void turn_until_idle(void)
+{
+    const struct node_spill *s = w.node.spill;
+    faults_arm(true);
+    for (int i = 0; s->state != ROUND_IDLE || s->soon.active || s->retry.active ||
+                    job->spill.restores || job->busy;
+         i++) {
+        MUST(i < IDLE_TURNS);
+        MUST(loop_turn(w.node.loop, NS_PER_MS) == MOB_OK);
+    }
+    faults_arm(false);
+    turn(true);
+}
+
+static bool all_are(const uint64_t *links, enum place_kind kind)
+{
+    bool all = true;
+    for (int i = 0; i < SPILLED; i++) {
+        all &= kind_of(links[i]) == kind;
+    }
+    return all;
+}
+
+/* Twice, since a fault may have kept some from it. */
+static bool all_go_out(const uint64_t *links)
+{
+    for (int i = 0; i < 2 && !all_are(links, PLACE_SPILLED); i++) {
+        /* As if the time after which it tries again had passed. */
+        w.node.spill->not_before_ns = w.node.spill->disk.folders[0].until_ns = 0;
+        spill_pressure(&w.node, WORLD_STORE);
+        turn_until_idle();
+    }
+    return all_are(links, PLACE_SPILLED);
+}
+
+/* What could not be read is lost, and that is for the disk to say: not having memory to read is no reason. */
+static bool all_come_back(const uint64_t *links, int error)
+{
+    for (int i = 0; i < SPILLED; i++) {
+        spill_restore(job, links[i]);
+    }
+    turn_until_idle();
+    bool back = true;
+    for (int i = 0; i < SPILLED; i++) {
+        struct record *r = &job->board.records[link_index(links[i])];
+        struct place p = record_get_place(r, 0);
+        const void *bytes;
+        if (p.kind == PLACE_LOST) {
+            MUST(faults_fired() && strcmp(faults_fired(), "loop_read") == 0 &&
+                 (error == EIO || error == ENOSPC));
+            continue;
+        }
+        back &= p.kind == PLACE_ARENA;
+        if (p.kind == PLACE_ARENA) {
+            MUST(grant_read(job, r, &p, &bytes) == MOB_OK);
+            for (uint64_t k = 0; k < p.size; k++) {
+                MUST(((const uint8_t *)bytes)[k] == (uint8_t)(k + (uint64_t)i));
+            }
+        }
+    }
+    return back;
+}
+
+/* The driver's objects go to disk, come back, and are released. */
+static bool disk(void)
+{
+    static struct lane lane;
+    uint64_t links[SPILLED];
+    unsigned count = 0;
+    void *base;
+    if (!w.node.spill) {
+        return true;
+    }
+    const struct segment *s = give_segment(BOARD_SEGMENTS_MAX - 2, 1);
+    MUST(seg_map(s->fd, OWN_BYTES, SEG_WRITE, &base) == MOB_OK);
+    MUST(lane_init(&lane, &job->board, 1, freed, &count) == MOB_OK);
+    for (uint64_t i = 0; i < SPILLED; i++) {
+        uint8_t *to = (uint8_t *)base + i * OWN_BYTES / SPILLED / 64 * 64;
+        for (uint64_t k = 0; k < SPILLED_BYTES; k++) {
+            to[k] = (uint8_t)(k + i);
+        }
+        links[i] = put(&lane, BOARD_SEGMENTS_MAX - 2, (uint64_t)(to - (uint8_t *)base),
+                       SPILLED_BYTES);
+    }
+    bool out = all_go_out(links);
+    bool back = all_come_back(links, planned_error);
+    back = back || all_come_back(links, planned_error);
+    for (int i = 0; i < SPILLED; i++) {
+        lane_drop(&lane, links[i]);
+    }
+    lane_reclaim(&lane);
+    turn_until_idle(); /* the daemon frees what is in its own segments and on disk */
+    lane_drain_ring(&lane);
+    lane_fini(&lane);
+    seg_unmap(base, OWN_BYTES);
+    MUST(count == SPILLED); /* each of the old places, once */
+    return tell(LOCAL_GIVE, BOARD_SEGMENTS_MAX - 2, 0) && out && back;
 }
 
 /* ---- a flow -------------------------------------------------------------------------------------- */
@@ -291,6 +429,7 @@ static const struct step {
     {"small place", small_place},
     {"large place", large_place},
     {"death", death},
+    {"disk", disk},
 };
 enum { STEPS = sizeof steps / sizeof steps[0] };
 
@@ -371,6 +510,7 @@ static unsigned count_segments(void)
 static unsigned sweep(const char *name, int error, unsigned fds)
 {
     for (unsigned nth = 1; nth < NTH_MAX; nth++) {
+        planned_error = error;
         faults_plan(nth, error);
         flow();
         const struct budget *b = &w.node.budget;
@@ -400,6 +540,10 @@ int main(void)
     } faults[] = {{"ENOMEM", ENOMEM}, {"ENOSPC", ENOSPC},     {"EIO", EIO},
                   {"EINTR", EINTR},   {"short", FAULT_SHORT}, {"no heap", FAULT_NO_HEAP}};
     world_make(&w, true);
+    MUST(node_spill_start(&w.node, getenv("MOB_TEST_DISK")) == MOB_OK);
+    if (!w.node.spill) {
+        printf("no disk: %s\n", mob_last_error());
+    }
     flow();
     unsigned fds = count_fds();
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
@@ -408,6 +552,8 @@ int main(void)
         printf("%-8s each of %u calls\n", faults[i].name, calls);
         fflush(stdout);
     }
+    node_spill_stop(&w.node);
     world_end(&w);
+    node_spill_end(&w.node);
     return 0;
 }

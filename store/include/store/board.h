@@ -254,7 +254,9 @@ void board_site_text(const struct board *b, uint32_t number, char *buf);
  * with what the word says. It is not far behind: who pushes either finds somebody to wake or to ring
  * for, which takes so long that it looks at the clock and stamps again (client/submit.c); or a worker
  * that spins, and moves the word on while it does; or neither, because the daemon knows of a backlog
- * and looks at the queue on its tick, which moves the word on too. */
+ * and looks at the queue on its tick, which moves the word on too. Where tasks follow each other so fast
+ * that no worker comes to look at a clock, the submitter does when its block of records is used up, at
+ * every 64th of them. */
 
 /* Moves the word on to the present, and returns it. Any process. */
 uint32_t board_tick(struct board *b);
