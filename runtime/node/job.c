@@ -182,11 +182,11 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
     return MOB_OK;
 }
 
-/* Where there is no memory for a job, objects go to disk: MOB_ERR_TIMEOUT asks the driver to say hello again. It
- * ends that by itself if nothing can go. */
+/* Where others leave no memory for a job, their objects go to disk: MOB_ERR_TIMEOUT asks the driver to say hello
+ * again. It ends that by itself if nothing can go. */
 static mob_status or_later(struct conn *c, mob_status st)
 {
-    if (st != MOB_ERR_NOMEM || !c->node->spill) {
+    if (st != MOB_ERR_NOMEM || !c->node->spill || c->node->budget.used_bytes == 0) {
         return st;
     }
     grant_want(c->node);

@@ -40,12 +40,28 @@ static void tell_orphans(const struct board *b)
     }
 }
 
+/* Whether any result lies in the memory of a dead process, or the daemon's. */
+static bool lives_in_orphans(const struct board *b)
+{
+    bool lives = false;
+    for (uint32_t r = 0; r < at_load(&b->header->committed, AT_ACQUIRE); r++) {
+        struct call call = record_call(&b->records[r]);
+        enum phase phase = state_phase(at_load(&b->records[r].state, AT_ACQUIRE));
+        for (uint32_t k = 0; k < call_nrets(&call) && phase != PHASE_FREE; k++) {
+            struct place p = record_get_place(&b->records[r], k);
+            lives |=
+                p.kind == PLACE_ARENA && p.segment < BOARD_SEGMENTS_MAX &&
+                segment_owner(at_load(&b->segments[p.segment], AT_ACQUIRE)) == DAEMON;
+        }
+    }
+    return lives;
+}
+
 /* Everything that was in use on a board is free again. A cluster's daemon has segments and objects
- * of its own: what it pulled, and keeps for the next tasks. One that spills keeps an empty segment for
- * what comes back from disk. */
+ * of its own: what it pulled, and keeps for the next tasks. One that spills keeps empty ones for what comes
+ * back from disk. */
 static mob_status check_board(const struct board *b, bool cluster, bool guest, bool tell)
 {
-    const uint32_t empty = nodes_are_small() ? 1 : 0;
     struct check_result r = {.texts = NULL};
     MOB_TRY(board_check(b, &r));
     for (int p = PHASE_CREATING; p <= PHASE_CLOSED; p++) {
@@ -54,7 +70,8 @@ static mob_status check_board(const struct board *b, bool cluster, bool guest, b
                                p);
         }
     }
-    if (r.pins || (r.orphans > empty && !cluster)) {
+    bool left = nodes_are_small() ? lives_in_orphans(b) : r.orphans > 0;
+    if (r.pins || (left && !cluster)) {
         if (tell) {
             tell_orphans(b);
         }
