@@ -428,6 +428,22 @@ mob_status machine_boot_id(char *buf)
     return machine_boot_id_at("", buf);
 }
 
+char *machine_huge_pages_at(const char *root, char *buf, size_t size)
+{
+    /* All that there are, with the one in force in brackets. */
+    char *text = slurp(root, "/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+    const char *from = text ? strchr(text, '[') : NULL;
+    int length = from ? (int)strcspn(from + 1, "]\n") : 1;
+    snprintf(buf, size, "%.*s", length, from ? from + 1 : "?");
+    free(text);
+    return buf;
+}
+
+char *machine_huge_pages(char *buf, size_t size)
+{
+    return machine_huge_pages_at("", buf, size);
+}
+
 char *machine_hostname(char *buf, size_t size)
 {
     if (size > 0 && (gethostname(buf, size) < 0 || !memchr(buf, 0, size) || !buf[0])) {

@@ -72,7 +72,9 @@ mob_status client_pinned_bytes(struct mob *mob, struct thread *t, struct record 
             (unsigned long long)p.size);
     }
     MOB_TRY(client_bytes(mob, r, &p, ret));
-    if (p.kind == PLACE_ARENA) {
+    if (p.kind == PLACE_ARENA) { /* threads may lose a count of each other's */
+        at_u64 *gets = &mob->proc->gets;
+        at_store(gets, at_load(gets, AT_RELAXED) + 1, AT_RELAXED);
         board_touch(&mob->board, link_index(link));
     }
     *ret_place = p;

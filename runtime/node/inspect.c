@@ -82,6 +82,15 @@ static uint64_t tasks_done(const struct job *j)
     return done;
 }
 
+static uint64_t gets_done(const struct job *j)
+{
+    uint64_t gets = 0;
+    for (uint32_t i = 1; i < PROCS_MAX; i++) {
+        gets += at_load(&j->board.procs[i].gets, AT_RELAXED);
+    }
+    return gets;
+}
+
 static uint64_t copies_bytes(const struct node *n)
 {
     uint64_t bytes = 0;
@@ -115,7 +124,8 @@ static json_t *stat_json(const struct node *n)
 {
     struct budget_status b;
     json_t *jobs = json_array();
-    char id[24];
+    char id[24], huge[16];
+    uint64_t gets = 0;
     if (budget_status(&n->budget, &b) != MOB_OK) {
         json_decref(jobs);
         return NULL;
@@ -123,6 +133,7 @@ static json_t *stat_json(const struct node *n)
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         const struct job *j = n->jobs[i];
         if (j && !j->ended) {
+            gets += gets_done(j);
             json_array_append_new(
                 jobs,
                 json_pack("{s:i,s:o,s:I,s:I,s:I,s:o,s:o,s:o}", "number", (int)j->number,
@@ -134,13 +145,14 @@ static json_t *stat_json(const struct node *n)
         }
     }
     snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
-    return json_pack("{s:s,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "node", id,
-                     "evictable_bytes", (json_int_t)copies_bytes(n), "spill",
-                     spill_json(n), "limit_bytes", (json_int_t)b.limit_bytes,
-                     "used_bytes", (json_int_t)b.used_bytes, "pending_bytes",
-                     (json_int_t)b.pending_bytes, "left_bytes", (json_int_t)b.left_bytes,
-                     "reserve_bytes", (json_int_t)b.reserve_bytes, "machine_free_bytes",
-                     (json_int_t)b.memory.available_bytes, "jobs", jobs);
+    return json_pack(
+        "{s:s,s:I,s:s,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "node", id, "gets",
+        (json_int_t)gets, "huge_pages", machine_huge_pages(huge, sizeof huge),
+        "evictable_bytes", (json_int_t)copies_bytes(n), "spill", spill_json(n),
+        "limit_bytes", (json_int_t)b.limit_bytes, "used_bytes", (json_int_t)b.used_bytes,
+        "pending_bytes", (json_int_t)b.pending_bytes, "left_bytes",
+        (json_int_t)b.left_bytes, "reserve_bytes", (json_int_t)b.reserve_bytes,
+        "machine_free_bytes", (json_int_t)b.memory.available_bytes, "jobs", jobs);
 }
 
 /* ---- the boards ---------------------------------------------------------------------------------- */

@@ -290,6 +290,18 @@ Test(machine, a_boot_has_an_id_and_a_host_a_name)
     cr_assert_eq(machine_boot_id_at(root, one), MOB_ERR_UNSUPPORTED);
 }
 
+Test(machine, huge_pages_are_as_set)
+{
+    char set[16];
+    cr_assert_str_eq(machine_huge_pages_at(root, set, sizeof set), "?");
+    put("/sys/kernel/mm/transparent_hugepage/shmem_enabled",
+        "always within_size [advise] never deny force\n");
+    cr_assert_str_eq(machine_huge_pages_at(root, set, sizeof set), "advise");
+    put("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "[");
+    cr_assert_str_eq(machine_huge_pages_at(root, set, sizeof set), "");
+    cr_assert_gt(strlen(machine_huge_pages(set, sizeof set)), 0);
+}
+
 Test(machine, a_process_is_known_by_its_start)
 {
     uint64_t start, again;

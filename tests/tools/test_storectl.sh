@@ -282,6 +282,7 @@ if "$bin/mobula" start --num-cpus=1 --object-store-memory=128M --spill-dir="$scr
     works "$storectl" stat
     says '^spilled  *[1-9][0-9.]* MiB$'
     says "^  folder  *$scratch/disk$"
+    says '^huge pages  *[a-z_?]*$'
     works "$storectl" verify --data
     says ', 24 objects of 24 MiB read: ok$'
     gone=$("$storectl" ls --limit=0 --columns=id,place | sed -n 's/ *spilled$//p' | head -n 1)

@@ -206,6 +206,20 @@ static void print_disk(const json_t *root)
     }
 }
 
+/* How many looks at objects found them in memory. */
+static void print_hits(const json_t *root)
+{
+    uint64_t gets = tool_u64(root, "gets"),
+             back = tool_u64(json_object_get(root, "spill"), "in_objects");
+    if (gets) {
+        printf("%-14s%.1f %% of %" PRIu64 " gets found the object in memory\n", "hits",
+               100.0 * (double)(gets > back ? gets - back : 0) / (double)gets, gets);
+    }
+    if (*tool_str(root, "huge_pages")) {
+        printf("%-14s%s\n", "huge pages", tool_str(root, "huge_pages"));
+    }
+}
+
 static void print_node(const json_t *root)
 {
     const json_t *jobs = json_object_get(root, "jobs");
@@ -218,6 +232,7 @@ static void print_node(const json_t *root)
     }
     print_sums(json_object_get(root, "objects"));
     print_filled(root);
+    print_hits(root);
     print_bytes("evictable", tool_u64(root, "evictable_bytes"));
     print_disk(root);
     putchar('\n');

@@ -68,6 +68,11 @@ mob_status machine_memory_at(const char *root, struct machine_memory *ret);
 mob_status machine_boot_id(char *buf);
 mob_status machine_boot_id_at(const char *root, char *buf);
 
+/* Whether shared memory gets huge pages: "never", "advise", "always" and so on, as the system's setting says, or
+ * "?". Returns @buf. */
+char *machine_huge_pages(char *buf, size_t size);
+char *machine_huge_pages_at(const char *root, char *buf, size_t size);
+
 /* The host's name, for messages; "localhost" if it has none. Returns @buf. */
 char *machine_hostname(char *buf, size_t size);
 

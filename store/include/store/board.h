@@ -16,7 +16,7 @@
 #include "store/record.h"
 
 #define BOARD_MAGIC 0x31616c75626f6dull /* "mobula1" */
-#define BOARD_LAYOUT 3u
+#define BOARD_LAYOUT 4u
 
 #define BOARD_RECORDS_MAX (1u << 22)
 #define BOARD_BLOCK 64u /* records in a block: one word of bitmap */
@@ -99,7 +99,8 @@ struct proc {
     at_u32
         revoked_seen; /* the process: board_header.revoked up to which it has unmapped */
     at_u32 last_fn;   /* the process: the function that it ran last + 1, for people */
-    at_u32 pad[4];
+    at_u64 gets; /* the process: looks at bytes outside of records, about; for people */
+    at_u32 pad[2];
     struct queue ring __attribute__((aligned(CACHE_LINE))); /* its freed places */
 } __attribute__((aligned(CACHE_LINE)));
 
