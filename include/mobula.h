@@ -147,7 +147,8 @@ struct mob_config {
  * @config: NULL, or a config whose struct_size is set.
  * @ret: the handle; the caller ends it with mob_shutdown().
  * Returns MOB_OK, MOB_ERR_NO_NODE, MOB_ERR_TIMEOUT (the daemon does not answer for 30 s),
- * MOB_ERR_KEY (the node is another user's), MOB_ERR_VERSION, MOB_ERR_NOMEM, MOB_ERR_FULL,
+ * MOB_ERR_KEY (the node is another user's), MOB_ERR_VERSION, MOB_ERR_NOMEM (also after 20 s in which
+ * the objects of others did not make room), MOB_ERR_FULL,
  * MOB_ERR_UNSUPPORTED, MOB_ERR_SYSTEM, MOB_ERR_INVALID, MOB_ERR_EXISTS (two functions of one name), MOB_ERR_STATE (inside a task), MOB_ERR_FORKED. */
 MOB_API MOB_MUST_CHECK mob_status mob_init(const struct mob_config *config,
                                            struct mob **ret);
