@@ -11,8 +11,8 @@
 #include "store/spill.h"
 
 #define SPILL_FOLDER "/var/tmp" /* by default: on a disk, and files there have no names */
-#define SPILL_HIGH_PERCENT 80u        /* of the limit in objects: the coldest go */
-#define SPILL_LOW_PERCENT 70u         /* until it is this */
+#define SPILL_HIGH_PERCENT 80u  /* of the limit in objects: the coldest go */
+#define SPILL_LOW_PERCENT 70u   /* until it is this */
 #define SPILL_LOOK_RECORDS (1u << 15) /* looked at in one turn of the loop: below 2 ms */
 #define SPILL_WINDOW 64u              /* objects on their way to disk at once */
 #define SPILL_WINDOW_BYTES (32ull << 20)
