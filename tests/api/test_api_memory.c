@@ -166,8 +166,67 @@ static void a_worker_that_sleeps_gives_back(void)
     mob_shutdown(mob);
 }
 
+static mob_status makes_so_much(struct mob_task *task)
+{
+    size_t size;
+    void *to;
+    MOB_TRY(mob_arg_copy(task, 0, &size, sizeof size));
+    MOB_TRY(mob_return_place(task, 0, size, &to));
+    memset(to, 5, size);
+    return MOB_OK;
+}
+MOB_REGISTER(makes_so_much);
+
+static size_t some_size(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005ull + 1442695040888963407ull;
+    unsigned bits = 8 + (unsigned)(*seed >> 60); /* 256 bytes to 8 MiB */
+    return ((size_t)1 << bits) + (*seed >> 33) % ((size_t)1 << bits);
+}
+
+/* After objects of all sizes from the driver and two workers, with random lifetimes, there is room for one
+ * of half the store: nothing is in pieces, and nobody keeps what he does not use. */
+static void half_of_the_store_after_all_is_freed(void)
+{
+    enum { OBJECTS = 24, ROUNDS = 400 };
+    setenv("MOBULA_SPILL_DIR", "none", 1);
+    struct mob *mob = api_init_with(2, STORE);
+    mob_ref ref[OBJECTS] = {{0}};
+    uint64_t seed = 7;
+    void *to;
+    for (int i = 0; i < ROUNDS; i++) {
+        mob_ref *at = &ref[(seed >> 40) % OBJECTS];
+        size_t size = some_size(&seed);
+        if (at->lo) {
+            mob_release(mob, *at);
+            at->lo = 0;
+        }
+        if (i % 3) {
+            OK(mob_submit(mob, makes_so_much, MOB_ARGS(MOB_VALUE(size)), NULL, at));
+        } else if (mob_create(mob, size, 0, at, &to) == MOB_OK) {
+            OK(mob_seal(mob, *at));
+        } else {
+            at->lo = 0;
+        }
+    }
+    for (int i = 0; i < OBJECTS; i++) {
+        if (ref[i].lo) {
+            mob_release(mob, ref[i]);
+        }
+    }
+    for (int i = 0; i < 3; i++) {
+        OK(mob_create(mob, STORE / 2, 20 * SEC, &ref[0], &to));
+        memset(to, i, STORE / 2);
+        OK(mob_seal(mob, ref[0]));
+        mob_release(mob, ref[0]);
+    }
+    mob_shutdown(mob);
+}
+
 API_MAIN({"a_worker_that_waits_for_a_result_lets_go",
           a_worker_that_waits_for_a_result_lets_go, 60},
          {"a_worker_that_waits_for_any_lets_go", a_worker_that_waits_for_any_lets_go, 60},
          {"a_worker_that_always_works_lets_go", a_worker_that_always_works_lets_go, 60},
-         {"a_worker_that_sleeps_gives_back", a_worker_that_sleeps_gives_back, 60});
+         {"a_worker_that_sleeps_gives_back", a_worker_that_sleeps_gives_back, 60},
+         {"half_of_the_store_after_all_is_freed", half_of_the_store_after_all_is_freed,
+          60});
