@@ -229,3 +229,30 @@ Test(task, an_attempt_that_lost_its_record_cannot_seal_it)
     cr_assert_not(task_requeue(&g->lane[WORKER], r));
     rig_free(g);
 }
+
+/* An id must never come to mean another object: a record whose generations are used up is not used again. */
+Test(task, a_record_at_its_last_generation_retires)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER];
+    for (uint32_t i = 0; i < BOARD_BLOCK; i++) { /* before a lane has them */
+        at_store(&g->b.records[i].state, state_make(UINT32_MAX, 0, 0, PHASE_FREE),
+                 AT_RELAXED);
+    }
+    uint32_t retired = 0;
+    for (uint32_t n = 0; n < 4 * BOARD_BLOCK; n++) {
+        uint64_t link = submit(d, NULL, 0, LINK_NONE), s;
+        bool last = link_gen(link) == UINT32_MAX;
+        cr_assert(last || link_index(link) >= BOARD_BLOCK, "record %u came back",
+                  link_index(link));
+        task_seal(&g->lane[WORKER], claim(g, WORKER, link), false);
+        lane_drop(d, link);
+        lane_reclaim(d);
+        s = at_load(&g->b.records[link_index(link)].state, AT_RELAXED);
+        cr_assert_eq(state_phase(s), last ? PHASE_RETIRED : PHASE_FREE);
+        cr_assert_null(lane_find(d, link, &s) && !state_gone(s) ? g : NULL);
+        retired += last;
+    }
+    cr_assert_eq(retired, BOARD_BLOCK);
+    rig_free(g);
+}
