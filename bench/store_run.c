@@ -78,7 +78,7 @@ static void open_store(struct store_bench *b)
     uint64_t large = b->options->large_bytes;
     struct mob_config config = {.struct_size = sizeof config,
                                 .num_cpus = 1,
-                                .store_bytes = large * 3 + ((uint64_t)512 << 20),
+                                .store_bytes = large * 4 + ((uint64_t)512 << 20),
                                 .job_name = "store_bench"};
     size_t bytes = large > (1 << 20) ? large : 1 << 20;
     b->bytes = malloc(bytes);

@@ -95,6 +95,7 @@ static inline void spin_steps(uint32_t count) /* about a cycle each */
 __attribute__((noinline)) bool spin_newest(struct thread *t, const struct record *r,
                                            uint32_t gen)
 {
+    park_give_way(); /* who was woken for this task may have been put on this CPU */
     spin_steps(t->newest_after);
     if (sealed_or_gone(r, gen)) {
         t->newest_after -= t->newest_after < NEWEST_LESS ? t->newest_after : NEWEST_LESS;
