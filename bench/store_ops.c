@@ -155,8 +155,21 @@ static uint64_t put(struct store_bench *b, size_t size, uint64_t count)
 }
 
 /* Nothing of such a size has been there since the last time, or it went back to the machine. */
+/* Whoever asks for more than there is gives back first what he does not use. */
+static void give_all_back(struct store_bench *b)
+{
+    struct mob_info info = {.struct_size = sizeof info};
+    mob_ref ref;
+    void *data;
+    BENCH_CHECK(mob_get_info(b->mob, &info));
+    if (mob_create(b->mob, info.store_bytes, 0, &ref, &data) == MOB_OK) {
+        mob_abort(b->mob, ref);
+    }
+}
+
 static uint64_t put_cold(struct store_bench *b, size_t size, uint64_t count)
 {
+    give_all_back(b);
     return put(b, size, count);
 }
 
