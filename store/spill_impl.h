@@ -1,4 +1,4 @@
-/* spill_impl.h - what spill.c and spill_read.c have of each other. */
+/* spill_impl.h - what spill.c, spill_disk.c and spill_read.c have of each other. */
 #ifndef STORE_SPILL_IMPL_H
 #define STORE_SPILL_IMPL_H
 
@@ -81,6 +81,15 @@ static inline uint64_t spill_check(const struct spill_head *h)
 {
     return XXH3_64bits(h, offsetof(struct spill_head, check));
 }
+
+/* A file without a name in a folder; -1 with errno. */
+int spill_disk_file(struct spill_folder *f);
+/* Whether it may take @need bytes now; what keeps it from that is noted. */
+bool spill_disk_has_room(struct spill_disk *d, struct spill_folder *f, uint64_t need,
+                         uint64_t now);
+/* It is left alone for SPILL_RETRY_NS. */
+void spill_disk_failed(struct spill_disk *d, struct spill_folder *f, uint64_t now,
+                       const char *what, int error);
 
 /* The file, or NULL if there is none of that number. */
 struct spill_file *spill_file(const struct spill *s, uint32_t number);

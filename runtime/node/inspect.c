@@ -107,8 +107,8 @@ static json_t *spill_json(const struct node *n)
     json_t *folders = json_array();
     for (unsigned i = 0; d && i < d->count; i++) {
         json_array_append_new(folders, json_pack("{s:o,s:o}", "path",
-                                                 json_text(d->folders[i].path), "failure",
-                                                 json_text(d->folders[i].why)));
+                                                 look_text(d->folders[i].path), "failure",
+                                                 look_text(d->folders[i].why)));
     }
     return d ? json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "live_bytes",
                          (json_int_t)d->live_bytes, "disk_bytes",
@@ -137,7 +137,7 @@ static json_t *stat_json(const struct node *n)
             json_array_append_new(
                 jobs,
                 json_pack("{s:i,s:o,s:I,s:I,s:I,s:o,s:o,s:o}", "number", (int)j->number,
-                          "name", json_text(j->name), "tasks_done",
+                          "name", look_text(j->name), "tasks_done",
                           (json_int_t)tasks_done(j), "bytes",
                           (json_int_t)budget_of_job(&n->budget, j->index), "board_bytes",
                           (json_int_t)j->board_bytes, "processes", processes_json(j),

@@ -1,23 +1,8 @@
 #include <jansson.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/status.h"
 #include "node.h"
-
-json_t *json_text(const char *text)
-{
-    json_t *s = json_string(text);
-    char *copy = s ? NULL : strdup(text);
-    for (char *c = copy; c && *c; c++) {
-        *c = (unsigned char)*c < 128 ? *c : '?';
-    }
-    if (copy) {
-        s = json_string(copy);
-        free(copy);
-    }
-    return s;
-}
 
 void json_reply(struct conn *c, uint32_t op, json_t *root)
 {

@@ -418,8 +418,6 @@ char *status_node_text(struct node *n);
 
 /* ---- json.c: answers as JSON; the daemon's texts may come from clients ---- */
 struct json_t;
-/* A string; bytes that are no UTF-8 become '?'. NULL if there is no memory. */
-struct json_t *json_text(const char *text);
 /* Answers with @root, whose reference goes. */
 void json_reply(struct conn *c, uint32_t op, struct json_t *root);
 /* The records of a job by phase. */

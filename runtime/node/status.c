@@ -24,6 +24,7 @@
 #include "cluster.h"
 #include "core/clock.h"
 #include "core/status.h"
+#include "look/look.h"
 
 static uint32_t count_workers(const struct job *j)
 {
@@ -90,7 +91,7 @@ static json_t *job_json(const struct job *j)
         snprintf(owner, sizeof owner, "%010llx", (unsigned long long)j->guest->owner->id);
     }
     return json_pack("{s:i,s:o,s:s,s:i,s:i,s:b,s:o,s:o,s:I,s:I,s:I,s:I}", "number",
-                     (int)j->number, "name", json_text(j->name), "owner", owner,
+                     (int)j->number, "name", look_text(j->name), "owner", owner,
                      "tasks_away", (int)j->away.out, "driver_pid",
                      j->driver ? (int)j->driver->pid : 0, "failed", j->failed, "workers",
                      workers, "records", json_phases(j), "tasks_done", (json_int_t)done,
@@ -105,23 +106,23 @@ static json_t *node_json(struct node *n)
     snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
     const char *dir = n->config.dir ? n->config.dir : "";
     return json_pack("{s:s,s:o,s:i,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host",
-                     json_text(n->host), "pid", (int)getpid(), "state",
+                     look_text(n->host), "pid", (int)getpid(), "state",
                      n->stopping ? "leaving" : "alive", "cpus", (int)n->cpus, "cpus_used",
                      (double)plan_node_used(n->plan) / CPU_UNITS, "store_limit_bytes",
                      (json_int_t)n->budget.limit_bytes, "store_used_bytes",
                      (json_int_t)n->budget.used_bytes, "events", loop_backend(n->loop),
-                     "dir", json_text(dir));
+                     "dir", look_text(dir));
 }
 
 char *status_node_text(struct node *n)
 {
     json_t *root = node_json(n);
     if (root && n->cluster) {
-        json_object_set_new(root, "address", json_text(n->cluster->self->address));
+        json_object_set_new(root, "address", look_text(n->cluster->self->address));
         json_object_set_new(root, "head", json_boolean(n->cluster->is_head));
     }
     if (root && n->config.key_file) {
-        json_object_set_new(root, "key_file", json_text(n->config.key_file));
+        json_object_set_new(root, "key_file", look_text(n->config.key_file));
     }
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
@@ -151,7 +152,7 @@ json_t *status_member(const struct cluster *c, const struct peer *p, const char 
     snprintf(id, sizeof id, "%010llx", (unsigned long long)p->id);
     json_t *o =
         json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s}", "id", id, "host",
-                  json_text(p->host), "address", p->address, "state", state, "head",
+                  look_text(p->host), "address", p->address, "state", state, "head",
                   p->id == c->head_node, "cpus", (int)p->cpus, "store_limit_bytes",
                   (json_int_t)p->store_bytes, "transport", here ? "local" : "tcp");
     if (o && (here || c->is_head)) { /* only the head hears of others */
