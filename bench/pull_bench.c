@@ -62,7 +62,7 @@ static mob_status show(void *arg, struct transport_peer *p, const uint8_t *name,
                        struct transport_export *ret)
 {
     (void)arg, (void)p, (void)name;
-    *ret = (struct transport_export){object, size, 0};
+    *ret = (struct transport_export){object, size, 0, NULL};
     return MOB_OK;
 }
 static void hide(void *arg, struct transport_peer *p, const struct transport_export *e)
@@ -87,7 +87,7 @@ static void closed(void *arg)
 }
 
 static const struct transport_user user = {up,   down,   message, writable, show,
-                                           hide, pulled, refused, closed};
+                                           hide, pulled, NULL, refused, closed};
 
 static void open_end(struct end *e, uint64_t id)
 {

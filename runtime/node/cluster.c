@@ -247,9 +247,15 @@ mob_status cluster_start(struct node *n)
     c->started_ns = clock_now_ns();
     c->local_end = &c->local;
     c->sends_end = &c->sends;
-    c->user = (struct transport_user){cluster_peer_up,  cluster_peer_down, got_message,
-                                      cluster_writable, fetch_export,      fetch_unexport,
-                                      fetch_pulled,     refused,           closed};
+    c->user = (struct transport_user){.peer_up = cluster_peer_up,
+                                      .peer_down = cluster_peer_down,
+                                      .message = got_message,
+                                      .writable = cluster_writable,
+                                      .export = fetch_export,
+                                      .unexport = fetch_unexport,
+                                      .pull_done = fetch_pulled,
+                                      .refused = refused,
+                                      .closed = closed};
     c->scratch = malloc(WIRE_BATCH_BYTES);
     c->self = cluster_peer_make(c, n->id);
     if (!c->scratch || !c->self || getrandom(&c->session, 8, 0) != 8) {

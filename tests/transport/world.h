@@ -97,7 +97,7 @@ static mob_status on_export(void *arg, struct transport_peer *peer,
     }
     n->pins++;
     n->exports++;
-    *ret = (struct transport_export){n->object, n->object_size, 77};
+    *ret = (struct transport_export){n->object, n->object_size, 77, NULL};
     return MOB_OK;
 }
 static void on_unexport(void *arg, struct transport_peer *peer,
@@ -131,9 +131,15 @@ static void on_closed(void *arg)
     ((struct node *)arg)->closed++;
 }
 
-static const struct transport_user test_user = {on_up,        on_down,    on_message,
-                                                on_writable,  on_export,  on_unexport,
-                                                on_pull_done, on_refused, on_closed};
+static const struct transport_user test_user = {.peer_up = on_up,
+                                                .peer_down = on_down,
+                                                .message = on_message,
+                                                .writable = on_writable,
+                                                .export = on_export,
+                                                .unexport = on_unexport,
+                                                .pull_done = on_pull_done,
+                                                .refused = on_refused,
+                                                .closed = on_closed};
 
 static inline void world_node(struct world *w, unsigned i, uint8_t key, unsigned lanes)
 {
