@@ -343,6 +343,9 @@ const struct transport_ops transport_tcp = {
     .send = control_send,
     .pull = data_pull,
     .cancel = data_cancel,
+    .grown = data_grown,
+    .revoke = data_revoke,
+    .stats = peer_stats,
     .disconnect = peer_disconnect,
     .close = tcp_close,
 };

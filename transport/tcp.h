@@ -36,13 +36,17 @@ enum conn_state { CONN_DIALING, CONN_HELLO, CONN_PROOF, CONN_OPEN, CONN_DEAD };
 struct conn;
 typedef void (*conn_next)(struct conn *conn);
 
-/* A pull that we answer. In a lane's queue until its last byte is with the kernel. */
+/* A pull that we answer. In a lane's queue until its last byte is with the kernel; among
+ * the peer's parked ones while the next chunk's bytes are not there yet. */
 struct serve {
     struct serve *next;
     uint64_t id;
     struct transport_export exported;
     uint64_t offset, size, sent;
-    mob_status status; /* not MOB_OK: nothing was exported, the answer is this */
+    mob_status status; /* not MOB_OK: the answer is this */
+    uint8_t lane;
+    bool pinned;   /* exported is set: unexport is owed */
+    bool answered; /* the status is on its way: nothing follows */
     bool cancelled;
 };
 
@@ -119,6 +123,8 @@ struct tcp_peer {
     uint64_t pull_sequence;
     struct transport_xfer *ended; /* cancelled ones whose pull_done is due */
     unsigned serves;
+    struct serve *parked; /* wait for grown() */
+    uint64_t pulled_bytes, served_bytes, messages_sent, messages_received, damaged;
 };
 
 struct tcp {
@@ -179,6 +185,7 @@ struct tcp_peer *peer_find_session(struct tcp *tcp, uint64_t session, uint64_t n
 void peer_end(struct tcp_peer *peer, mob_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void peer_disconnect(struct transport_peer *base);
+void peer_stats(const struct transport_peer *base, struct transport_stats *ret);
 /* Nothing more has to be sent before the goodbye: tells the other side that it was all.
  */
 void peer_flushed(struct tcp_peer *peer);
@@ -200,6 +207,8 @@ void control_free(struct tcp_peer *peer);
 mob_status data_pull(struct transport_peer *base, const struct transport_source *source,
                      void *dst, struct transport_xfer *xfer);
 void data_cancel(struct transport_xfer *xfer);
+void data_grown(struct transport_peer *base, uint64_t cookie);
+void data_revoke(struct transport_peer *base, uint64_t cookie, mob_status status);
 void data_start(struct conn *lane);
 void data_flush(struct conn *lane);
 /* Frames that came on the control connection. False: they are malformed. */
@@ -211,5 +220,6 @@ void data_end_pulls(struct tcp_peer *peer, mob_status status);
 void data_say_ended(struct tcp_peer *peer);
 /* The lane is quiet: gives back what it was serving. */
 void data_drop_serves(struct conn *lane);
+void data_drop_parked(struct tcp_peer *peer);
 
 #endif

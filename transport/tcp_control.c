@@ -130,6 +130,7 @@ mob_status control_send(struct transport_peer *base, const struct iovec *iov,
     }
     header.size = (uint32_t)size;
     MOB_TRY(control_put(peer, &header, iov, count, TRANSPORT_QUEUE_BYTES));
+    peer->messages_sent++;
     control_flush(peer);
     return MOB_OK;
 }
@@ -142,6 +143,7 @@ static void dispatch(struct tcp_peer *peer, const struct wire_header *h,
 {
     switch (h->type) {
     case WIRE_MESSAGE:
+        peer->messages_received++;
         user_message(&peer->base, body, h->size);
         return;
     case WIRE_PULL:

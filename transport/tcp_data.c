@@ -169,6 +169,21 @@ static void discard(struct conn *lane)
     conn_recv(lane, lane->tcp->scratch, part, discard);
 }
 
+static void damaged(struct conn *lane, struct transport_xfer *xfer)
+{
+    struct tcp_peer *peer = lane->peer;
+    peer->damaged++;
+    status_fail(
+        MOB_ERR_PROTOCOL,
+        "the chunk at %llu of a pull from %s arrived damaged: its checksum differs",
+        (unsigned long long)lane->header.offset, peer->address);
+    tell_cancel(peer, xfer->id);
+    /* Without room to say so the peer ends, and the transfer with it. */
+    if (peer->state != PEER_ENDING) {
+        done(peer, xfer, MOB_ERR_PROTOCOL);
+    }
+}
+
 static void landed(struct conn *lane)
 {
     struct tcp_peer *peer = lane->peer;
@@ -178,23 +193,25 @@ static void landed(struct conn *lane)
     lane->landing = NULL;
     xfer->landing = false;
     next_header(lane);
+    if (xfer->status == MOB_OK && !intact) {
+        damaged(lane, xfer);
+        return;
+    }
     if (intact) {
         xfer->received += h->size;
+        peer->pulled_bytes += h->size;
     }
     if (intact && xfer->received == xfer->size) {
-        done(peer, xfer, MOB_OK);
+        /* Before the user hears of it, so that what it does then finds no transfer. */
+        drop_slot(peer, xfer);
+        xfer->ending = true;
+        user_landed(&peer->base, xfer);
+        user_pull_done(&peer->base, xfer, MOB_OK);
+        control_check_room(peer);
     } else if (xfer->status != MOB_OK) {
         done(peer, xfer, xfer->status);
-    } else if (!intact) {
-        status_fail(
-            MOB_ERR_PROTOCOL,
-            "the chunk at %llu of a pull from %s arrived damaged: its checksum differs",
-            (unsigned long long)h->offset, peer->address);
-        tell_cancel(peer, xfer->id);
-        /* Without room to say so the peer ends, and the transfer with it. */
-        if (peer->state != PEER_ENDING) {
-            done(peer, xfer, MOB_ERR_PROTOCOL);
-        }
+    } else {
+        user_landed(&peer->base, xfer);
     }
 }
 
@@ -266,11 +283,10 @@ static void got_header(struct conn *lane)
 /* ---- owner
  * ------------------------------------------------------------------------------- */
 
-static void free_serve(struct conn *lane, struct serve *serve)
+static void free_serve(struct tcp_peer *peer, struct serve *serve)
 {
-    struct tcp_peer *peer = lane->peer;
     struct transport_export exported = serve->exported;
-    bool pinned = serve->status == MOB_OK;
+    bool pinned = serve->pinned;
     free(serve);
     peer->serves--;
     if (pinned) {
@@ -295,12 +311,42 @@ static struct serve *take_first(struct conn *lane)
     return serve;
 }
 
+/* Bytes of the chunk that is next. */
+static size_t next_size(const struct serve *serve)
+{
+    uint64_t left = serve->size - serve->sent;
+    return left < CHUNK_BYTES ? left : CHUNK_BYTES;
+}
+
+/* True if the next chunk, or the answer, can be sent. */
+static bool sendable(const struct serve *serve)
+{
+    const uint64_t *ready = serve->exported.ready;
+    return serve->status != MOB_OK || ready == NULL ||
+           serve->offset + serve->sent + next_size(serve) <= *ready;
+}
+
+/* The first one of the lane that has something to send. Those that wait for more bytes
+ * leave the lane to the others. */
+static struct serve *take_sendable(struct conn *lane)
+{
+    while (lane->serves != NULL) {
+        struct serve *serve = take_first(lane);
+        if (sendable(serve)) {
+            return serve;
+        }
+        serve->next = lane->peer->parked;
+        lane->peer->parked = serve;
+    }
+    return NULL;
+}
+
 static void chunk_sent(struct conn *lane)
 {
     struct serve *serve = lane->sending;
     lane->sending = NULL;
-    if (serve->cancelled || serve->status != MOB_OK || serve->sent == serve->size) {
-        free_serve(lane, serve);
+    if (serve->cancelled || serve->answered || serve->sent == serve->size) {
+        free_serve(lane->peer, serve);
     } else {
         append(lane, serve);
     }
@@ -309,24 +355,26 @@ static void chunk_sent(struct conn *lane)
 
 void data_flush(struct conn *lane)
 {
-    if (!conn_alive(lane) || loop_op_busy(&lane->tx) || lane->serves == NULL) {
+    struct serve *serve = NULL;
+    if (!conn_alive(lane) || loop_op_busy(&lane->tx) ||
+        (serve = take_sendable(lane)) == NULL) {
         return;
     }
-    struct serve *serve = take_first(lane);
     lane->sending = serve;
     if (serve->status != MOB_OK) {
         struct wire_header fail = {WIRE_FAIL, 0, serve->id, (uint64_t)-serve->status, 0};
+        serve->answered = true;
         wire_seal_put(&lane->out, &fail, NULL, 0, lane->out_buf);
         conn_send(lane, lane->out_buf, WIRE_HEADER_BYTES, NULL, 0, chunk_sent);
         return;
     }
     const uint8_t *at =
         (const uint8_t *)serve->exported.base + serve->offset + serve->sent;
-    uint64_t left = serve->size - serve->sent;
-    size_t size = left < CHUNK_BYTES ? left : CHUNK_BYTES;
+    size_t size = next_size(serve);
     struct wire_header chunk = {WIRE_CHUNK, (uint32_t)size, serve->id, serve->sent,
                                 wire_sum(at, size)};
     serve->sent += size;
+    lane->peer->served_bytes += size;
     wire_seal_put(&lane->out, &chunk, NULL, 0, lane->out_buf);
     conn_send(lane, lane->out_buf, WIRE_HEADER_BYTES, at, size, chunk_sent);
 }
@@ -355,41 +403,124 @@ bool data_serve(struct tcp_peer *peer, const struct wire_header *header,
     }
     serve->status =
         user_export(&peer->base, object, serve->offset, serve->size, &serve->exported);
+    serve->pinned = serve->status == MOB_OK;
+    serve->lane = (uint8_t)header->offset;
     peer->serves++;
     append(lane, serve);
     data_flush(lane);
     return true;
 }
 
-void data_serve_cancel(struct tcp_peer *peer, uint64_t id)
+/* Takes the serve that @is says out of where it waits; NULL: none. */
+static struct serve *take(struct tcp_peer *peer,
+                          bool (*is)(const struct serve *, uint64_t), uint64_t key)
+{
+    for (unsigned i = 0; i <= peer->lanes_want; i++) {
+        struct conn *lane = i < peer->lanes_want ? peer->lanes[i] : NULL;
+        struct serve **at = lane != NULL ? &lane->serves : &peer->parked;
+        while (*at != NULL && !is(*at, key)) {
+            at = &(*at)->next;
+        }
+        struct serve *serve = *at;
+        if (serve != NULL) {
+            *at = serve->next;
+            if (lane != NULL && *at == NULL) {
+                lane->serves_tail = at;
+            }
+            return serve;
+        }
+    }
+    return NULL;
+}
+
+/* The serve that @is says whose chunk is with the kernel. */
+static struct serve *sending(struct tcp_peer *peer,
+                             bool (*is)(const struct serve *, uint64_t), uint64_t key)
 {
     for (unsigned i = 0; i < peer->lanes_want; i++) {
-        struct conn *lane = peer->lanes[i];
-        if (lane->sending != NULL && lane->sending->id == id) {
-            lane->sending->cancelled = true; /* chunk_sent() ends it */
+        struct serve *serve = peer->lanes[i]->sending;
+        if (serve != NULL && is(serve, key)) {
+            return serve;
+        }
+    }
+    return NULL;
+}
+
+static bool has_id(const struct serve *serve, uint64_t id)
+{
+    return serve->id == id;
+}
+
+static bool has_cookie(const struct serve *serve, uint64_t cookie)
+{
+    return serve->pinned && serve->exported.cookie == cookie;
+}
+
+void data_serve_cancel(struct tcp_peer *peer, uint64_t id)
+{
+    struct serve *serve = sending(peer, has_id, id);
+    if (serve != NULL) {
+        serve->cancelled = true; /* chunk_sent() ends it */
+    } else if ((serve = take(peer, has_id, id)) != NULL) {
+        free_serve(peer, serve);
+    }
+}
+
+static void again(struct tcp_peer *peer, struct serve *serve)
+{
+    append(peer->lanes[serve->lane], serve);
+    data_flush(peer->lanes[serve->lane]);
+}
+
+void data_grown(struct transport_peer *base, uint64_t cookie)
+{
+    struct tcp_peer *peer = LOOP_OWNER(base, struct tcp_peer, base);
+    if (peer->state != PEER_UP) {
+        return;
+    }
+    for (struct serve **at = &peer->parked; *at != NULL; at = &(*at)->next) {
+        struct serve *serve = *at;
+        if (has_cookie(serve, cookie)) {
+            if (sendable(serve)) {
+                *at = serve->next;
+                again(peer, serve);
+            }
             return;
         }
-        for (struct serve **at = &lane->serves; *at != NULL; at = &(*at)->next) {
-            struct serve *serve = *at;
-            if (serve->id == id) {
-                *at = serve->next;
-                if (*at == NULL) {
-                    lane->serves_tail = at;
-                }
-                free_serve(lane, serve);
-                return;
-            }
-        }
+    }
+}
+
+void data_revoke(struct transport_peer *base, uint64_t cookie, mob_status status)
+{
+    struct tcp_peer *peer = LOOP_OWNER(base, struct tcp_peer, base);
+    struct serve *serve;
+    if (peer->state != PEER_UP) {
+        return; /* unexport is on its way */
+    }
+    if ((serve = sending(peer, has_cookie, cookie)) != NULL) {
+        serve->status = status; /* said after the chunk, unless it was the last */
+    } else if ((serve = take(peer, has_cookie, cookie)) != NULL) {
+        serve->status = status;
+        again(peer, serve);
     }
 }
 
 void data_drop_serves(struct conn *lane)
 {
     if (lane->sending != NULL) {
-        free_serve(lane, lane->sending);
+        free_serve(lane->peer, lane->sending);
         lane->sending = NULL;
     }
     while (lane->serves != NULL) {
-        free_serve(lane, take_first(lane));
+        free_serve(lane->peer, take_first(lane));
+    }
+}
+
+void data_drop_parked(struct tcp_peer *peer)
+{
+    while (peer->parked != NULL) {
+        struct serve *serve = peer->parked;
+        peer->parked = serve->next;
+        free_serve(peer, serve);
     }
 }

@@ -127,6 +127,7 @@ static void finish(struct tcp_peer *peer)
 {
     struct tcp *tcp = peer->tcp;
     free_conns(peer);
+    data_drop_parked(peer);
     /* MOB_ERR_PROTOCOL of a transfer means a damaged chunk, after which one pulls again.
      */
     data_end_pulls(peer,
@@ -220,4 +221,19 @@ void peer_disconnect(struct transport_peer *base)
     loop_timer_start(peer->tcp->loop, &peer->limit,
                      loop_now_ns(peer->tcp->loop) + TCP_LINGER_NS, limit_over);
     control_flush(peer);
+}
+
+void peer_stats(const struct transport_peer *base, struct transport_stats *ret)
+{
+    const struct tcp_peer *peer = LOOP_OWNER(base, const struct tcp_peer, base);
+    *ret = (struct transport_stats){.carrier = "tcp",
+                                    .checked = true,
+                                    .pulled_bytes = peer->pulled_bytes,
+                                    .served_bytes = peer->served_bytes,
+                                    .messages_sent = peer->messages_sent,
+                                    .messages_received = peer->messages_received,
+                                    .damaged = peer->damaged};
+    snprintf(ret->path, sizeof ret->path, "%u data connection%s to %s", peer->lanes_want,
+             peer->lanes_want == 1 ? "" : "s", peer->address);
+    snprintf(ret->why, sizeof ret->why, "this transport is TCP alone");
 }

@@ -1,0 +1,183 @@
+/* What the TCP backend does beyond the conformance of all: how exports that grow share
+ * their lane. */
+#include "world.h"
+
+enum { OBJECTS = 3, OBJECT_BYTES = 5 * CHUNK_BYTES + 100 };
+
+/* Node 0 shows object k (named by its first byte) as far as ready[k] says. */
+static struct world w;
+static uint64_t ready[OBJECTS];
+static int pinned[OBJECTS], landings;
+static uint64_t landed_bytes;
+
+static mob_status show(void *arg, struct transport_peer *peer,
+                       const uint8_t object[TRANSPORT_OBJECT_BYTES],
+                       struct transport_export *ret)
+{
+    struct node *n = arg;
+    (void)peer;
+    *ret = (struct transport_export){n->object, n->object_size, object[0],
+                                     &ready[object[0]]};
+    pinned[object[0]]++;
+    return MOB_OK;
+}
+static void hide(void *arg, struct transport_peer *peer, const struct transport_export *e)
+{
+    (void)arg, (void)peer;
+    pinned[e->cookie]--;
+}
+static void on_landed(void *arg, struct transport_xfer *xfer)
+{
+    (void)arg;
+    landings++;
+    cr_assert_gt(xfer->received, 0);
+    landed_bytes = xfer->received;
+}
+
+static struct transport_user grows;
+
+static void node(unsigned i, unsigned lanes)
+{
+    struct node *n = &w.nodes[i];
+    struct transport_config config = {.loop = w.loop,
+                                      .user = &grows,
+                                      .arg = n,
+                                      .node_id = 1000 + i,
+                                      .data_connections = lanes};
+    struct addr any;
+    cr_assert_eq(addr_parse("127.0.0.1:0", ADDR_LISTEN, &any), MOB_OK);
+    cr_assert_eq(transport_tcp.open(&config, &n->tp), MOB_OK);
+    cr_assert_eq(transport_listen(n->tp, &any, &n->addr), MOB_OK);
+}
+
+static void make(void)
+{
+    memset(&w, 0, sizeof w);
+    grows = test_user;
+    grows.export = show;
+    grows.unexport = hide;
+    grows.landed = on_landed;
+    w.ops = &transport_tcp;
+    w.count = 2;
+    cr_assert_eq(loop_create(0, &w.loop), MOB_OK);
+    node(0, 1);
+    node(1, 1);
+    world_object(&w, 0, OBJECT_BYTES);
+}
+static void end(void)
+{
+    world_end(&w);
+    for (int i = 0; i < OBJECTS; i++) {
+        cr_assert_eq(pinned[i], 0);
+    }
+}
+
+TestSuite(tcp, .init = make, .fini = end, .timeout = 60);
+
+static void pull(struct transport_peer *peer, struct pull *p, uint8_t object)
+{
+    struct transport_source source = {.object = {object}, .size = OBJECT_BYTES};
+    p->calls = 0;
+    p->dst = realloc(p->dst, OBJECT_BYTES);
+    memset(p->dst, 0xAA, OBJECT_BYTES);
+    cr_assert_eq(transport_pull(peer, &source, p->dst, &p->xfer), MOB_OK);
+}
+
+static void turns(int n)
+{
+    for (int i = 0; i < n; i++) {
+        cr_assert_eq(loop_turn(w.loop, NS_PER_MS), MOB_OK);
+    }
+}
+
+Test(tcp, an_export_that_grows_is_pulled_as_it_grows)
+{
+    struct pull p = {0};
+    ready[0] = 0;
+    struct transport_peer *peer = world_join(&w, 1, 0), *back = w.nodes[0].peers[0];
+    pull(peer, &p, 0);
+    turns(5);
+    cr_assert_eq(p.xfer.received, 0);
+    ready[0] = 2 * CHUNK_BYTES + 77; /* whole chunks alone move */
+    transport_grown(back, 0);
+    transport_grown(back, 0);
+    WORLD_UNTIL(&w, p.xfer.received == 2 * CHUNK_BYTES);
+    turns(5);
+    cr_assert_eq(p.xfer.received, 2 * CHUNK_BYTES);
+    cr_assert_eq(landings, 2);
+    ready[0] = OBJECT_BYTES;
+    transport_grown(back, 0);
+    WORLD_UNTIL(&w, p.calls == 1);
+    cr_assert_eq(p.status, MOB_OK);
+    cr_assert_eq(landed_bytes, OBJECT_BYTES);
+    cr_assert_eq(memcmp(p.dst, w.nodes[0].object, OBJECT_BYTES), 0);
+    WORLD_UNTIL(&w, pinned[0] == 0);
+    transport_grown(back, 0); /* over: left alone */
+    transport_revoke(back, 0, MOB_ERR_LOST);
+    struct transport_stats s;
+    transport_stats(peer, &s);
+    cr_assert_eq(s.pulled_bytes, OBJECT_BYTES);
+    transport_stats(back, &s);
+    cr_assert_eq(s.served_bytes, OBJECT_BYTES);
+    free(p.dst);
+}
+
+Test(tcp, one_that_waits_for_bytes_lets_others_pass)
+{
+    struct pull p[OBJECTS] = {{.calls = 0}};
+    ready[0] = 100;
+    ready[1] = OBJECT_BYTES;
+    ready[2] = CHUNK_BYTES;
+    struct transport_peer *peer = world_join(&w, 1, 0), *back = w.nodes[0].peers[0];
+    for (uint8_t i = 0; i < OBJECTS; i++) {
+        pull(peer, &p[i], i);
+    }
+    WORLD_UNTIL(&w, p[1].calls == 1 && p[2].xfer.received == CHUNK_BYTES);
+    cr_assert_eq(p[1].status, MOB_OK);
+    cr_assert(p[0].calls == 0 && p[0].xfer.received == 0 && p[2].calls == 0);
+    transport_cancel(&p[2].xfer);
+    WORLD_UNTIL(&w, p[2].calls == 1 && pinned[2] == 0);
+    cr_assert_eq(p[2].status, MOB_ERR_CANCELLED);
+    ready[0] = OBJECT_BYTES;
+    transport_grown(back, 0);
+    WORLD_UNTIL(&w, p[0].calls == 1);
+    cr_assert_eq(p[0].status, MOB_OK);
+    for (int i = 0; i < OBJECTS; i++) {
+        free(p[i].dst);
+    }
+}
+
+Test(tcp, what_was_revoked_ends_with_its_reason)
+{
+    struct pull p = {0}, q = {0};
+    ready[0] = 3 * CHUNK_BYTES;
+    ready[1] = OBJECT_BYTES;
+    struct transport_peer *peer = world_join(&w, 1, 0), *back = w.nodes[0].peers[0];
+    pull(peer, &p, 0);
+    WORLD_UNTIL(&w, p.xfer.received == 3 * CHUNK_BYTES);
+    transport_revoke(back, 0, MOB_ERR_LOST);
+    WORLD_UNTIL(&w, p.calls == 1 && pinned[0] == 0);
+    cr_assert_eq(p.status, MOB_ERR_LOST);
+    pull(peer, &q, 1); /* revoked while its bytes are on the way */
+    WORLD_UNTIL(&w, q.xfer.received >= CHUNK_BYTES);
+    transport_revoke(back, 1, MOB_ERR_NOT_FOUND);
+    WORLD_UNTIL(&w, q.calls == 1 && pinned[1] == 0);
+    cr_assert(q.status == MOB_ERR_NOT_FOUND || q.status == MOB_OK);
+    free(p.dst);
+    free(q.dst);
+}
+
+Test(tcp, a_peer_that_goes_gives_parked_exports_back)
+{
+    struct pull p = {0};
+    ready[0] = 0;
+    struct transport_peer *peer = world_join(&w, 1, 0);
+    pull(peer, &p, 0);
+    WORLD_UNTIL(&w, pinned[0] == 1);
+    turns(5);
+    transport_disconnect(peer);
+    WORLD_UNTIL(&w, w.nodes[0].downs == 1 && w.nodes[1].downs == 1);
+    cr_assert_eq(p.calls, 1);
+    cr_assert_eq(pinned[0], 0);
+    free(p.dst);
+}
