@@ -3,6 +3,12 @@
 
 #include "world.h"
 
+/* verbs stands on tcp, or on the fake; without a device it passes all through. */
+static void over_the_fake(void)
+{
+    world_under = &transport_fake;
+}
+
 #define CONFORMS(name)                                                                   \
     static void name(const struct transport_ops *ops);                                   \
     Test(tcp, name, .timeout = 120)                                                      \
@@ -12,6 +18,14 @@
     Test(fake, name, .timeout = 120)                                                     \
     {                                                                                    \
         name(&transport_fake);                                                           \
+    }                                                                                    \
+    Test(verbs_tcp, name, .timeout = 120)                                                \
+    {                                                                                    \
+        name(&transport_verbs);                                                          \
+    }                                                                                    \
+    Test(verbs_fake, name, .timeout = 120, .init = over_the_fake)                        \
+    {                                                                                    \
+        name(&transport_verbs);                                                          \
     }                                                                                    \
     static void name(const struct transport_ops *ops)
 
@@ -287,6 +301,7 @@ CONFORMS(nobody_there_and_port_taken)
     cr_assert_not_null(strstr(w.nodes[0].reason, "nobody listens"));
     struct transport_config config = {.loop = w.loop,
                                       .net = w.net,
+                                      .under = world_under,
                                       .user = &test_user,
                                       .arg = &w.nodes[2],
                                       .node_id = 5};

@@ -131,6 +131,9 @@ static void on_closed(void *arg)
     ((struct node *)arg)->closed++;
 }
 
+/* What transport_verbs stands on; NULL: tcp. */
+static const struct transport_ops *world_under __attribute__((unused));
+
 static const struct transport_user test_user = {.peer_up = on_up,
                                                 .peer_down = on_down,
                                                 .message = on_message,
@@ -146,6 +149,7 @@ static inline void world_node(struct world *w, unsigned i, uint8_t key, unsigned
     struct node *n = &w->nodes[i];
     struct transport_config config = {.loop = w->loop,
                                       .net = w->net,
+                                      .under = world_under,
                                       .user = &test_user,
                                       .arg = n,
                                       .node_id = 1000 + i,
@@ -164,7 +168,7 @@ static inline void world_make(struct world *w, const struct transport_ops *ops,
     memset(w, 0, sizeof *w);
     w->ops = ops;
     w->count = count;
-    if (ops == &transport_tcp) {
+    if (ops != &transport_fake && world_under != &transport_fake) {
         cr_assert_eq(loop_create(0, &w->loop), MOB_OK, "%s", mob_last_error());
     } else {
         cr_assert_eq(fake_net_create(7, &w->net), MOB_OK);
