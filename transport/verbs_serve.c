@@ -92,7 +92,7 @@ bool verbs_serves_overdue(struct verbs_peer *peer)
     for (struct verbs_serve *s = peer->serves; s != NULL; s = s->next) {
         waiting = waiting || (s->revoked && !s->ending);
         overdue = overdue || (s->revoked && !s->ending &&
-                              clock_now_ns() - s->revoked_ns >= VERBS_REVOKE_NS);
+                              verbs_now(peer->v) - s->revoked_ns >= VERBS_REVOKE_NS);
     }
     if (waiting && !overdue) {
         verbs_be_patient(peer, VERBS_REVOKE_NS);
@@ -458,7 +458,7 @@ void verbs_revoke(struct transport_peer *base, uint64_t cookie, mob_status statu
     if (!serve->shown) {
         begin_end(serve);
     } else {
-        serve->revoked_ns = clock_now_ns();
+        serve->revoked_ns = verbs_now(peer->v);
         verbs_be_patient(peer, VERBS_REVOKE_NS);
     }
 }
