@@ -5,6 +5,7 @@
 
 #include "core/status.h"
 #include "fake_net.h"
+#include "sums.h"
 #include "wire.h"
 
 void fake_check_room(struct fake_peer *peer)
@@ -186,14 +187,14 @@ static void begin_serve(struct fake_peer *owner, const struct fake_event *event)
 /* Copies a chunk over the wire: false if it did not arrive as it was sent. */
 static bool carry(struct fake_net *net, uint8_t *dst, const uint8_t *src, size_t size)
 {
-    uint64_t sum = wire_sum(src, size);
+    uint64_t sum = sums_chunk(src, size);
     if (size != 0) {
         memcpy(dst, src, size);
         if (net->corrupt_in != UINT64_MAX && net->corrupt_in-- == 0) {
             dst[size / 2] ^= 1; /* corrupt_in is UINT64_MAX again */
         }
     }
-    return wire_sum(dst, size) == sum;
+    return sums_chunk(dst, size) == sum;
 }
 
 static void chunk(struct fake_peer *peer, const struct fake_event *event)

@@ -143,7 +143,7 @@ Test(hostile, a_frame_sent_twice_ends_the_peer)
     uint8_t frame[WIRE_HEADER_BYTES];
     struct wire_header header = {.type = WIRE_MESSAGE};
     raw_join(&w, &control, &data);
-    wire_seal_put(&control.out, &header, NULL, 0, frame);
+    wire_seal_put(&control.out, &header, NULL, 0, NULL, frame);
     raw_write(control.fd, frame, sizeof frame);
     WORLD_UNTIL(&w, w.nodes[0].messages == 1);
     raw_write(control.fd, frame, sizeof frame);
@@ -161,7 +161,7 @@ static uint64_t asked(struct raw *control)
     uint8_t in[WIRE_HEADER_BYTES], body[WIRE_PULL_BYTES];
     struct wire_header h;
     cr_assert_eq(raw_read(&w, control->fd, in, sizeof in), sizeof in);
-    cr_assert_eq(wire_header_get(in, WIRE_CONTROL, &h), MOB_OK);
+    cr_assert_eq(wire_seal_head(&control->in, in, WIRE_CONTROL, &h), MOB_OK);
     cr_assert_eq(h.type, WIRE_PULL);
     cr_assert_eq(raw_read(&w, control->fd, body, sizeof body), sizeof body);
     cr_assert(wire_seal_check(&control->in, in, body, sizeof body));
@@ -202,7 +202,7 @@ Test(hostile, an_owner_that_dies_mid_chunk)
     raw_join(&w, &control, &data);
     cr_assert_eq(world_pull(w.nodes[0].peers[0], &p, 0, 1000), MOB_OK);
     struct wire_header h = {WIRE_CHUNK, 1000, asked(&control), 0, 0};
-    wire_seal_put(&data.out, &h, NULL, 0, out);
+    wire_seal_put(&data.out, &h, NULL, 0, NULL, out);
     raw_write(data.fd, out, sizeof out);
     raw_write(data.fd, half, sizeof half);
     for (int i = 0; i < 20; i++) {
