@@ -106,7 +106,25 @@ static inline void raw_frame(struct raw *r, struct wire_header header, const voi
     bool sealed = header.type != WIRE_CHUNK;
     wire_seal_put(&r->out, &header, body, sealed ? header.size : 0, NULL, out);
     raw_write(r->fd, out, sizeof out);
-    raw_write(r->fd, body, header.size);
+    if (body != NULL) { /* else it follows */
+        raw_write(r->fd, body, header.size);
+    }
+}
+
+/* The same of a payload that sockets cannot hold: the world turns meanwhile. */
+static inline void raw_frame_turning(struct world *w, struct raw *r,
+                                     struct wire_header header, const uint8_t *body)
+{
+    raw_frame(r,
+              (struct wire_header){header.type, header.size, header.id, header.offset,
+                                   header.sum},
+              NULL);
+    for (size_t at = 0; at < header.size;) {
+        ssize_t n = send(r->fd, body + at, header.size - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+        at += n > 0 ? (size_t)n : 0;
+        cr_assert(n > 0 || errno == EAGAIN);
+        cr_assert_eq(loop_turn(w->loop, 0), MOB_OK);
+    }
 }
 
 #endif
