@@ -37,7 +37,8 @@
 #define VERBS_LINKS_MAX 256  /* of a rail */
 #define VERBS_RAIL_BYTES (64u << 20) /* READ at once over a rail */
 #define VERBS_AHEAD 64 /* chunks of a pull that are there but not verified */
-#define VERBS_PIECE_BYTES (256ull << 20) /* registered at once: some ten ms */
+#define VERBS_PIECE_BYTES (256ull << 20)  /* registered at once: some ten ms */
+#define VERBS_STRICT_BYTES (256ull << 20) /* read-only, registered for one pull */
 #define VERBS_REGIONS_MAX 65536
 #define VERBS_OUT_BYTES (16u << 20) /* owed to a peer that does not read; then it goes */
 #define VERBS_SERVES_MAX (2 * TRANSPORT_PULLS_MAX) /* their ends cross on the way */
@@ -180,6 +181,7 @@ struct verbs_serve {
     uint64_t batch[VERBS_SUMS_MAX];
     unsigned batch_count;
     struct ibv_mw **windows;       /* strict: [range * VERBS_RAILS_MAX + link] */
+    struct ibv_mr **mrs; /* likewise, where the mapping is read-only */
     unsigned ranges_count, posted; /* posted: work requests that know of it */
     bool unbound;                  /* a window could not be bound */
 };
@@ -322,13 +324,22 @@ void verbs_unmap(struct transport *tp, void *base);
 void verbs_unmap_all(struct verbs *v);
 /* Registers the next piece of what is not registered yet. */
 void verbs_memory_work(struct verbs *v);
-/* All of it is registered, and for writing if @writable. */
-bool verbs_memory_covers(const struct verbs *v, const void *at, uint64_t size,
-                         bool writable);
-/* The regions (one for each rail) of the piece that @at is in, and how much of it follows
- * from there; NULL: not registered. */
-struct ibv_mr **verbs_memory_find(const struct verbs *v, const void *at,
-                                  uint64_t *ret_left);
+/* A piece of a region, from some byte of it on: the MR of each rail (NULL in strict mode
+ * if it is only shown), and how many bytes follow in it. */
+struct verbs_piece {
+    struct ibv_mr **mrs;
+    uint64_t left;
+    bool writable;
+};
+enum verbs_memory { VERBS_MEMORY_NONE, VERBS_MEMORY_COMING, VERBS_MEMORY_THERE };
+/* COMING: it is about to be registered. */
+enum verbs_memory verbs_memory_find(const struct verbs *v, const void *at,
+                                    struct verbs_piece *ret);
+/* The same of a range: the worst of its parts. @writable: NONE if a part is not. */
+enum verbs_memory verbs_memory_covers(const struct verbs *v, const void *at,
+                                      uint64_t size, bool writable);
+/* What the devices may do with it. */
+int verbs_memory_access(const struct verbs *v, bool writable);
 
 /* ---- verbs_link.c */
 /* Brings up what can be brought up. True: something is on its way. */

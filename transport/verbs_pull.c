@@ -134,7 +134,7 @@ static enum way choose(struct verbs_pull *pull)
     uint64_t size = pull->source.size;
     if (peer->v->rails_count == 0 || size == 0 ||
         (size > VERBS_INLINE_MAX &&
-         !verbs_memory_covers(peer->v, pull->dst, size, true))) {
+         verbs_memory_covers(peer->v, pull->dst, size, true) == VERBS_MEMORY_NONE)) {
         return WAY_UNDER;
     }
     bool coming = verbs_links_want(peer);
