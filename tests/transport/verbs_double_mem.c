@@ -259,16 +259,18 @@ void verbs_double_guard(struct verbs_double *d, unsigned host, const void *base,
     d->hosts[host].guards = guard;
 }
 
-void verbs_double_unguard(struct verbs_double *d, unsigned host, const void *base)
+void verbs_double_unguard(struct verbs_double *d, unsigned host, const void *base,
+                          uint64_t size)
 {
     struct guard **at = &d->hosts[host].guards;
-    while (*at != NULL && (*at)->base != (uintptr_t)base) {
-        at = &(*at)->next;
-    }
-    if (*at != NULL) {
+    while (*at != NULL) {
         struct guard *guard = *at;
-        *at = guard->next;
-        free(guard);
+        if ((uintptr_t)base < guard->end && (uintptr_t)base + size > guard->base) {
+            *at = guard->next;
+            free(guard);
+        } else {
+            at = &guard->next;
+        }
     }
 }
 
