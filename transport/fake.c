@@ -11,7 +11,8 @@
 static mob_status fake_open(const struct transport_config *config, struct transport **ret)
 {
     if (config->net == NULL || config->user == NULL || config->node_id == 0 ||
-        config->data_connections > TRANSPORT_DATA_MAX) {
+        config->data_connections > TRANSPORT_DATA_MAX ||
+        config->prefix > TRANSPORT_PREFIX_MAX) {
         return status_fail(MOB_ERR_INVALID, "fake needs a network, a user and a node id");
     }
     struct fake *node = calloc(1, sizeof *node);
@@ -100,7 +101,8 @@ static mob_status fake_send(struct transport_peer *base, const struct iovec *iov
     for (unsigned i = 0; i < count; i++) {
         size += iov[i].iov_len;
     }
-    if (size > MESSAGE_BYTES_MAX || count > TRANSPORT_IOV_MAX) {
+    unsigned prefix = base->tp->config.prefix;
+    if (size > MESSAGE_BYTES_MAX + prefix || count > TRANSPORT_IOV_MAX + (prefix != 0)) {
         return status_fail(MOB_ERR_SIZE, "a message of %zu bytes in %u pieces", size,
                            count);
     }

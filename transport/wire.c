@@ -6,6 +6,7 @@
 #include "core/codec.h"
 #include "core/status.h"
 #include "core/xxh3.h"
+#include "transport/transport.h"
 
 static const uint8_t magic[8] = {'M', 'O', 'B', 'U', 'L', 'A', '\r', '\n'};
 
@@ -143,7 +144,7 @@ static bool size_fits(const struct wire_header *h, enum wire_kind kind)
     case WIRE_REFUSE:
         return h->size <= WIRE_REFUSE_MAX;
     case WIRE_MESSAGE:
-        return control && h->size <= MESSAGE_BYTES_MAX;
+        return control && h->size <= MESSAGE_BYTES_MAX + TRANSPORT_PREFIX_MAX;
     case WIRE_PULL:
         return control && h->size == WIRE_PULL_BYTES;
     case WIRE_CANCEL:

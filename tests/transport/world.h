@@ -37,7 +37,9 @@ struct backend {
     bool encrypt, unchecked;
     enum transport_rdma rdma;
     bool rdma_moves; /* objects go over RDMA as soon as it is set up */
-    /* Makes the library of each node, and of all. */
+    /* Time is the fake network's, for the loop as well (virtual_clock.h). */
+    void (*set_clock)(const struct fake_net *net);
+    /* Makes what all nodes stand on, then the library of each. */
     void (*begin)(struct world *w);
     const struct verbs_lib *(*lib)(struct world *w, unsigned node);
     void (*end)(struct world *w);
@@ -81,6 +83,8 @@ struct world {
     struct loop *loop;
     struct fake_net *net;
     struct verbs_double *d;
+    struct fake_timer tick;
+    uint64_t tick_ns; /* how long nothing happened */
     struct node nodes[NODES];
     unsigned count;
 };
@@ -295,12 +299,16 @@ static inline void world_over(struct world *w, const struct backend *backend,
     memset(w, 0, sizeof *w);
     w->backend = backend;
     w->count = count;
-    if (backend->ops != &transport_fake) {
-        cr_assert_eq(loop_create(0, &w->loop), MOB_OK, "%s", mob_last_error());
-    }
     if (backend->ops == &transport_fake || backend->under == &transport_fake ||
         backend->begin != NULL) {
         cr_assert_eq(fake_net_create(7, &w->net), MOB_OK);
+    }
+    if (backend->set_clock != NULL) {
+        backend->set_clock(w->net);
+    }
+    if (backend->ops != &transport_fake &&
+        (backend->under != &transport_fake || backend->lib != NULL)) {
+        cr_assert_eq(loop_create(0, &w->loop), MOB_OK, "%s", mob_last_error());
     }
     if (backend->begin != NULL) {
         backend->begin(w);
@@ -320,14 +328,37 @@ static inline void world_make(struct world *w, const struct transport_ops *ops,
     world_over(w, ops == &transport_tcp ? &world_tcp : &world_fake, count);
 }
 
+static void ticked(struct fake_timer *timer)
+{
+    (void)timer;
+}
+
+/* Nothing happens by itself on the network: time passes, at first a little. */
+static inline void world_tick(struct world *w)
+{
+    const uint64_t most = 50 * NS_PER_MS, forever = 1000 * NS_PER_S;
+    cr_assert_lt(w->tick_ns, forever, "nothing will ever happen again");
+    w->tick_ns = w->tick_ns < most ? 2 * w->tick_ns + 1000 : w->tick_ns + most;
+    fake_net_timer_start(
+        w->net, &w->tick,
+        fake_net_now_ns(w->net) + (w->tick_ns < most ? w->tick_ns : most), ticked);
+    fake_net_step(w->net);
+}
+
 /* One step of whatever moves this world. */
 static inline void world_step(struct world *w)
 {
     bool moved = w->net != NULL && fake_net_step(w->net);
+    if (moved) {
+        w->tick_ns = 0;
+    } else if (w->loop == NULL) {
+        cr_assert_fail("nothing will ever happen again");
+    } else if (w->backend->set_clock != NULL) {
+        world_tick(w);
+        moved = true;
+    }
     if (w->loop != NULL) {
         cr_assert_eq(loop_turn(w->loop, moved ? 0 : CLOCK_NEVER), MOB_OK);
-    } else {
-        cr_assert(moved, "nothing will ever happen again");
     }
 }
 
@@ -335,8 +366,8 @@ static inline void world_step(struct world *w)
 static inline void world_turn(struct world *w, unsigned steps)
 {
     for (unsigned i = 0; i < steps; i++) {
-        if (w->net != NULL) {
-            fake_net_step(w->net);
+        if (w->net != NULL && !fake_net_step(w->net) && w->backend->set_clock != NULL) {
+            world_tick(w);
         }
         if (w->loop != NULL) {
             cr_assert_eq(loop_turn(w->loop, 0), MOB_OK);
@@ -432,6 +463,9 @@ static inline void world_end(struct world *w)
     loop_destroy(w->loop);
     if (w->backend->end != NULL) {
         w->backend->end(w);
+    }
+    if (w->backend->set_clock != NULL) {
+        w->backend->set_clock(NULL);
     }
     fake_net_destroy(w->net);
     w->net = NULL;
