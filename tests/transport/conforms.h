@@ -63,12 +63,12 @@ over_tcp = {.name = "tcp", .ops = &transport_tcp, .kill = kill_tcp};
 
 static void __attribute__((unused)) begin_double(struct world *w)
 {
-    w->d = verbs_double_create(w->net, 7);
+    w->d = verbs_double_create(w->net, world_seed);
 }
 
 static void __attribute__((unused)) begin_no_device(struct world *w)
 {
-    w->d = verbs_double_create(w->net, 7);
+    w->d = verbs_double_create(w->net, world_seed);
     for (unsigned i = 0; i < VERBS_HOSTS; i++) {
         verbs_double_host(w->d, i)->devices = 0;
     }

@@ -130,6 +130,9 @@ void verbs_double_guard(struct verbs_double *d, unsigned host, const void *base,
 void verbs_double_unguard(struct verbs_double *d, unsigned host, const void *base,
                           uint64_t size);
 
+/* Bytes of the host's memory that somebody else could read now. */
+uint64_t verbs_double_readable(const struct verbs_double *d, unsigned host);
+
 /* What moved so far, of all hosts. */
 uint64_t verbs_double_read_bytes(const struct verbs_double *d);
 uint64_t verbs_double_messages(const struct verbs_double *d);

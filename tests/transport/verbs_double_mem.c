@@ -246,6 +246,18 @@ bool vd_remote(const struct qp *qp, uint32_t rkey, uint64_t addr, uint64_t size)
            (region->mw == NULL || (region->of != NULL && region->qp == qp));
 }
 
+uint64_t verbs_double_readable(const struct verbs_double *d, unsigned host)
+{
+    uint64_t bytes = 0;
+    for (const struct region *r = d->regions; r != NULL; r = r->next) {
+        if (vd_dev(r->pd->base.context)->host->index == host &&
+            r->access & IBV_ACCESS_REMOTE_READ && (r->mw == NULL || r->of != NULL)) {
+            bytes += r->size;
+        }
+    }
+    return bytes;
+}
+
 /* ---- guards
  * ------------------------------------------------------------------------------ */
 

@@ -89,6 +89,9 @@ struct world {
     unsigned count;
 };
 
+/* What everything that is drawn in a world comes from. */
+static uint64_t world_seed = 7;
+
 /* ---- memory: known to the node's devices, if it has any
  * ---------------------------------- */
 
@@ -301,7 +304,7 @@ static inline void world_over(struct world *w, const struct backend *backend,
     w->count = count;
     if (backend->ops == &transport_fake || backend->under == &transport_fake ||
         backend->begin != NULL) {
-        cr_assert_eq(fake_net_create(7, &w->net), MOB_OK);
+        cr_assert_eq(fake_net_create(world_seed, &w->net), MOB_OK);
     }
     if (backend->set_clock != NULL) {
         backend->set_clock(w->net);
