@@ -352,9 +352,7 @@ void verbs_double_destroy(struct verbs_double *d)
         if (memcmp(&d->hosts[i].count, &none, sizeof none) != 0) {
             vd_abort("host %u has not destroyed all that it made", i);
         }
-        while (d->hosts[i].guards != NULL) {
-            verbs_double_unguard(d, i, (void *)d->hosts[i].guards->base);
-        }
+        verbs_double_unguard(d, i, NULL, UINTPTR_MAX);
     }
     vd_forget_agains(d, NULL);
     the_double = NULL;

@@ -123,11 +123,15 @@ void verbs_double_qps_die(struct verbs_double *d, unsigned host);
  * to 5000. */
 void verbs_double_delay(struct verbs_double *d, uint64_t min_ns, uint64_t max_ns);
 
-/* From now on no device of @host may read or write there: it aborts. Until
- * verbs_double_unguard() of the same @base. */
+/* From now on no device of @host may read or write there: it aborts. The other takes back
+ * all guards that lie in the range, be it in part. */
 void verbs_double_guard(struct verbs_double *d, unsigned host, const void *base,
                         uint64_t size);
-void verbs_double_unguard(struct verbs_double *d, unsigned host, const void *base);
+void verbs_double_unguard(struct verbs_double *d, unsigned host, const void *base,
+                          uint64_t size);
+
+/* Bytes of the host's memory that somebody else could read now. */
+uint64_t verbs_double_readable(const struct verbs_double *d, unsigned host);
 
 /* What moved so far, of all hosts. */
 uint64_t verbs_double_read_bytes(const struct verbs_double *d);

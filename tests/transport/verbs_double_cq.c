@@ -257,7 +257,7 @@ static int post_srq_recv(struct ibv_srq *base, struct ibv_recv_wr *wr,
 
 bool vd_take_recv(struct srq *srq, struct recv *ret)
 {
-    if (srq->used == 0) {
+    if (srq == NULL || srq->used == 0) { /* without one nothing is received */
         return false;
     }
     *ret = srq->ring[srq->head];

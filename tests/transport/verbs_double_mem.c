@@ -246,6 +246,18 @@ bool vd_remote(const struct qp *qp, uint32_t rkey, uint64_t addr, uint64_t size)
            (region->mw == NULL || (region->of != NULL && region->qp == qp));
 }
 
+uint64_t verbs_double_readable(const struct verbs_double *d, unsigned host)
+{
+    uint64_t bytes = 0;
+    for (const struct region *r = d->regions; r != NULL; r = r->next) {
+        if (vd_dev(r->pd->base.context)->host->index == host &&
+            r->access & IBV_ACCESS_REMOTE_READ && (r->mw == NULL || r->of != NULL)) {
+            bytes += r->size;
+        }
+    }
+    return bytes;
+}
+
 /* ---- guards
  * ------------------------------------------------------------------------------ */
 
@@ -259,16 +271,18 @@ void verbs_double_guard(struct verbs_double *d, unsigned host, const void *base,
     d->hosts[host].guards = guard;
 }
 
-void verbs_double_unguard(struct verbs_double *d, unsigned host, const void *base)
+void verbs_double_unguard(struct verbs_double *d, unsigned host, const void *base,
+                          uint64_t size)
 {
     struct guard **at = &d->hosts[host].guards;
-    while (*at != NULL && (*at)->base != (uintptr_t)base) {
-        at = &(*at)->next;
-    }
-    if (*at != NULL) {
+    while (*at != NULL) {
         struct guard *guard = *at;
-        *at = guard->next;
-        free(guard);
+        if ((uintptr_t)base < guard->end && (uintptr_t)base + size > guard->base) {
+            *at = guard->next;
+            free(guard);
+        } else {
+            at = &guard->next;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr
         return vd_null(EIO);
     }
     if (attr->qp_type != IBV_QPT_RC || attr->send_cq == NULL || attr->recv_cq == NULL ||
-        attr->srq == NULL || cap->max_send_wr > (uint32_t)dev->conf->attr.max_qp_wr ||
+        cap->max_send_wr > (uint32_t)dev->conf->attr.max_qp_wr ||
         cap->max_send_sge > SGES_MAX || cap->max_inline_data > dev->conf->max_inline) {
         return vd_null(EINVAL);
     }
@@ -40,7 +40,9 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr
     qp->pd->children++;
     qp->send_cq->users++;
     qp->recv_cq->users++;
-    qp->srq->users++;
+    if (qp->srq != NULL) {
+        qp->srq->users++;
+    }
     host->count.qps++;
     return &qp->base;
 }
@@ -66,7 +68,9 @@ static int destroy_qp(struct ibv_qp *base)
     qp->pd->children--;
     qp->send_cq->users--;
     qp->recv_cq->users--;
-    qp->srq->users--;
+    if (qp->srq != NULL) {
+        qp->srq->users--;
+    }
     qp->dev->host->count.qps--;
     free(qp);
     return 0;
