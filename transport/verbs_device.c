@@ -203,9 +203,7 @@ static void happened(struct loop_op *op, int result)
 static void shut(struct verbs_rail *rail)
 {
     const struct verbs_lib *lib = rail->v->lib;
-    if (rail->srq != NULL) {
-        (void)lib->destroy_srq(rail->srq);
-    }
+    verbs_slots_close(rail);
     if (rail->cq != NULL) {
         (void)lib->destroy_cq(rail->cq);
     }
@@ -259,24 +257,27 @@ static const char *set_up(struct verbs_rail *rail, const struct ibv_device_attr 
     if (rail->max_read < VERBS_INLINE_MAX || !choose_gid(rail, port)) {
         return "the port has no GID";
     }
-    rail->links_max = least(VERBS_LINKS_MAX, (unsigned)attr->max_cqe / VERBS_SEND_QUEUE);
+    unsigned cqes = (unsigned)attr->max_cqe;
+    rail->links_max =
+        least(VERBS_LINKS_MAX, (cqes - least(cqes, VERBS_RECEIVES)) / VERBS_SEND_QUEUE);
+    if (rail->links_max == 0) {
+        return "its completion queues are too short";
+    }
     rail->pd = lib->alloc_pd(rail->context);
     rail->channel = lib->create_comp_channel(rail->context);
     if (rail->pd == NULL || rail->channel == NULL) {
         return "the device gives no protection domain or completion channel";
     }
-    rail->cq = lib->create_cq(rail->context, (int)(rail->links_max * VERBS_SEND_QUEUE),
+    rail->cq = lib->create_cq(rail->context,
+                              (int)(rail->links_max * VERBS_SEND_QUEUE + VERBS_RECEIVES),
                               rail, rail->channel, 0);
     if (rail->cq == NULL) {
         return "the device gives no completion queue; is the memlock limit too low "
                "(ulimit -l)?";
     }
-    struct ibv_srq_init_attr receives = {
-        .attr = {.max_wr = least(VERBS_RECEIVES, (unsigned)attr->max_srq_wr),
-                 .max_sge = 1}};
-    rail->srq = lib->create_srq(rail->pd, &receives);
-    if (rail->srq == NULL) {
-        return "the device gives no shared receive queue";
+    if (!verbs_slots_open(rail, least(VERBS_RECEIVES, (unsigned)attr->max_srq_wr))) {
+        return "the device gives no shared receive queue; is the memlock limit too low "
+               "(ulimit -l)?";
     }
     if (fcntl(rail->channel->fd, F_SETFL, O_NONBLOCK) < 0 ||
         fcntl(rail->context->async_fd, F_SETFL, O_NONBLOCK) < 0) {

@@ -111,6 +111,7 @@ static int to_ready(struct verbs_link *link, uint32_t qpn, uint32_t psn)
 
 static void destroy(struct verbs_link *link)
 {
+    verbs_slots_release(link);
     if (link->qp != NULL) {
         (void)link->rail->v->lib->destroy_qp(link->qp);
         link->qp = NULL;
@@ -128,16 +129,25 @@ static const char *create(struct verbs_link *link)
         .recv_cq = rail->cq,
         .srq = rail->srq,
         .qp_type = IBV_QPT_RC,
-        .cap = {.max_send_wr = VERBS_SEND_QUEUE, .max_send_sge = 1}};
+        .cap = {.max_send_wr = VERBS_SEND_QUEUE,
+                .max_send_sge = 1,
+                .max_inline_data = VERBS_FRAME_BYTES + VERBS_SMALL_MAX}};
     if (rail->dead) {
         return "the device failed";
     }
     if (!take_slot(link)) {
         return "the port has as many queue pairs as it takes";
     }
-    link->head = link->tail = link->reads = 0;
+    link->head = link->tail = link->reads = link->signaled = 0;
+    link->sent = link->acked = link->came = link->told = 0;
+    link->credits = 0;
     link->psn = randombytes_random() & 0xffffff;
     link->qp = lib->create_qp(rail->pd, &attr);
+    if (link->qp == NULL) { /* it may be that the device takes less inline, or nothing */
+        attr.cap.max_inline_data = 0;
+        link->qp = lib->create_qp(rail->pd, &attr);
+    }
+    link->inlines = attr.cap.max_inline_data >= VERBS_FRAME_BYTES + VERBS_SMALL_MAX;
     if (link->qp == NULL) {
         free_slot(link);
         return "the device gives no queue pair";
@@ -190,7 +200,7 @@ void verbs_link_fail(struct verbs_link *link, bool tell, const char *format, ...
     vsnprintf(link->why, sizeof link->why, format, ap);
     va_end(ap);
     pause_after_failure(link);
-    if (link->peer->state == VPEER_UP) {
+    if (link->peer->state == VPEER_UP && link->peer->status == MOB_OK) {
         log_warn("rdma link lost peer %s over %s reads %u: %s", link->peer->address,
                  link->rail->path, link->reads, link->why);
     }
@@ -201,13 +211,15 @@ void verbs_link_fail(struct verbs_link *link, bool tell, const char *format, ...
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
     (void)link->rail->v->lib->modify_qp(link->qp, &attr, IBV_QP_STATE);
     link->state = LINK_DRAINING;
-    limit(link, link->head != link->tail ? VERBS_DRAIN_NS : 0);
+    limit(link, link->signaled != 0 ? VERBS_DRAIN_NS : 0);
+    verbs_small_again(link);
     verbs_touch(link->peer);
 }
 
 void verbs_link_drained(struct verbs_link *link)
 {
     destroy(link);
+    verbs_link_flushed(link); /* SENDs that had no completion to come */
     verbs_timer_stop(link->rail->v, &link->limit);
     link->state = LINK_IDLE;
     verbs_touch(link->peer);
@@ -227,15 +239,14 @@ static void check_limit(struct verbs_timer *timer)
         verbs_link_fail(link, true, "the other side did not complete the link in time");
         return;
     case LINK_DRAINING:
-        destroy(link); /* the device lets go of all memory before this returns */
-        verbs_link_flushed(link);
+        /* Destroying it, the device lets go of all memory. */
         verbs_link_drained(link);
         return;
     case LINK_UP:
-        if (link->head != link->tail && now - link->moved_ns >= VERBS_STALL_NS) {
+        if (link->signaled != 0 && now - link->moved_ns >= VERBS_STALL_NS) {
             verbs_link_fail(link, true, "nothing that was asked for was done for %llu s",
                             VERBS_STALL_NS / NS_PER_S);
-        } else if (link->head != link->tail) {
+        } else if (link->signaled != 0) {
             limit(link, VERBS_STALL_NS - (now - link->moved_ns));
         }
         return;
@@ -264,6 +275,9 @@ void verbs_links_end(struct verbs_peer *peer, const char *why)
 void verbs_links_free(struct verbs_peer *peer)
 {
     for (unsigned i = 0; i < VERBS_RAILS_MAX; i++) {
+        if (peer->links[i] != NULL) {
+            free(peer->links[i]->kept);
+        }
         free(peer->links[i]); /* IDLE: no timer is on */
         peer->links[i] = NULL;
     }
@@ -329,9 +343,13 @@ static void offer(struct verbs_link *link)
         snprintf(link->why, sizeof link->why, "%s: %s", link->rail->path, why);
         return;
     }
-    struct verbs_offer m = {link->index,      (uint8_t)link->rail->index,
-                            link->other_rail, link->generation,
-                            link->qp->qp_num, link->psn};
+    struct verbs_offer m = {.link = link->index,
+                            .from_rail = (uint8_t)link->rail->index,
+                            .to_rail = link->other_rail,
+                            .credits = verbs_slots_promise(link),
+                            .generation = link->generation,
+                            .qpn = link->qp->qp_num,
+                            .psn = link->psn};
     uint8_t out[VERBS_SMALL_BYTES];
     link->state = LINK_OFFERED;
     limit(link, VERBS_SETUP_NS);
@@ -432,7 +450,9 @@ static void accept_offer(struct verbs_link *link, const struct verbs_offer *offe
         tell_down(link, link->why);
         return;
     }
-    struct verbs_accept m = {link->index, link->generation, link->qp->qp_num, link->psn};
+    link->credits = offer->credits;
+    struct verbs_accept m = {link->index, verbs_slots_promise(link), link->generation,
+                             link->qp->qp_num, link->psn};
     uint8_t out[VERBS_SMALL_BYTES];
     link->state = LINK_ACCEPTED;
     limit(link, VERBS_SETUP_NS);
@@ -464,7 +484,7 @@ bool verbs_link_offered(struct verbs_peer *peer, const struct verbs_offer *offer
     return true;
 }
 
-static void up(struct verbs_link *link)
+void verbs_link_up(struct verbs_link *link)
 {
     link->state = LINK_UP;
     link->why[0] = '\0';
@@ -492,7 +512,8 @@ bool verbs_link_accepted(struct verbs_peer *peer, const struct verbs_accept *acc
     struct verbs_up m = {link->index, link->generation};
     uint8_t out[VERBS_SMALL_BYTES];
     verbs_tell(peer, VERBS_UP, out, verbs_up_put(&m, out));
-    up(link);
+    link->credits = accept->credits;
+    verbs_link_up(link);
     return true;
 }
 
@@ -503,7 +524,7 @@ bool verbs_link_is_up(struct verbs_peer *peer, const struct verbs_up *m)
         return false;
     }
     if (link->state == LINK_ACCEPTED && link->generation == m->generation) {
-        up(link);
+        verbs_link_up(link);
     }
     return true;
 }

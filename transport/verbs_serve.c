@@ -38,7 +38,7 @@ static void begin_end(struct verbs_serve *serve)
             struct ibv_send_wr wr = {.opcode = IBV_WR_LOCAL_INV,
                                      .send_flags = IBV_SEND_SIGNALED,
                                      .invalidate_rkey = window->rkey};
-            struct verbs_wr work = {WORK_INVALIDATE, false, 0, 0, serve};
+            struct verbs_wr work = {.kind = WORK_INVALIDATE, .owner = serve};
             serve->posted += verbs_post(link, &wr, &work);
         }
     }
@@ -246,7 +246,7 @@ static bool bind_one(struct verbs_serve *serve, unsigned range, struct verbs_lin
         .opcode = IBV_WR_BIND_MW,
         .send_flags = IBV_SEND_SIGNALED,
         .bind_mw = {window, key, {mr, r->at, r->size, IBV_ACCESS_REMOTE_READ}}};
-    struct verbs_wr work = {WORK_BIND, false, 0, 0, serve};
+    struct verbs_wr work = {.kind = WORK_BIND, .owner = serve};
     if (!verbs_post(link, &wr, &work)) {
         return false;
     }
