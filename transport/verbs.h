@@ -5,12 +5,15 @@
  *   verbs_message.c messages, the order of them, and what is owed to a peer
  *   verbs_small.c   small messages over a link's queue pair
  *   verbs_device.c  rails: ports of devices, their GIDs, their events
+ *   verbs_gid.c     what a port is to peers
  *   verbs_memory.c  regions that are known to the devices
  *   verbs_link.c    links: one queue pair each, from the offer to the end
+ *   verbs_qp.c      their queue pairs
  *   verbs_work.c    work requests and their completions
  *   verbs_pull.c    pulls, as the puller sees them
  *   verbs_read.c    their chunks: READs, and checking what they brought
  *   verbs_serve.c   pulls, as the owner sees them
+ *   verbs_show.c    where exports lie, and who may read them
  *   verbs_time.c    timers
  *   verbs_wire.c    the messages of the protocol, to bytes and back
  *
@@ -42,8 +45,9 @@
 #define VERBS_SIGNAL_EVERY 32 /* SENDs for one completion */
 #define VERBS_HELD_BYTES                                                                 \
     (TRANSPORT_QUEUE_BYTES + (2u << 20)) /* of a peer, out of order */
-#define VERBS_WINDOW 16     /* READs of a link at once: 16 MiB cover 100 Gb/s for 1 ms */
-#define VERBS_LINKS_MAX 256 /* of a rail */
+#define VERBS_WINDOW 16 /* READs of a link at once: 16 MiB cover 100 Gb/s for 1 ms */
+#define VERBS_READ_MIN (64u << 10)   /* bytes that one READ must be able to move */
+#define VERBS_LINKS_MAX 256          /* of a rail */
 #define VERBS_RAIL_BYTES (64u << 20) /* READ at once over a rail */
 #define VERBS_AHEAD 64 /* chunks of a pull that are there but not verified */
 #define VERBS_PIECE_BYTES (256ull << 20)  /* registered at once: some ten ms */
@@ -89,7 +93,7 @@ struct verbs_rail {
     struct ibv_srq *srq;
     struct ibv_mr *slots_mr; /* what the receives write to */
     uint8_t *slots;
-    uint32_t *posts;                /* by slot: how often it was posted */
+    uint32_t *posts;             /* by slot: how often it was posted */
     bool *posted;                /* by slot: it is the device's */
     unsigned filled, read_count; /* slots that were posted once; that are to be again */
     uint16_t read[VERBS_RECEIVES];
@@ -395,6 +399,12 @@ void verbs_greet(struct verbs_peer *peer);
 void verbs_rails_pair(const struct verbs_peer *peer, int ret[VERBS_RAILS_MAX]);
 bool verbs_greeted(struct verbs_peer *peer, const struct verbs_hello *hello);
 
+/* ---- verbs_gid.c */
+/* The best GID of the port; false: it has none. */
+bool verbs_gid_choose(struct verbs_rail *rail, const struct ibv_port_attr *port);
+void verbs_rail_describe(struct verbs_rail *rail);
+uint32_t verbs_port_mbps(const struct ibv_port_attr *port);
+
 /* ---- verbs_memory.c */
 mob_status verbs_map(struct transport *tp, void *base, uint64_t size, bool writable);
 void verbs_unmap(struct transport *tp, void *base);
@@ -442,6 +452,13 @@ bool verbs_link_accepted(struct verbs_peer *peer, const struct verbs_accept *acc
 void verbs_link_up(struct verbs_link *link);
 bool verbs_link_is_up(struct verbs_peer *peer, const struct verbs_up *up);
 bool verbs_link_is_down(struct verbs_peer *peer, const struct verbs_down *down);
+
+/* ---- verbs_qp.c */
+/* A queue pair in INIT. NULL, or why there is none. */
+const char *verbs_qp_create(struct verbs_link *link);
+/* To RTR and RTS, joined to that one of the peer. An errno. */
+int verbs_qp_ready(struct verbs_link *link, uint32_t qpn, uint32_t psn);
+void verbs_qp_destroy(struct verbs_link *link);
 
 /* ---- verbs_work.c */
 unsigned verbs_link_room(const struct verbs_link *link);
@@ -491,6 +508,18 @@ bool verbs_serves_work(struct verbs_peer *peer);
 void verbs_serves_drop(struct verbs_peer *peer);
 void verbs_grown(struct transport_peer *base, uint64_t cookie);
 void verbs_revoke(struct transport_peer *base, uint64_t cookie, mob_status status);
+/* It is to be had from the backend below. */
+void verbs_tell_else(struct verbs_peer *peer, uint64_t id);
+/* Bytes that are there of [@offset, @offset + @size). */
+uint64_t verbs_serve_ready(const struct transport_export *exported, uint64_t offset,
+                           uint64_t size);
+
+/* ---- verbs_show.c */
+/* Shows the export over the links that are up. False: it cannot be. */
+bool verbs_show(struct verbs_serve *serve);
+/* Makes its windows invalid; once they are, verbs_serves_work() gives the export back. */
+void verbs_serve_end(struct verbs_serve *serve);
+void verbs_show_free(struct verbs_serve *serve);
 /* A window was bound, or is invalid. */
 void verbs_serve_bound(struct verbs_serve *serve, bool bound);
 void verbs_serve_unbound(struct verbs_serve *serve);
