@@ -46,6 +46,13 @@ static const char usage[] =
     "                               ~/.mobula/key, which a head makes if there is none\n"
     "  --key-stdin                  read the key from standard input\n"
     "  --allow-shared-key           take a key file that others may read\n"
+    "  --encrypt                    let nobody on the way read what nodes send each "
+    "other; "
+    "every\n"
+    "                               node of the cluster has it, or none\n"
+    "  --no-checksums               no checksums of objects on their way, between nodes "
+    "that\n"
+    "                               both say so\n"
     "  --log-file=FILE              log there; - is standard error, the default\n"
     "  --log-level=LEVEL            error, warn, info or debug; default: info, or warn "
     "if to\n"
@@ -138,6 +145,12 @@ static mob_status parse(int opt, const char *arg, struct settings *s)
     case 'S':
         s->shared_key = true;
         return MOB_OK;
+    case 'E':
+        s->node.encrypt = true;
+        return MOB_OK;
+    case 'U':
+        s->node.unchecked = true;
+        return MOB_OK;
     case 'e':
         return parse_fd(arg, &s->node.embedded);
     case 'r':
@@ -226,6 +239,8 @@ static int parse_all(int argc, char **argv, struct settings *s)
         {"key-file", required_argument, NULL, 'k'},
         {"key-stdin", no_argument, NULL, 'K'},
         {"allow-shared-key", no_argument, NULL, 'S'},
+        {"encrypt", no_argument, NULL, 'E'},
+        {"no-checksums", no_argument, NULL, 'U'},
         {"embedded", required_argument, NULL, 'e'},
         {"node-dir", required_argument, NULL, 'd'},
         {"num-cpus", required_argument, NULL, 'c'},

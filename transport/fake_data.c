@@ -5,6 +5,7 @@
 
 #include "core/status.h"
 #include "fake_net.h"
+#include "sums.h"
 #include "wire.h"
 
 void fake_check_room(struct fake_peer *peer)
@@ -263,14 +264,14 @@ static void end_revoked(struct fake_peer *owner)
 static bool carry(struct fake_peer *puller, uint8_t *dst, const uint8_t *src, size_t size)
 {
     struct fake_net *net = puller->node->net;
-    uint64_t sum = puller->unchecked ? 0 : wire_sum(src, size);
+    uint64_t sum = puller->unchecked ? 0 : sums_chunk(src, size);
     if (size != 0) {
         memcpy(dst, src, size);
         if (net->corrupt_in != UINT64_MAX && net->corrupt_in-- == 0) {
             dst[size / 2] ^= 1; /* corrupt_in is UINT64_MAX again */
         }
     }
-    return puller->unchecked || wire_sum(dst, size) == sum;
+    return puller->unchecked || sums_chunk(dst, size) == sum;
 }
 
 static void landed(struct fake_peer *peer, struct transport_xfer *xfer, size_t size)

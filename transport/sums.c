@@ -66,9 +66,14 @@ mob_status sums_table_new(struct sums_table **ret)
 {
     XXH3_state_t *state;
     MOB_TRY(new_state(&state));
-    XXH3_128bits_reset(state);
     *ret = (struct sums_table *)(void *)state;
+    sums_table_begin(*ret);
     return MOB_OK;
+}
+
+void sums_table_begin(struct sums_table *table)
+{
+    XXH3_128bits_reset(table_state(table));
 }
 
 void sums_table_free(struct sums_table *table)

@@ -279,7 +279,7 @@ static mob_status tcp_connect(struct transport *tp, const struct addr *addr, voi
     MOB_TRY(peer_new(tcp, true, addr, &peer));
     unsigned lanes = tp->config.data_connections;
     peer->base.tag = tag;
-    peer->lanes_want = lanes != 0 ? lanes : 1;
+    peer->lanes_want = 1 + (lanes != 0 ? lanes : 1);
     *ret = &peer->base;
     struct conn *conn = conn_new(tcp, peer, -1);
     if (conn == NULL) {
@@ -342,10 +342,10 @@ const struct transport_ops transport_tcp = {
     .listen = tcp_listen,
     .connect = tcp_connect,
     .send = control_send,
-    .pull = data_pull,
-    .cancel = data_cancel,
-    .grown = data_grown,
-    .revoke = data_revoke,
+    .pull = pull_start,
+    .cancel = pull_cancel,
+    .grown = serve_grown,
+    .revoke = serve_revoke,
     .stats = peer_stats,
     .disconnect = peer_disconnect,
     .close = tcp_close,

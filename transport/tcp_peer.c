@@ -31,6 +31,7 @@ mob_status peer_new(struct tcp *tcp, bool dialed, const struct addr *addr,
     peer->base.tp = &tcp->base;
     peer->tcp = tcp;
     peer->dialed = dialed;
+    peer->serves_tail = &peer->serves;
     peer->addr = *addr;
     addr_text(addr, peer->address);
     peer->next = tcp->peers;
@@ -83,7 +84,7 @@ void peer_lane_open(struct tcp_peer *peer, struct conn *conn)
     loop_timer_stop(peer->tcp->loop, &peer->limit);
     control_start(peer);
     for (unsigned i = 0; i < peer->lanes_want; i++) {
-        data_start(peer->lanes[i]);
+        pull_lane_start(peer->lanes[i]);
     }
     user_peer_up(&peer->base, peer->dialed, peer->address);
 }
@@ -98,7 +99,7 @@ static struct conn **conn_slot(struct tcp_peer *peer, unsigned i)
 
 static bool quiet(struct tcp_peer *peer)
 {
-    for (unsigned i = 0; i <= TRANSPORT_DATA_MAX; i++) {
+    for (unsigned i = 0; i <= TCP_LANES_MAX; i++) {
         struct conn *conn = *conn_slot(peer, i);
         if (conn != NULL && (loop_op_busy(&conn->rx) || loop_op_busy(&conn->tx))) {
             return false;
@@ -109,16 +110,11 @@ static bool quiet(struct tcp_peer *peer)
 
 static void free_conns(struct tcp_peer *peer)
 {
-    for (unsigned i = 0; i <= TRANSPORT_DATA_MAX; i++) {
+    for (unsigned i = 0; i <= TCP_LANES_MAX; i++) {
         struct conn *conn = *conn_slot(peer, i);
         if (conn != NULL) {
-            data_drop_serves(conn);
-            if (conn->fd >= 0) {
-                close(conn->fd);
-            }
             *conn_slot(peer, i) = NULL;
-            key_wipe(conn, sizeof *conn);
-            free(conn);
+            conn_free(conn);
         }
     }
 }
@@ -127,12 +123,12 @@ static void finish(struct tcp_peer *peer)
 {
     struct tcp *tcp = peer->tcp;
     free_conns(peer);
-    data_drop_parked(peer);
+    serve_drop_all(peer);
     /* MOB_ERR_PROTOCOL of a transfer means a damaged chunk, after which one pulls again.
      */
-    data_end_pulls(peer,
-                   peer->status == MOB_ERR_PROTOCOL ? MOB_ERR_PEER_LOST : peer->status);
-    data_say_ended(peer);
+    pull_end_all(peer,
+                 peer->status == MOB_ERR_PROTOCOL ? MOB_ERR_PEER_LOST : peer->status);
+    pull_say_ended(peer);
     if (peer->dialed || peer->announced) {
         user_peer_down(&peer->base, peer->status, peer->reason);
     } else if (!tcp->closing) {
@@ -148,6 +144,7 @@ static void finish(struct tcp_peer *peer)
         peer->next->prev = peer->prev;
     }
     control_free(peer);
+    pull_free_all(peer);
     key_wipe(peer, sizeof *peer);
     free(peer);
     tcp_check_closed(tcp);
@@ -156,7 +153,8 @@ static void finish(struct tcp_peer *peer)
 static void settle(struct loop_timer *timer)
 {
     struct tcp_peer *peer = LOOP_OWNER(timer, struct tcp_peer, later);
-    data_say_ended(peer);
+    pull_say_ended(peer);
+    serve_sweep(peer);
     if (peer->state == PEER_ENDING && quiet(peer)) {
         finish(peer);
     }
@@ -180,7 +178,7 @@ void peer_end(struct tcp_peer *peer, mob_status status, const char *format, ...)
     peer->status = left ? MOB_ERR_CLOSED : status;
     peer->state = PEER_ENDING;
     loop_timer_stop(peer->tcp->loop, &peer->limit);
-    for (unsigned i = 0; i <= TRANSPORT_DATA_MAX; i++) {
+    for (unsigned i = 0; i <= TCP_LANES_MAX; i++) {
         struct conn *conn = *conn_slot(peer, i);
         if (conn != NULL) {
             tcp_conn_fail(conn, status, "%s", peer->reason);
@@ -212,7 +210,7 @@ void peer_disconnect(struct transport_peer *base)
     }
     peer->state = PEER_LEAVING;
     snprintf(peer->reason, sizeof peer->reason, "closed by this node");
-    data_end_pulls(peer, MOB_ERR_CLOSED);
+    pull_end_all(peer, MOB_ERR_CLOSED);
     if (control_put(peer, &bye, NULL, 0, SIZE_MAX) != MOB_OK) {
         peer_end(peer, MOB_ERR_CLOSED, "closed by this node, in want of memory");
         return;
@@ -227,7 +225,8 @@ void peer_stats(const struct transport_peer *base, struct transport_stats *ret)
 {
     const struct tcp_peer *peer = LOOP_OWNER(base, const struct tcp_peer, base);
     *ret = (struct transport_stats){.carrier = "tcp",
-                                    .checked = true,
+                                    .encrypted = peer->encrypt,
+                                    .checked = peer->encrypt || peer->sums,
                                     .pulled_bytes = peer->pulled_bytes,
                                     .served_bytes = peer->served_bytes,
                                     .messages_sent = peer->messages_sent,

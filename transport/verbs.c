@@ -58,6 +58,7 @@ static mob_status verbs_open(const struct transport_config *config,
     v->base.config = *config;
     key_wipe(&v->base.config.key, sizeof v->base.config.key); /* the one below has it */
     v->loop = config->loop;
+    v->net = config->net;
     v->strict = config->rdma == TRANSPORT_RDMA_STRICT;
     v->dirty_end = &v->dirty;
     below.user = &verbs_under_user;
@@ -159,12 +160,12 @@ void verbs_turn(struct verbs *v)
     v->working = false;
     if (v->closed_below && v->peers == NULL) {
         if (verbs_rails_close(v)) {
-            loop_timer_stop(v->loop, &v->later);
+            verbs_timer_stop(v, &v->later);
             end(v);
         }
         return;
     }
-    uint64_t now = clock_now_ns();
+    uint64_t now = verbs_now(v);
     if (found != 0) {
         v->poll_until_ns = now + VERBS_POLL_NS;
     }
@@ -174,15 +175,17 @@ void verbs_turn(struct verbs *v)
     }
 }
 
-static void turn(struct loop_timer *timer)
+static void turn(struct verbs_timer *timer)
 {
     verbs_turn(LOOP_OWNER(timer, struct verbs, later));
 }
 
 void verbs_kick(struct verbs *v)
 {
-    if (!v->working && !v->later.active) {
-        loop_timer_start(v->loop, &v->later, 0, turn);
+    if (!v->working && !verbs_timer_active(&v->later)) {
+        /* Virtual time goes on only if something is due later than now. */
+        uint64_t due = v->net != NULL ? verbs_now(v) + NS_PER_US : 0;
+        verbs_timer_start(v, &v->later, due, turn);
     }
 }
 

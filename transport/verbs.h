@@ -10,6 +10,7 @@
  *   verbs_pull.c    pulls, as the puller sees them
  *   verbs_read.c    their chunks: READs, and checking what they brought
  *   verbs_serve.c   pulls, as the owner sees them
+ *   verbs_time.c    timers
  *   verbs_wire.c    the messages of the protocol, to bytes and back
  *
  * A rail is a port of a device of this node; a link joins a rail of this node to a rail
@@ -21,19 +22,23 @@
 #ifndef TRANSPORT_VERBS_H
 #define TRANSPORT_VERBS_H
 
+#include "core/clock.h"
 #include "core/loop.h"
 #include "sums.h"
+#include "transport/fake.h"
 #include "transport/transport.h"
 #include "user.h"
 #include "verbs_lib.h"
 #include "verbs_wire.h"
 
 #define VERBS_SEND_QUEUE 128 /* work requests of a link at once */
+#define VERBS_RECEIVES 4096  /* of a rail at once, at most: messages of all its links */
 #define VERBS_WINDOW 16      /* READs of a link at once: 16 MiB cover 100 Gb/s for 1 ms */
 #define VERBS_LINKS_MAX 256  /* of a rail */
 #define VERBS_RAIL_BYTES (64u << 20) /* READ at once over a rail */
 #define VERBS_AHEAD 64 /* chunks of a pull that are there but not verified */
-#define VERBS_PIECE_BYTES (256ull << 20) /* registered at once: some ten ms */
+#define VERBS_PIECE_BYTES (256ull << 20)  /* registered at once: some ten ms */
+#define VERBS_STRICT_BYTES (256ull << 20) /* read-only, registered for one pull */
 #define VERBS_REGIONS_MAX 65536
 #define VERBS_OUT_BYTES (16u << 20) /* owed to a peer that does not read; then it goes */
 #define VERBS_SERVES_MAX (2 * TRANSPORT_PULLS_MAX) /* their ends cross on the way */
@@ -72,6 +77,7 @@ struct verbs_rail {
     struct ibv_pd *pd;
     struct ibv_comp_channel *channel;
     struct ibv_cq *cq;
+    struct ibv_srq *srq;
     struct loop_op completions, events;
     uint64_t flight_bytes;
     bool starved; /* somebody had no room for a READ in it */
@@ -81,6 +87,13 @@ struct verbs_rail {
 };
 
 enum verbs_work { WORK_READ, WORK_BIND, WORK_INVALIDATE };
+
+/* A timer of the loop, or, over the fake network, of its virtual time. */
+struct verbs_timer {
+    struct loop_timer loop;
+    struct fake_timer fake;
+    void (*fired)(struct verbs_timer *timer);
+};
 
 /* A posted work request. */
 struct verbs_wr {
@@ -113,7 +126,7 @@ struct verbs_link {
     uint32_t head, tail;    /* work requests posted, and completed */
     struct verbs_wr ring[VERBS_SEND_QUEUE];
     uint64_t moved_ns; /* when a completion came, or the first READ was posted */
-    struct loop_timer limit;
+    struct verbs_timer limit;
     uint64_t retry_ns, backoff_ns; /* not before; the next pause */
     bool failed_before;
     bool has_offer; /* one that came while the last queue pair drains */
@@ -168,6 +181,7 @@ struct verbs_serve {
     uint64_t batch[VERBS_SUMS_MAX];
     unsigned batch_count;
     struct ibv_mw **windows;       /* strict: [range * VERBS_RAILS_MAX + link] */
+    struct ibv_mr **mrs; /* likewise, where the mapping is read-only */
     unsigned ranges_count, posted; /* posted: work requests that know of it */
     bool unbound;                  /* a window could not be bound */
 };
@@ -195,7 +209,7 @@ struct verbs_peer {
     bool unchecked, asked;    /* asked: for links, lately */
     uint64_t asked_ns;
     struct verbs_link *links[VERBS_RAILS_MAX];
-    struct loop_timer patience; /* of pulls that wait for a link, of revoked exports */
+    struct verbs_timer patience; /* of pulls that wait for a link, of revoked exports */
     char why[VERBS_WHY_SIZE];
 
     struct verbs_pull *pulls[TRANSPORT_PULLS_MAX];
@@ -221,6 +235,7 @@ struct verbs {
     struct transport *under; /* NULL: closed */
     const struct verbs_lib *lib;
     struct loop *loop;
+    struct fake_net *net; /* where time comes from; NULL: the clock */
     bool strict, closing, closed_below;
     char why[VERBS_WHY_SIZE];        /* no RDMA at all; empty: there are rails */
     char memory_why[VERBS_WHY_SIZE]; /* the last region that could not be registered */
@@ -228,7 +243,7 @@ struct verbs {
     unsigned rails_count;
     struct verbs_peer *peers;
     struct verbs_peer *dirty, **dirty_end;
-    struct loop_timer later;
+    struct verbs_timer later;
     bool working;
     uint64_t poll_until_ns;
     uint64_t budget; /* bytes that may still be checksummed in this turn */
@@ -244,6 +259,16 @@ static inline struct verbs *verbs_of(struct transport *tp)
 static inline struct verbs_peer *verbs_peer_of(struct transport_peer *peer)
 {
     return LOOP_OWNER(peer, struct verbs_peer, base);
+}
+
+/* ---- time */
+uint64_t verbs_now(const struct verbs *v);
+void verbs_timer_start(struct verbs *v, struct verbs_timer *timer, uint64_t deadline_ns,
+                       void (*fired)(struct verbs_timer *timer));
+void verbs_timer_stop(struct verbs *v, struct verbs_timer *timer);
+static inline bool verbs_timer_active(const struct verbs_timer *timer)
+{
+    return timer->loop.active || timer->fake.place != 0;
 }
 
 /* ---- verbs.c */
@@ -299,13 +324,22 @@ void verbs_unmap(struct transport *tp, void *base);
 void verbs_unmap_all(struct verbs *v);
 /* Registers the next piece of what is not registered yet. */
 void verbs_memory_work(struct verbs *v);
-/* All of it is registered, and for writing if @writable. */
-bool verbs_memory_covers(const struct verbs *v, const void *at, uint64_t size,
-                         bool writable);
-/* The regions (one for each rail) of the piece that @at is in, and how much of it follows
- * from there; NULL: not registered. */
-struct ibv_mr **verbs_memory_find(const struct verbs *v, const void *at,
-                                  uint64_t *ret_left);
+/* A piece of a region, from some byte of it on: the MR of each rail (NULL in strict mode
+ * if it is only shown), and how many bytes follow in it. */
+struct verbs_piece {
+    struct ibv_mr **mrs;
+    uint64_t left;
+    bool writable;
+};
+enum verbs_memory { VERBS_MEMORY_NONE, VERBS_MEMORY_COMING, VERBS_MEMORY_THERE };
+/* COMING: it is about to be registered. */
+enum verbs_memory verbs_memory_find(const struct verbs *v, const void *at,
+                                    struct verbs_piece *ret);
+/* The same of a range: the worst of its parts. @writable: NONE if a part is not. */
+enum verbs_memory verbs_memory_covers(const struct verbs *v, const void *at,
+                                      uint64_t size, bool writable);
+/* What the devices may do with it. */
+int verbs_memory_access(const struct verbs *v, bool writable);
 
 /* ---- verbs_link.c */
 /* Brings up what can be brought up. True: something is on its way. */

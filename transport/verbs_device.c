@@ -11,7 +11,7 @@
 #include "core/status.h"
 #include "verbs.h"
 
-enum { GIDS_MAX = 1024, RECEIVES = 16 };
+enum { GIDS_MAX = 1024 };
 
 /* ---- GIDs
  * -------------------------------------------------------------------------------- */
@@ -203,6 +203,9 @@ static void happened(struct loop_op *op, int result)
 static void shut(struct verbs_rail *rail)
 {
     const struct verbs_lib *lib = rail->v->lib;
+    if (rail->srq != NULL) {
+        (void)lib->destroy_srq(rail->srq);
+    }
     if (rail->cq != NULL) {
         (void)lib->destroy_cq(rail->cq);
     }
@@ -267,6 +270,13 @@ static const char *set_up(struct verbs_rail *rail, const struct ibv_device_attr 
     if (rail->cq == NULL) {
         return "the device gives no completion queue; is the memlock limit too low "
                "(ulimit -l)?";
+    }
+    struct ibv_srq_init_attr receives = {
+        .attr = {.max_wr = least(VERBS_RECEIVES, (unsigned)attr->max_srq_wr),
+                 .max_sge = 1}};
+    rail->srq = lib->create_srq(rail->pd, &receives);
+    if (rail->srq == NULL) {
+        return "the device gives no shared receive queue";
     }
     if (fcntl(rail->channel->fd, F_SETFL, O_NONBLOCK) < 0 ||
         fcntl(rail->context->async_fd, F_SETFL, O_NONBLOCK) < 0) {

@@ -123,13 +123,12 @@ static const char *create(struct verbs_link *link)
 {
     struct verbs_rail *rail = link->rail;
     const struct verbs_lib *lib = rail->v->lib;
-    struct ibv_qp_init_attr attr = {.send_cq = rail->cq,
-                                    .recv_cq = rail->cq,
-                                    .qp_type = IBV_QPT_RC,
-                                    .cap = {.max_send_wr = VERBS_SEND_QUEUE,
-                                            .max_recv_wr = 1,
-                                            .max_send_sge = 1,
-                                            .max_recv_sge = 1}};
+    struct ibv_qp_init_attr attr = {
+        .send_cq = rail->cq,
+        .recv_cq = rail->cq,
+        .srq = rail->srq,
+        .qp_type = IBV_QPT_RC,
+        .cap = {.max_send_wr = VERBS_SEND_QUEUE, .max_send_sge = 1}};
     if (rail->dead) {
         return "the device failed";
     }
@@ -153,12 +152,13 @@ static const char *create(struct verbs_link *link)
 /* ---- the end of it
  * ----------------------------------------------------------------------- */
 
-static void check_limit(struct loop_timer *timer);
+static void check_limit(struct verbs_timer *timer);
 static void accept_offer(struct verbs_link *link, const struct verbs_offer *offer);
 
 static void limit(struct verbs_link *link, uint64_t ns)
 {
-    loop_timer_start(link->rail->v->loop, &link->limit, clock_now_ns() + ns, check_limit);
+    verbs_timer_start(link->rail->v, &link->limit, verbs_now(link->rail->v) + ns,
+                      check_limit);
 }
 
 static void tell_down(struct verbs_link *link, const char *why)
@@ -174,7 +174,7 @@ static void pause_after_failure(struct verbs_link *link)
     if (link->backoff_ns == 0) {
         link->backoff_ns = VERBS_RETRY_MIN_NS;
     }
-    link->retry_ns = clock_now_ns() + link->backoff_ns;
+    link->retry_ns = verbs_now(link->rail->v) + link->backoff_ns;
     link->failed_before = true;
     link->backoff_ns = 2 * link->backoff_ns < VERBS_RETRY_MAX_NS ? 2 * link->backoff_ns
                                                                  : VERBS_RETRY_MAX_NS;
@@ -208,7 +208,7 @@ void verbs_link_fail(struct verbs_link *link, bool tell, const char *format, ...
 void verbs_link_drained(struct verbs_link *link)
 {
     destroy(link);
-    loop_timer_stop(link->rail->v->loop, &link->limit);
+    verbs_timer_stop(link->rail->v, &link->limit);
     link->state = LINK_IDLE;
     verbs_touch(link->peer);
     if (link->has_offer) {
@@ -217,10 +217,10 @@ void verbs_link_drained(struct verbs_link *link)
     }
 }
 
-static void check_limit(struct loop_timer *timer)
+static void check_limit(struct verbs_timer *timer)
 {
     struct verbs_link *link = LOOP_OWNER(timer, struct verbs_link, limit);
-    uint64_t now = clock_now_ns();
+    uint64_t now = verbs_now(link->rail->v);
     switch (link->state) {
     case LINK_OFFERED:
     case LINK_ACCEPTED:
@@ -246,7 +246,7 @@ static void check_limit(struct loop_timer *timer)
 
 void verbs_link_watch(struct verbs_link *link)
 {
-    if (!link->limit.active) {
+    if (!verbs_timer_active(&link->limit)) {
         limit(link, VERBS_STALL_NS);
     }
 }
@@ -349,7 +349,7 @@ static void offer_all(struct verbs_peer *peer)
             pairs[i] >= 0 ? link_of(peer, i, v->rails[i], (unsigned)pairs[i]) : NULL;
         any = any || pairs[i] >= 0;
         if (link != NULL && link->state == LINK_IDLE &&
-            clock_now_ns() >= link->retry_ns) {
+            verbs_now(link->rail->v) >= link->retry_ns) {
             offer(link);
         }
     }
@@ -386,9 +386,9 @@ bool verbs_links_want(struct verbs_peer *peer)
     if (initiates(peer)) {
         offer_all(peer);
     } else if (!coming(peer) && !verbs_links_up(peer) &&
-               clock_now_ns() >= peer->asked_ns) {
+               verbs_now(peer->v) >= peer->asked_ns) {
         peer->asked = true;
-        peer->asked_ns = clock_now_ns() + VERBS_RETRY_MIN_NS;
+        peer->asked_ns = verbs_now(peer->v) + VERBS_RETRY_MIN_NS;
         verbs_tell(peer, VERBS_WANT, NULL, 0);
     }
     return coming(peer);
@@ -468,7 +468,7 @@ static void up(struct verbs_link *link)
 {
     link->state = LINK_UP;
     link->why[0] = '\0';
-    loop_timer_stop(link->rail->v->loop, &link->limit);
+    verbs_timer_stop(link->rail->v, &link->limit);
     log_info("rdma link up peer %s over %s window %u", link->peer->address,
              link->rail->path, link->window);
     verbs_touch(link->peer);

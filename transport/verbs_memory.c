@@ -12,7 +12,7 @@
 
 /* What the devices may do. Where nobody writes, nothing that needs a writable mapping is
  * asked for: the kernel takes MW_BIND for writing too. */
-static int access_of(const struct verbs *v, bool writable)
+int verbs_memory_access(const struct verbs *v, bool writable)
 {
     int access = IBV_ACCESS_RELAXED_ORDERING;
     access |= writable ? IBV_ACCESS_LOCAL_WRITE : 0;
@@ -59,15 +59,17 @@ static void drop_piece(struct verbs *v, struct verbs_region *region, unsigned pi
     }
 }
 
-/* The next piece, with every device. */
+/* The next piece, with every device. Strict: what is only shown is registered for each
+ * pull by itself, as windows can be bound only where the mapping is writable. */
 static mob_status register_piece(struct verbs *v, struct verbs_region *region)
 {
     unsigned piece = region->registered;
     void *at = (void *)(region->base + piece * region->piece);
-    for (unsigned i = 0; i < v->rails_count; i++) {
+    bool later = v->strict && !region->writable;
+    for (unsigned i = 0; i < v->rails_count && !later; i++) {
         errno = 0;
         struct ibv_mr *mr = v->lib->reg_mr(v->rails[i]->pd, at, piece_size(region, piece),
-                                           access_of(v, region->writable));
+                                           verbs_memory_access(v, region->writable));
         if (mr == NULL) {
             int err = errno != 0 ? errno : EIO;
             drop_piece(v, region, piece);
@@ -157,6 +159,13 @@ mob_status verbs_map(struct transport *tp, void *base, uint64_t size, bool writa
     return MOB_OK;
 }
 
+static void touch_all(struct verbs *v)
+{
+    for (struct verbs_peer *peer = v->peers; peer != NULL; peer = peer->next) {
+        verbs_touch(peer);
+    }
+}
+
 void verbs_memory_work(struct verbs *v)
 {
     for (unsigned i = 0; i < v->regions_count && v->unregistered != 0; i++) {
@@ -170,6 +179,7 @@ void verbs_memory_work(struct verbs *v)
             v->unregistered -= region->pieces - region->registered;
             region->pieces = region->registered;
         }
+        touch_all(v); /* somebody may have waited for it */
         return;
     }
 }
@@ -203,36 +213,40 @@ void verbs_unmap_all(struct verbs *v)
     }
 }
 
-struct ibv_mr **verbs_memory_find(const struct verbs *v, const void *at,
-                                  uint64_t *ret_left)
+enum verbs_memory verbs_memory_find(const struct verbs *v, const void *at,
+                                    struct verbs_piece *ret)
 {
     unsigned after = rank(v, (uintptr_t)at);
     if (after == 0) {
-        return NULL;
+        return VERBS_MEMORY_NONE;
     }
     const struct verbs_region *region = &v->regions[after - 1];
     uint64_t offset = (uintptr_t)at - region->base;
     uint64_t piece = offset / region->piece;
-    if (offset >= region->size || piece >= region->registered) {
-        return NULL;
+    if (offset >= region->size || piece >= region->pieces) {
+        return VERBS_MEMORY_NONE;
     }
-    *ret_left = piece_size(region, (unsigned)piece) - offset % region->piece;
-    return &region->mrs[piece * v->rails_count];
+    *ret = (struct verbs_piece){
+        &region->mrs[piece * v->rails_count],
+        piece_size(region, (unsigned)piece) - offset % region->piece, region->writable};
+    return piece < region->registered ? VERBS_MEMORY_THERE : VERBS_MEMORY_COMING;
 }
 
-bool verbs_memory_covers(const struct verbs *v, const void *at, uint64_t size,
-                         bool writable)
+enum verbs_memory verbs_memory_covers(const struct verbs *v, const void *at,
+                                      uint64_t size, bool writable)
 {
+    enum verbs_memory all = VERBS_MEMORY_THERE;
     const uint8_t *p = at;
     while (size != 0) {
-        uint64_t left;
-        if (verbs_memory_find(v, p, &left) == NULL ||
-            (writable && !v->regions[rank(v, (uintptr_t)p) - 1].writable)) {
-            return false;
+        struct verbs_piece piece;
+        enum verbs_memory one = verbs_memory_find(v, p, &piece);
+        if (one == VERBS_MEMORY_NONE || (writable && !piece.writable)) {
+            return VERBS_MEMORY_NONE;
         }
-        left = left < size ? left : size;
+        all = one == VERBS_MEMORY_COMING ? one : all;
+        uint64_t left = piece.left < size ? piece.left : size;
         p += left;
         size -= left;
     }
-    return true;
+    return all;
 }

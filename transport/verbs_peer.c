@@ -8,7 +8,7 @@
 #include "core/status.h"
 #include "verbs.h"
 
-static void impatient(struct loop_timer *timer)
+static void impatient(struct verbs_timer *timer)
 {
     struct verbs_peer *peer = LOOP_OWNER(timer, struct verbs_peer, patience);
     if (verbs_serves_overdue(peer)) {
@@ -19,8 +19,8 @@ static void impatient(struct loop_timer *timer)
 
 void verbs_be_patient(struct verbs_peer *peer, uint64_t ns)
 {
-    if (!peer->patience.active) {
-        loop_timer_start(peer->v->loop, &peer->patience, clock_now_ns() + ns, impatient);
+    if (!verbs_timer_active(&peer->patience)) {
+        verbs_timer_start(peer->v, &peer->patience, verbs_now(peer->v) + ns, impatient);
     }
 }
 
@@ -68,9 +68,7 @@ void verbs_peer_free(struct verbs_peer *peer)
     if (peer->next != NULL) {
         peer->next->prev = peer->prev;
     }
-    if (peer->v->loop != NULL) {
-        loop_timer_stop(peer->v->loop, &peer->patience);
-    }
+    verbs_timer_stop(peer->v, &peer->patience);
     verbs_links_free(peer);
     free(peer->out);
     free(peer);

@@ -134,7 +134,7 @@ static enum way choose(struct verbs_pull *pull)
     uint64_t size = pull->source.size;
     if (peer->v->rails_count == 0 || size == 0 ||
         (size > VERBS_INLINE_MAX &&
-         !verbs_memory_covers(peer->v, pull->dst, size, true))) {
+         verbs_memory_covers(peer->v, pull->dst, size, true) == VERBS_MEMORY_NONE)) {
         return WAY_UNDER;
     }
     bool coming = verbs_links_want(peer);
@@ -142,7 +142,7 @@ static enum way choose(struct verbs_pull *pull)
         return WAY_VERBS;
     }
     return coming && size >= VERBS_WAIT_BYTES &&
-                   clock_now_ns() - pull->since_ns < VERBS_SETUP_NS
+                   verbs_now(peer->v) - pull->since_ns < VERBS_SETUP_NS
                ? WAY_WAIT
                : WAY_UNDER;
 }
@@ -186,7 +186,7 @@ mob_status verbs_pull_begin(struct transport_peer *base,
     pull->source = *source;
     pull->dst = dst;
     pull->id = xfer->id = (peer->pull_sequence + 1) * TRANSPORT_PULLS_MAX + slot;
-    pull->since_ns = peer->v->rails_count != 0 ? clock_now_ns() : 0;
+    pull->since_ns = peer->v->rails_count != 0 ? verbs_now(peer->v) : 0;
     enum way way = choose(pull);
     mob_status st = way == WAY_UNDER ? start_under(pull) : MOB_OK;
     if (st != MOB_OK) {

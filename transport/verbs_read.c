@@ -78,9 +78,10 @@ static bool next_chunk(struct verbs_pull *pull, uint64_t *ret)
     return true;
 }
 
-/* Cuts a chunk where memory of either side, or what one READ takes, ends. 0: too many. */
+/* Cuts a chunk where memory of either side, or what one READ takes, ends. 0: into too
+ * many, or its place is not registered; *ret_later: not yet. */
 static unsigned cut(const struct verbs_pull *pull, const struct verbs_link *link,
-                    uint64_t chunk, struct part parts[PARTS_MAX])
+                    uint64_t chunk, struct part parts[PARTS_MAX], bool *ret_later)
 {
     const struct verbs_rail *rail = link->rail;
     uint64_t at = chunk * CHUNK_BYTES, end = at + chunk_size(pull, chunk), skip = at;
@@ -90,16 +91,19 @@ static unsigned cut(const struct verbs_pull *pull, const struct verbs_link *link
     }
     while (at != end) {
         const struct verbs_range *r = &pull->here.ranges[range];
-        uint64_t size = end - at, left;
-        struct ibv_mr **mrs = verbs_memory_find(rail->v, pull->dst + at, &left);
-        if (mrs == NULL || count == PARTS_MAX) {
+        uint64_t size = end - at;
+        struct verbs_piece piece;
+        enum verbs_memory there = verbs_memory_find(rail->v, pull->dst + at, &piece);
+        if (there != VERBS_MEMORY_THERE || count == PARTS_MAX) {
+            *ret_later = there == VERBS_MEMORY_COMING;
             return 0;
         }
-        size = size < left ? size : left;
+        size = size < piece.left ? size : piece.left;
         size = size < r->size - skip ? size : r->size - skip;
         size = size < rail->max_read ? size : rail->max_read;
-        parts[count++] = (struct part){pull->dst + at, r->at + skip, (uint32_t)size,
-                                       mrs[rail->index]->lkey, r->keys[link->index]};
+        parts[count++] =
+            (struct part){pull->dst + at, r->at + skip, (uint32_t)size,
+                          piece.mrs[rail->index]->lkey, r->keys[link->index]};
         at += size;
         skip += size;
         if (skip == r->size) {
@@ -160,10 +164,13 @@ static bool post_one(struct verbs_peer *peer, struct verbs_link *link)
         if (pull == NULL || !verbs_read_usable(pull, link) || !next_chunk(pull, &chunk)) {
             continue;
         }
-        unsigned count = cut(pull, link, chunk, parts);
-        if (count == 0) { /* memory that the owner shows in crumbs */
-            pull->here.links = 0;
-            verbs_touch(peer);
+        bool later = false;
+        unsigned count = cut(pull, link, chunk, parts, &later);
+        if (count == 0) {
+            if (!later) { /* or the owner shows it in crumbs: the backend below goes on */
+                pull->here.links = 0;
+                verbs_touch(peer);
+            }
             continue;
         }
         if (count > verbs_link_room(link)) {

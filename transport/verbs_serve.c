@@ -3,7 +3,8 @@
  *
  * Strict mode: what is shown is a memory window for each link and range, bound for this
  * pull and readable through that link's queue pair alone; it is made invalid before the
- * export is given back. */
+ * export is given back. Where the owner's mapping is read-only, which windows do not go
+ * with, it is a memory region of this pull's own, readable by peers that know its key. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,9 +53,17 @@ static void free_windows(struct verbs_serve *serve)
             (void)serve->peer->v->lib->dealloc_mw(serve->windows[i]);
         }
     }
+    for (unsigned i = 0; serve->mrs != NULL && i < serve->ranges_count * VERBS_RAILS_MAX;
+         i++) {
+        if (serve->mrs[i] != NULL) {
+            (void)serve->peer->v->lib->dereg_mr(serve->mrs[i]);
+        }
+    }
     free(serve->windows);
+    free(serve->mrs);
     free(serve->here.ranges);
     serve->windows = NULL;
+    serve->mrs = NULL;
     serve->here.ranges = NULL;
 }
 
@@ -92,7 +101,7 @@ bool verbs_serves_overdue(struct verbs_peer *peer)
     for (struct verbs_serve *s = peer->serves; s != NULL; s = s->next) {
         waiting = waiting || (s->revoked && !s->ending);
         overdue = overdue || (s->revoked && !s->ending &&
-                              clock_now_ns() - s->revoked_ns >= VERBS_REVOKE_NS);
+                              verbs_now(peer->v) - s->revoked_ns >= VERBS_REVOKE_NS);
     }
     if (waiting && !overdue) {
         verbs_be_patient(peer, VERBS_REVOKE_NS);
@@ -159,9 +168,9 @@ static bool ranges_of(const struct verbs_peer *peer, const uint8_t *at, uint64_t
     struct verbs_range ranges[64], *all = ranges;
     unsigned count = 0, room = 64;
     while (size != 0) {
-        uint64_t left;
-        struct ibv_mr **mrs = verbs_memory_find(peer->v, at, &left);
-        if (mrs == NULL || count == max) {
+        struct verbs_piece piece;
+        if (verbs_memory_find(peer->v, at, &piece) != VERBS_MEMORY_THERE ||
+            count == max) {
             break;
         }
         if (count == room) {
@@ -173,12 +182,12 @@ static bool ranges_of(const struct verbs_peer *peer, const uint8_t *at, uint64_t
             all = grown;
             room = max;
         }
-        left = left < size ? left : size;
+        uint64_t left = piece.left < size ? piece.left : size;
         all[count] = (struct verbs_range){.at = (uintptr_t)at, .size = left};
         for (unsigned k = 0; k < VERBS_RAILS_MAX; k++) {
-            if (links & 1u << k) {
-                all[count].keys[k] = mrs[peer->links[k]->rail->index]->rkey;
-            }
+            const struct ibv_mr *mr =
+                links & 1u << k ? piece.mrs[peer->links[k]->rail->index] : NULL;
+            all[count].keys[k] = mr != NULL ? mr->rkey : 0;
         }
         count++;
         at += left;
@@ -221,12 +230,11 @@ static void tell_here(struct verbs_serve *serve)
  * ----------------------------------------------------------------------------- */
 
 /* One window, if the link takes it. */
-static bool bind_one(struct verbs_serve *serve, unsigned range, struct verbs_link *link)
+static bool bind_one(struct verbs_serve *serve, unsigned range, struct verbs_link *link,
+                     struct ibv_mr *mr)
 {
     const struct verbs *v = serve->peer->v;
     struct verbs_range *r = &serve->here.ranges[range];
-    uint64_t left;
-    struct ibv_mr **mrs = verbs_memory_find(v, (void *)(uintptr_t)r->at, &left);
     struct ibv_mw *window = v->lib->alloc_mw(link->rail->pd, IBV_MW_TYPE_2);
     if (window == NULL) {
         return false;
@@ -237,9 +245,7 @@ static bool bind_one(struct verbs_serve *serve, unsigned range, struct verbs_lin
     struct ibv_send_wr wr = {
         .opcode = IBV_WR_BIND_MW,
         .send_flags = IBV_SEND_SIGNALED,
-        .bind_mw = {window,
-                    key,
-                    {mrs[link->rail->index], r->at, r->size, IBV_ACCESS_REMOTE_READ}}};
+        .bind_mw = {window, key, {mr, r->at, r->size, IBV_ACCESS_REMOTE_READ}}};
     struct verbs_wr work = {WORK_BIND, false, 0, 0, serve};
     if (!verbs_post(link, &wr, &work)) {
         return false;
@@ -250,13 +256,37 @@ static bool bind_one(struct verbs_serve *serve, unsigned range, struct verbs_lin
     return true;
 }
 
-static bool bind_all(struct verbs_serve *serve)
+/* Shows a range over a link for this pull alone. */
+static bool open_one(struct verbs_serve *serve, unsigned range, struct verbs_link *link)
+{
+    const struct verbs *v = serve->peer->v;
+    struct verbs_range *r = &serve->here.ranges[range];
+    struct verbs_piece piece;
+    void *at = (void *)(uintptr_t)r->at;
+    if (verbs_memory_find(v, at, &piece) != VERBS_MEMORY_THERE) {
+        return false;
+    }
+    if (piece.writable) {
+        return bind_one(serve, range, link, piece.mrs[link->rail->index]);
+    }
+    struct ibv_mr *mr =
+        serve->size <= VERBS_STRICT_BYTES
+            ? v->lib->reg_mr(link->rail->pd, at, r->size,
+                             IBV_ACCESS_REMOTE_READ | IBV_ACCESS_RELAXED_ORDERING)
+            : NULL;
+    serve->mrs[range * VERBS_RAILS_MAX + link->index] = mr;
+    r->keys[link->index] = mr != NULL ? mr->rkey : 0;
+    return mr != NULL;
+}
+
+static bool open_all(struct verbs_serve *serve)
 {
     struct verbs_peer *peer = serve->peer;
+    size_t count = (size_t)serve->here.count * VERBS_RAILS_MAX;
     serve->ranges_count = serve->here.count;
-    serve->windows =
-        calloc((size_t)serve->ranges_count * VERBS_RAILS_MAX, sizeof(struct ibv_mw *));
-    if (serve->windows == NULL) {
+    serve->windows = calloc(count, sizeof(struct ibv_mw *));
+    serve->mrs = calloc(count, sizeof(struct ibv_mr *));
+    if (serve->windows == NULL || serve->mrs == NULL) {
         return false;
     }
     for (unsigned k = 0; k < VERBS_RAILS_MAX; k++) {
@@ -267,10 +297,13 @@ static bool bind_all(struct verbs_serve *serve)
             return false;
         }
         for (unsigned i = 0; i < serve->ranges_count; i++) {
-            if (!bind_one(serve, i, peer->links[k])) {
+            if (!open_one(serve, i, peer->links[k])) {
                 return false;
             }
         }
+    }
+    if (serve->posted == 0) {
+        tell_here(serve); /* nothing has to be bound */
     }
     return true;
 }
@@ -320,7 +353,7 @@ static bool show(struct verbs_serve *serve)
         return false;
     }
     if (strict) {
-        return bind_all(serve);
+        return open_all(serve);
     }
     tell_here(serve);
     return true;
@@ -458,7 +491,7 @@ void verbs_revoke(struct transport_peer *base, uint64_t cookie, mob_status statu
     if (!serve->shown) {
         begin_end(serve);
     } else {
-        serve->revoked_ns = clock_now_ns();
+        serve->revoked_ns = verbs_now(peer->v);
         verbs_be_patient(peer, VERBS_REVOKE_NS);
     }
 }

@@ -32,7 +32,7 @@ bool verbs_post(struct verbs_link *link, struct ibv_send_wr *wr,
     link->head++;
     if (work->kind == WORK_READ) {
         if (link->reads++ == 0) {
-            link->moved_ns = clock_now_ns();
+            link->moved_ns = verbs_now(rail->v);
             verbs_link_watch(link);
         }
         rail->flight_bytes += work->bytes;
@@ -87,7 +87,7 @@ static void complete(struct verbs_rail *rail, const struct ibv_wc *wc)
         at - link->tail >= link->head - link->tail) {
         return;
     }
-    link->moved_ns = clock_now_ns();
+    link->moved_ns = verbs_now(rail->v);
     while (link->tail != at + 1) { /* what was posted before is over as well */
         struct verbs_wr work = link->ring[link->tail % VERBS_SEND_QUEUE];
         bool good = wc->status == IBV_WC_SUCCESS || link->tail != at;

@@ -197,7 +197,9 @@ static mob_status open_transport(struct cluster *c)
                                       .user = &c->user,
                                       .arg = c,
                                       .node_id = c->self->id,
-                                      .key = n->config.key};
+                                      .key = n->config.key,
+                                      .encrypt = n->config.encrypt,
+                                      .unchecked = n->config.unchecked};
     MOB_TRY(transport_tcp.open(&config, &c->transport));
     snprintf(text, sizeof text, "%s:%u", n->config.listen ? n->config.listen : "",
              c->port);
@@ -205,6 +207,12 @@ static mob_status open_transport(struct cluster *c)
     MOB_TRY(listen_at(c, &addr));
     c->port = addr_port(&addr);
     addr_text(&addr, c->self->address);
+    if (n->config.encrypt) {
+        log_info("what goes between nodes is encrypted");
+    } else if (n->config.unchecked) {
+        log_info(
+            "objects go between nodes without checksums, where the other says so too");
+    }
     return MOB_OK;
 }
 

@@ -456,6 +456,9 @@ struct node_config {
     uint16_t port;            /* 0: any */
     const char *spill_dirs;   /* DIR[:DIR...], "none", or NULL: the default */
     uint64_t unmet_grace_ns;  /* for a node to join that is large enough for a task */
+    bool encrypt;             /* what goes between nodes; of all of them, or none */
+    bool
+        unchecked; /* no checksums of objects on their way, where the other node agrees */
     struct key key;
 };
 

@@ -58,6 +58,11 @@ over_fake = {.name = "fake", .ops = &transport_fake, .kill = kill_fake};
 static const struct backend __attribute__((unused))
 over_tcp = {.name = "tcp", .ops = &transport_tcp, .kill = kill_tcp};
 
+static const struct backend __attribute__((unused)) over_tcp_encrypted = {
+    .name = "tcp", .ops = &transport_tcp, .encrypt = true, .kill = kill_tcp};
+static const struct backend __attribute__((unused)) over_tcp_unchecked = {
+    .name = "tcp", .ops = &transport_tcp, .unchecked = true, .kill = kill_tcp};
+
 /* ---- verbs, with the double as the library
  * ----------------------------------------------------- */
 
@@ -165,8 +170,9 @@ over_rdma = {.name = "verbs of this machine",
 #define ON_ALL(test)                                                                     \
     ON(fake, test)                                                                       \
     ON(tcp, test)                                                                        \
-    ON(verbs_fake, test)                                                                 \
-    ON(verbs_strict, test) ON(verbs_tcp, test) ON(verbs_bare, test) ON(verbs_off, test)
+    ON(tcp_encrypted, test) ON(tcp_unchecked, test) ON(verbs_fake, test)                 \
+        ON(verbs_strict, test) ON(verbs_tcp, test) ON(verbs_bare, test)                  \
+            ON(verbs_off, test)
 #endif
 
 /* A test of every backend. */

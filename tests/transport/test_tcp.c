@@ -1,5 +1,6 @@
 /* What the TCP backend does beyond the conformance of all: how exports that grow share
  * their lane. */
+#include "relay.h"
 #include "world.h"
 
 enum { OBJECTS = 3, OBJECT_BYTES = 5 * CHUNK_BYTES + 100 };
@@ -26,7 +27,7 @@ static void hide(void *arg, struct transport_peer *peer, const struct transport_
     (void)arg, (void)peer;
     pinned[e->cookie]--;
 }
-static void on_landed(void *arg, struct transport_xfer *xfer)
+static void count_landed(void *arg, struct transport_xfer *xfer)
 {
     (void)arg;
     landings++;
@@ -57,7 +58,7 @@ static void make(void)
     grows = test_user;
     grows.export = show;
     grows.unexport = hide;
-    grows.landed = on_landed;
+    grows.landed = count_landed;
     w.backend = &world_tcp;
     w.count = 2;
     cr_assert_eq(loop_create(0, &w.loop), MOB_OK);
@@ -181,4 +182,85 @@ Test(tcp, a_peer_that_goes_gives_parked_exports_back)
     cr_assert_eq(p.calls, 1);
     cr_assert_eq(pinned[0], 0);
     free(p.dst);
+}
+
+/* ---- several data connections
+ * ------------------------------------------------------------ */
+
+static void pull_large(struct transport_peer *peer, struct pull *p, uint64_t size)
+{
+    struct transport_source source = {.size = size};
+    p->calls = 0;
+    p->dst = realloc(p->dst, size);
+    memset(p->dst, 0xAA, size);
+    cr_assert_eq(transport_pull(peer, &source, p->dst, &p->xfer), MOB_OK);
+}
+
+/* More chunks than the window, over lanes that differ in speed as they like. */
+Test(tcp, chunks_of_one_pull_over_all_lanes)
+{
+    enum { LARGE = 150 * CHUNK_BYTES + 5 };
+    struct pull p = {0}, q = {0};
+    ready[0] = LARGE;
+    node(2, TRANSPORT_DATA_MAX);
+    w.count = 3;
+    world_object(&w, 0, LARGE);
+    struct transport_peer *peer = world_join(&w, 2, 0);
+    pull_large(peer, &p, LARGE);
+    pull_large(peer, &q, LARGE);
+    WORLD_UNTIL(&w, p.calls == 1 && q.calls == 1);
+    cr_assert(p.status == MOB_OK && q.status == MOB_OK);
+    cr_assert_eq(memcmp(p.dst, w.nodes[0].object, LARGE), 0);
+    cr_assert_eq(memcmp(q.dst, w.nodes[0].object, LARGE), 0);
+    for (unsigned steps = 0; steps < 60; steps += 3) { /* cancelled at many moments */
+        pull_large(peer, &p, LARGE);
+        for (unsigned i = 0; i < steps && p.calls == 0; i++) {
+            world_step(&w);
+        }
+        transport_cancel(&p.xfer);
+        WORLD_UNTIL(&w, p.calls == 1);
+        uint64_t received = p.xfer.received;
+        cr_assert_eq(memcmp(p.dst, w.nodes[0].object, received), 0, "not verified");
+        memset(p.dst, 0x55, LARGE);
+        WORLD_UNTIL(&w, pinned[0] == 0);
+        for (size_t i = 0; i < LARGE; i += 4096) {
+            cr_assert(p.dst[i] == 0x55, "written after pull_done");
+        }
+    }
+    free(p.dst);
+    free(q.dst);
+}
+
+/* 64 MiB on the way through 12.5 MB/s (100 Mbit/s); a message and a small pull do not wait
+ * for it: what they take is counted in bytes of the large one. */
+Test(tcp, small_things_pass_a_large_pull, .timeout = 60)
+{
+    enum { LARGE = 64 * CHUNK_BYTES, SMALL = 4096, TIMES = 5, BETWEEN = 2 * CHUNK_BYTES };
+    static struct relay relay;
+    struct transport_peer *peer;
+    struct pull large = {0}, small = {0};
+    ready[0] = LARGE;
+    world_object(&w, 0, LARGE);
+    relay.rate = 12500000;
+    relay_start(&relay, w.loop, &w.nodes[0].addr);
+    cr_assert_eq(transport_connect(w.nodes[1].tp, &relay.addr, NULL, &peer), MOB_OK);
+    WORLD_UNTIL(&w, w.nodes[1].ups == 1);
+    pull_large(peer, &large, LARGE);
+    WORLD_UNTIL(&w, large.xfer.received >= CHUNK_BYTES);
+    for (int i = 0; i < TIMES; i++) {
+        uint64_t begin = relay.passed;
+        int messages = w.nodes[0].messages;
+        cr_assert_eq(transport_send(peer, "x", 1), MOB_OK);
+        pull_large(peer, &small, SMALL);
+        WORLD_UNTIL(&w, small.calls == 1 && w.nodes[0].messages > messages);
+        cr_assert_eq(small.status, MOB_OK);
+        cr_assert_lt(relay.passed - begin, BETWEEN, "waited for the large one");
+    }
+    cr_assert_eq(large.calls, 0, "it was over before anything could wait for it");
+    transport_close(w.nodes[1].tp);
+    WORLD_UNTIL(&w, w.nodes[1].closed && w.nodes[0].downs == 1);
+    cr_assert_eq(large.calls, 1);
+    relay_stop(&relay);
+    free(large.dst);
+    free(small.dst);
 }
