@@ -28,7 +28,7 @@ static mob_status put(struct verbs_peer *peer, enum verbs_kind kind,
     mob_status st = transport_sendv(peer->under, all, 1 + count);
     if (st == MOB_OK) {
         peer->out_sequence++;
-        peer->stats.messages_sent++;
+        peer->stats.messages_sent += kind == VERBS_USER;
     } else if (st == MOB_ERR_FULL) {
         peer->below_full = true;
     }
