@@ -48,7 +48,7 @@
 #define VERBS_POLL_NS 40000ull       /* of looking before sleeping, after work */
 #define VERBS_SETUP_NS 2000000000ull /* for a link to come up */
 #define VERBS_DRAIN_NS 1000000000ull /* for its work requests to be flushed */
-#define VERBS_STALL_NS 10000000000ull /* READs posted and none completed */
+#define VERBS_STALL_NS 10000000000ull /* requests posted and none completed */
 #define VERBS_RETRY_MIN_NS 1000000000ull
 #define VERBS_RETRY_MAX_NS 30000000000ull
 #define VERBS_REVOKE_NS 5000000000ull /* for a puller to let go of a revoked export */
@@ -125,7 +125,7 @@ struct verbs_link {
     unsigned window, reads; /* READs: at most, posted */
     uint32_t head, tail;    /* work requests posted, and completed */
     struct verbs_wr ring[VERBS_SEND_QUEUE];
-    uint64_t moved_ns; /* when a completion came, or the first READ was posted */
+    uint64_t moved_ns; /* when a completion came, or the first request was posted */
     struct verbs_timer limit;
     uint64_t retry_ns, backoff_ns; /* not before; the next pause */
     bool failed_before;
@@ -353,7 +353,7 @@ void verbs_links_free(struct verbs_peer *peer);
  * hears of it. */
 void verbs_link_fail(struct verbs_link *link, bool tell, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* READs are posted: from now on it is watched that they move. */
+/* Requests are posted: from now on it is watched that they are done. */
 void verbs_link_watch(struct verbs_link *link);
 /* The last work request is over. */
 void verbs_link_drained(struct verbs_link *link);

@@ -232,10 +232,10 @@ static void check_limit(struct verbs_timer *timer)
         verbs_link_drained(link);
         return;
     case LINK_UP:
-        if (link->reads != 0 && now - link->moved_ns >= VERBS_STALL_NS) {
-            verbs_link_fail(link, true, "no READ was answered for %llu s",
+        if (link->head != link->tail && now - link->moved_ns >= VERBS_STALL_NS) {
+            verbs_link_fail(link, true, "nothing that was asked for was done for %llu s",
                             VERBS_STALL_NS / NS_PER_S);
-        } else if (link->reads != 0) {
+        } else if (link->head != link->tail) {
             limit(link, VERBS_STALL_NS - (now - link->moved_ns));
         }
         return;

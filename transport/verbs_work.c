@@ -28,13 +28,14 @@ bool verbs_post(struct verbs_link *link, struct ibv_send_wr *wr,
         verbs_link_fail(link, true, "%s: posting failed: %s", rail->path, strerror(err));
         return false;
     }
+    if (link->head == link->tail) {
+        link->moved_ns = verbs_now(rail->v);
+        verbs_link_watch(link);
+    }
     link->ring[link->head % VERBS_SEND_QUEUE] = *work;
     link->head++;
     if (work->kind == WORK_READ) {
-        if (link->reads++ == 0) {
-            link->moved_ns = verbs_now(rail->v);
-            verbs_link_watch(link);
-        }
+        link->reads++;
         rail->flight_bytes += work->bytes;
     }
     return true;
