@@ -1,5 +1,5 @@
 /* conforms.h - what the conformance suite runs over: each backend that there is, and each
- * way to make one of them. A new one is a struct backend and a line in ON_ALL(). */
+ * way to make one of them. A new one is a struct backend and an entry in ON_ALL(). */
 #ifndef TESTS_CONFORMS_H
 #define TESTS_CONFORMS_H
 
