@@ -27,7 +27,7 @@ static void hide(void *arg, struct transport_peer *peer, const struct transport_
     (void)arg, (void)peer;
     pinned[e->cookie]--;
 }
-static void on_landed(void *arg, struct transport_xfer *xfer)
+static void count_landed(void *arg, struct transport_xfer *xfer)
 {
     (void)arg;
     landings++;
@@ -58,7 +58,7 @@ static void make(void)
     grows = test_user;
     grows.export = show;
     grows.unexport = hide;
-    grows.landed = on_landed;
+    grows.landed = count_landed;
     w.backend = &world_tcp;
     w.count = 2;
     cr_assert_eq(loop_create(0, &w.loop), MOB_OK);
