@@ -41,11 +41,15 @@ static mob_status forced(const struct loop_backend **ret)
 static mob_status open_forced(struct loop *loop, const struct loop_backend *want,
                               unsigned entries)
 {
+    char why[sizeof loop->refusal_text];
+    snprintf(loop->about, sizeof loop->about, "%s (MOBULA_LOOP)", want->name);
     loop->via = want;
-    if (want == &loop_poll) {
-        snprintf(loop->about, sizeof loop->about, "epoll (MOBULA_LOOP)");
+    mob_status st = want->open(loop, entries);
+    if (st != MOB_OK) {
+        snprintf(why, sizeof why, "%s", mob_last_error());
+        return status_fail(st, "MOBULA_LOOP insists on %s: %s", want->name, why);
     }
-    return want->open(loop, entries);
+    return MOB_OK;
 }
 
 static mob_status open_any(struct loop *loop, unsigned entries)

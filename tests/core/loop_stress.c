@@ -23,7 +23,7 @@ enum {
     FILES = 4,
     FILE_BYTES = 1 << 20,
     BELLS = 4,
-    STEPS = 40000,
+    STEPS = 20000,
     IDLE_LIMIT_MS = 10000,
 };
 #define POISON 0xA5
