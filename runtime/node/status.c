@@ -5,7 +5,7 @@
  *   {"nodes": [NODE...], "jobs": [JOB...], "unmet": [UNMET...]}
  *   NODE   id, host, pid, state ("alive", "leaving", "dead"), head (true or false), address,
  *          transport ("local", "tcp", "verbs"), cpus, cpus_used, store_limit_bytes,
- *          store_used_bytes, tasks (that run there now), events (what its loop runs on)
+ *          store_used_bytes, tasks (that run there now), loop (what its loop runs on, and why)
  *          and, of the node that answers: dir (its folder), key_file (if its key is in one)
  *   JOB    number, name, driver_pid, failed (true or false), workers [{pid, class, slot}],
  *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes
@@ -110,7 +110,7 @@ static json_t *node_json(struct node *n)
                      n->stopping ? "leaving" : "alive", "cpus", (int)n->cpus, "cpus_used",
                      (double)plan_node_used(n->plan) / CPU_UNITS, "store_limit_bytes",
                      (json_int_t)n->budget.limit_bytes, "store_used_bytes",
-                     (json_int_t)n->budget.used_bytes, "events", loop_backend(n->loop),
+                     (json_int_t)n->budget.used_bytes, "loop", loop_backend(n->loop),
                      "dir", look_text(dir));
 }
 
@@ -150,11 +150,11 @@ json_t *status_member(const struct cluster *c, const struct peer *p, const char 
     bool here = p == c->self;
     uint64_t used = here ? plan_node_used(c->node->plan) : p->units_used;
     snprintf(id, sizeof id, "%010llx", (unsigned long long)p->id);
-    json_t *o =
-        json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s}", "id", id, "host",
-                  look_text(p->host), "address", p->address, "state", state, "head",
-                  p->id == c->head_node, "cpus", (int)p->cpus, "store_limit_bytes",
-                  (json_int_t)p->store_bytes, "transport", here ? "local" : "tcp");
+    json_t *o = json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s,s:s}", "id", id, "host",
+                          look_text(p->host), "address", p->address, "state", state,
+                          "head", p->id == c->head_node, "cpus", (int)p->cpus,
+                          "store_limit_bytes", (json_int_t)p->store_bytes, "transport",
+                          here ? "local" : "tcp", "loop", p->loop);
     if (o && (here || c->is_head)) { /* only the head hears of others */
         json_object_set_new(o, "cpus_used", json_real((double)used / CPU_UNITS));
         json_object_set_new(o, "store_used_bytes",
