@@ -49,6 +49,13 @@ static void turn_until(struct loop *loop, const int *calls, int want)
     }
 }
 
+/* Where nothing may be missing. */
+static bool in_ci(void)
+{
+    const char *ci = getenv("CI");
+    return ci && strcmp(ci, "true") == 0;
+}
+
 static void refuse(int nr, unsigned err)
 {
     struct sock_filter code[] = {
@@ -609,7 +616,7 @@ Test(loop, a_terminal_that_stands_still_holds_nothing_up, .timeout = 20)
 {
     int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0) {
-        cr_assert(!getenv("CI"), "no terminals here");
+        cr_assert_not(in_ci(), "no terminals here");
         cr_skip_test("no terminals here");
     }
     int slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -807,7 +814,7 @@ Test(loop, what_is_asked_for_is_taken, .timeout = 10)
     setenv("MOBULA_LOOP", "", 1); /* as if it were not set */
     loop = make(0);
     /* Or nobody would notice that these tests run on epoll twice. */
-    cr_assert(!getenv("CI") || strncmp(loop_backend(loop), "io_uring", 8) == 0, "%s",
+    cr_assert(!in_ci() || strncmp(loop_backend(loop), "io_uring", 8) == 0, "%s",
               loop_backend(loop));
     loop_destroy(loop);
 }
