@@ -52,6 +52,7 @@ struct mob_task {
 /* One thread of the process. Private to the thread, but for `waits_on` and `next`. */
 struct thread {
     struct lane lane;
+    struct arena_batch batches[ARENA_BATCH_CLASSES]; /* for its next small objects */
     struct mob *mob;
     struct mob_task *task; /* the innermost task that it runs, or NULL */
     struct mob_task top;   /* the outermost one; what task_init() sets stays as it was */
@@ -176,19 +177,41 @@ mob_status embedded_failed(struct mob *mob, mob_status st, int why);
 /* ---- memory.c ---- */
 /* Room for @size bytes in this process's arena. @align: as arena_alloc(). MOB_ERR_NOMEM if there
  * was none for @timeout_ns. */
-mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, size_t align,
-                        uint64_t timeout_ns, struct arena_place *ret, void **ret_data);
+mob_status client_alloc_slow(struct mob *mob, struct thread *t, size_t size, size_t align,
+                             uint64_t timeout_ns, struct arena_place *ret,
+                             void **ret_data);
+static inline mob_status client_alloc(struct mob *mob, struct thread *t, size_t size,
+                                      size_t align, uint64_t timeout_ns,
+                                      struct arena_place *ret, void **ret_data)
+{
+    /* What else an allocation looks at, places that others freed and segments that the daemon took back,
+     * waits until a batch is empty. */
+    void *data = __builtin_expect(arena_batched(size, align), 1)
+                     ? arena_batch_take(&t->batches[arena_class(size)], size, ret)
+                     : NULL;
+    if (__builtin_expect(!data, 0)) {
+        return client_alloc_slow(mob, t, size, align, timeout_ns, ret, ret_data);
+    }
+    *ret_data = data;
+    return MOB_OK;
+}
+/* Gives the arena back what a thread's batches have left. */
+void client_return_batches(struct mob *mob, struct thread *t);
 /* Keeps the first @size bytes of a place of this process. */
 mob_status client_shrink_place(struct mob *mob, const struct place *p, size_t size);
 void client_free_place(void *mob, uint32_t segment, uint64_t offset);
+/* Many calls of it, by this thread, come between the two: of one lock. */
+void client_freeing(void *mob, bool begins);
 /* Where the bytes of a place of @r are, read-only. MOB_ERR_CORRUPT, MOB_ERR_NODE_LOST. */
 mob_status client_bytes(struct mob *mob, const struct record *r, const struct place *p,
                         const void **ret);
 /* Lets go of segments that the daemon took back. */
 void client_let_go(struct mob *mob);
-/* Before a sleep: the same, and takes in what others freed for this process. When memory is wanted,
- * gives back all that is not in use. */
-void client_tidy(struct mob *mob, struct lane *lane);
+/* Before a sleep: the same, gives the arena back what the thread's batches have left, and takes in what
+ * others freed for this process. When memory is wanted, gives back all that is not in use. */
+void client_tidy(struct mob *mob, struct thread *t);
+/* The same for who has a lane and no batches. */
+void client_tidy_lane(struct mob *mob, struct lane *lane);
 void client_memory_end(struct mob *mob);
 
 /* ---- registry.c ---- */

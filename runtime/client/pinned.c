@@ -45,7 +45,7 @@ await_restored(struct mob *mob, struct thread *t, const struct record *r, uint64
         uint32_t asked = at_load(&mob->proc->wake, AT_SEQ_CST);
         st = client_health(mob);
         if (!st) {
-            client_tidy(mob, &t->lane); /* it may be what the daemon has no room for */
+            client_tidy(mob, t); /* it may be what the daemon has no room for */
             st = park_in_task(mob, t, event, seen, asked, deadline_ns);
         }
     }

@@ -96,7 +96,8 @@ static void tidy(struct mob *mob, struct lane *lane)
 {
     if (lane->board ||
         lane_init(lane, &mob->board, mob->self, client_free_place, mob) == MOB_OK) {
-        client_tidy(mob, lane);
+        lane->freeing = client_freeing;
+        client_tidy_lane(mob, lane);
     }
 }
 

@@ -198,7 +198,7 @@ static __attribute__((noinline, cold)) void tidy_when_asked(struct mob *mob,
                                                             struct thread *t)
 {
     t->asked = at_load(&mob->proc->wake, AT_SEQ_CST);
-    client_tidy(mob, &t->lane);
+    client_tidy(mob, t);
 }
 
 /* Serves one class until the daemon says otherwise. */

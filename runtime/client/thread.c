@@ -52,6 +52,13 @@ static struct thread *unlist(struct mob *mob)
     return t;
 }
 
+static void end_thread(struct mob *mob, struct thread *t)
+{
+    client_return_batches(mob, t);
+    lane_fini(&t->lane);
+    free(t);
+}
+
 static void thread_ended(void *value)
 {
     (void)value;
@@ -59,8 +66,7 @@ static void thread_ended(void *value)
     for (size_t i = 0; i < HANDLES_MAX && !forked; i++) {
         struct thread *t = open_handles[i] ? unlist(open_handles[i]) : NULL;
         if (t) {
-            lane_fini(&t->lane);
-            free(t);
+            end_thread(open_handles[i], t);
         }
     }
     pthread_mutex_unlock(&open_lock);
@@ -146,6 +152,7 @@ static mob_status join_thread(struct mob *mob, struct thread **ret)
             free(t);
             return st;
         }
+        t->lane.freeing = client_freeing;
         pthread_mutex_lock(&mob->threads_lock);
         t->next = mob->threads;
         mob->threads = t;
@@ -191,8 +198,7 @@ void client_threads_end(struct mob *mob)
     while (mob->threads) {
         struct thread *t = mob->threads;
         mob->threads = t->next;
-        lane_fini(&t->lane);
-        free(t);
+        end_thread(mob, t);
     }
     client_current = NULL;
     client_serial = 0;

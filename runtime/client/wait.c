@@ -167,7 +167,7 @@ static __attribute__((noinline)) mob_status park_sealed(struct mob *mob, struct 
     while (task_mark_waited(r, gen, STATE_WAITERS, &s)) {
         uint32_t asked = at_load(&mob->proc->wake, AT_SEQ_CST);
         MOB_TRY(client_health(mob));
-        client_tidy(mob, &t->lane);
+        client_tidy(mob, t);
         if (park_in_task(mob, t, park_low(&r->state), (uint32_t)s, asked, deadline_ns) ==
             MOB_ERR_TIMEOUT) {
             return status_fail(MOB_ERR_TIMEOUT,
@@ -331,7 +331,7 @@ static mob_status wait_some(struct mob *mob, struct thread *t, const mob_ref *re
             lent = true;
         }
         if (!st) {
-            client_tidy(mob, &t->lane);
+            client_tidy(mob, t);
             st = park_in_task(mob, t, event, seen, asked, deadline_ns);
         }
     }
