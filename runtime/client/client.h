@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "core/clock.h"
 #include "core/limits.h"
 #include "store/arena.h"
 #include "store/board.h"
@@ -232,12 +233,25 @@ static inline mob_fn registry_by_id(const struct mob *mob, uint16_t id)
 }
 
 /* ---- wait.c ---- */
+/* How long a call may wait in all, for the seal and for the disk. The clock is read when it has to wait for
+ * the first time: most calls never do. */
+struct limit {
+    uint64_t timeout_ns;  /* 0: looks once; MOB_FOREVER */
+    uint64_t deadline_ns; /* 0: not known yet */
+};
+static inline uint64_t limit_deadline(struct limit *limit)
+{
+    if (!limit->deadline_ns) {
+        limit->deadline_ns = clock_deadline_ns(limit->timeout_ns);
+    }
+    return limit->deadline_ns;
+}
 /* Waits until a record is sealed. In a task runs it, or lends the CPU. */
 mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
-                        uint64_t timeout_ns, struct record **ret, uint64_t *ret_state);
+                        struct limit *limit, struct record **ret, uint64_t *ret_state);
 /* The part of it that is nothing but waiting: spins for a moment, then sleeps. */
 mob_status park_until_sealed(struct mob *mob, struct thread *t, struct record *r,
-                             uint32_t gen, uint64_t timeout_ns);
+                             uint32_t gen, struct limit *limit);
 /* Waits a moment for the task that the thread submitted last, of which nothing is known yet. True once it
  * is sealed or gone. */
 bool spin_newest(struct thread *t, const struct record *r, uint32_t gen);
@@ -287,17 +301,17 @@ mob_status result_error(struct mob *mob, struct record *r, char *text, size_t si
 /* The place that holds result @ret of a sealed record, through references to other records.
  * @io_link becomes the record that holds the bytes. */
 /* The bytes of a sealed result whose record (@link, with the result's number) this thread has pinned. If
- * they are on disk, they are brought back first, within @timeout_ns. MOB_ERR_TIMEOUT, MOB_ERR_LOST,
+ * they are on disk, they are brought back first, within @limit. MOB_ERR_TIMEOUT, MOB_ERR_LOST,
  * MOB_ERR_CORRUPT. */
 mob_status client_pinned_bytes(struct mob *mob, struct thread *t, struct record *r,
-                               uint64_t link, uint64_t timeout_ns,
+                               uint64_t link, struct limit *limit,
                                struct place *ret_place, const void **ret);
 mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
                         struct record **io_record, struct place *ret);
 
 /* Waits and fails as the task did. */
 mob_status client_value(struct mob *mob, struct thread *t, mob_ref ref,
-                        uint64_t timeout_ns, uint64_t *ret_link, struct record **ret,
+                        struct limit *limit, uint64_t *ret_link, struct record **ret,
                         struct place *ret_place);
 
 /* ---- task.c ---- */

@@ -22,7 +22,8 @@ static mob_status await_refs(struct mob_task *task)
                                    "result %u is an object that was not sealed", i);
             }
             MOB_TRY(client_await(task->mob, task->thread,
-                                 client_ref(task->mob, p.size, 0), MOB_FOREVER, &r, &s));
+                                 client_ref(task->mob, p.size, 0),
+                                 &(struct limit){.timeout_ns = MOB_FOREVER}, &r, &s));
         }
     }
     return MOB_OK;
