@@ -111,10 +111,8 @@ static mob_status add_meta(struct record *r, const struct mob_meta *m)
 }
 
 /* What a task puts is no open child of it, but goes with an attempt that dies. */
-static __attribute__((noinline)) mob_status belong_to_task(struct mob *mob,
-                                                           struct mob_task *task,
-                                                           struct record *r,
-                                                           uint64_t link)
+static __attribute__((noinline)) mob_status
+belong_to_task(struct mob *mob, struct mob_task *task, struct record *r, uint64_t link)
 {
     at_store(&r->parent, task->link, AT_RELAXED);
     r->parent_attempt = (uint8_t)task_attempt(task);

@@ -182,9 +182,8 @@ CLIENT_FAST bool get_plain(const struct record *r, uint64_t link, void *dst, siz
 }
 
 /* mob_get_copy() for who may have waited already. */
-static __attribute__((noinline)) mob_status get_within(struct mob *mob, mob_ref ref,
-                                                       void *dst, size_t size,
-                                                       struct limit *limit)
+static __attribute__((noinline)) mob_status
+get_within(struct mob *mob, mob_ref ref, void *dst, size_t size, struct limit *limit)
 {
     struct thread *t;
     struct record *r;

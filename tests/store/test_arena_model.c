@@ -118,7 +118,8 @@ static void model_bad_free(struct arena *arena)
             return;
         }
     }
-    for (unsigned i = 0; i < ARENA_BATCH_CLASSES; i++) { /* what a batch has left is allocated */
+    /* What a batch has left is allocated. */
+    for (unsigned i = 0; i < ARENA_BATCH_CLASSES; i++) {
         if (batches[i].left && batches[i].segment == place.segment) {
             return;
         }

@@ -77,16 +77,17 @@ struct arena_place {
 struct arena_stats {
     uint64_t segments, segment_bytes;
     uint64_t idle_segments, idle_bytes; /* without an object */
-    uint64_t objects; /* also what batches have left */
+    uint64_t objects;                   /* also what batches have left */
     uint64_t
         allocated_bytes;  /* in objects' places, with what their sizes were rounded by */
     uint64_t free_bytes;  /* in free pages, free slots and raw segments */
     uint64_t slack_bytes; /* in segments that an alone object does not fill */
     uint64_t largest_free_bytes; /* the largest free span, or raw segment */
     uint64_t run_free_bytes;     /* of free: slots, good for their size class alone */
-    uint64_t asked_total_bytes;  /* since the beginning: sizes as asked for (of a batch once
-                                    it is filled again or given back), ... */
-    uint64_t given_total_bytes;  /* ... and of the places given for them */
+    /* Since the beginning: sizes as asked for, out of a batch once it is filled again or
+     * given back, ... */
+    uint64_t asked_total_bytes;
+    uint64_t given_total_bytes; /* ... and of the places given for them */
 };
 
 mob_status arena_create(struct arena **ret);
@@ -131,9 +132,8 @@ mob_status arena_shrink(struct arena *arena, struct arena_place place, size_t si
  * board one may: then it is freed, and two of this process's objects get the same bytes;
  * the arena's account stays right.) */
 
-#define ARENA_BATCH_MAX 4096u /* bytes of the largest slot that comes in batches */
-#define ARENA_BATCH_CLASSES                                                              \
-    20u /* those up to it; a batch of each is 408 KiB in all */
+#define ARENA_BATCH_MAX 4096u   /* bytes of the largest slot that comes in batches */
+#define ARENA_BATCH_CLASSES 20u /* those up to it; a batch of each is 408 KiB in all */
 
 struct arena_batch {
     uint64_t left;  /* bit i: slot i is still to be handed out */
@@ -151,8 +151,8 @@ static inline unsigned arena_class(size_t size)
     if (size <= 512) {
         return size ? (unsigned)(size - 1) / 64 : 0;
     }
-    unsigned top = 31u - (unsigned)__builtin_clz((unsigned)size - 1); /* its highest bit */
-    return 8 + 4 * (top - 9) + (((unsigned)size - 1) >> (top - 2) & 3);
+    unsigned last = (unsigned)size - 1, top = 31u - (unsigned)__builtin_clz(last);
+    return 8 + 4 * (top - 9) + (last >> (top - 2) & 3);
 }
 
 /* True if such objects come out of batches. @align: as arena_alloc(). */
