@@ -352,6 +352,7 @@ void client_leave(struct mob *mob)
          * child that was made without fork()'s handlers may have the socket too. */
         shutdown(mob->sock, SHUT_RDWR);
         close(mob->sock);
+        mob->sock = -1; /* threads' parts end after it, and may have something to tell */
     }
     if (mob->daemon_pid > 0) {
         int status;

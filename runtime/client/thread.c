@@ -52,13 +52,6 @@ static struct thread *unlist(struct mob *mob)
     return t;
 }
 
-static void end_thread(struct mob *mob, struct thread *t)
-{
-    client_return_batches(mob, t);
-    lane_fini(&t->lane);
-    free(t);
-}
-
 static void thread_ended(void *value)
 {
     (void)value;
@@ -66,7 +59,9 @@ static void thread_ended(void *value)
     for (size_t i = 0; i < HANDLES_MAX && !forked; i++) {
         struct thread *t = open_handles[i] ? unlist(open_handles[i]) : NULL;
         if (t) {
-            end_thread(open_handles[i], t);
+            client_return_batches(open_handles[i], t);
+            lane_fini(&t->lane);
+            free(t);
         }
     }
     pthread_mutex_unlock(&open_lock);
@@ -198,7 +193,8 @@ void client_threads_end(struct mob *mob)
     while (mob->threads) {
         struct thread *t = mob->threads;
         mob->threads = t->next;
-        end_thread(mob, t);
+        lane_fini(&t->lane); /* what its batches have left ends with the arena */
+        free(t);
     }
     client_current = NULL;
     client_serial = 0;
