@@ -76,62 +76,6 @@ Test(arena, waste_inside_a_place_is_bounded)
     support_end(arena);
 }
 
-Test(arena, a_batch_hands_out_each_slot_once_and_gives_back_the_rest)
-{
-    enum { SIZE = 1000, TAKEN = 5 };
-    struct arena *arena = create();
-    struct arena_batch batch = {0};
-    struct arena_place places[TAKEN], place;
-    cr_assert_null(arena_batch_take(&batch, SIZE, &place));
-    cr_assert_eq(arena_batch_fill(arena, SIZE, &batch), MOB_ERR_NOMEM);
-    support_grant(arena, 4 * MIB);
-    cr_assert_eq(arena_batch_fill(arena, SIZE, &batch), MOB_OK);
-    unsigned slots = (unsigned)__builtin_popcountll(batch.left);
-    cr_assert_geq(slots, TAKEN);
-    for (unsigned i = 0; i < TAKEN; i++) {
-        cr_assert_eq(arena_batch_take(&batch, SIZE, &places[i]),
-                     batch.base + (places[i].offset - batch.start));
-        cr_assert_eq(arena_place_size(arena, places[i]), 1024);
-        for (unsigned k = 0; k < i; k++) {
-            cr_assert_neq(places[i].offset, places[k].offset);
-        }
-    }
-    support_check(arena);
-    cr_assert_eq(support_stats(arena).objects, slots);
-    /* Others may free what it handed out, and allocate it again. */
-    release(arena, places[0]);
-    cr_assert_eq(arena_free(arena, places[0]), MOB_ERR_CORRUPT);
-    arena_batch_return(arena, &batch);
-    support_check(arena);
-    cr_assert_eq(support_stats(arena).objects, TAKEN - 1);
-    cr_assert_eq(support_stats(arena).asked_total_bytes, SIZE * TAKEN);
-    cr_assert_null(arena_batch_take(&batch, SIZE, &place));
-    for (unsigned i = 1; i < TAKEN; i++) {
-        release(arena, places[i]);
-    }
-    cr_assert_eq(support_stats(arena).idle_segments, 1);
-    support_end(arena);
-}
-
-Test(arena, every_size_has_the_shortest_slot_that_fits)
-{
-    struct arena *arena = create();
-    void *ptr;
-    size_t longest[ARENA_BATCH_CLASSES] = {0};
-    for (size_t size = 1; size <= ARENA_BATCH_MAX; size++) {
-        longest[arena_class(size)] = size;
-    }
-    for (size_t size = 1; size <= ARENA_BATCH_MAX; size++) {
-        struct arena_place place = support_alloc(arena, size, 64, &ptr);
-        cr_assert_eq(arena_place_size(arena, place), longest[arena_class(size)]);
-        release(arena, place);
-    }
-    cr_assert(arena_batched(1, 64) && arena_batched(ARENA_BATCH_MAX, 1));
-    cr_assert(!arena_batched(0, 64) && !arena_batched(ARENA_BATCH_MAX + 1, 64));
-    cr_assert(!arena_batched(64, 128));
-    support_end(arena);
-}
-
 Test(arena, bad_arguments_are_refused)
 {
     struct arena *arena = create();
