@@ -109,7 +109,8 @@ fi
 for tool in ip rdma; do
     command -v $tool >/dev/null || skip "$tool is missing; as root: apt-get install iproute2"
 done
-build=$(cd "$build" 2>/dev/null && pwd -P) || fail "no folder $build: build first, or name it with --build"
+named=$build
+build=$(cd "$named" 2>/dev/null && pwd -P) || fail "no folder $named: build first, or name it with --build"
 [ -x "$build/bin/guest_clock" ] ||
     fail "no $build/bin/guest_clock: build it first (cmake --build $build --target guest_clock)"
 

@@ -1,12 +1,13 @@
 # shellcheck shell=sh
 # rdma.sh - for tests in the guest, to be sourced: what went over the RDMA device.
 
-# The sum of all packets received by rxe0 that still is there, as bytes at most: rxe counts no bytes, and
-# what it moves in bulk fills its packets (MTU 4096).
-rdma_bytes()
+# In over: what rxe0 has received, in bytes at most. It counts packets, and what moves in bulk fills them
+# (MTU 4096). Both ends of a loop-back are the same device. 0 if it is gone.
+rdma_look()
 {
-    packets=$(cat /sys/class/infiniband/rxe0/ports/1/hw_counters/rcvd_pkts 2>/dev/null)
-    echo $((${packets:-0} * 4096))
+    { read -r packets </sys/class/infiniband/rxe0/ports/1/hw_counters/rcvd_pkts; } 2>/dev/null || packets=0
+    # shellcheck disable=SC2034 # for the script that sources this
+    over=$((packets * 4096))
 }
 
 # Its counters that are not zero, on one line.
@@ -16,5 +17,4 @@ rdma_counters()
         value=$(cat "$file" 2>/dev/null) || continue
         [ "$value" = 0 ] || [ "${file##*/}" = lifespan ] || printf '%s %s, ' "${file##*/}" "$value"
     done | sed 's/, $//'
-    echo
 }

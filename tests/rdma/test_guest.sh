@@ -27,7 +27,7 @@ grep -q 'state:.*PORT_ACTIVE' "$WORK/out" || fail "the port of rxe0 is not up"
 grep -q 'active_mtu:.*4096' "$WORK/out" || fail "the MTU of rxe0 is not 4096"
 [ "$(cat /sys/class/infiniband/rxe0/ports/1/gids/1)" = 0000:0000:0000:0000:0000:ffff:0a09:0001 ] ||
     fail "GID 1 is not that of 10.9.0.1"
-echo "rxe0 is up, with a GID for each address"
+echo "rxe0 is up, with a GID for 10.9.0.1"
 
 # between TOOL BYTES ARGUMENT...: a server and a client of perftest, which must have moved so many bytes.
 between()
@@ -35,7 +35,8 @@ between()
     tool=$1
     least=$2
     shift 2
-    before=$(rdma_bytes)
+    rdma_look
+    before=$over
     "$tool" -d rxe0 -x 1 -F "$@" >"$WORK/server" 2>&1 &
     server=$!
     until ss -Hltn 'sport = 18515' | grep -q .; do
@@ -43,7 +44,8 @@ between()
     done
     "$tool" -d rxe0 -x 1 -F "$@" 10.9.0.1 >"$WORK/out" 2>&1 || fail "$tool"
     wait $server || fail "the server of $tool: $(cat "$WORK/server")"
-    moved=$(($(rdma_bytes) - before))
+    rdma_look
+    moved=$((over - before))
     echo "$tool: $moved bytes in packets"
     [ $moved -ge "$least" ] || fail "$tool moved $moved bytes of at least $least"
 }
