@@ -177,7 +177,7 @@ struct transport_config {
     void *arg;
     uint64_t node_id;          /* this incarnation; random, not 0 */
     struct key key;            /* copied; wiped at close */
-    unsigned data_connections; /* to each peer dialed, 1 to TRANSPORT_DATA_MAX; 0: 1 */
+    unsigned data_connections; /* to each peer dialed, 1 to TRANSPORT_DATA_MAX; 0: 2 */
     bool encrypt;   /* tcp: nobody on the way can read anything; both ends must say so */
     bool unchecked; /* no checksums over object bytes; only if both ends say so */
     enum transport_rdma rdma;
