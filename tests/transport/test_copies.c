@@ -27,7 +27,7 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size)
     return memmove(to, from, size);
 }
 
-enum { SIZE = 64 << 20, BESIDES_MAX = 64 * 1024, LEAST = 1000 };
+enum { SIZE = 64 << 20, BESIDES_MAX = 256 * 1024, LEAST = 1000 };
 
 static uint64_t pull_copies(unsigned lanes, bool encrypt)
 {
