@@ -5,7 +5,7 @@
  *   {"nodes": [NODE...], "jobs": [JOB...], "unmet": [UNMET...]}
  *   NODE   id, host, pid, state ("alive", "leaving", "dead"), head (true or false), address,
  *          transport ("local", "tcp", "verbs"), cpus, cpus_used, store_limit_bytes,
- *          store_used_bytes, tasks (that run there now), loop (what its loop runs on, and why)
+ *          store_used_bytes, tasks (that run there now), loop (what its loop runs on, and why),
  *          moved (of a node that the head, or a node without one, is connected to: how
  *          objects move between the two: path, no_rdma (why not over RDMA; "" if they do),
  *          encrypted, checked (true or false), pulled_bytes, served_bytes, rdma_bytes (of
