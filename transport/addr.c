@@ -125,6 +125,25 @@ void addr_ip6(const struct addr *addr, uint8_t ip[16])
     }
 }
 
+bool addr_is_any(const struct addr *addr)
+{
+    static const uint8_t any[16];
+    uint8_t ip[16];
+    addr_ip6(addr, ip);
+    return memcmp(ip + 12, any, 4) == 0 &&
+           (addr->sa.ss_family == AF_INET || memcmp(ip, any, 12) == 0);
+}
+
+void addr_from_ip6(const uint8_t ip[16], uint16_t port, struct addr *ret)
+{
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&ret->sa;
+    memset(ret, 0, sizeof *ret);
+    in6->sin6_family = AF_INET6;
+    memcpy(&in6->sin6_addr, ip, 16);
+    in6->sin6_port = htons(port);
+    ret->size = sizeof *in6;
+}
+
 uint16_t addr_port(const struct addr *addr)
 {
     return ntohs(addr->sa.ss_family == AF_INET

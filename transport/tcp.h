@@ -32,7 +32,9 @@
     64 /* connections from outside that have proved nothing yet   \
                                */
 #define TCP_REASON_SIZE 320
-#define TCP_LINGER_NS 1000000000ull  /* for what was sent before a goodbye to arrive */
+/* For what was sent before a goodbye to arrive: between two steps, and in all. */
+#define TCP_LINGER_NS 1000000000ull
+#define TCP_LINGER_MAX_NS 5000000000ull
 #define TCP_SCRATCH_BYTES 65536      /* where chunks of cancelled pulls end */
 #define TCP_PIECE_BYTES (256u << 10) /* received, then summed while it is in the cache */
 #define TCP_SMALL_BYTES 65536 /* pulls that never wait for a chunk of a larger one */
@@ -145,7 +147,8 @@ struct tcp_peer {
     uint64_t session;
     mob_status status; /* why it ends */
     char reason[TCP_REASON_SIZE];
-    struct loop_timer limit; /* of the handshake, then of the goodbye */
+    struct loop_timer limit;                /* of the handshake, then of the goodbye */
+    uint64_t linger_until_ns, linger_acked; /* of the goodbye: what the peer had taken */
     struct loop_timer
         later; /* finishes transfers, and the peer, outside of the user's calls */
 

@@ -1,4 +1,5 @@
 /* One peer: from the proof to peer_up, goodbye, peer_down. */
+#include <linux/tcp.h> /* whose tcp_info is the kernel's */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,10 +10,39 @@
 #include "core/status.h"
 #include "tcp.h"
 
+/* Bytes of the control connection that the peer's kernel has taken: it takes no more than its
+ * process makes room for. */
+static uint64_t acked(const struct tcp_peer *peer)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    (void)getsockopt(peer->control->fd, IPPROTO_TCP, TCP_INFO, &info, &size);
+    return info.tcpi_bytes_acked;
+}
+
+static void limit_over(struct loop_timer *timer);
+
+/* The peer may be slow, not silent. False: it was. */
+static bool linger(struct tcp_peer *peer)
+{
+    uint64_t now = loop_now_ns(peer->tcp->loop), before = peer->linger_acked;
+    uint64_t next = now + TCP_LINGER_NS;
+    peer->linger_acked = acked(peer);
+    if (now >= peer->linger_until_ns || peer->linger_acked == before) {
+        return false;
+    }
+    next = next < peer->linger_until_ns ? next : peer->linger_until_ns;
+    loop_timer_start(peer->tcp->loop, &peer->limit, next, limit_over);
+    return true;
+}
+
 static void limit_over(struct loop_timer *timer)
 {
     struct tcp_peer *peer = LOOP_OWNER(timer, struct tcp_peer, limit);
     if (peer->state == PEER_LEAVING) {
+        if (linger(peer)) {
+            return;
+        }
         peer_end(peer, MOB_ERR_CLOSED, "said goodbye to %s, which did not answer",
                  peer->address);
     } else {
@@ -217,8 +247,10 @@ void peer_disconnect(struct transport_peer *base)
         return;
     }
     peer->bye_sent = true;
-    loop_timer_start(peer->tcp->loop, &peer->limit,
-                     loop_now_ns(peer->tcp->loop) + TCP_LINGER_NS, limit_over);
+    uint64_t now = loop_now_ns(peer->tcp->loop);
+    peer->linger_until_ns = now + TCP_LINGER_MAX_NS;
+    peer->linger_acked = acked(peer);
+    loop_timer_start(peer->tcp->loop, &peer->limit, now + TCP_LINGER_NS, limit_over);
     control_flush(peer);
 }
 

@@ -71,6 +71,7 @@ static mob_status verbs_open(const struct transport_config *config,
         return st;
     }
     find_rails(v);
+    v->base.devices = v->rails_count != 0;
     *ret = &v->base;
     return MOB_OK;
 }

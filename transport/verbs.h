@@ -425,6 +425,9 @@ enum verbs_memory verbs_memory_find(const struct verbs *v, const void *at,
 /* The same of a range: the worst of its parts. @writable: NONE if a part is not. */
 enum verbs_memory verbs_memory_covers(const struct verbs *v, const void *at,
                                       uint64_t size, bool writable);
+/* ibv_reg_mr(), of mappings that are read-only too, on older kernels too. NULL: errno. */
+struct ibv_mr *verbs_register(const struct verbs_rail *rail, void *at, uint64_t size,
+                              int access);
 /* What the devices may do with it. */
 int verbs_memory_access(const struct verbs *v, bool writable);
 

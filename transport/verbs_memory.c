@@ -4,11 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "core/log.h"
 #include "core/status.h"
 #include "verbs.h"
+
+enum { PAGE = 4096 };
 
 /* What the devices may do. Where nobody writes, nothing that needs a writable mapping is
  * asked for: the kernel takes MW_BIND for writing too. */
@@ -17,6 +20,31 @@ int verbs_memory_access(const struct verbs *v, bool writable)
     int access = IBV_ACCESS_RELAXED_ORDERING;
     access |= writable ? IBV_ACCESS_LOCAL_WRITE : 0;
     return access | (v->strict ? IBV_ACCESS_MW_BIND : IBV_ACCESS_REMOTE_READ);
+}
+
+struct ibv_mr *verbs_register(const struct verbs_rail *rail, void *at, uint64_t size,
+                              int access)
+{
+    const struct verbs_lib *lib = rail->v->lib;
+    errno = 0;
+    struct ibv_mr *mr = lib->reg_mr(rail->pd, at, size, access);
+    if (mr != NULL || errno != EFAULT ||
+        (access & (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND)) != 0) {
+        return mr;
+    }
+    /* Linux before 6.2 pins memory as if it were to be written, and shared mappings that are
+     * read-only have none of that; it is not written all the same. */
+    uintptr_t page = (uintptr_t)at & ~(uintptr_t)(PAGE - 1);
+    uint64_t whole = ((uintptr_t)at + size - page + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+    if (mprotect((void *)page, whole, PROT_READ | PROT_WRITE) < 0) {
+        errno = EFAULT;
+        return NULL;
+    }
+    mr = lib->reg_mr(rail->pd, at, size, access);
+    int err = errno;
+    (void)mprotect((void *)page, whole, PROT_READ);
+    errno = err;
+    return mr;
 }
 
 static mob_status say_failure(struct verbs *v, int err, uint64_t size)
@@ -67,8 +95,7 @@ static mob_status register_piece(struct verbs *v, struct verbs_region *region)
     void *at = (void *)(region->base + piece * region->piece);
     bool later = v->strict && !region->writable;
     for (unsigned i = 0; i < v->rails_count && !later; i++) {
-        errno = 0;
-        struct ibv_mr *mr = v->lib->reg_mr(v->rails[i]->pd, at, piece_size(region, piece),
+        struct ibv_mr *mr = verbs_register(v->rails[i], at, piece_size(region, piece),
                                            verbs_memory_access(v, region->writable));
         if (mr == NULL) {
             int err = errno != 0 ? errno : EIO;

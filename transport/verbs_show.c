@@ -131,7 +131,7 @@ static bool open_one(struct verbs_serve *serve, unsigned range, struct verbs_lin
     }
     struct ibv_mr *mr =
         serve->size <= VERBS_STRICT_BYTES
-            ? v->lib->reg_mr(link->rail->pd, at, r->size,
+            ? verbs_register(link->rail, at, r->size,
                              IBV_ACCESS_REMOTE_READ | IBV_ACCESS_RELAXED_ORDERING)
             : NULL;
     serve->mrs[range * VERBS_RAILS_MAX + link->index] = mr;

@@ -187,6 +187,11 @@ static mob_status listen_at(struct cluster *c, struct addr *io_addr)
     return st;
 }
 
+bool cluster_has_devices(const struct node *n)
+{
+    return n->cluster && n->cluster->transport && n->cluster->transport->devices;
+}
+
 void cluster_map(struct node *n, void *base, uint64_t bytes, bool writable)
 {
     /* Without it the bytes move over TCP; the log, and status, say why. */
@@ -223,6 +228,10 @@ static mob_status open_transport(struct cluster *c)
     MOB_TRY(addr_parse(text, ADDR_LISTEN, &addr));
     MOB_TRY(listen_at(c, &addr));
     c->port = addr_port(&addr);
+    memset(c->ip, 0, sizeof c->ip);
+    if (!addr_is_any(&addr)) {
+        addr_ip6(&addr, c->ip);
+    }
     addr_text(&addr, c->self->address);
     if (n->config.encrypt) {
         log_info("what goes between nodes is encrypted");

@@ -28,6 +28,8 @@
 
 #define PEER_QUEUE_MAX (64ull << 20)     /* bytes that wait for one peer; more loses it */
 #define PEER_DIAL_NS (500000000ull)      /* between tries to reach a peer or the head */
+#define COMPLAINT_MIN_NS (1000000000ull) /* between two of the same */
+#define COMPLAINT_MAX_NS (60000000000ull)
 #define JOIN_PATIENCE_NS (5000000000ull) /* of a node that starts, if no head answers */
 #define LISTEN_PATIENCE_NS                                                               \
     (2000000000ull) /* for the port of a killed daemon to be free */
@@ -44,6 +46,12 @@
 struct fetch;
 struct message;
 
+/* What is the case again and again is said once, then after 1, 2, 4 ... 60 s. */
+struct complaint {
+    uint64_t next_ns, pause_ns;
+    uint32_t unsaid; /* since it was said */
+};
+
 struct peer {
     struct cluster *cluster;
     struct peer *next;
@@ -58,6 +66,7 @@ struct peer {
     struct transport_peer *links[2]; /* up; we send on the first */
     struct transport_peer *dial;
     uint64_t dial_after;
+    struct complaint unreached;
     struct message *queue, **queue_end; /* waits for a connection, or for room on it */
     uint64_t queue_bytes;
     struct fetch *waiting, **waiting_end; /* pulls that wait for their turn */
@@ -80,7 +89,9 @@ struct cluster {
     struct peer *joining; /* was asked to take us in */
     uint64_t head_node;   /* the node that was the head last */
     struct addr head_addr;
+    struct complaint head_unreached;
     uint16_t port;
+    uint8_t ip[16]; /* at which we listen; 0: at all of this host's */
     uint64_t started_ns;
     struct loop_timer beat, soon, retry;
     struct message *local, **local_end; /* between this node and the head in it */
@@ -107,6 +118,8 @@ void cluster_rejoin(struct cluster *c);
  * from it without a copy. NULL is allowed; nothing happens outside of a cluster. */
 void cluster_map(struct node *n, void *base, uint64_t bytes, bool writable);
 void cluster_unmap(struct node *n, const void *base);
+/* There are some that it would be known to. */
+bool cluster_has_devices(const struct node *n);
 void cluster_soon(struct cluster *c);
 /* Handles one message; false: it was malformed or out of place. */
 bool cluster_dispatch(struct peer *p, const void *data, size_t size);

@@ -153,6 +153,42 @@ static void flush(struct peer *p)
     }
 }
 
+/* True: it is to be said, after @ret_unsaid times that it was not. */
+static bool complain(struct complaint *k, uint64_t now, uint32_t *ret_unsaid)
+{
+    if (now < k->next_ns) {
+        k->unsaid++;
+        return false;
+    }
+    uint64_t pause = k->pause_ns ? 2 * k->pause_ns : COMPLAINT_MIN_NS;
+    *ret_unsaid = k->unsaid;
+    k->pause_ns = pause < COMPLAINT_MAX_NS ? pause : COMPLAINT_MAX_NS;
+    k->next_ns = now + k->pause_ns;
+    k->unsaid = 0;
+    return true;
+}
+
+static void not_reached(struct complaint *k, const struct cluster *c, const char *who,
+                        const char *reason)
+{
+    uint32_t unsaid;
+    if (!complain(k, loop_now_ns(c->node->loop), &unsaid)) {
+        return;
+    }
+    if (unsaid) {
+        log_warn("%s is not reached: %s (and %u times before)", who, reason, unsaid);
+    } else {
+        log_warn("%s is not reached: %s", who, reason);
+    }
+}
+
+static void peer_not_reached(struct peer *p, const char *reason)
+{
+    char who[sizeof p->host + sizeof p->address + 16];
+    snprintf(who, sizeof who, "node %s at %s", p->host, p->address);
+    not_reached(&p->unreached, p->cluster, who, reason);
+}
+
 static void dial(struct peer *p)
 {
     struct cluster *c = p->cluster;
@@ -166,8 +202,7 @@ static void dial(struct peer *p)
         st = transport_connect(c->transport, &addr, p, &p->dial);
     }
     if (st) {
-        log_warn("connecting to node %s at %s: %s", p->host, p->address,
-                 mob_last_error());
+        peer_not_reached(p, mob_last_error());
     }
 }
 
@@ -271,9 +306,11 @@ void cluster_peer_up(void *arg, struct transport_peer *tp,
     tp->tag = p;
     p->links[p->links[0] ? 1 : 0] = tp;
     p->heard_ns = loop_now_ns(c->node->loop);
+    p->unreached = (struct complaint){0};
     snprintf(p->seen, sizeof p->seen, "%s", info->address);
     log_info("connected node %010llx at %s", (unsigned long long)p->id, info->address);
     if (head) {
+        c->head_unreached = (struct complaint){0};
         addr_text(&c->head_addr, p->address);
         member_join(c, p);
     }
@@ -295,7 +332,9 @@ void cluster_lose(struct peer *p, const char *why)
     }
     drop_queue(p);
     p->dial_after = loop_now_ns(c->node->loop) + PEER_DIAL_NS;
-    log_info("lost node %s (%010llx): %s", p->host, (unsigned long long)p->id, why);
+    if (met) { /* else it was said that it is not reached */
+        log_info("lost node %s (%010llx): %s", p->host, (unsigned long long)p->id, why);
+    }
     fetch_peer_lost(p);
     away_peer_lost(c, p, met);
     guest_peer_lost(c, p);
@@ -321,7 +360,9 @@ void cluster_head_unreachable(struct cluster *c, mob_status st, const char *reas
 {
     bool hopeless = st == MOB_ERR_KEY || st == MOB_ERR_VERSION || st == MOB_ERR_PROTOCOL;
     bool patient = loop_now_ns(c->node->loop) < c->started_ns + JOIN_PATIENCE_NS;
-    log_warn("the head at %s is not reached: %s", c->node->config.head_address, reason);
+    char who[ADDR_TEXT_SIZE + 256];
+    snprintf(who, sizeof who, "the head at %s", c->node->config.head_address);
+    not_reached(&c->head_unreached, c, who, reason);
     if (!c->ever_joined && (hopeless || !patient)) {
         node_not_ready(c->node, st, reason);
     }
@@ -340,7 +381,7 @@ void cluster_peer_down(void *arg, struct transport_peer *tp, mob_status st,
     } else if (p && p->dial == tp) {
         p->dial = NULL;
         if (!c->closing && !p->links[0]) {
-            log_warn("node %s is not reached: %s", p->host, reason);
+            peer_not_reached(p, reason);
             cluster_lose(p, reason);
         }
     } else if (p && (p->links[0] == tp || p->links[1] == tp)) {

@@ -152,6 +152,16 @@ static mob_status make_segment(struct conn *c, uint32_t i, uint64_t want, uint64
     return MOB_OK;
 }
 
+mob_status grant_look(struct segment *s)
+{
+    if (!s->rw && !s->ro) {
+        void *ro;
+        MOB_TRY(seg_map(s->fd, s->bytes, SEG_READ, &ro));
+        s->ro = ro;
+    }
+    return MOB_OK;
+}
+
 void grant_request(struct conn *c, struct local_msg *m)
 {
     struct job *j = c->job;
@@ -181,6 +191,10 @@ void grant_request(struct conn *c, struct local_msg *m)
             return;
         }
         j->segments[i] = s;
+    }
+    if (cluster_has_devices(c->node)) {
+        (void)grant_look(
+            &j->segments[i]); /* before its owner seals it: see transport_map() */
     }
     spill_pressure(c->node, 0);
     publish(j, i, SEGMENT_USED);
@@ -521,7 +535,9 @@ void grant_show_all(struct node *n)
         for (uint32_t k = 0; j && k < BOARD_SEGMENTS_MAX; k++) {
             struct segment *s = &j->segments[k];
             cluster_map(n, s->rw, s->bytes, true);
-            cluster_map(n, (void *)(uintptr_t)s->ro, s->bytes, false);
+            if (s->shown) {
+                cluster_map(n, (void *)(uintptr_t)s->ro, s->bytes, false);
+            }
         }
     }
 }

@@ -84,11 +84,10 @@ mob_status grant_read(struct job *j, const struct record *r, const struct place 
         p->size > s->bytes - p->offset) {
         return MOB_ERR_CORRUPT;
     }
-    if (!s->rw && !s->ro) {
-        void *ro;
-        MOB_TRY(seg_map(s->fd, s->bytes, SEG_READ, &ro));
-        s->ro = ro;
-        cluster_map(j->node, ro, s->bytes, false);
+    MOB_TRY(grant_look(s));
+    if (!s->rw && !s->shown) {
+        s->shown = true;
+        cluster_map(j->node, (void *)(uintptr_t)s->ro, s->bytes, false);
     }
     *ret = (const char *)(s->rw ? s->rw : s->ro) + p->offset;
     return MOB_OK;

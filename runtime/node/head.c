@@ -137,14 +137,20 @@ static const char *why_not(mob_status st)
     }
 }
 
-/* The node's own host, as we see it, with the port at which it listens. */
-static void set_address(struct peer *p, uint16_t port)
+/* Where others reach the node: at the address at which it listens, or, if that is every one of
+ * its host's, at the one from which it came. */
+static void set_address(struct peer *p, const uint8_t ip[WIRE_IP_BYTES], uint16_t port)
 {
+    static const uint8_t every[WIRE_IP_BYTES];
     struct addr addr;
-    if (addr_parse(p->seen, ADDR_CONNECT, &addr) == MOB_OK) {
+    if (memcmp(ip, every, sizeof every) != 0) {
+        addr_from_ip6(ip, port, &addr);
+    } else if (addr_parse(p->seen, ADDR_CONNECT, &addr) == MOB_OK) {
         addr_set_port(&addr, port);
-        addr_text(&addr, p->address);
+    } else {
+        return;
     }
+    addr_text(&addr, p->address);
 }
 
 /* What a node says of itself is passed on to all others, who would take nonsense for ours. */
@@ -173,9 +179,11 @@ static bool join(struct peer *p, struct codec_reader *r)
     uint64_t store = codec_get_u64(r);
     uint16_t port = codec_get_u16(r);
     char host[sizeof p->host], loop[sizeof p->loop] = "";
+    const uint8_t *ip = NULL;
     codec_get_str(r, host, sizeof host);
     if (version == WIRE_VERSION) { /* of others only what tells who they are */
         codec_get_str(r, loop, sizeof loop);
+        ip = codec_get_raw(r, WIRE_IP_BYTES);
     }
     if (!r->ok || (version == WIRE_VERSION && !codec_done(r))) {
         return false;
@@ -193,7 +201,7 @@ static bool join(struct peer *p, struct codec_reader *r)
     p->cpus = (uint32_t)(in.units / CPU_UNITS);
     p->store_bytes = store;
     if (p != c->self) {
-        set_address(p, port);
+        set_address(p, ip, port);
     }
     /* The planner speaks to the node as soon as it has joined; the welcome must come first. */
     p->joined = true;

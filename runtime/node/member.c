@@ -78,6 +78,7 @@ void member_join(struct cluster *c, struct peer *head)
     codec_put_u16(&w, c->port);
     codec_put_str(&w, c->node->host);
     codec_put_str(&w, c->self->loop);
+    codec_put_raw(&w, c->ip, sizeof c->ip);
     c->joining = head == c->self ? NULL : head;
     cluster_send(head, &w);
 }

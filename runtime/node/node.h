@@ -193,6 +193,7 @@ struct
     int fd;
     void *rw;       /* mapped here: the daemon's own, which its arena cuts */
     const void *ro; /* likewise: another's, to be sent to other nodes */
+    bool shown;     /* it is known to the transport's devices */
     bool
         pending; /* its pages are not there yet, or come as bytes arrive; of the budget's promises */
 };
@@ -200,6 +201,8 @@ struct
 #define SEGMENT_NO UINT32_MAX /* none */
 
 void grant_request(struct conn *c, struct local_msg *m);
+/* Maps it here, to be read, if it is not. */
+mob_status grant_look(struct segment *s);
 /* Memory ran out: all processes of the node are asked for what they have and do not use, and copies of
  * other nodes' objects that no task needs now go. */
 void grant_want(struct node *n);

@@ -8,7 +8,8 @@
  * one who says it; `key` is a planner's name for a job (u64 node, u32 number).
  *
  * Between a node and its head
- *   JOIN       version u32, session u64, member_of u64, units u64, store u64, port u16, host str, loop str
+ *   JOIN       version u32, session u64, member_of u64, units u64, store u64, port u16, host str, loop str,
+ *              ip raw[16]        at which it listens; 0: at all of its host's
  *   WELCOME    head u64
  *   REFUSED    status i32, text str                    then the head hangs up
  *   NODE       node u64, address str, host str, cpus u32, store u64, loop str     one for each member
@@ -55,8 +56,9 @@
 #include "scheduler/plan.h"
 #include "transport/transport.h"
 
-#define WIRE_VERSION 4u
+#define WIRE_VERSION 5u
 #define WIRE_INLINE_MAX 4096u /* larger arguments and results are pulled */
+#define WIRE_IP_BYTES 16u     /* IPv4 as what maps it into IPv6 */
 #define WIRE_HASH_BYTES 32u   /* BLAKE2b-256 of an executable */
 #define WIRE_TEXT_MAX FAILURE_TEXT_MAX
 /* Batches are closed when less than one more entry of the largest kind would fit. */

@@ -5,7 +5,8 @@
 # is made here is removed at the end: processes by pid, namespaces and links by name (mob...).
 # NET_LOOP in the environment: what the loops of all nodes must run on.
 #
-#   net_mode local|netns|rdma   where nodes live; netns needs root, and exits 77 without; rdma: on this
+#   net_mode local|each|netns|rdma   where nodes live; each: on this machine, each with a loop-back address
+#                            of its own; netns needs root, and exits 77 without; rdma: on this
 #                            machine, each with an address of the RDMA device that the guest of
 #                            tests/rdma has
 #   node_start I [OPTION...] starts node I (1 is the head) and waits until it serves
@@ -95,6 +96,7 @@ address() {
     case $MODE in
     netns) echo "10.77.0.$1" ;;
     rdma) echo "10.9.0.$1" ;;
+    each) echo "127.0.0.$1" ;;
     *) echo 127.0.0.1 ;;
     esac
 }

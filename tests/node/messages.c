@@ -88,6 +88,7 @@ static void make_membership(struct draft *m, struct facts *f, enum wire_op op)
         u16(m, 7);
         str(m, "some-host");
         str(m, "epoll (io_uring refused by a seccomp filter)");
+        put(m, (uint8_t[WIRE_IP_BYTES]){0}, WIRE_IP_BYTES);
         break;
     case WIRE_WELCOME:
         u64(m, f->head);

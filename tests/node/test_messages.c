@@ -126,6 +126,8 @@ Test(messages, only_a_head_refuses)
 
 /* ---- who joins --------------------------------------------------------------------------------------------- */
 
+static uint8_t join_ip[WIRE_IP_BYTES];
+
 static void join_as(uint64_t units, uint16_t port, const char *host)
 {
     struct codec_writer c;
@@ -139,6 +141,7 @@ static void join_as(uint64_t units, uint16_t port, const char *host)
     codec_put_u16(&c, port);
     codec_put_str(&c, host);
     codec_put_str(&c, "epoll (\033[2J)");
+    codec_put_raw(&c, join_ip, sizeof join_ip);
     cr_assert(world_say(&w, 1, m.bytes, codec_written(&c)));
 }
 
@@ -165,6 +168,18 @@ Test(messages, a_member_stays_what_it_was)
     cr_assert(p->joined);
     cr_assert_eq(p->cpus, 1);
     cr_assert_str_eq(p->host, "host");
+    world_end(&w);
+}
+
+Test(messages, a_member_is_reached_where_it_listens)
+{
+    begin(true);
+    const struct peer *p = cluster_peer(w.node.cluster, w.peers[1].id);
+    join_as(CPU_UNITS, 7, "host"); /* at all addresses: where it came from */
+    cr_assert_str_neq(p->address, "10.9.0.2:7");
+    memcpy(join_ip, (uint8_t[]){[10] = 0xff, 0xff, 10, 9, 0, 2}, sizeof join_ip);
+    join_as(CPU_UNITS, 7, "host");
+    cr_assert_str_eq(p->address, "10.9.0.2:7");
     world_end(&w);
 }
 

@@ -343,3 +343,77 @@ Test(hostile, frames_that_mean_nothing_there)
         close(data.fd);
     }
 }
+
+/* ---- who is slow to listen
+ * ---------------------------------------------------------------- */
+
+enum { SLOW_STEP = 384 << 10, SLOW_MS = 300 };
+
+/* Node 0 has sent all that it may, to @r, and says goodbye. Returns when. */
+static uint64_t fill_and_leave(struct raw *r, struct raw *data)
+{
+    static const uint8_t message[64 << 10];
+    int small = 64 << 10;
+    raw_join(&w, r, data);
+    cr_assert_eq(setsockopt(r->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    struct transport_peer *peer = w.nodes[0].peers[0];
+    while (transport_send(peer, message, sizeof message) == MOB_OK) {
+    }
+    transport_disconnect(peer);
+    return clock_now_ns();
+}
+
+static size_t take_for(struct raw *r, uint64_t until, size_t most)
+{
+    static uint8_t bytes[SLOW_STEP];
+    size_t have = 0;
+    while (clock_now_ns() < until) {
+        ssize_t n = have < most ? recv(r->fd, bytes, most - have, MSG_DONTWAIT) : -1;
+        have += n > 0 ? (size_t)n : 0;
+        cr_assert_eq(loop_turn(w.loop, NS_PER_MS), MOB_OK);
+    }
+    return have;
+}
+
+/* It takes 4 MiB in some 3 s: that is slow, but it goes on. */
+Test(hostile, a_slow_one_gets_all_before_the_goodbye)
+{
+    struct raw r, data;
+    uint64_t now = fill_and_leave(&r, &data), began = now;
+    size_t all = 0, step = 1;
+    while (w.nodes[0].downs == 0 && now < began + 10 * NS_PER_S) {
+        now += SLOW_MS * NS_PER_MS;
+        step = take_for(&r, now, SLOW_STEP);
+        all += step;
+        if (all >= TRANSPORT_QUEUE_BYTES - (64 << 10) && step < SLOW_STEP) {
+            shutdown(r.fd, SHUT_RDWR); /* it has read the end */
+        }
+    }
+    cr_assert_eq(w.nodes[0].down, MOB_ERR_CLOSED);
+    cr_assert_geq(all, TRANSPORT_QUEUE_BYTES - (64 << 10), "%zu bytes came", all);
+    close(r.fd);
+    close(data.fd);
+}
+
+/* One that takes nothing, and one that would take for ever, keep nobody. */
+Test(hostile, a_goodbye_has_an_end)
+{
+    static const size_t steps[] = {0, 24 << 10};
+    static const uint64_t least[] = {1, 4}, most[] = {4, 8}; /* seconds */
+    for (int k = 0; k < 2; k++) {
+        struct raw r, data;
+        w.nodes[0].downs = 0;
+        w.nodes[0].ups = 0;
+        uint64_t now = fill_and_leave(&r, &data), began = now;
+        while (w.nodes[0].downs == 0) {
+            now += 100 * NS_PER_MS;
+            (void)take_for(&r, now, steps[k]);
+        }
+        uint64_t took = clock_now_ns() - began;
+        cr_assert(took >= least[k] * NS_PER_S && took < most[k] * NS_PER_S,
+                  "%llu ms with steps of %zu", (unsigned long long)took / 1000000,
+                  steps[k]);
+        close(r.fd);
+        close(data.fd);
+    }
+}

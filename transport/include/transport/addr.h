@@ -3,6 +3,7 @@
 #define TRANSPORT_ADDR_H
 
 #include <mobula.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -29,6 +30,9 @@ char *addr_text(const struct addr *addr, char text[ADDR_TEXT_SIZE]);
 
 /* The host as the 16 bytes of IPv6; IPv4 as what maps it there. */
 void addr_ip6(const struct addr *addr, uint8_t ip[16]);
+void addr_from_ip6(const uint8_t ip[16], uint16_t port, struct addr *ret);
+/* Every address of this machine. */
+bool addr_is_any(const struct addr *addr);
 uint16_t addr_port(const struct addr *addr);
 void addr_set_port(struct addr *addr, uint16_t port);
 

@@ -240,13 +240,16 @@ struct transport_ops {
      * whose pages are there already, known to the devices. @writable: pulls may land in
      * it; else it is only shown, and may be mapped read-only. Both page-aligned, no
      * overlaps. An error (MOB_ERR_NOMEM: memlock; the message says what to set) costs
-     * speed alone: the bytes move over TCP. unmap: what was not mapped is left alone. */
+     * speed alone: the bytes move over TCP. unmap: what was not mapped is left alone.
+     * Linux before 6.2 pins what is only read for writing too: then a mapping that is read-only
+     * is made writable for that moment, which a segment's is only if it is older than its
+     * seal against writable mappings. */
     mob_status (*map)(struct transport *tp, void *base, uint64_t size, bool writable);
     void (*unmap)(struct transport *tp, void *base);
 
-    /* Says goodbye: what was sent before is delivered if the peer takes it within a
-     * second. Transfers end with MOB_ERR_CLOSED. peer_down follows; no message comes
-     * meanwhile. */
+    /* Says goodbye: what was sent before is delivered if the peer goes on taking it, some
+     * of it each second, for at most 5 s. Transfers end with MOB_ERR_CLOSED. peer_down
+     * follows; no message comes meanwhile. */
     void (*disconnect)(struct transport_peer *peer);
 
     /* Stops listening, disconnects every peer, frees all; closed() tells. */
@@ -263,6 +266,7 @@ struct transport_ops {
 struct transport {
     const struct transport_ops *ops;
     struct transport_config config;
+    bool devices; /* map() makes memory known to some; else it is of no use */
 };
 struct transport_peer {
     struct transport *tp;
