@@ -1,5 +1,5 @@
-/* transport_bench - what it costs to move bytes between two nodes over TCP, in turn with
- * two threads that do no more than move them. docs/BENCHMARKS.md says what is measured
+/* transport_bench - what it costs to move bytes between two nodes over TCP or RDMA, in turn
+ * with two threads that do no more than move them. docs/BENCHMARKS.md says what is measured
  * and how to read it. */
 #include "transport_bench.h"
 
@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common.h"
+#include "core/limits.h"
 
 #define LARGE_USUAL ((uint64_t)1 << 30)
 #define LARGE_BYTES_MAX ((uint64_t)1 << 31)
@@ -21,6 +22,7 @@ enum {
     TRIP_ROUNDS_MIN = 31,
     ROUNDS_TOP = 1000,
     TRIPS = 100,           /* of one round */
+    PAGE = 4096,
     ROUND_BYTES = 4 << 20, /* at least, of one round of pulls */
 };
 
@@ -31,21 +33,29 @@ struct row {
     unsigned lanes; /* data connections; 0: as many as usual */
     double least;   /* of the floor's rate; 0: no budget */
     double most;    /* times the floor's best; 0: no budget */
+    bool verbs;     /* over RDMA; the floor: plain libibverbs */
 };
 
 static const struct row rows[] = {
-    {"pull 64 KiB", 65536, true, false, false, 0, 0, 0},
-    {"pull 4 MiB", 4 << 20, true, false, false, 0, 0.95, 0},
-    {"pull 64 MiB", 64 << 20, true, false, false, 0, 0.95, 0},
-    {"pull, largest", SIZE_MAX, true, false, false, 0, 0.95, 0},
-    {"pull 4 MiB, no sums", 4 << 20, false, false, false, 0, 0.95, 0},
-    {"pull 64 MiB, no sums", 64 << 20, false, false, false, 0, 0.95, 0},
-    {"pull 64 MiB, 1 lane", 64 << 20, true, false, false, 1, 0, 0},
-    {"pull 64 MiB, 4 lanes", 64 << 20, true, false, false, 4, 0, 0},
-    {"pull 64 MiB, encrypted", 64 << 20, true, true, false, 0, 0, 0},
-    {"message, sleeping", 0, true, false, false, 0, 0, 1.3},
-    {"message, polling", 0, true, false, true, 0, 0, 1.3},
-    {"message, encrypted", 0, true, true, false, 0, 0, 0},
+    {"pull 64 KiB", 65536, true, false, false, 0, 0, 0, false},
+    {"pull 4 MiB", 4 << 20, true, false, false, 0, 0.95, 0, false},
+    {"pull 64 MiB", 64 << 20, true, false, false, 0, 0.95, 0, false},
+    {"pull, largest", SIZE_MAX, true, false, false, 0, 0.95, 0, false},
+    {"pull 4 MiB, no sums", 4 << 20, false, false, false, 0, 0.95, 0, false},
+    {"pull 64 MiB, no sums", 64 << 20, false, false, false, 0, 0.95, 0, false},
+    {"pull 64 MiB, 1 lane", 64 << 20, true, false, false, 1, 0, 0, false},
+    {"pull 64 MiB, 4 lanes", 64 << 20, true, false, false, 4, 0, 0, false},
+    {"pull 64 MiB, encrypted", 64 << 20, true, true, false, 0, 0, 0, false},
+    {"message, sleeping", 0, true, false, false, 0, 0, 1.3, false},
+    {"message, polling", 0, true, false, true, 0, 0, 1.3, false},
+    {"message, encrypted", 0, true, true, false, 0, 0, 0, false},
+    {"RDMA 4 MiB", 4 << 20, true, false, false, 0, 0.95, 0, true},
+    {"RDMA 16 MiB", 16 << 20, true, false, false, 0, 0.95, 0, true},
+    {"RDMA, largest", SIZE_MAX, true, false, false, 0, 0.95, 0, true},
+    {"RDMA 4 MiB, no sums", 4 << 20, false, false, false, 0, 0.95, 0, true},
+    {"RDMA 16 MiB, no sums", 16 << 20, false, false, false, 0, 0.95, 0, true},
+    {"RDMA message, sleeping", 0, true, false, false, 0, 0, 1.3, true},
+    {"RDMA message, polling", 0, true, false, true, 0, 0, 1.3, true},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
@@ -59,6 +69,7 @@ struct result {
 struct options {
     double seconds;
     uint64_t large_bytes;
+    bool verbs;       /* rows over RDMA, and no others */
     const char *only; /* rows with this in their name; NULL: all */
     int json;
 };
@@ -66,6 +77,7 @@ struct options {
 static const char usage[] =
     "usage: transport_bench [options]\n"
     "Measures transfers between two nodes over loopback, in turn with plain sockets.\n"
+    "  --verbs         over this machine's RDMA device, in turn with plain libibverbs\n"
     "  --large BYTES   of the largest object (1 GiB, or a quarter of the free memory);\n"
     "                  0: nothing larger than 4 MiB\n"
     "  --only TEXT     rows with this text in their name\n"
@@ -85,7 +97,8 @@ static void parse_options(int argc, char **argv, struct options *options)
     static const struct option longs[] = {
         {"large", required_argument, NULL, 'l'},   {"only", required_argument, NULL, 'o'},
         {"seconds", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+        {"help", no_argument, NULL, 'h'},          {"verbs", no_argument, NULL, 'v'},
+        {NULL, 0, NULL, 0},
     };
     int letter;
     while ((letter = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
@@ -98,6 +111,9 @@ static void parse_options(int argc, char **argv, struct options *options)
             break;
         case 's':
             options->seconds = bench_parse_seconds(optarg);
+            break;
+        case 'v':
+            options->verbs = true;
             break;
         case 'j':
             options->json = 1;
@@ -124,28 +140,35 @@ static double cpu_seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static double pulls(struct ours *ours, struct plain *plain, unsigned count)
+/* What is measured, and what in turn with it. */
+struct sides {
+    struct ours *ours;
+    const struct plain_ops *ops;
+    void *plain;
+};
+
+static double pulls(const struct sides *s, bool ours, unsigned count)
 {
     uint64_t ns = 0;
     for (unsigned i = 0; i < count; i++) {
-        ns += ours != NULL ? ours_pull(ours) : plain_pull(plain);
+        ns += ours ? ours_pull(s->ours) : s->ops->pull(s->plain);
     }
     return (double)ns / count;
 }
 
 /* One round of ours, or of the floor: nanoseconds of one pull or trip. Adds its CPU time. */
-static double round_ns(const struct row *row, size_t size, struct ours *ours,
-                       struct plain *plain, double *cpu)
+static double round_ns(const struct row *row, size_t size, const struct sides *s,
+                       bool ours, double *cpu)
 {
     double before = cpu_seconds(), ns;
     if (row->size == 0) {
         ns =
-            (double)(ours != NULL ? ours_trips(ours, TRIPS) : plain_trips(plain, TRIPS)) /
+            (double)(ours ? ours_trips(s->ours, TRIPS) : s->ops->trips(s->plain, TRIPS)) /
             TRIPS;
         *cpu += (cpu_seconds() - before) / TRIPS * 1e6;
     } else {
         unsigned count = size < ROUND_BYTES ? (unsigned)(ROUND_BYTES / size) : 1;
-        ns = pulls(ours, plain, count);
+        ns = pulls(s, ours, count);
         *cpu += (cpu_seconds() - before) / count / (double)size * 1e9;
     }
     return ns;
@@ -165,22 +188,27 @@ static void measure(const struct row *row, const struct setup *setup, uint64_t u
     size_t n = 0, least = rounds_min(row), size = setup->size;
     double warm = 0;
     struct result r = {.size = size};
-    struct ours *ours = ours_start(setup);
-    struct plain *plain = plain_start(setup);
+    struct sides s = {.ops = row->verbs ? &plain_verbs : &plain_sockets};
+    s.ours = ours_start(setup);
+    s.plain = s.ops->start(setup);
     memset(setup->place, 0, size);
-    (void)round_ns(row, size, ours, NULL, &warm);
+    (void)round_ns(row, size, &s, true, &warm);
     if (row->size != 0 && memcmp(setup->place, setup->object, size) != 0) {
         bench_die("wrong bytes arrived");
     }
-    (void)round_ns(row, size, NULL, plain, &warm);
+    memset(setup->place, 0, size);
+    (void)round_ns(row, size, &s, false, &warm);
+    if (row->size != 0 && memcmp(setup->place, setup->object, size) != 0) {
+        bench_die("wrong bytes arrived at the plain side");
+    }
     while (n < least || (n < ROUNDS_TOP && floor_now_ns() < until_ns)) {
-        ns[n] = round_ns(row, size, ours, NULL, &r.cpu);
-        floor[n] = round_ns(row, size, NULL, plain, &r.floor_cpu);
+        ns[n] = round_ns(row, size, &s, true, &r.cpu);
+        floor[n] = round_ns(row, size, &s, false, &r.floor_cpu);
         ratio[n] = floor[n] / ns[n];
         n++;
     }
-    ours_stop(ours);
-    plain_stop(plain);
+    ours_stop(s.ours);
+    s.ops->stop(s.plain);
     r.rounds = n;
     r.cpu /= (double)n;
     r.floor_cpu /= (double)n;
@@ -194,18 +222,26 @@ static void measure(const struct row *row, const struct setup *setup, uint64_t u
 static bool wanted(const struct options *o, const struct row *row)
 {
     bool large = row->size > (4u << 20);
-    return (o->large_bytes != 0 || !large) &&
+    if (row->verbs) { /* where a device is emulated all is slow */
+        large = row->size == SIZE_MAX;
+    }
+    return row->verbs == o->verbs && (o->large_bytes != 0 || !large) &&
            (o->only == NULL || strstr(row->name, o->only) != NULL);
 }
 
 static void measure_all(const struct options *options, struct result results[ROWS])
 {
-    size_t bytes = options->large_bytes > (64u << 20) ? options->large_bytes : 64u << 20;
-    uint8_t *object = malloc(bytes), *place = malloc(bytes);
-    size_t rows_wanted = 0;
+    size_t bytes = CHUNK_BYTES, rows_wanted = 0;
     for (size_t i = 0; i < ROWS; i++) {
-        rows_wanted += wanted(options, &rows[i]);
+        if (wanted(options, &rows[i])) {
+            size_t size =
+                rows[i].size == SIZE_MAX ? options->large_bytes : rows[i].size;
+            bytes = bytes < size ? size : bytes;
+            rows_wanted++;
+        }
     }
+    bytes = (bytes + PAGE - 1) / PAGE * PAGE;
+    uint8_t *object = aligned_alloc(PAGE, bytes), *place = aligned_alloc(PAGE, bytes);
     uint64_t share_ns =
         (uint64_t)(options->seconds * 1e9 / (double)(rows_wanted ? rows_wanted : 1));
     int here = bench_cpu(0), there = bench_cpu(1);
@@ -223,8 +259,16 @@ static void measure_all(const struct options *options, struct result results[ROW
         if (!wanted(options, row)) {
             continue;
         }
-        struct setup setup = {object,       place,      size,      row->checked,
-                              row->encrypt, row->lanes, row->poll, there};
+        struct setup setup = {.object = object,
+                              .place = place,
+                              .room = bytes,
+                              .size = size,
+                              .verbs = row->verbs,
+                              .checked = row->checked,
+                              .encrypt = row->encrypt,
+                              .lanes = row->lanes,
+                              .poll = row->poll,
+                              .owner_cpu = there};
         measure(row, &setup, floor_now_ns() + share_ns, &results[i]);
     }
     free(object);
@@ -264,10 +308,11 @@ static void print_row(const struct row *row, const struct result *r, int applies
 static void report_text(const struct options *options, const struct result *results,
                         int cpus)
 {
-    printf("transport_bench: two threads of one process over loopback. CPUs for it: %d. "
+    printf("transport_bench: two threads of one process over %s. CPUs for it: %d. "
            "Largest object %llu B.\nPulls in GB/s, messages of %d bytes there and back. "
            "Warm-up is not counted; bytes were checked.\n\n",
-           cpus, (unsigned long long)options->large_bytes, MESSAGE_BYTES);
+           options->verbs ? "RDMA" : "loopback", cpus,
+           (unsigned long long)options->large_bytes, MESSAGE_BYTES);
     printf("%-23s %7s %7s %9s %8s %6s  %-12s %7s %7s\n", "", "best", "median",
            "plain best", "median", "ratio", "budget", "CPU", "plain");
     for (size_t i = 0; i < ROWS; i++) {

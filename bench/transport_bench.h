@@ -3,7 +3,7 @@
  *
  * transport_bench.c reads the options, measures in turn and prints; transport_ours.c is
  * two transports in two threads, transport_plain.c two threads with blocking sockets that
- * do the same. Both put the owner on the second CPU and the puller on the first one.
+ * do the same, transport_plain_verbs.c two queue pairs of libibverbs. All put the owner on the second CPU and the puller on the first one.
  * A failure ends the program with status 1. */
 #ifndef BENCH_TRANSPORT_BENCH_H
 #define BENCH_TRANSPORT_BENCH_H
@@ -17,9 +17,11 @@ enum { MESSAGE_BYTES = 64 };
 
 /* The same for both sides. */
 struct setup {
-    const uint8_t *object; /* what the owner shows */
-    uint8_t *place;        /* where it lands */
-    size_t size;
+    uint8_t *object; /* what the owner shows; page-aligned, as is: */
+    uint8_t *place;  /* where it lands */
+    size_t room;     /* bytes of either */
+    size_t size;     /* of an object */
+    bool verbs;      /* over RDMA */
     bool checked;
     bool encrypt;   /* ours alone */
     unsigned lanes; /* ours alone: data connections */
@@ -33,10 +35,14 @@ void ours_stop(struct ours *ours);
 uint64_t ours_pull(struct ours *ours);
 uint64_t ours_trips(struct ours *ours, unsigned count);
 
-struct plain *plain_start(const struct setup *setup);
-void plain_stop(struct plain *plain);
-uint64_t plain_pull(struct plain *plain);
-uint64_t plain_trips(struct plain *plain, unsigned count);
+/* The floor: what does no more than move the bytes. */
+struct plain_ops {
+    void *(*start)(const struct setup *setup);
+    void (*stop)(void *plain);
+    uint64_t (*pull)(void *plain);
+    uint64_t (*trips)(void *plain, unsigned count);
+};
+extern const struct plain_ops plain_sockets, plain_verbs;
 
 /* Ends the program. */
 void bench_die(const char *what) __attribute__((noreturn));

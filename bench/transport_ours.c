@@ -12,6 +12,8 @@
 #include "transport/transport.h"
 #include "transport_bench.h"
 
+enum { LINK_TRIES = 20 };
+
 struct end {
     struct loop *loop;
     struct transport *tp;
@@ -64,7 +66,7 @@ static mob_status show(void *arg, struct transport_peer *peer, const uint8_t *na
     struct end *e = arg;
     (void)peer, (void)name;
     ret->base = e->setup->object;
-    ret->size = e->setup->size;
+    ret->size = e->setup->room;
     return MOB_OK;
 }
 static void hide(void *arg, struct transport_peer *peer, const struct transport_export *e)
@@ -109,7 +111,13 @@ static void open_end(struct end *e, uint64_t id)
                                       .data_connections = e->setup->lanes,
                                       .encrypt = e->setup->encrypt,
                                       .unchecked = !e->setup->checked};
-    MOB_CHECK(transport_tcp.open(&config, &e->tp));
+    const struct transport_ops *ops = e->setup->verbs ? &transport_verbs : &transport_tcp;
+    MOB_CHECK(ops->open(&config, &e->tp));
+    if (e->setup->verbs) {
+        bool owner = e->echoes;
+        MOB_CHECK(transport_map(e->tp, owner ? e->setup->object : e->setup->place,
+                                e->setup->room, !owner));
+    }
 }
 
 static void turn(struct end *e)
@@ -134,6 +142,22 @@ static void *own(void *arg)
     return NULL;
 }
 
+/* A link comes up because a pull wants it. */
+static void bring_up(struct ours *o)
+{
+    struct transport_stats stats = {0};
+    size_t size = o->setup.size;
+    o->setup.size = CHUNK_BYTES;
+    for (int i = 0; i < LINK_TRIES && stats.rdma_bytes == 0; i++) {
+        (void)ours_pull(o);
+        transport_stats(o->puller.peer, &stats);
+    }
+    o->setup.size = size;
+    if (stats.rdma_bytes == 0) {
+        bench_die(stats.why);
+    }
+}
+
 struct ours *ours_start(const struct setup *setup)
 {
     struct ours *o = calloc(1, sizeof *o);
@@ -153,11 +177,27 @@ struct ours *ours_start(const struct setup *setup)
     while (o->puller.peer == NULL) {
         turn(&o->puller);
     }
+    if (setup->verbs) {
+        bring_up(o);
+    }
     return o;
+}
+
+/* All of it went the way that is measured. */
+static void check_way(const struct ours *o)
+{
+    struct transport_stats stats;
+    transport_stats(o->puller.peer, &stats);
+    if (strcmp(stats.carrier, "verbs") != 0 || stats.fallbacks != 0) {
+        bench_die("not everything went over RDMA");
+    }
 }
 
 void ours_stop(struct ours *o)
 {
+    if (o->setup.verbs) {
+        check_way(o);
+    }
     transport_close(o->puller.tp);
     while (!o->puller.closed) {
         turn(&o->puller);

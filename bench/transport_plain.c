@@ -90,7 +90,7 @@ static void *own(void *arg)
     while (read_message(p, 1, bytes, sizeof bytes)) {
         bool alive = bytes[0] == PULL
                          ? move_all(&p->setup, p->fd[1],
-                                    (uint8_t *)(uintptr_t)p->setup.object, true)
+                                    p->setup.object, true)
                          : send(p->fd[1], bytes, sizeof bytes, MSG_NOSIGNAL) > 0;
         if (!alive) {
             break;
@@ -118,7 +118,7 @@ static void connect_pair(int fd[2])
     }
 }
 
-struct plain *plain_start(const struct setup *setup)
+static void *plain_start(const struct setup *setup)
 {
     struct plain *p = calloc(1, sizeof *p);
     struct epoll_event event = {.events = EPOLLIN};
@@ -139,8 +139,9 @@ struct plain *plain_start(const struct setup *setup)
     return p;
 }
 
-void plain_stop(struct plain *p)
+static void plain_stop(void *arg)
 {
+    struct plain *p = arg;
     shutdown(p->fd[0], SHUT_RDWR);
     pthread_join(p->owner, NULL);
     for (int i = 0; i < 2; i++) {
@@ -158,8 +159,9 @@ static void say(struct plain *p, uint8_t what)
     }
 }
 
-uint64_t plain_pull(struct plain *p)
+static uint64_t plain_pull(void *arg)
 {
+    struct plain *p = arg;
     uint64_t begin = clock_now_ns();
     say(p, PULL);
     if (!move_all(&p->setup, p->fd[0], p->setup.place, false)) {
@@ -168,8 +170,9 @@ uint64_t plain_pull(struct plain *p)
     return clock_now_ns() - begin;
 }
 
-uint64_t plain_trips(struct plain *p, unsigned count)
+static uint64_t plain_trips(void *arg, unsigned count)
 {
+    struct plain *p = arg;
     uint8_t bytes[MESSAGE_BYTES];
     uint64_t begin = clock_now_ns();
     for (unsigned i = 0; i < count; i++) {
@@ -180,3 +183,5 @@ uint64_t plain_trips(struct plain *p, unsigned count)
     }
     return clock_now_ns() - begin;
 }
+
+const struct plain_ops plain_sockets = {plain_start, plain_stop, plain_pull, plain_trips};
