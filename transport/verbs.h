@@ -290,6 +290,8 @@ struct verbs {
     struct loop *loop;
     struct fake_net *net; /* where time comes from; NULL: the clock */
     bool strict, closing, closed_below;
+    bool
+        pins_for_writing; /* the kernel: memory that is only shown must be writable too */
     char why[VERBS_WHY_SIZE];        /* no RDMA at all; empty: there are rails */
     char memory_why[VERBS_WHY_SIZE]; /* the last region that could not be registered */
     struct verbs_rail *rails[VERBS_RAILS_MAX];

@@ -68,14 +68,19 @@ static struct ibv_mr *register_one(struct verbs *v, struct verbs_rail *rail, voi
                                    uint64_t size, bool writable)
 {
     int access = verbs_memory_access(v, writable);
-    errno = 0;
-    struct ibv_mr *mr = v->lib->reg_mr(rail->pd, at, size, access);
+    struct ibv_mr *mr = NULL;
+    errno = EFAULT;
+    if (writable || !v->pins_for_writing) { /* else it would only fill the kernel's log */
+        errno = 0;
+        mr = v->lib->reg_mr(rail->pd, at, size, access);
+    }
     if (mr == NULL && errno == EFAULT && !writable &&
         mprotect(at, size, PROT_READ | PROT_WRITE) == 0) {
         errno = 0;
         mr = v->lib->reg_mr(rail->pd, at, size, access);
         int err = errno;
         (void)mprotect(at, size, PROT_READ);
+        v->pins_for_writing = v->pins_for_writing || mr != NULL;
         errno = err;
     }
     return mr;
