@@ -144,7 +144,8 @@ static mob_status make_segment(struct conn *c, uint32_t i, uint64_t want, uint64
         }
     }
     if (st) {
-        line_refused(&c->node->memory_line, who, least, loop_now_ns(c->node->loop));
+        line_refused(&c->node->memory_line, who, least, loop_now_ns(c->node->loop),
+                     LINE_FORGET_NS);
         return st;
     }
     line_served(&c->node->memory_line, who, loop_now_ns(c->node->loop));

@@ -3,7 +3,8 @@
  * A guest job has a board and workers as every job, and no driver.
  *
  *   OPEN --> opening --executable here--> ready --CLOSE--> closing --workers gone--> CLOSED, ended
- *                \--no executable, no worker starts--> FAILED, ended
+ *    |           \--no executable, no worker starts--> FAILED, ended
+ *    \--no room for its board--> FAILED, to be opened again later: what is freed meanwhile is kept for it
  *   a lost owner, and CLOSE with `kill`, end it at once */
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,16 +97,24 @@ struct job *guest_find(struct cluster *c, const struct peer *owner, uint32_t num
     return NULL;
 }
 
+bool guest_was_refused(const struct cluster *c, const struct peer *owner, uint32_t number)
+{
+    const struct guest_key *k = c->keys;
+    while (k && (k->owner != owner->id || k->number != number)) {
+        k = k->next;
+    }
+    return k && (k->failed || k->waits);
+}
+
 /* ---- opening ----------------------------------------------------------------------------------------- */
 
-static void say(struct job *j, enum wire_op op, const char *text)
+static void say_failed(struct peer *p, uint32_t number, bool later, const char *text)
 {
-    struct codec_writer w = cluster_begin(j->node->cluster, op);
-    codec_put_u32(&w, j->guest->number);
-    if (text) {
-        codec_put_str(&w, text);
-    }
-    cluster_send(j->guest->owner, &w);
+    struct codec_writer w = cluster_begin(p->cluster, WIRE_FAILED);
+    codec_put_u32(&w, number);
+    codec_put_u8(&w, later);
+    codec_put_str(&w, text);
+    cluster_send(p, &w);
 }
 
 void guest_failed(struct job *j, const char *text)
@@ -119,7 +128,7 @@ void guest_failed(struct job *j, const char *text)
     j->guest->key->failed = true;
     log_warn("job %u of node %s does not run here: %s", j->guest->number,
              j->guest->owner->host, cut);
-    say(j, WIRE_FAILED, cut);
+    say_failed(j->guest->owner, j->guest->number, false, cut);
     job_end(j);
 }
 
@@ -210,12 +219,27 @@ static void fetch_program(struct job *j)
                 NULL, exe_pulled, NULL, 0);
 }
 
-static void refuse_job(struct peer *p, uint32_t number, const char *text)
+/* No job could be made of it, and that may be another time. It has a place in the line, so that its owner
+ * finds what is freed until it asks again. */
+static void refuse_job(struct peer *p, uint32_t number, struct guest_key *k,
+                       mob_status st)
 {
-    struct codec_writer w = cluster_begin(p->cluster, WIRE_FAILED);
-    codec_put_u32(&w, number);
-    codec_put_str(&w, text);
-    cluster_send(p, &w);
+    struct node *n = p->cluster->node;
+    uint64_t bytes = job_least_bytes(), now = loop_now_ns(n->loop);
+    bool later = bytes <= n->budget.limit_bytes;
+    char why[WIRE_TEXT_MAX];
+    snprintf(why, sizeof why, "%s", mob_last_error());
+    if (!k->waits) { /* once, not at each try */
+        log_warn("job %u of node %s does not begin here%s: %s", number, p->host,
+                 later ? " yet" : "", why);
+    }
+    k->waits = later;
+    k->failed = !later;
+    say_failed(p, number, later, why);
+    if (later && st == MOB_ERR_NOMEM) {
+        line_refused(&n->memory_line, k->ours.node, bytes, now, GUEST_PATIENCE_NS);
+        job_make_room(n);
+    }
 }
 
 static bool open_job(struct peer *p, uint32_t number, struct codec_reader *r)
@@ -233,15 +257,16 @@ static bool open_job(struct peer *p, uint32_t number, struct codec_reader *r)
     }
     struct guest_key *k = guest_key_get(c, p->id, theirs, true);
     if (!k || k->failed) {
-        refuse_job(p, number, "it did not run here before");
+        say_failed(p, number, !k, k ? "it did not run here before" : "no memory");
         return true;
     }
+    k->number = number;
     if (k->job || c->node->stopping) {
         return true; /* the one before is still ending: its tasks go BACK until it has */
     }
     struct guest *g = calloc(1, sizeof *g);
     struct job *j = NULL;
-    mob_status st = g ? MOB_OK : MOB_ERR_NOMEM;
+    mob_status st = g ? MOB_OK : status_fail(MOB_ERR_NOMEM, "no memory for a job");
     if (g) {
         g->owner = p;
         g->number = number;
@@ -252,10 +277,11 @@ static bool open_job(struct peer *p, uint32_t number, struct codec_reader *r)
         g->start_size = start_size;
         memcpy(g->hash, hash, sizeof g->hash);
         g->start = malloc(start_size);
-        st = g->start ? job_open_guest(c->node, g, name, &j) : MOB_ERR_NOMEM;
+        st = g->start ? job_open_guest(c->node, g, name, &j)
+                      : status_fail(MOB_ERR_NOMEM, "no memory for a job");
     }
     if (st) {
-        refuse_job(p, number, mob_last_error());
+        refuse_job(p, number, k, st);
         if (g) {
             free(g->start);
         }
@@ -263,11 +289,20 @@ static bool open_job(struct peer *p, uint32_t number, struct codec_reader *r)
         return true;
     }
     k->job = j;
+    k->waits = false;
+    line_served(&c->node->memory_line, k->ours.node, loop_now_ns(c->node->loop));
     fetch_program(j);
     return true;
 }
 
 /* ---- the owner's words ------------------------------------------------------------------------- */
+
+static void say_closed(struct peer *p, uint32_t number)
+{
+    struct codec_writer w = cluster_begin(p->cluster, WIRE_CLOSED);
+    codec_put_u32(&w, number);
+    cluster_send(p, &w);
+}
 
 static bool close_job(struct peer *p, uint32_t number, struct job *j,
                       struct codec_reader *r)
@@ -277,9 +312,7 @@ static bool close_job(struct peer *p, uint32_t number, struct job *j,
         return false;
     }
     if (!j) { /* nothing of it is here any more */
-        struct codec_writer w = cluster_begin(p->cluster, WIRE_CLOSED);
-        codec_put_u32(&w, number);
-        cluster_send(p, &w);
+        say_closed(p, number);
     } else if (kill_now) {
         j->guest->close_asked = true;
         job_end(j);
@@ -367,7 +400,7 @@ void guest_ended(struct job *j)
     if (!g->close_told) {
         g->close_told = true;
         if (g->close_asked) {
-            say(j, WIRE_CLOSED, NULL);
+            say_closed(g->owner, g->number);
         }
     }
 }

@@ -197,14 +197,9 @@ void node_note_guests(struct node *n)
 
 void node_await_guests(struct node *n)
 {
-    /* A node whose store is full in the moment in which a job comes takes none of it, and says so. */
-    uint64_t before = n->guests, patience_ms = spill_folder[0] ? RESTS_MS : PROGRESS_MS,
-             until = clock_now_ns() + patience_ms * NS_PER_MS;
+    uint64_t before = n->guests, until = clock_now_ns() + PROGRESS_MS * NS_PER_MS;
     for (node_note_guests(n); n->guests == before; node_note_guests(n)) {
         if (clock_now_ns() > until) {
-            if (spill_folder[0]) {
-                return;
-            }
             broken("no tasks go to a node whose own driver rests");
         }
         nap_ms(5);
