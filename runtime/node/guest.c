@@ -219,25 +219,22 @@ static void fetch_program(struct job *j)
                 NULL, exe_pulled, NULL, 0);
 }
 
-/* No job could be made of it, and that may be another time. It has a place in the line, so that its owner
- * finds what is freed until it asks again. */
+/* No job could be made of it, and that may be another time: no node starts with a store in which none would
+ * fit. It has a place in the line, so that its owner finds what is freed until it asks again. */
 static void refuse_job(struct peer *p, uint32_t number, struct guest_key *k,
                        mob_status st)
 {
     struct node *n = p->cluster->node;
-    uint64_t bytes = job_least_bytes(), now = loop_now_ns(n->loop);
-    bool later = bytes <= n->budget.limit_bytes;
     char why[WIRE_TEXT_MAX];
     snprintf(why, sizeof why, "%s", mob_last_error());
     if (!k->waits) { /* once, not at each try */
-        log_warn("job %u of node %s does not begin here%s: %s", number, p->host,
-                 later ? " yet" : "", why);
+        log_warn("job %u of node %s does not begin here yet: %s", number, p->host, why);
     }
-    k->waits = later;
-    k->failed = !later;
-    say_failed(p, number, later, why);
-    if (later && st == MOB_ERR_NOMEM) {
-        line_refused(&n->memory_line, k->ours.node, bytes, now, GUEST_PATIENCE_NS);
+    k->waits = true;
+    say_failed(p, number, true, why);
+    if (st == MOB_ERR_NOMEM) {
+        line_refused(&n->memory_line, k->ours.node, job_least_bytes(),
+                     loop_now_ns(n->loop), GUEST_PATIENCE_NS);
         job_make_room(n);
     }
 }

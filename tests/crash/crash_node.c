@@ -145,17 +145,23 @@ static size_t jobs_of(const struct node *where, const char *owner, uint64_t *ret
     return count;
 }
 
-/* The job of a driver that is gone, as it is still there, in words. */
-static void __attribute__((noreturn)) job_stays(const struct node *n)
+/* A node, and its peer, as they are when the tester gives up. */
+static void tell_nodes(const struct node *n)
 {
     const struct node *at[] = {n, n->peer};
     for (int i = 0; i < 2 && at[i]; i++) {
         json_t *status = node_tells(at[i]->dir);
-        char *jobs = json_dumps(json_object_get(status, "jobs"), JSON_COMPACT);
-        fprintf(stderr, "%s: %s\n", at[i]->dir, jobs ? jobs : "");
-        free(jobs);
+        char *text = json_dumps(status, JSON_COMPACT);
+        fprintf(stderr, "%s: %s\n", at[i]->dir, text ? text : "");
+        free(text);
         json_decref(status);
     }
+}
+
+/* The job of a driver that is gone, as it is still there, in words. */
+static void __attribute__((noreturn)) job_stays(const struct node *n)
+{
+    tell_nodes(n);
     broken("a job whose driver is gone is still there");
 }
 
@@ -200,6 +206,7 @@ void node_await_guests(struct node *n)
     uint64_t before = n->guests, until = clock_now_ns() + PROGRESS_MS * NS_PER_MS;
     for (node_note_guests(n); n->guests == before; node_note_guests(n)) {
         if (clock_now_ns() > until) {
+            tell_nodes(n);
             broken("no tasks go to a node whose own driver rests");
         }
         nap_ms(5);

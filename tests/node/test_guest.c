@@ -293,21 +293,19 @@ Test(guest, what_is_freed_is_kept_for_a_job_that_found_no_room)
 }
 
 /* Its tasks that are on their way then do not make the owner open it anew. */
-Test(guest, a_job_that_will_never_fit_is_refused_for_good)
+Test(guest, a_job_that_does_not_run_here_is_refused_for_good)
 {
     begin(false);
-    f.node = f.self;
-    cr_assert(say(0, WIRE_WELCOME));
-    cr_assert(say(0, WIRE_LEASE));
-    w.node.budget.limit_bytes = job_least_bytes() - 1;
-    cr_assert(say(1, WIRE_OPEN));
+    guest_failed(guest(), "it makes no sense");
     cr_assert_eq(w.peers[1].sent[WIRE_FAILED], 1);
     cr_assert_not(said_later());
     guest_task(0);
     cr_assert_eq(w.peers[1].sent[WIRE_BACK], 1);
     cr_assert_eq(w.peers[1].sent[WIRE_CLOSED], 0,
                  "its owner would open it again at once");
-    w.node.budget.limit_bytes = WORLD_STORE;
+    for (int i = 0; i < 5; i++) {
+        world_turn(&w);
+    }
     cr_assert(say(1, WIRE_OPEN));
     cr_assert_eq(w.peers[1].sent[WIRE_FAILED], 2);
     cr_assert_not(said_later());
