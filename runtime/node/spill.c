@@ -264,6 +264,17 @@ static void drop_pin(struct job *j, struct outgoing *o)
     o->move.pin = MOVE_NO_PIN;
 }
 
+/* The disk may be full of what is dead in files that were not worth compacting until now. */
+static void squeeze(const struct node_spill *s)
+{
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        struct job *j = job_at(s->node, i);
+        if (j && j->spill.files) {
+            compact_look(j);
+        }
+    }
+}
+
 /* What is on disk now leaves memory, unless somebody has begun to look at it. */
 static void settle(struct node_spill *s)
 {
@@ -309,8 +320,13 @@ static void written(struct spill_write *w, mob_status st)
     struct outgoing *o = LOOP_OWNER(w, struct outgoing, write);
     struct node_spill *s = o->spill;
     o->landed = st == MOB_OK;
+    s->failed |= !o->landed;
     if (--s->in_flight == 0) {
         settle(s);
+        if (s->failed) {
+            squeeze(s);
+            s->failed = false;
+        }
         go_on(s, 0);
     }
 }

@@ -1,7 +1,9 @@
 /* What a node does when its store is full, or nearly: what goes to disk, and who gets the room. */
 #include <criterion/criterion.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -74,20 +76,11 @@ static void freed(void *arg, uint32_t segment, uint64_t offset)
     (void)offset;
 }
 
-/* A segment of the driver's with one object that fills it. */
-static void put_segment(struct job *j, uint64_t bytes)
+/* An object of the driver's. */
+static uint64_t put(struct job *j, uint32_t segment, uint64_t offset, uint64_t bytes)
 {
     struct call call = {.fn = CALL_PUT, .counts = call_counts(0, 1)};
-    uint32_t i = grant_free_slot(j);
-    struct segment *s = &j->segments[i];
     struct record *r;
-    cr_assert_eq(budget_take(&w.node.budget, (struct budget_owner){j->index, 1}, bytes),
-                 MOB_OK, "%s", mob_last_error());
-    *s = (struct segment){.state = SEGMENT_HELD, .owner = 1, .bytes = bytes};
-    cr_assert_eq(seg_create("mobula-objects", bytes, &s->fd), MOB_OK);
-    budget_committed(&w.node.budget, bytes);
-    at_store(&j->board.segments[i], SEGMENT_USED | 1ull << 40 | bytes / ARENA_PAGE,
-             AT_RELEASE);
     mob_status st = lane_record(&lane, &r);
     if (st == MOB_ERR_FULL) {
         cr_assert_eq(grant_records(j), MOB_OK);
@@ -95,11 +88,32 @@ static void put_segment(struct job *j, uint64_t bytes)
     }
     cr_assert_eq(st, MOB_OK);
     task_begin(&lane, r, &call, LINK_NONE);
-    record_set_place(r, 0, PLACE_ARENA, i, 0, bytes);
+    record_set_place(r, 0, PLACE_ARENA, segment, offset, bytes);
     at_store(&r->state, state_make(lane_gen(r), lane.self, 0, PHASE_CREATING),
              AT_RELEASE);
+    uint64_t link = link_make(lane_gen(r), board_index(&j->board, r), 0);
     cr_assert(task_seal(&lane, r, false));
-    objects++;
+    return link;
+}
+
+/* A segment of the driver's, full of @count objects. Returns the last one's link. */
+static uint64_t put_segment(struct job *j, uint64_t bytes, uint32_t count)
+{
+    uint32_t i = grant_free_slot(j);
+    struct segment *s = &j->segments[i];
+    uint64_t link = LINK_NONE;
+    cr_assert_eq(budget_take(&w.node.budget, (struct budget_owner){j->index, 1}, bytes),
+                 MOB_OK, "%s", mob_last_error());
+    *s = (struct segment){.state = SEGMENT_HELD, .owner = 1, .bytes = bytes};
+    cr_assert_eq(seg_create("mobula-objects", bytes, &s->fd), MOB_OK);
+    budget_committed(&w.node.budget, bytes);
+    at_store(&j->board.segments[i], SEGMENT_USED | 1ull << 40 | bytes / ARENA_PAGE,
+             AT_RELEASE);
+    for (uint32_t k = 0; k < count; k++) {
+        link = put(j, i, k * (bytes / count), bytes / count);
+    }
+    objects += count;
+    return link;
 }
 
 static void fill(struct job *j, uint32_t count, uint64_t bytes)
@@ -107,7 +121,7 @@ static void fill(struct job *j, uint32_t count, uint64_t bytes)
     objects = 0;
     cr_assert_eq(lane_init(&lane, &j->board, 1, freed, NULL), MOB_OK);
     for (uint32_t i = 0; i < count; i++) {
-        put_segment(j, bytes);
+        (void)put_segment(j, bytes, 1);
     }
 }
 
@@ -170,7 +184,7 @@ Test(full, objects_go_to_disk_before_a_smaller_cgroup_is_full, .timeout = 60)
     turn_until_idle();
     cr_assert_eq(count_on_disk(j), 0, "it is below the mark");
     for (int i = 0; i < 3; i++) {
-        put_segment(j, 2 * MIB);
+        (void)put_segment(j, 2 * MIB, 1);
     }
     ask_for(j, 64 << 10);
     turn_until_idle();
@@ -222,6 +236,62 @@ Test(full, what_the_machine_has_again_is_granted)
     cr_assert_eq(w.node.budget.used_bytes, used + MIB);
     w.node.spill->disk.live_bytes = 0;
     end_full();
+}
+
+/* ---- a full disk -------------------------------------------------------------------------------------- */
+
+static enum place_kind kind_of(const struct job *j, uint64_t link)
+{
+    return record_get_place(&j->board.records[link_index(link)], 0).kind;
+}
+
+/* A disk of 8 MiB, of which 4 are dead but not given back, and an object of 6: what is alive there moves, the
+ * file goes, and the object finds room. */
+Test(full, a_full_disk_is_rid_of_what_is_dead, .timeout = 60)
+{
+    enum { SMALL = 100, KEPT = 8 };
+    static char tiny[] = "/tmp/mobula-tiny-XXXXXX";
+    begin_full(true, 64 * MIB, 1024 * MIB);
+    begin_spill();
+    if (!mkdtemp(tiny) || unshare(CLONE_NEWNS) < 0 ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("tiny", tiny, "tmpfs", 0, "size=8m") < 0) {
+        rmdir(tiny);
+        end_full();
+        cr_skip_test("only root can mount");
+    }
+    struct spill_folder *folder = &w.node.spill->disk.folders[0];
+    char *path = folder->path;
+    folder->path = tiny;
+    struct job *j = world_job(&w);
+    fill(j, 0, 0);
+    uint64_t last = put_segment(j, SMALL * 40000, SMALL);
+    spill_pressure(&w.node, 4 * MIB);
+    turn_until_idle();
+    cr_assert_eq(count_on_disk(j), SMALL);
+    for (uint32_t i = 0; i < SMALL - KEPT; i++) {
+        lane_drop(&lane, last - ((uint64_t)i << 4));
+    }
+    lane_reclaim(&lane);
+    turn_until_idle();
+    cr_assert_eq(count_on_disk(j), KEPT);
+    cr_assert_geq(w.node.spill->disk.disk_bytes, SMALL * 40000, "it is no test");
+    uint64_t big = put_segment(j, 6 * MIB, 1);
+    for (int i = 0; i < 3 && kind_of(j, big) != PLACE_SPILLED; i++) {
+        spill_pressure(&w.node, 6 * MIB);
+        turn_until_idle();
+        while (j->spill.compact) {
+            cr_assert_eq(loop_turn(w.node.loop, NS_PER_MS), MOB_OK);
+        }
+    }
+    cr_assert_eq(kind_of(j, big), PLACE_SPILLED, "%s", folder->why);
+    cr_assert_eq(count_on_disk(j), KEPT + 1);
+    cr_assert_leq(w.node.spill->disk.disk_bytes, 7 * MIB);
+    lane_fini(&lane);
+    folder->path = path;
+    end_full();
+    cr_assert_eq(umount(tiny), 0, "%m");
+    rmdir(tiny);
 }
 
 /* ---- a job that comes to a full node ----------------------------------------------------------------- */
