@@ -29,12 +29,14 @@ static uint64_t machine_left(const struct budget *budget,
     return memory->available_bytes - kept;
 }
 
-/* Less than is used, where the reserve is not whole any more. */
+/* Less than is used, where the reserve is not whole any more. Not less than a part of the limit: where others take
+ * all that there is, what went to disk for them could not come back. */
 static void note_machine(struct budget *budget, const struct machine_memory *memory)
 {
-    uint64_t held = budget->used_bytes - budget->pending_bytes,
-             all = held + memory->available_bytes,
-             most = all > budget->reserve_bytes ? all - budget->reserve_bytes : 0;
+    uint64_t least = budget->limit_bytes / BUDGET_LEAST_DIVISOR,
+             held = budget->used_bytes - budget->pending_bytes,
+             all = held + memory->available_bytes, kept = least + budget->reserve_bytes,
+             most = all > kept ? all - budget->reserve_bytes : least;
     budget->most_bytes = most < budget->limit_bytes ? most : budget->limit_bytes;
 }
 

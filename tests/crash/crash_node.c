@@ -57,6 +57,17 @@ bool node_spills(const struct node *n)
     return spill_folder[0] && proc_fds(n->daemon, spill_folder, NULL, NULL) > 0;
 }
 
+void node_await_spill(const struct node *n)
+{
+    uint64_t until = clock_now_ns() + PROGRESS_MS * NS_PER_MS;
+    while (!node_spills(n)) {
+        if (clock_now_ns() > until) {
+            broken("nothing goes to disk on a node that has too little memory");
+        }
+        nap_ms(1);
+    }
+}
+
 /* ---- the drivers -------------------------------------------------------------------------------- */
 
 static void await(const struct kid *k, char c)

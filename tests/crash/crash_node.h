@@ -35,6 +35,8 @@ void nodes_spill(uint64_t store_bytes);
 bool nodes_are_small(void);
 /* Objects are on its disk now. */
 bool node_spills(const struct node *n);
+/* Until they are: its drivers work, and it is small. */
+void node_await_spill(const struct node *n);
 /* After the last one. */
 void nodes_end(void);
 /* Starts the daemon, in the folder where the last one may have been killed. */

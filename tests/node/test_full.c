@@ -198,7 +198,7 @@ Test(full, objects_go_to_disk_before_a_smaller_cgroup_is_full, .timeout = 60)
 /* Others on the machine take memory while nobody asks the store for any. */
 Test(full, objects_go_to_disk_when_the_machine_gets_short, .timeout = 60)
 {
-    begin_full(true, 1024 * MIB, 1024 * MIB);
+    begin_full(true, 256 * MIB, 1024 * MIB);
     begin_spill();
     struct job *j = world_job(&w);
     fill(j, 20, 2 * MIB);
@@ -221,7 +221,7 @@ Test(full, objects_go_to_disk_when_the_machine_gets_short, .timeout = 60)
 /* A look at the machine is as old as the last grant: a refusal for what it said then would be one for ever. */
 Test(full, what_the_machine_has_again_is_granted)
 {
-    begin_full(true, 1024 * MIB, 100 * MIB);
+    begin_full(true, 128 * MIB, 100 * MIB);
     begin_spill();
     struct job *j = world_job(&w);
     w.node.spill->disk.live_bytes =

@@ -42,6 +42,9 @@
 #define BUDGET_RESERVE_MAX (1ull << 30)
 #define BUDGET_RESERVE_DIVISOR 32 /* the default reserve: this part of the limit */
 
+#define BUDGET_LEAST_DIVISOR                                                             \
+    16 /* this part of the limit is the store's, however little there is */
+
 /* As a job: the node's own, such as its pool of segments. */
 #define BUDGET_NODE JOBS_MAX
 /* As a process: the daemon on the job's behalf, such as pulled copies and segments that
@@ -66,7 +69,7 @@ struct budget {
     uint64_t limit_bytes, reserve_bytes;
     uint64_t used_bytes, pending_bytes;
     /* What the store can grow to as things are: its limit, or less if the machine had less when it was looked
-     * at last. For those who act before it is full; what may be taken is for budget_take() to say. */
+     * at last; a sixteenth of the limit at least. For those who act before it is full; what may be taken is for budget_take() to say. */
     uint64_t most_bytes;
     budget_look_fn look;
     void *look_arg;
