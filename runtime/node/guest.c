@@ -97,13 +97,30 @@ struct job *guest_find(struct cluster *c, const struct peer *owner, uint32_t num
     return NULL;
 }
 
-bool guest_was_refused(const struct cluster *c, const struct peer *owner, uint32_t number)
+/* The name under which it was opened last. */
+static struct guest_key *find_key(const struct cluster *c, const struct peer *owner,
+                                  uint32_t number)
 {
-    const struct guest_key *k = c->keys;
+    struct guest_key *k = c->keys;
     while (k && (k->owner != owner->id || k->number != number)) {
         k = k->next;
     }
+    return k;
+}
+
+bool guest_was_refused(const struct cluster *c, const struct peer *owner, uint32_t number)
+{
+    const struct guest_key *k = find_key(c, owner, number);
     return k && (k->failed || k->waits);
+}
+
+/* It has found room, or will not be opened again: nothing is kept for it any more. */
+static void wait_no_more(struct cluster *c, struct guest_key *k)
+{
+    if (k && k->waits) {
+        k->waits = false;
+        line_served(&c->node->memory_line, k->ours.node, loop_now_ns(c->node->loop));
+    }
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------- */
@@ -286,8 +303,7 @@ static bool open_job(struct peer *p, uint32_t number, struct codec_reader *r)
         return true;
     }
     k->job = j;
-    k->waits = false;
-    line_served(&c->node->memory_line, k->ours.node, loop_now_ns(c->node->loop));
+    wait_no_more(c, k);
     fetch_program(j);
     return true;
 }
@@ -308,7 +324,8 @@ static bool close_job(struct peer *p, uint32_t number, struct job *j,
     if (!codec_done(r)) {
         return false;
     }
-    if (!j) { /* nothing of it is here any more */
+    if (!j) { /* nothing of it is here any more, or not yet */
+        wait_no_more(p->cluster, find_key(p->cluster, p, number));
         say_closed(p, number);
     } else if (kill_now) {
         j->guest->close_asked = true;
@@ -387,6 +404,11 @@ void guest_peer_lost(struct cluster *c, struct peer *p)
             j->guest->owner = c->self; /* nobody to speak to; what is sent is dropped */
             j->guest->close_told = true;
             job_end(j);
+        }
+    }
+    for (struct guest_key *k = c->keys; k; k = k->next) {
+        if (k->owner == p->id) {
+            wait_no_more(c, k);
         }
     }
 }

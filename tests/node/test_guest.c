@@ -292,6 +292,30 @@ Test(guest, what_is_freed_is_kept_for_a_job_that_found_no_room)
     world_end(&w);
 }
 
+/* Whether others may take the memory that a job found too little of. */
+static bool others_may(void)
+{
+    uint64_t now = loop_now_ns(w.node.loop);
+    return line_may(&w.node.memory_line, 1, 1, job_least_bytes(), now);
+}
+
+Test(guest, nothing_is_kept_for_a_job_that_will_not_come)
+{
+    begin(false);
+    uint64_t bytes = full_when_it_comes();
+    cr_assert(!others_may());
+    cr_assert(say(1, WIRE_CLOSE)); /* its owner needs nobody any more */
+    cr_assert_eq(w.peers[1].sent[WIRE_CLOSED], 1);
+    cr_assert(others_may());
+    cr_assert(say(1, WIRE_OPEN));
+    cr_assert_eq(w.peers[1].sent[WIRE_FAILED], 2);
+    cr_assert(!others_may());
+    world_down(&w, 1); /* its owner is gone */
+    cr_assert(others_may());
+    budget_give(&w.node.budget, somebody, bytes);
+    world_end(&w);
+}
+
 /* Its tasks that are on their way then do not make the owner open it anew. */
 Test(guest, a_job_that_does_not_run_here_is_refused_for_good)
 {
