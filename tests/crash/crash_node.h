@@ -24,7 +24,6 @@ struct node {
     struct kid drivers[DRIVERS_MAX];
     int drivers_count;
     bool resting;      /* its drivers were asked to rest, and do */
-    uint64_t baseline; /* bytes used with no job */
     uint64_t guests;   /* tasks of others that ran here, as far as was seen */
 };
 
