@@ -23,8 +23,8 @@ struct node {
     struct kid hand; /* the daemon, if it was started by hand */
     struct kid drivers[DRIVERS_MAX];
     int drivers_count;
-    bool resting;      /* its drivers were asked to rest, and do */
-    uint64_t guests;   /* tasks of others that ran here, as far as was seen */
+    bool resting;    /* its drivers were asked to rest, and do */
+    uint64_t guests; /* tasks of others that ran here, as far as was seen */
 };
 
 /* Before the first node. */
