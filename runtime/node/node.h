@@ -289,6 +289,9 @@ struct away_host { /* a node that has our job */
     struct away_host *next;
     struct peer *peer;
     bool failed, closing;
+    uint64_t
+        again_ns; /* it had no room for the job: not to be opened there before; or 0 */
+    uint64_t wait_ns;           /* until then, from the last refusal on */
     uint64_t has[HINT_OBJECTS]; /* the objects that it pulled or made last, in a ring */
     uint32_t has_next;
 };
@@ -359,6 +362,8 @@ struct job {
 
 /* Shared memory that a job takes before its first object. */
 uint64_t job_least_bytes(void);
+/* A job found no memory to begin: the others are asked for theirs, and objects go to disk. */
+void job_make_room(struct node *n);
 void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count);
 void job_leave(struct conn *c);
 /* The driver is gone, or the job is over for another reason. */
