@@ -59,7 +59,8 @@
 #define VERBS_WAIT_BYTES (64u << 10) /* smaller pulls do not wait for a link to come up */
 #define VERBS_DAMAGE_MAX 3           /* times that a chunk may arrive damaged */
 #define VERBS_POLL_NS 40000ull       /* of looking before sleeping, after work */
-#define VERBS_SETUP_NS 2000000000ull /* for a link to come up */
+#define VERBS_SETUP_NS 5000000000ull /* for a link to come up */
+#define VERBS_WAIT_NS 2000000000ull  /* for which a pull waits for that */
 #define VERBS_DRAIN_NS 1000000000ull /* for its work requests to be flushed */
 #define VERBS_STALL_NS 10000000000ull /* requests posted and none completed */
 #define VERBS_RETRY_MIN_NS 1000000000ull
@@ -289,6 +290,8 @@ struct verbs {
     struct loop *loop;
     struct fake_net *net; /* where time comes from; NULL: the clock */
     bool strict, closing, closed_below;
+    bool
+        pins_for_writing; /* the kernel: memory that is only shown must be writable too */
     char why[VERBS_WHY_SIZE];        /* no RDMA at all; empty: there are rails */
     char memory_why[VERBS_WHY_SIZE]; /* the last region that could not be registered */
     struct verbs_rail *rails[VERBS_RAILS_MAX];
@@ -425,9 +428,6 @@ enum verbs_memory verbs_memory_find(const struct verbs *v, const void *at,
 /* The same of a range: the worst of its parts. @writable: NONE if a part is not. */
 enum verbs_memory verbs_memory_covers(const struct verbs *v, const void *at,
                                       uint64_t size, bool writable);
-/* ibv_reg_mr(), of mappings that are read-only too, on older kernels too. NULL: errno. */
-struct ibv_mr *verbs_register(const struct verbs_rail *rail, void *at, uint64_t size,
-                              int access);
 /* What the devices may do with it. */
 int verbs_memory_access(const struct verbs *v, bool writable);
 

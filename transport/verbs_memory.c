@@ -11,8 +11,6 @@
 #include "core/status.h"
 #include "verbs.h"
 
-enum { PAGE = 4096 };
-
 /* What the devices may do. Where nobody writes, nothing that needs a writable mapping is
  * asked for: the kernel takes MW_BIND for writing too. */
 int verbs_memory_access(const struct verbs *v, bool writable)
@@ -20,31 +18,6 @@ int verbs_memory_access(const struct verbs *v, bool writable)
     int access = IBV_ACCESS_RELAXED_ORDERING;
     access |= writable ? IBV_ACCESS_LOCAL_WRITE : 0;
     return access | (v->strict ? IBV_ACCESS_MW_BIND : IBV_ACCESS_REMOTE_READ);
-}
-
-struct ibv_mr *verbs_register(const struct verbs_rail *rail, void *at, uint64_t size,
-                              int access)
-{
-    const struct verbs_lib *lib = rail->v->lib;
-    errno = 0;
-    struct ibv_mr *mr = lib->reg_mr(rail->pd, at, size, access);
-    if (mr != NULL || errno != EFAULT ||
-        (access & (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND)) != 0) {
-        return mr;
-    }
-    /* Linux before 6.2 pins memory as if it were to be written, and shared mappings that are
-     * read-only have none of that; it is not written all the same. */
-    uintptr_t page = (uintptr_t)at & ~(uintptr_t)(PAGE - 1);
-    uint64_t whole = ((uintptr_t)at + size - page + PAGE - 1) & ~(uint64_t)(PAGE - 1);
-    if (mprotect((void *)page, whole, PROT_READ | PROT_WRITE) < 0) {
-        errno = EFAULT;
-        return NULL;
-    }
-    mr = lib->reg_mr(rail->pd, at, size, access);
-    int err = errno;
-    (void)mprotect((void *)page, whole, PROT_READ);
-    errno = err;
-    return mr;
 }
 
 static mob_status say_failure(struct verbs *v, int err, uint64_t size)
@@ -87,18 +60,44 @@ static void drop_piece(struct verbs *v, struct verbs_region *region, unsigned pi
     }
 }
 
-/* The next piece, with every device. Strict: what is only shown is registered for each
- * pull by itself, as windows can be bound only where the mapping is writable. */
+/* Kernels before 6.2 pin as if for writing whatever is asked for, and refuse a shared
+ * mapping that is read-only; and windows need that always. So it is made writable for the
+ * moment, which works if it was mapped from a file that was open for writing, before a
+ * seal. */
+static struct ibv_mr *register_one(struct verbs *v, struct verbs_rail *rail, void *at,
+                                   uint64_t size, bool writable)
+{
+    int access = verbs_memory_access(v, writable);
+    struct ibv_mr *mr = NULL;
+    errno = EFAULT;
+    if (writable || !v->pins_for_writing) { /* else it would only fill the kernel's log */
+        errno = 0;
+        mr = v->lib->reg_mr(rail->pd, at, size, access);
+    }
+    if (mr == NULL && errno == EFAULT && !writable &&
+        mprotect(at, size, PROT_READ | PROT_WRITE) == 0) {
+        errno = 0;
+        mr = v->lib->reg_mr(rail->pd, at, size, access);
+        int err = errno;
+        (void)mprotect(at, size, PROT_READ);
+        v->pins_for_writing = v->pins_for_writing || mr != NULL;
+        errno = err;
+    }
+    return mr;
+}
+
+/* The next piece, with every device. Strict: where a mapping that is only shown takes no
+ * windows, it is registered for each pull by itself. */
 static mob_status register_piece(struct verbs *v, struct verbs_region *region)
 {
     unsigned piece = region->registered;
     void *at = (void *)(region->base + piece * region->piece);
-    bool later = v->strict && !region->writable;
-    for (unsigned i = 0; i < v->rails_count && !later; i++) {
-        struct ibv_mr *mr = verbs_register(v->rails[i], at, piece_size(region, piece),
-                                           verbs_memory_access(v, region->writable));
-        if (mr == NULL) {
-            int err = errno != 0 ? errno : EIO;
+    for (unsigned i = 0; i < v->rails_count; i++) {
+        struct ibv_mr *mr =
+            register_one(v, v->rails[i], at, piece_size(region, piece), region->writable);
+        int err = errno != 0 ? errno : EIO;
+        bool later = v->strict && !region->writable && err == EFAULT;
+        if (mr == NULL && !later) {
             drop_piece(v, region, piece);
             return say_failure(v, err, piece_size(region, piece));
         }

@@ -189,21 +189,44 @@ static bool back(struct job *j, struct peer *p, struct codec_reader *r)
     return codec_done(r);
 }
 
+static void never_there(struct job *j, struct away_host *h, const char *text)
+{
+    char line[WIRE_TEXT_MAX + 1152];
+    h->failed = true;
+    int n = snprintf(line, sizeof line,
+                     "mobula: this program does not run on node %s (%010llx): %s\n",
+                     h->peer->host, (unsigned long long)h->peer->id, text);
+    log_warn("job %u: %.*s", j->number, n - 1, line);
+    output_add(&j->err, line, (size_t)n);
+}
+
+/* The next tasks for it make the job known there anew, but not at once. */
+static void later_there(struct job *j, struct away_host *h, const char *text)
+{
+    if (!h->wait_ns) { /* once, not at each try */
+        log_info("job %u: node %s has no room for it yet: %s", j->number, h->peer->host,
+                 text);
+    }
+    uint64_t wait = h->wait_ns ? 2 * h->wait_ns : AWAY_AGAIN_MIN_NS;
+    h->wait_ns = wait < AWAY_AGAIN_MAX_NS ? wait : AWAY_AGAIN_MAX_NS;
+    h->again_ns = now_ns(j) + h->wait_ns;
+}
+
 static bool failed_there(struct job *j, struct peer *p, struct codec_reader *r)
 {
-    char text[WIRE_TEXT_MAX + 1024], line[sizeof text + 128];
+    char text[WIRE_TEXT_MAX + 1024];
+    bool later = codec_get_u8(r);
     codec_get_str(r, text, sizeof text);
     struct away_host *h = j ? away_host_of(j, p) : NULL;
     if (!codec_done(r)) {
         return false;
     }
     if (h && !h->failed) {
-        h->failed = true;
-        int n = snprintf(line, sizeof line,
-                         "mobula: this program does not run on node %s (%010llx): %s\n",
-                         p->host, (unsigned long long)p->id, text);
-        log_warn("job %u: %.*s", j->number, n - 1, line);
-        output_add(&j->err, line, (size_t)n);
+        if (later) {
+            later_there(j, h, text);
+        } else {
+            never_there(j, h, text);
+        }
         take_all_back(j, p, false, "");
         job_step(j);
     }

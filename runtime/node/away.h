@@ -10,6 +10,10 @@
 
 #include "cluster.h"
 
+/* A node that has no room for the job is asked again after this, which doubles up to the most. */
+#define AWAY_AGAIN_MIN_NS (250 * 1000000ull)
+#define AWAY_AGAIN_MAX_NS (4 * 1000000000ull)
+
 struct send_job { /* what PLAN_SEND asked for */
     struct send_job *next;
     struct plan_job job;

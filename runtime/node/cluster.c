@@ -187,11 +187,6 @@ static mob_status listen_at(struct cluster *c, struct addr *io_addr)
     return st;
 }
 
-bool cluster_has_devices(const struct node *n)
-{
-    return n->cluster && n->cluster->transport && n->cluster->transport->devices;
-}
-
 void cluster_map(struct node *n, void *base, uint64_t bytes, bool writable)
 {
     /* Without it the bytes move over TCP; the log, and status, say why. */
@@ -205,6 +200,12 @@ void cluster_unmap(struct node *n, const void *base)
     if (n->cluster && n->cluster->transport && base) {
         transport_unmap(n->cluster->transport, (void *)(uintptr_t)base);
     }
+}
+
+bool cluster_has_devices(const struct node *n)
+{
+    return n->cluster && n->cluster->transport &&
+           transport_has_devices(n->cluster->transport);
 }
 
 /* The transport of an incarnation. */

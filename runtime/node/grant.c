@@ -9,6 +9,7 @@
  * until the last process has unmapped it. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "cluster.h"
@@ -75,17 +76,17 @@ static void ask(struct job *j, uint32_t p)
 
 /* What is on disk must find room when somebody waits for it, or those who fill the store would wait for each
  * other; and who waits for much finds it, in turn. */
-static mob_status may_take(struct node *n, uint64_t who, uint64_t bytes)
+static mob_status may_take_now(struct node *n, uint64_t who, uint64_t bytes)
 {
     const struct budget *b = &n->budget;
-    uint64_t reserve = spill_reserve(n), left = b->limit_bytes - b->used_bytes;
-    left = left > reserve ? left - reserve : 0;
+    uint64_t reserve = spill_reserve(n), kept = b->used_bytes + reserve,
+             left = b->most_bytes > kept ? b->most_bytes - kept : 0;
     if (reserve && bytes > left) {
         return status_fail(
             MOB_ERR_NOMEM,
             "the object store is full: %llu of %llu bytes are used, and the "
             "rest is for objects that come back from disk",
-            (unsigned long long)b->used_bytes, (unsigned long long)b->limit_bytes);
+            (unsigned long long)b->used_bytes, (unsigned long long)b->most_bytes);
     }
     return line_may(&n->memory_line, who, bytes, left, loop_now_ns(n->loop))
                ? MOB_OK
@@ -93,7 +94,18 @@ static mob_status may_take(struct node *n, uint64_t who, uint64_t bytes)
                              "the object store is full: %llu of %llu bytes are used, and "
                              "others wait for what is left",
                              (unsigned long long)b->used_bytes,
-                             (unsigned long long)b->limit_bytes);
+                             (unsigned long long)b->most_bytes);
+}
+
+/* The machine may have more by now than when it was looked at. */
+static mob_status may_take(struct node *n, uint64_t who, uint64_t bytes)
+{
+    mob_status st = may_take_now(n, who, bytes);
+    if (st && n->budget.most_bytes < n->budget.limit_bytes &&
+        budget_refresh(&n->budget) == MOB_OK) {
+        st = may_take_now(n, who, bytes);
+    }
+    return st;
 }
 
 uint32_t grant_free_slot(const struct job *j)
@@ -126,7 +138,7 @@ static mob_status make_segment(struct conn *c, uint32_t i, uint64_t want, uint64
 {
     struct budget *b = &c->node->budget;
     uint64_t who = (uint64_t)c->job->number << 16 | c->proc;
-    bool plenty = b->used_bytes + want <= b->limit_bytes / 100 * SPILL_HIGH_PERCENT;
+    bool plenty = b->used_bytes + want <= b->most_bytes / 100 * SPILL_HIGH_PERCENT;
     struct segment s = {.state = SEGMENT_GRANTED,
                         .owner = c->proc,
                         .bytes = plenty ? want : least,
@@ -144,7 +156,8 @@ static mob_status make_segment(struct conn *c, uint32_t i, uint64_t want, uint64
         }
     }
     if (st) {
-        line_refused(&c->node->memory_line, who, least, loop_now_ns(c->node->loop));
+        line_refused(&c->node->memory_line, who, least, loop_now_ns(c->node->loop),
+                     LINE_FORGET_NS);
         return st;
     }
     line_served(&c->node->memory_line, who, loop_now_ns(c->node->loop));
@@ -152,14 +165,20 @@ static mob_status make_segment(struct conn *c, uint32_t i, uint64_t want, uint64
     return MOB_OK;
 }
 
-mob_status grant_look(struct segment *s)
+/* Once the client has sealed it, nobody gets a mapping that could be made writable, and
+ * devices refuse others on many kernels (transport_map()). It is read-only from the first
+ * use on; without it the bytes move over TCP. */
+static void map_before_seal(struct job *j, struct segment *s)
 {
-    if (!s->rw && !s->ro) {
-        void *ro;
-        MOB_TRY(seg_map(s->fd, s->bytes, SEG_READ, &ro));
-        s->ro = ro;
+    void *base;
+    if (!s->ro && cluster_has_devices(j->node) &&
+        seg_map(s->fd, s->bytes, SEG_WRITE, &base) == MOB_OK) {
+        if (mprotect(base, s->bytes, PROT_READ) < 0) {
+            seg_unmap(base, s->bytes);
+            return;
+        }
+        s->ro = base;
     }
-    return MOB_OK;
 }
 
 void grant_request(struct conn *c, struct local_msg *m)
@@ -192,15 +211,12 @@ void grant_request(struct conn *c, struct local_msg *m)
         }
         j->segments[i] = s;
     }
-    if (cluster_has_devices(c->node)) {
-        (void)grant_look(
-            &j->segments[i]); /* before its owner seals it: see transport_map() */
-    }
     spill_pressure(c->node, 0);
     publish(j, i, SEGMENT_USED);
     local_msg_init(m, LOCAL_GRANT);
     m->arg[0] = i;
     m->arg[1] = j->segments[i].bytes;
+    map_before_seal(j, &j->segments[i]);
     conn_reply(c, m, &j->segments[i].fd, 1);
     if (least < want) { /* its arena grows; a large object asks for itself alone */
         ahead_prepare(j, c->proc, j->segments[i].bytes);
@@ -535,9 +551,7 @@ void grant_show_all(struct node *n)
         for (uint32_t k = 0; j && k < BOARD_SEGMENTS_MAX; k++) {
             struct segment *s = &j->segments[k];
             cluster_map(n, s->rw, s->bytes, true);
-            if (s->shown) {
-                cluster_map(n, (void *)(uintptr_t)s->ro, s->bytes, false);
-            }
+            s->shown = false; /* grant_read() shows it again */
         }
     }
 }

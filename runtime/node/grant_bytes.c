@@ -84,8 +84,12 @@ mob_status grant_read(struct job *j, const struct record *r, const struct place 
         p->size > s->bytes - p->offset) {
         return MOB_ERR_CORRUPT;
     }
-    MOB_TRY(grant_look(s));
-    if (!s->rw && !s->shown) {
+    if (!s->rw && !s->ro) {
+        void *ro;
+        MOB_TRY(seg_map(s->fd, s->bytes, SEG_READ, &ro));
+        s->ro = ro;
+    }
+    if (!s->rw && !s->shown) { /* the first time: then its pages are there */
         s->shown = true;
         cluster_map(j->node, (void *)(uintptr_t)s->ro, s->bytes, false);
     }

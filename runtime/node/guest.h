@@ -16,9 +16,14 @@ struct guest_key { /* a job of another node, as this node's planner knows it */
     uint64_t owner;
     struct plan_job theirs, ours;
     uint32_t classes, units[CLASSES_MAX];
-    bool failed; /* no worker of it starts here */
+    uint32_t number; /* the owner's, as it was opened last */
+    bool failed;     /* no worker of it starts here */
+    bool waits;      /* it found no room, and may be opened again */
     struct job *job;
 };
+
+#define GUEST_PATIENCE_NS                                                                \
+    (2 * AWAY_AGAIN_MAX_NS) /* for its owner to open it again: memory is kept for it */
 
 struct proxy {     /* a task that another node owns, on our board */
     uint64_t link; /* here; LINK_NONE: the place is free */
@@ -71,6 +76,9 @@ struct guest_key *guest_key_get(struct cluster *c, uint64_t owner, struct plan_j
                                 bool make);
 mob_status guest_key_class(struct guest_key *k, uint32_t units, uint32_t *ret);
 struct job *guest_find(struct cluster *c, const struct peer *owner, uint32_t number);
+/* The owner was told that its job does not run here, or not yet. */
+bool guest_was_refused(const struct cluster *c, const struct peer *owner,
+                       uint32_t number);
 void guest_peer_lost(struct cluster *c, struct peer *p);
 void guest_output(struct job *j, int stream, const char *text, size_t size);
 void guest_failed(struct job *j, const char *text);

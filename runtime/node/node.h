@@ -193,7 +193,7 @@ struct
     int fd;
     void *rw;       /* mapped here: the daemon's own, which its arena cuts */
     const void *ro; /* likewise: another's, to be sent to other nodes */
-    bool shown;     /* it is known to the transport's devices */
+    bool shown;     /* ro is known to the transport */
     bool
         pending; /* its pages are not there yet, or come as bytes arrive; of the budget's promises */
 };
@@ -201,8 +201,6 @@ struct
 #define SEGMENT_NO UINT32_MAX /* none */
 
 void grant_request(struct conn *c, struct local_msg *m);
-/* Maps it here, to be read, if it is not. */
-mob_status grant_look(struct segment *s);
 /* Memory ran out: all processes of the node are asked for what they have and do not use, and copies of
  * other nodes' objects that no task needs now go. */
 void grant_want(struct node *n);
@@ -291,6 +289,9 @@ struct away_host { /* a node that has our job */
     struct away_host *next;
     struct peer *peer;
     bool failed, closing;
+    uint64_t
+        again_ns; /* it had no room for the job: not to be opened there before; or 0 */
+    uint64_t wait_ns;           /* until then, from the last refusal on */
     uint64_t has[HINT_OBJECTS]; /* the objects that it pulled or made last, in a ring */
     uint32_t has_next;
 };
@@ -361,6 +362,8 @@ struct job {
 
 /* Shared memory that a job takes before its first object. */
 uint64_t job_least_bytes(void);
+/* A job found no memory to begin: the others are asked for theirs, and objects go to disk. */
+void job_make_room(struct node *n);
 void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count);
 void job_leave(struct conn *c);
 /* The driver is gone, or the job is over for another reason. */

@@ -35,7 +35,8 @@
  *   CANCEL     job u32, count u32, (proxy slot u32, link u64)...   of the owner
  * From that node back to the owner
  *   CLOSED     job u32
- *   FAILED     job u32, text str                       no worker can start here
+ *   FAILED     job u32, later u8, text str             no worker can start here; later: for want of memory, so
+ *              that the job may be opened again after a while
  *   DONE       job u32, count u32, results
  *     result   slot u32, link u64 (the owner's), proxy u32, link u64, status i32, then
  *              text str if status is not 0, else returns u8 and for each

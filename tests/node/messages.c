@@ -290,6 +290,7 @@ static void make_guest(struct draft *m, struct facts *f, enum wire_op op)
     u32(m, f->job);
     switch (op) {
     case WIRE_FAILED:
+        u8(m, dice(f, 2));
         str(m, "no worker starts here");
         break;
     case WIRE_DONE:

@@ -38,6 +38,8 @@ static mob_status take_message(struct transport_peer *tp, const struct iovec *io
         return MOB_ERR_FULL;
     }
     peer_of(tp)->sent[op]++;
+    memcpy(peer_of(tp)->last[op], iov[0].iov_base,
+           iov[0].iov_len < WORLD_LAST_BYTES ? iov[0].iov_len : WORLD_LAST_BYTES);
     return peer_of(tp)->going ? MOB_ERR_STATE : MOB_OK;
 }
 

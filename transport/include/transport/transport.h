@@ -179,11 +179,10 @@ struct transport_config {
     void *arg;
     uint64_t node_id;          /* this incarnation; random, not 0 */
     struct key key;            /* copied; wiped at close */
-    unsigned data_connections; /* to each peer dialed, 1 to TRANSPORT_DATA_MAX; 0: 2 */
+    unsigned data_connections; /* to each peer dialed, 1 to TRANSPORT_DATA_MAX; 0: 1 */
     bool encrypt;   /* tcp: nobody on the way can read anything; both ends must say so */
     bool unchecked; /* no checksums over object bytes; only if both ends say so */
-    unsigned
-        prefix; /* bytes of a message beyond MESSAGE_BYTES_MAX, in a piece of their own:
+    unsigned prefix; /* bytes of a message beyond MESSAGE_BYTES_MAX, in a piece of their own:
                         those of a backend that stands on this one; at most TRANSPORT_PREFIX_MAX */
     enum transport_rdma rdma;
     const struct transport_ops *under; /* verbs: what carries its peers; NULL: tcp */
@@ -238,14 +237,15 @@ struct transport_ops {
 
     /* NULL in a backend that reads and writes any memory. Makes [@base, @base + @size),
      * whose pages are there already, known to the devices. @writable: pulls may land in
-     * it; else it is only shown, and may be mapped read-only. Both page-aligned, no
-     * overlaps. An error (MOB_ERR_NOMEM: memlock; the message says what to set) costs
-     * speed alone: the bytes move over TCP. unmap: what was not mapped is left alone.
-     * Linux before 6.2 pins what is only read for writing too: then a mapping that is read-only
-     * is made writable for that moment, which a segment's is only if it is older than its
-     * seal against writable mappings. */
+     * it; else it is only shown, and may be read-only (kernels before 6.2, and strict
+     * mode, need a mapping that could be made writable, which it is for a moment). Both
+     * page-aligned, no overlaps. An error (MOB_ERR_NOMEM: memlock; the message says what to set) costs
+     * speed alone: the bytes move over TCP. unmap: what was not mapped is left alone. */
     mob_status (*map)(struct transport *tp, void *base, uint64_t size, bool writable);
     void (*unmap)(struct transport *tp, void *base);
+
+    /* NULL: false. There are devices that map() makes memory known to. */
+    bool (*has_devices)(const struct transport *tp);
 
     /* Says goodbye: what was sent before is delivered if the peer goes on taking it, some
      * of it each second, for at most 5 s. Transfers end with MOB_ERR_CLOSED. peer_down
@@ -266,7 +266,6 @@ struct transport_ops {
 struct transport {
     const struct transport_ops *ops;
     struct transport_config config;
-    bool devices; /* map() makes memory known to some; else it is of no use */
 };
 struct transport_peer {
     struct transport *tp;
@@ -344,6 +343,10 @@ static inline void transport_unmap(struct transport *tp, void *base)
     if (tp->ops->unmap) {
         tp->ops->unmap(tp, base);
     }
+}
+static inline bool transport_has_devices(const struct transport *tp)
+{
+    return tp->ops->has_devices != NULL && tp->ops->has_devices(tp);
 }
 static inline void transport_disconnect(struct transport_peer *peer)
 {
