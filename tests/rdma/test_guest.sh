@@ -53,6 +53,20 @@ between()
 between ib_read_bw 1310720 -n 20 -s 65536
 between ib_send_lat 40 -n 20 -s 2
 
+# Two transports pull from each other over the device, in strict mode too.
+rdma_look
+before=$over
+"$BIN/rdma_pull" 4194304 >"$WORK/out" 2>&1 || fail "rdma_pull"
+rdma_look
+moved=$((over - before))
+echo "rdma_pull: $moved bytes in packets"
+[ $moved -ge $((2 * 4194304)) ] || fail "rdma_pull moved $moved bytes over the device"
+# What the transport promises, on the device. The others of the suite take minutes here, or are about TCP alone.
+"$BIN/rdma_conformance" --filter "rdma*/@(messages_arrive*|figures_say*|what_is_not*|goodbye*)" -j1 >"$WORK/out" 2>&1 ||
+    fail "rdma_conformance"
+grep -q 'Failing: 0 | Crashing: 0' "$WORK/out" && ! grep -q 'Tested: 0' "$WORK/out" || fail "rdma_conformance"
+tail -n 1 "$WORK/out"
+
 # This kernel's io_uring: the transport itself, and then a whole node. Two tests are left out that look at
 # 1 GiB within 2 minutes, and at 3 MiB within a second: an emulated processor does not.
 "$BIN/test_conformance" --filter 'tcp/!(cancel_leaves*|goodbye_comes*)' -j1 >"$WORK/out" 2>&1 || fail "test_conformance"

@@ -75,6 +75,31 @@ expect_rdma()
     fi
 }
 
+# mobula status says how objects moved to the other node.
+status_tells()
+{
+    MOBULA_ADDRESS=$(node_dir 1) "$BIN/mobula" status --json >"$WORK/status" || fail "mobula status"
+    [ "${MOB_EXPECT_RDMA:-}" = 1 ] || return 0
+    for what in '"transport": "verbs"' 'gid [0-9]* ::ffff:10\.9\.0\.[123]' '"no_rdma": ""'; do
+        grep -q "$what" "$WORK/status" || fail "no $what in $(cat "$WORK/status")"
+    done
+    bytes=$(sed -n 's/.*"rdma_bytes": \([0-9]*\).*/\1/p' "$WORK/status" | head -n 1)
+    [ "${bytes:-0}" -ge $((MIB << 20)) ] || fail "rdma_bytes $bytes in $(cat "$WORK/status")"
+    echo "mobula status: $bytes bytes pulled over RDMA"
+}
+
+# The program that the library exists for, and its benchmark, whose tasks run on both.
+scenario_square()
+{
+    two_nodes
+    out=$(PROGRAM=square on 1) || fail "square"
+    [ "$out" = '[0, 1, 4, 9]' ] || fail "square says $out"
+    PROGRAM=square_bench on 1 --mode async --tasks 200 --payload 65536 --seconds 1 >"$WORK/out" 2>"$WORK/err" ||
+        fail "square_bench: $(cat "$WORK/out" "$WORK/err")"
+    echo "square: $out; square_bench: $(grep -m 1 async "$WORK/out")"
+    stop_nodes
+}
+
 # Tasks run on both at the same time, and objects of many sizes and 64 MiB go over.
 scenario_work()
 {
@@ -84,6 +109,7 @@ scenario_work()
     begin_big
     end_big "nothing happened"
     expect_rdma $((2 * MIB))
+    status_tells
     on 1 objects "${COUNT:-300}" || fail "objects"
     rdma_look
     echo "over the device: $(((over - over_before) >> 20)) MiB in packets; $(rdma_counters)"
@@ -127,26 +153,56 @@ kill_second()
     node_start 2 --num-cpus=2 --object-store-memory=256M
 }
 
-# The device goes away in the middle: what is missing comes over TCP.
+# The port goes down in the middle: what is missing comes over TCP. It comes up, and after their pause, which
+# doubles with each try that was in vain, the nodes use it again.
+scenario_port_down()
+{
+    # TCP does not need the device: else all were down.
+    for i in 1 2 3; do ip addr add 10.9.0.$i/32 dev lo || fail "no address"; done
+    two_nodes
+    begin_big
+    at_mib 8
+    ip link set d0 down || fail "ip link set d0 down"
+    end_big "the port down with $moved of $MIB MiB there"
+    grep -q 'the port is down' "$WORK/node1.log" || fail "nobody noticed"
+    ip link set d0 up || fail "ip link set d0 up"
+    tries=0
+    until [ "${over_again:-0}" -ge $((2 * MIB)) ]; do
+        tries=$((tries + 1))
+        [ $tries -le 6 ] || fail "$over_again of $((2 * MIB)) MiB over the device that is up again"
+        begin_big
+        end_big "the port up again"
+        rdma_look
+        over_again=$(((over - over_before) >> 20))
+    done
+    stop_nodes
+    for i in 1 2 3; do ip addr del 10.9.0.$i/32 dev lo; done
+}
+
+# The device is taken away in the middle. The kernel lets it go when nobody uses it any more, so objects move on;
+# nodes that start then have one that is new.
 scenario_link_gone()
 {
     two_nodes
     begin_big
     at_mib 8
-    rdma link del rxe0 || fail "rdma link del"
-    end_big "the device removed with $moved of $MIB MiB there"
+    rdma link del rxe0 &
+    del=$!
+    end_big "the device taken away with $moved of $MIB MiB there"
+    stop_nodes
+    wait $del || fail "rdma link del"
     [ ! -e /sys/class/infiniband/rxe0 ] || fail "rxe0 is still there"
     rdma link add rxe0 type rxe netdev d0 || fail "rdma link add"
+    two_nodes
     begin_big
     end_big "the device put back"
-    rdma_look
-    echo "over the new device: $((over >> 20)) MiB in packets"
+    expect_rdma $((2 * MIB))
     stop_nodes
 }
 
 net_mode rdma
 shift
-for scenario in "${@:-work kill_puller kill_owner link_gone}"; do
+for scenario in "${@:-work square kill_puller kill_owner port_down link_gone}"; do
     for name in $scenario; do
         began=$(cut -d . -f 1 /proc/uptime)
         "scenario_$name"

@@ -158,6 +158,13 @@ over_rdma = {.name = "verbs of this machine",
              .under = &transport_tcp,
              .rdma_moves = true,
              .kill = kill_tcp};
+static const struct backend __attribute__((unused))
+over_rdma_strict = {.name = "strict verbs of this machine",
+                    .ops = &transport_verbs,
+                    .under = &transport_tcp,
+                    .rdma = TRANSPORT_RDMA_STRICT,
+                    .rdma_moves = true,
+                    .kill = kill_tcp};
 
 #ifdef CONFORMS_ON_RDMA
 #define LIMIT_S 900 /* an emulated processor's */
@@ -174,7 +181,7 @@ over_rdma = {.name = "verbs of this machine",
 #define ON_VERBS(test) ON(verbs_fake, test) ON(verbs_strict, test) ON(verbs_tcp, test)
 #define ON_NO_DEVICE(test) ON(verbs_bare, test) ON(verbs_off, test)
 #ifdef CONFORMS_ON_RDMA
-#define ON_ALL(test) ON(rdma, test)
+#define ON_ALL(test) ON(rdma, test) ON(rdma_strict, test)
 #else
 #define ON_ALL(test) ON(fake, test) ON_TCP(test) ON_VERBS(test) ON_NO_DEVICE(test)
 #endif
