@@ -21,7 +21,7 @@ enum {
     LARGE_ROUNDS_MIN = 3,
     TRIP_ROUNDS_MIN = 31,
     ROUNDS_TOP = 1000,
-    TRIPS = 100,           /* of one round */
+    TRIPS = 100, /* of one round */
     PAGE = 4096,
     ROUND_BYTES = 4 << 20, /* at least, of one round of pulls */
 };
@@ -95,9 +95,12 @@ void bench_die(const char *what)
 static void parse_options(int argc, char **argv, struct options *options)
 {
     static const struct option longs[] = {
-        {"large", required_argument, NULL, 'l'},   {"only", required_argument, NULL, 'o'},
-        {"seconds", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},          {"verbs", no_argument, NULL, 'v'},
+        {"large", required_argument, NULL, 'l'},
+        {"only", required_argument, NULL, 'o'},
+        {"seconds", required_argument, NULL, 's'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {"verbs", no_argument, NULL, 'v'},
         {NULL, 0, NULL, 0},
     };
     int letter;
@@ -234,8 +237,7 @@ static void measure_all(const struct options *options, struct result results[ROW
     size_t bytes = CHUNK_BYTES, rows_wanted = 0;
     for (size_t i = 0; i < ROWS; i++) {
         if (wanted(options, &rows[i])) {
-            size_t size =
-                rows[i].size == SIZE_MAX ? options->large_bytes : rows[i].size;
+            size_t size = rows[i].size == SIZE_MAX ? options->large_bytes : rows[i].size;
             bytes = bytes < size ? size : bytes;
             rows_wanted++;
         }

@@ -89,8 +89,7 @@ static void *own(void *arg)
     bench_pin(p->setup.owner_cpu);
     while (read_message(p, 1, bytes, sizeof bytes)) {
         bool alive = bytes[0] == PULL
-                         ? move_all(&p->setup, p->fd[1],
-                                    p->setup.object, true)
+                         ? move_all(&p->setup, p->fd[1], p->setup.object, true)
                          : send(p->fd[1], bytes, sizeof bytes, MSG_NOSIGNAL) > 0;
         if (!alive) {
             break;

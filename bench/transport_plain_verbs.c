@@ -120,8 +120,7 @@ static void make_end(struct plain *p, struct end *e, void *memory, int access)
     check(e->channel != NULL, "no completion channel");
     e->cq = lib->create_cq(p->context, QUEUE, NULL, e->channel, 0);
     e->mr = lib->reg_mr(p->pd, memory, p->setup.room, access);
-    e->slots_mr =
-        lib->reg_mr(p->pd, e->slots, sizeof e->slots, IBV_ACCESS_LOCAL_WRITE);
+    e->slots_mr = lib->reg_mr(p->pd, e->slots, sizeof e->slots, IBV_ACCESS_LOCAL_WRITE);
     check(e->cq != NULL && e->mr != NULL && e->slots_mr != NULL,
           "memory cannot be registered: ulimit -l?");
     struct ibv_qp_init_attr attr = {.send_cq = e->cq,
@@ -157,12 +156,12 @@ static void join(const struct plain *p, struct end *e, const struct end *other)
         attr.ah_attr.grh.hop_limit = HOPS;
         attr.ah_attr.grh.dgid = p->gid;
     }
-    err = err != 0 ? err
-                   : p->lib->modify_qp(e->qp, &attr,
-                                       IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU |
-                                           IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
-                                           IBV_QP_MAX_DEST_RD_ATOMIC |
-                                           IBV_QP_MIN_RNR_TIMER);
+    err = err != 0
+              ? err
+              : p->lib->modify_qp(e->qp, &attr,
+                                  IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU |
+                                      IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
+                                      IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
     attr = (struct ibv_qp_attr){.qp_state = IBV_QPS_RTS,
                                 .timeout = ACK_TIMEOUT,
                                 .retry_cnt = RETRIES,

@@ -96,7 +96,7 @@ scenario_square()
     [ "$out" = '[0, 1, 4, 9]' ] || fail "square says $out"
     PROGRAM=square_bench on 1 --mode async --tasks 200 --payload 65536 --seconds 1 >"$WORK/out" 2>"$WORK/err" ||
         fail "square_bench: $(cat "$WORK/out" "$WORK/err")"
-    echo "square: $out; square_bench: $(grep -m 1 async "$WORK/out")"
+    echo "square: $out; square_bench: $(grep -m 1 "in flight" "$WORK/out")"
     stop_nodes
 }
 
