@@ -167,7 +167,7 @@ uint64_t loop_sleep_ns(const struct loop *loop, uint64_t until_ns, bool busy)
 mob_status loop_turn(struct loop *loop, uint64_t timeout_ns)
 {
     loop->now_ns = clock_now_ns();
-    MOB_TRY(loop->via->wait(loop, clock_deadline_ns(timeout_ns)));
+    MOB_TRY(loop->via->wait(loop, timeout_ns != 0 ? clock_deadline_ns(timeout_ns) : 0));
     loop->now_ns = clock_now_ns();
     loop->via->reap(loop);
     loop_timers_fire(loop);
@@ -244,6 +244,19 @@ void loop_sendmsg(struct loop *loop, struct loop_op *op, int fd, const struct ms
 {
     set_buffer(op, msg, 0, flags | MSG_NOSIGNAL, 0);
     start(loop, op, KIND_SENDMSG, fd, done);
+}
+
+bool loop_zerocopy(const struct loop *loop)
+{
+    return loop->via == &loop_ring && loop->ring.zerocopy;
+}
+
+void loop_sendmsg_zc(struct loop *loop, struct loop_op *op, int fd,
+                     const struct msghdr *msg, int flags, loop_done done)
+{
+    MOB_ASSERT(loop_zerocopy(loop));
+    set_buffer(op, msg, 0, flags | MSG_NOSIGNAL, 0);
+    start(loop, op, KIND_SENDMSG_ZC, fd, done);
 }
 
 void loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t size,

@@ -25,7 +25,8 @@ static struct tcp *tcp_of(struct transport *tp)
 static mob_status tcp_open(const struct transport_config *config, struct transport **ret)
 {
     if (config->loop == NULL || config->user == NULL || config->node_id == 0 ||
-        config->data_connections > TRANSPORT_DATA_MAX) {
+        config->data_connections > TRANSPORT_DATA_MAX ||
+        config->prefix > TRANSPORT_PREFIX_MAX) {
         return status_fail(MOB_ERR_INVALID,
                            "tcp needs a loop, a user, a node id that is not 0 "
                            "and at most %u data connections",
@@ -278,7 +279,7 @@ static mob_status tcp_connect(struct transport *tp, const struct addr *addr, voi
     MOB_TRY(peer_new(tcp, true, addr, &peer));
     unsigned lanes = tp->config.data_connections;
     peer->base.tag = tag;
-    peer->lanes_want = lanes != 0 ? lanes : 1;
+    peer->lanes_want = 1 + (lanes != 0 ? lanes : TCP_DATA_USUAL);
     *ret = &peer->base;
     struct conn *conn = conn_new(tcp, peer, -1);
     if (conn == NULL) {
@@ -341,8 +342,11 @@ const struct transport_ops transport_tcp = {
     .listen = tcp_listen,
     .connect = tcp_connect,
     .send = control_send,
-    .pull = data_pull,
-    .cancel = data_cancel,
+    .pull = pull_start,
+    .cancel = pull_cancel,
+    .grown = serve_grown,
+    .revoke = serve_revoke,
+    .stats = peer_stats,
     .disconnect = peer_disconnect,
     .close = tcp_close,
 };

@@ -1,5 +1,6 @@
 /* One connection: exact receives and sends, and its end. */
 #include <errno.h>
+#include <stdalign.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,20 +12,37 @@
 
 struct conn *conn_new(struct tcp *tcp, struct tcp_peer *peer, int fd)
 {
-    struct conn *conn = calloc(1, sizeof *conn);
+    struct conn *conn = aligned_alloc(alignof(struct conn), sizeof *conn);
     if (conn == NULL) {
         return NULL;
     }
+    memset(conn, 0, sizeof *conn);
     conn->tcp = tcp;
     conn->peer = peer;
     conn->fd = fd;
-    conn->serves_tail = &conn->serves;
     return conn;
+}
+
+void conn_free(struct conn *conn)
+{
+    if (conn->fd >= 0) {
+        close(conn->fd);
+    }
+    sums_state_free(conn->sum);
+    free(conn->hidden);
+    free(conn->zc);
+    key_wipe(conn, sizeof *conn);
+    free(conn);
 }
 
 bool conn_alive(const struct conn *conn)
 {
     return conn->state != CONN_DEAD;
+}
+
+bool conn_quiet(const struct conn *conn)
+{
+    return !loop_op_busy(&conn->rx) && !loop_op_busy(&conn->tx) && !zc_busy(conn);
 }
 
 static void received(struct loop_op *op, int result)
@@ -67,15 +85,16 @@ static void sent(struct loop_op *op, int result)
         conn_broken(conn, result);
         return;
     }
-    size_t n = (size_t)result;
-    for (int i = 0; i < 2; i++) {
+    size_t n = (size_t)result, left = 0;
+    for (size_t i = 0; i < conn->tx_msg.msg_iovlen; i++) {
         struct iovec *v = &conn->tx_iov[i];
         size_t part = n < v->iov_len ? n : v->iov_len;
         v->iov_base = (uint8_t *)v->iov_base + part;
         v->iov_len -= part;
         n -= part;
+        left += v->iov_len;
     }
-    if (conn->tx_iov[0].iov_len + conn->tx_iov[1].iov_len != 0) {
+    if (left != 0) {
         loop_sendmsg(conn->tcp->loop, &conn->tx, conn->fd, &conn->tx_msg, MSG_WAITALL,
                      sent);
         return;
@@ -85,15 +104,19 @@ static void sent(struct loop_op *op, int result)
     }
 }
 
-void conn_send(struct conn *conn, const void *a, size_t a_size, const void *b,
-               size_t b_size, conn_next next)
+void conn_send(struct conn *conn, const struct iovec *iov, unsigned count, conn_next next)
 {
-    static uint8_t none; /* an empty second piece needs an address all the same */
-    conn->tx_iov[0] = (struct iovec){(void *)(uintptr_t)a, a_size};
-    conn->tx_iov[1] = (struct iovec){b_size != 0 ? (void *)(uintptr_t)b : &none, b_size};
-    conn->tx_msg = (struct msghdr){.msg_iov = conn->tx_iov, .msg_iovlen = 2};
+    MOB_ASSERT(count <= TCP_SEND_PIECES);
+    memcpy(conn->tx_iov, iov, count * sizeof *iov);
+    conn->tx_msg = (struct msghdr){.msg_iov = conn->tx_iov, .msg_iovlen = count};
     conn->tx_next = next;
     loop_sendmsg(conn->tcp->loop, &conn->tx, conn->fd, &conn->tx_msg, MSG_WAITALL, sent);
+}
+
+void conn_send_bytes(struct conn *conn, const void *data, size_t size, conn_next next)
+{
+    struct iovec iov = {(void *)(uintptr_t)data, size};
+    conn_send(conn, &iov, 1, next);
 }
 
 void conn_broken(struct conn *conn, int result)
@@ -147,6 +170,7 @@ void tcp_conn_fail(struct conn *conn, mob_status status, const char *format, ...
     }
     loop_cancel(loop, &conn->rx);
     loop_cancel(loop, &conn->tx);
+    zc_cancel(conn);
     if (conn->peer == NULL) {
         unlink_handshake(conn);
         conn->tcp->dying_count++;
@@ -160,15 +184,12 @@ void conn_settle(struct conn *conn)
 {
     struct tcp *tcp = conn->tcp;
     struct tcp_peer *peer = conn->peer;
-    if (conn_alive(conn) || loop_op_busy(&conn->rx) || loop_op_busy(&conn->tx)) {
+    if (conn_alive(conn) || !conn_quiet(conn)) {
         return;
     }
     if (peer != NULL) {
         peer_settle_later(peer); /* frees it, in a turn of its own */
         return;
-    }
-    if (conn->fd >= 0) {
-        close(conn->fd);
     }
     char text[ADDR_TEXT_SIZE];
     if (!tcp->closing) {
@@ -176,7 +197,6 @@ void conn_settle(struct conn *conn)
                      conn->reason);
     }
     tcp->dying_count--;
-    key_wipe(conn, sizeof *conn);
-    free(conn);
+    conn_free(conn);
     tcp_check_closed(tcp);
 }

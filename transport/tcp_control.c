@@ -55,7 +55,8 @@ static size_t queued(const struct tcp_peer *peer)
 mob_status control_put(struct tcp_peer *peer, const struct wire_header *header,
                        const struct iovec *iov, unsigned count, size_t limit)
 {
-    size_t size = WIRE_HEADER_BYTES + header->size;
+    struct wire_seal *seal = &peer->control->out;
+    size_t head = wire_head_bytes(seal), size = head + header->size;
     if (queued(peer) + size > limit) {
         peer->wants_room = true;
         return MOB_ERR_FULL; /* the ordinary course of things: no sentence */
@@ -65,16 +66,29 @@ mob_status control_put(struct tcp_peer *peer, const struct wire_header *header,
                            header->size);
     }
     uint8_t *at = peer->queue.data + peer->queue.used;
-    uint8_t *body = at + WIRE_HEADER_BYTES;
+    uint8_t *body = at + head;
     for (unsigned i = 0; i < count; i++) {
         if (iov[i].iov_len != 0) {
             memcpy(body, iov[i].iov_base, iov[i].iov_len);
             body += iov[i].iov_len;
         }
     }
-    wire_seal_put(&peer->control->out, header, at + WIRE_HEADER_BYTES, header->size, at);
+    wire_seal_put(seal, header, at + head, header->size, at + head, at);
     peer->queue.used += size;
     return MOB_OK;
+}
+
+void control_must(struct tcp_peer *peer, const struct wire_header *header)
+{
+    mob_status st = control_put(peer, header, NULL, 0, TCP_QUEUE_MAX);
+    if (st == MOB_OK) {
+        control_flush(peer);
+    } else if (st == MOB_ERR_FULL) {
+        peer_end(peer, MOB_ERR_PROTOCOL, "%s makes this node answer and does not listen",
+                 peer->address);
+    } else {
+        peer_end(peer, MOB_ERR_NOMEM, "no memory to answer %s", peer->address);
+    }
 }
 
 static void flown(struct conn *conn)
@@ -98,7 +112,7 @@ void control_flush(struct tcp_peer *peer)
     struct bytes b = peer->queue;
     peer->queue = peer->flight;
     peer->flight = b;
-    conn_send(conn, peer->flight.data, peer->flight.used, NULL, 0, flown);
+    conn_send_bytes(conn, peer->flight.data, peer->flight.used, flown);
 }
 
 void control_check_room(struct tcp_peer *peer)
@@ -123,13 +137,15 @@ mob_status control_send(struct transport_peer *base, const struct iovec *iov,
     for (unsigned i = 0; i < count; i++) {
         size += iov[i].iov_len;
     }
-    if (size > MESSAGE_BYTES_MAX || count > TRANSPORT_IOV_MAX) {
+    unsigned prefix = base->tp->config.prefix;
+    if (size > MESSAGE_BYTES_MAX + prefix || count > TRANSPORT_IOV_MAX + (prefix != 0)) {
         return status_fail(MOB_ERR_SIZE,
                            "a message of %zu bytes in %u pieces; at most %u in %u", size,
                            count, MESSAGE_BYTES_MAX, TRANSPORT_IOV_MAX);
     }
     header.size = (uint32_t)size;
     MOB_TRY(control_put(peer, &header, iov, count, TRANSPORT_QUEUE_BYTES));
+    peer->messages_sent++;
     control_flush(peer);
     return MOB_OK;
 }
@@ -142,16 +158,27 @@ static void dispatch(struct tcp_peer *peer, const struct wire_header *h,
 {
     switch (h->type) {
     case WIRE_MESSAGE:
+        peer->messages_received++;
         user_message(&peer->base, body, h->size);
         return;
     case WIRE_PULL:
-        if (data_serve(peer, h, body)) {
+        if (serve_start(peer, h, body)) {
             return;
         }
         break;
     case WIRE_CANCEL:
-        data_serve_cancel(peer, h->id);
+        serve_cancel(peer, h->id);
         return;
+    case WIRE_ACK:
+        if (serve_acked(peer, h)) {
+            return;
+        }
+        break;
+    case WIRE_FAIL:
+        if (pull_failed(peer, h)) {
+            return;
+        }
+        break;
     case WIRE_BYE:
         peer_end(peer, MOB_ERR_CLOSED, "%s said goodbye", peer->address);
         return;
@@ -165,29 +192,29 @@ static void dispatch(struct tcp_peer *peer, const struct wire_header *h,
 
 /* Takes one frame from @at. Returns its size, or 0 if it is not whole or the peer is
  * ending. */
-static size_t take(struct tcp_peer *peer, const uint8_t *at, size_t have,
-                   size_t *ret_need)
+static size_t take(struct tcp_peer *peer, uint8_t *at, size_t have, size_t *ret_need)
 {
     struct conn *conn = peer->control;
+    size_t head = wire_head_bytes(&conn->in);
     struct wire_header h;
-    *ret_need = WIRE_HEADER_BYTES;
-    if (have < WIRE_HEADER_BYTES || peer->state != PEER_UP) {
+    *ret_need = head;
+    if (have < head || peer->state != PEER_UP) {
         return 0;
     }
-    if (wire_header_get(at, WIRE_CONTROL, &h) != MOB_OK) {
+    if (wire_seal_head(&conn->in, at, WIRE_CONTROL, &h) != MOB_OK) {
         peer_end(peer, MOB_ERR_PROTOCOL, "%s: %s", peer->address, mob_last_error());
         return 0;
     }
-    *ret_need = WIRE_HEADER_BYTES + h.size;
+    *ret_need = head + h.size;
     if (have < *ret_need) {
         return 0;
     }
-    if (!wire_seal_check(&conn->in, at, at + WIRE_HEADER_BYTES, h.size)) {
+    if (!wire_seal_check(&conn->in, at, at + head, h.size)) {
         peer_end(peer, MOB_ERR_PROTOCOL, "%s sent a frame whose seal is wrong",
                  peer->address);
         return 0;
     }
-    dispatch(peer, &h, at + WIRE_HEADER_BYTES);
+    dispatch(peer, &h, at + head);
     return *ret_need;
 }
 
@@ -213,7 +240,7 @@ static void arrived(struct loop_op *op, int result)
     }
     if (peer->state == PEER_LEAVING) {
         at = peer->inbox.used; /* nobody listens any more; only the end of it matters */
-        need = WIRE_HEADER_BYTES;
+        need = WIRE_HEAD_MAX;
     }
     if (!conn_alive(conn)) {
         return;

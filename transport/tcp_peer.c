@@ -31,6 +31,7 @@ mob_status peer_new(struct tcp *tcp, bool dialed, const struct addr *addr,
     peer->base.tp = &tcp->base;
     peer->tcp = tcp;
     peer->dialed = dialed;
+    peer->serves_tail = &peer->serves;
     peer->addr = *addr;
     addr_text(addr, peer->address);
     peer->next = tcp->peers;
@@ -83,7 +84,8 @@ void peer_lane_open(struct tcp_peer *peer, struct conn *conn)
     loop_timer_stop(peer->tcp->loop, &peer->limit);
     control_start(peer);
     for (unsigned i = 0; i < peer->lanes_want; i++) {
-        data_start(peer->lanes[i]);
+        pull_lane_start(peer->lanes[i]);
+        zc_open(peer->lanes[i]);
     }
     user_peer_up(&peer->base, peer->dialed, peer->address);
 }
@@ -98,9 +100,9 @@ static struct conn **conn_slot(struct tcp_peer *peer, unsigned i)
 
 static bool quiet(struct tcp_peer *peer)
 {
-    for (unsigned i = 0; i <= TRANSPORT_DATA_MAX; i++) {
+    for (unsigned i = 0; i <= TCP_LANES_MAX; i++) {
         struct conn *conn = *conn_slot(peer, i);
-        if (conn != NULL && (loop_op_busy(&conn->rx) || loop_op_busy(&conn->tx))) {
+        if (conn != NULL && !conn_quiet(conn)) {
             return false;
         }
     }
@@ -109,16 +111,11 @@ static bool quiet(struct tcp_peer *peer)
 
 static void free_conns(struct tcp_peer *peer)
 {
-    for (unsigned i = 0; i <= TRANSPORT_DATA_MAX; i++) {
+    for (unsigned i = 0; i <= TCP_LANES_MAX; i++) {
         struct conn *conn = *conn_slot(peer, i);
         if (conn != NULL) {
-            data_drop_serves(conn);
-            if (conn->fd >= 0) {
-                close(conn->fd);
-            }
             *conn_slot(peer, i) = NULL;
-            key_wipe(conn, sizeof *conn);
-            free(conn);
+            conn_free(conn);
         }
     }
 }
@@ -127,11 +124,12 @@ static void finish(struct tcp_peer *peer)
 {
     struct tcp *tcp = peer->tcp;
     free_conns(peer);
+    serve_drop_all(peer);
     /* MOB_ERR_PROTOCOL of a transfer means a damaged chunk, after which one pulls again.
      */
-    data_end_pulls(peer,
-                   peer->status == MOB_ERR_PROTOCOL ? MOB_ERR_PEER_LOST : peer->status);
-    data_say_ended(peer);
+    pull_end_all(peer,
+                 peer->status == MOB_ERR_PROTOCOL ? MOB_ERR_PEER_LOST : peer->status);
+    pull_say_ended(peer);
     if (peer->dialed || peer->announced) {
         user_peer_down(&peer->base, peer->status, peer->reason);
     } else if (!tcp->closing) {
@@ -147,6 +145,7 @@ static void finish(struct tcp_peer *peer)
         peer->next->prev = peer->prev;
     }
     control_free(peer);
+    pull_free_all(peer);
     key_wipe(peer, sizeof *peer);
     free(peer);
     tcp_check_closed(tcp);
@@ -155,7 +154,8 @@ static void finish(struct tcp_peer *peer)
 static void settle(struct loop_timer *timer)
 {
     struct tcp_peer *peer = LOOP_OWNER(timer, struct tcp_peer, later);
-    data_say_ended(peer);
+    pull_say_ended(peer);
+    serve_sweep(peer);
     if (peer->state == PEER_ENDING && quiet(peer)) {
         finish(peer);
     }
@@ -179,7 +179,7 @@ void peer_end(struct tcp_peer *peer, mob_status status, const char *format, ...)
     peer->status = left ? MOB_ERR_CLOSED : status;
     peer->state = PEER_ENDING;
     loop_timer_stop(peer->tcp->loop, &peer->limit);
-    for (unsigned i = 0; i <= TRANSPORT_DATA_MAX; i++) {
+    for (unsigned i = 0; i <= TCP_LANES_MAX; i++) {
         struct conn *conn = *conn_slot(peer, i);
         if (conn != NULL) {
             tcp_conn_fail(conn, status, "%s", peer->reason);
@@ -211,7 +211,7 @@ void peer_disconnect(struct transport_peer *base)
     }
     peer->state = PEER_LEAVING;
     snprintf(peer->reason, sizeof peer->reason, "closed by this node");
-    data_end_pulls(peer, MOB_ERR_CLOSED);
+    pull_end_all(peer, MOB_ERR_CLOSED);
     if (control_put(peer, &bye, NULL, 0, SIZE_MAX) != MOB_OK) {
         peer_end(peer, MOB_ERR_CLOSED, "closed by this node, in want of memory");
         return;
@@ -220,4 +220,21 @@ void peer_disconnect(struct transport_peer *base)
     loop_timer_start(peer->tcp->loop, &peer->limit,
                      loop_now_ns(peer->tcp->loop) + TCP_LINGER_NS, limit_over);
     control_flush(peer);
+}
+
+void peer_stats(const struct transport_peer *base, struct transport_stats *ret)
+{
+    const struct tcp_peer *peer = LOOP_OWNER(base, const struct tcp_peer, base);
+    *ret = (struct transport_stats){.carrier = "tcp",
+                                    .encrypted = peer->encrypt,
+                                    .checked = peer->encrypt || peer->sums,
+                                    .pulled_bytes = peer->pulled_bytes,
+                                    .served_bytes = peer->served_bytes,
+                                    .messages_sent = peer->messages_sent,
+                                    .messages_received = peer->messages_received,
+                                    .damaged = peer->damaged};
+    unsigned large = peer->lanes_want > 1 ? peer->lanes_want - 1 : 1;
+    snprintf(ret->path, sizeof ret->path, "%u connection%s for objects%s", large,
+             large == 1 ? "" : "s", zc_text(peer->lanes[peer->lanes_want - 1]));
+    snprintf(ret->why, sizeof ret->why, "this transport is TCP alone");
 }

@@ -15,6 +15,13 @@
 #include "core/status.h"
 #include "tcp.h"
 
+static uint32_t our_caps(const struct conn *conn)
+{
+    const struct transport_config *c = &conn->tcp->base.config;
+    return (c->encrypt ? WIRE_CAP_ENCRYPT : 0u) |
+           (c->unchecked ? WIRE_CAP_UNCHECKED : 0u);
+}
+
 static void say_hello(struct conn *conn, uint8_t out[WIRE_HELLO_BYTES],
                       mob_status refusal)
 {
@@ -26,6 +33,7 @@ static void say_hello(struct conn *conn, uint8_t out[WIRE_HELLO_BYTES],
         .refusal = (uint16_t)-refusal,
         .node_id = conn->tcp->base.config.node_id,
         .session = conn->session,
+        .caps = our_caps(conn),
     };
     randombytes_buf(hello.nonce, sizeof hello.nonce);
     wire_hello_put(&hello, out);
@@ -45,10 +53,15 @@ static void derive_keys(struct conn *conn, const uint8_t key[KEY_BYTES],
                 ret_session);
     struct wire_seal *to_listener = conn->dialed ? &conn->out : &conn->in;
     struct wire_seal *to_dialer = conn->dialed ? &conn->in : &conn->out;
+    bool encrypt = conn->tcp->base.config.encrypt; /* wire_agree(): of both sides */
+    uint8_t direction[KEY_BYTES];
     wire_derive(ret_session, WIRE_USE_TO_LISTENER, conn->dialer_hello,
-                conn->listener_hello, to_listener->key);
+                conn->listener_hello, direction);
+    wire_seal_start(to_listener, direction, encrypt);
     wire_derive(ret_session, WIRE_USE_TO_DIALER, conn->dialer_hello, conn->listener_hello,
-                to_dialer->key);
+                direction);
+    wire_seal_start(to_dialer, direction, encrypt);
+    key_wipe(direction, sizeof direction);
 }
 
 static void keep_session(struct tcp_peer *peer, struct conn *conn,
@@ -57,6 +70,9 @@ static void keep_session(struct tcp_peer *peer, struct conn *conn,
     memcpy(peer->session_key, session_key, KEY_BYTES);
     peer->session = wire_session_id(session_key);
     peer->base.node_id = conn->node_id;
+    peer->encrypt = conn->in.encrypt;
+    /* What is encrypted has a tag over every byte: sums would find nothing more. */
+    peer->sums = !peer->encrypt && !(our_caps(conn) & conn->caps & WIRE_CAP_UNCHECKED);
 }
 
 /* ---- dialer
@@ -87,7 +103,7 @@ static void dialer_refused(struct conn *conn)
 
 static void dialer_got_verdict(struct conn *conn)
 {
-    mob_status st = wire_header_get(conn->in_buf, conn->kind, &conn->header);
+    mob_status st = wire_seal_head(&conn->in, conn->in_buf, conn->kind, &conn->header);
     if (st == MOB_OK && conn->header.type == WIRE_REFUSE && conn->header.size != 0) {
         conn_recv(conn, conn->refusal, conn->header.size, dialer_refused);
     } else if (st == MOB_OK && conn->header.type == WIRE_WELCOME &&
@@ -102,7 +118,7 @@ static void dialer_got_verdict(struct conn *conn)
 
 static void dialer_sent_proof(struct conn *conn)
 {
-    conn_recv(conn, conn->in_buf, WIRE_HEADER_BYTES, dialer_got_verdict);
+    conn_recv(conn, conn->in_buf, wire_head_bytes(&conn->in), dialer_got_verdict);
 }
 
 static void dialer_said_no(struct conn *conn)
@@ -122,7 +138,7 @@ static void dialer_prove(struct conn *conn)
                 want);
     if (!wire_proof_equal(want, conn->in_buf + WIRE_HELLO_BYTES)) {
         memset(conn->out_buf, 0, WIRE_PROOF_BYTES);
-        conn_send(conn, conn->out_buf, WIRE_PROOF_BYTES, NULL, 0, dialer_said_no);
+        conn_send_bytes(conn, conn->out_buf, WIRE_PROOF_BYTES, dialer_said_no);
         return;
     }
     wire_derive(key, WIRE_USE_DIALER_PROOF, conn->dialer_hello, conn->listener_hello,
@@ -133,7 +149,7 @@ static void dialer_prove(struct conn *conn)
     }
     key_wipe(session, sizeof session);
     conn->state = CONN_PROOF;
-    conn_send(conn, conn->out_buf, WIRE_PROOF_BYTES, NULL, 0, dialer_sent_proof);
+    conn_send_bytes(conn, conn->out_buf, WIRE_PROOF_BYTES, dialer_sent_proof);
 }
 
 static void dialer_got_hello(struct conn *conn)
@@ -143,6 +159,8 @@ static void dialer_got_hello(struct conn *conn)
     const char *at = conn->peer->address;
     if (st != MOB_OK) {
         tcp_conn_fail(conn, st, "%s: %s", at, mob_last_error());
+    } else if ((st = wire_agree(our_caps(conn), hello.caps, at)) != MOB_OK) {
+        tcp_conn_fail(conn, st, "%s", mob_last_error());
     } else if (hello.refusal != 0) {
         st = hello.refusal < 1000 ? (mob_status) - (int)hello.refusal : MOB_ERR_PROTOCOL;
         tcp_conn_fail(conn, st, "%s refused the greeting: %s", at, mob_status_text(st));
@@ -153,6 +171,7 @@ static void dialer_got_hello(struct conn *conn)
         tcp_conn_fail(conn, MOB_ERR_PROTOCOL, "%s answered as somebody else", at);
     } else {
         conn->node_id = hello.node_id;
+        conn->caps = hello.caps;
         dialer_prove(conn);
     }
 }
@@ -166,7 +185,7 @@ void shake_dialer(struct conn *conn)
 {
     conn->state = CONN_HELLO;
     say_hello(conn, conn->dialer_hello, MOB_OK);
-    conn_send(conn, conn->dialer_hello, WIRE_HELLO_BYTES, NULL, 0, dialer_sent_hello);
+    conn_send_bytes(conn, conn->dialer_hello, WIRE_HELLO_BYTES, dialer_sent_hello);
 }
 
 /* ---- listener
@@ -182,7 +201,7 @@ static void listener_welcomed(struct conn *conn)
 
 static void listener_refused(struct conn *conn)
 {
-    tcp_conn_fail(conn, conn->status, "refused: %s", conn->refusal);
+    tcp_conn_fail(conn, conn->status, "refused: %s", conn->why);
 }
 
 static void listener_refuse(struct conn *conn, mob_status status, const char *why)
@@ -190,10 +209,13 @@ static void listener_refuse(struct conn *conn, mob_status status, const char *wh
     struct wire_header header = {
         .type = WIRE_REFUSE, .size = (uint32_t)strlen(why), .offset = (uint64_t)-status};
     memcpy(conn->refusal, why, header.size + 1);
+    conn->why = why;
     conn->status = status;
-    wire_seal_put(&conn->out, &header, conn->refusal, header.size, conn->out_buf);
-    conn_send(conn, conn->out_buf, WIRE_HEADER_BYTES, conn->refusal, header.size,
-              listener_refused);
+    wire_seal_put(&conn->out, &header, conn->refusal, header.size, conn->refusal,
+                  conn->out_buf);
+    struct iovec iov[] = {{conn->out_buf, wire_head_bytes(&conn->out)},
+                          {conn->refusal, header.size}};
+    conn_send(conn, iov, 2, listener_refused);
 }
 
 /* @peer: whose lane this is; NULL for a control connection, which makes a peer. */
@@ -251,8 +273,9 @@ static void listener_got_proof(struct conn *conn)
     } else if (listener_attach(conn, peer, session) != MOB_OK) {
         listener_refuse(conn, MOB_ERR_NOMEM, "the node is out of memory");
     } else {
-        wire_seal_put(&conn->out, &header, NULL, 0, conn->out_buf);
-        conn_send(conn, conn->out_buf, WIRE_HEADER_BYTES, NULL, 0, listener_welcomed);
+        wire_seal_put(&conn->out, &header, NULL, 0, NULL, conn->out_buf);
+        conn_send_bytes(conn, conn->out_buf, wire_head_bytes(&conn->out),
+                        listener_welcomed);
     }
     key_wipe(session, sizeof session);
 }
@@ -277,8 +300,8 @@ static void listener_turn_down(struct conn *conn, mob_status status, const char 
              why);
     say_hello(conn, conn->out_buf, status);
     memset(conn->out_buf + WIRE_HELLO_BYTES, 0, WIRE_PROOF_BYTES);
-    conn_send(conn, conn->out_buf, WIRE_HELLO_BYTES + WIRE_PROOF_BYTES, NULL, 0,
-              listener_turned_down);
+    conn_send_bytes(conn, conn->out_buf, WIRE_HELLO_BYTES + WIRE_PROOF_BYTES,
+                    listener_turned_down);
 }
 
 static void listener_got_hello(struct conn *conn)
@@ -286,12 +309,15 @@ static void listener_got_hello(struct conn *conn)
     struct wire_hello hello;
     char text[ADDR_TEXT_SIZE];
     mob_status st = wire_hello_get(conn->in_buf, &hello);
+    if (st == MOB_OK) {
+        st = wire_agree(our_caps(conn), hello.caps, "it");
+    }
     if (st == MOB_ERR_VERSION) {
         listener_turn_down(conn, st, mob_last_error());
         return;
     }
     bool lane_fits =
-        hello.kind == WIRE_DATA || (hello.lane >= 1 && hello.lane <= TRANSPORT_DATA_MAX);
+        hello.kind == WIRE_DATA || (hello.lane >= 1 && hello.lane <= TCP_LANES_MAX);
     if (st != MOB_OK || hello.refusal != 0 || !lane_fits) {
         tcp_conn_fail(conn, MOB_ERR_PROTOCOL, "%s sent no greeting of mobula",
                       addr_text(&conn->addr, text));
@@ -302,6 +328,7 @@ static void listener_got_hello(struct conn *conn)
     conn->lane = hello.lane;
     conn->node_id = hello.node_id;
     conn->session = hello.session;
+    conn->caps = hello.caps;
     struct tcp_peer *peer = hello.kind == WIRE_DATA ? lane_owner(conn) : NULL;
     if (hello.kind == WIRE_DATA && peer == NULL) {
         listener_turn_down(conn, MOB_ERR_STATE, "a data connection of no session");
@@ -311,8 +338,8 @@ static void listener_got_hello(struct conn *conn)
     memcpy(conn->out_buf, conn->listener_hello, WIRE_HELLO_BYTES);
     wire_derive(base_key(conn, peer), WIRE_USE_LISTENER_PROOF, conn->dialer_hello,
                 conn->listener_hello, conn->out_buf + WIRE_HELLO_BYTES);
-    conn_send(conn, conn->out_buf, WIRE_HELLO_BYTES + WIRE_PROOF_BYTES, NULL, 0,
-              listener_sent_hello);
+    conn_send_bytes(conn, conn->out_buf, WIRE_HELLO_BYTES + WIRE_PROOF_BYTES,
+                    listener_sent_hello);
 }
 
 void shake_listener(struct conn *conn)

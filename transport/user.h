@@ -43,6 +43,8 @@ static inline mob_status user_export(struct transport_peer *peer, const uint8_t 
 {
     const struct transport_config *c = &peer->tp->config;
     uint64_t end;
+    *ret =
+        (struct transport_export){0}; /* all of it is there, unless the user says else */
     MOB_TRY(c->user->export(c->arg, peer, object, ret));
     if (__builtin_add_overflow(offset, size, &end) || end > ret->size) {
         c->user->unexport(c->arg, peer, ret);
@@ -56,6 +58,15 @@ static inline void user_unexport(struct transport_peer *peer,
 {
     const struct transport_config *c = &peer->tp->config;
     c->user->unexport(c->arg, peer, exported);
+}
+
+/* xfer->received has grown. The callback may end the transfer, or its peer. */
+static inline void user_landed(struct transport_peer *peer, struct transport_xfer *xfer)
+{
+    const struct transport_config *c = &peer->tp->config;
+    if (c->user->landed != NULL) {
+        c->user->landed(c->arg, xfer);
+    }
 }
 
 static inline void user_pull_done(struct transport_peer *peer,

@@ -187,6 +187,21 @@ static mob_status listen_at(struct cluster *c, struct addr *io_addr)
     return st;
 }
 
+void cluster_map(struct node *n, void *base, uint64_t bytes, bool writable)
+{
+    /* Without it the bytes move over TCP; the log, and status, say why. */
+    if (n->cluster && n->cluster->transport && base) {
+        (void)transport_map(n->cluster->transport, base, bytes, writable);
+    }
+}
+
+void cluster_unmap(struct node *n, const void *base)
+{
+    if (n->cluster && n->cluster->transport && base) {
+        transport_unmap(n->cluster->transport, (void *)(uintptr_t)base);
+    }
+}
+
 /* The transport of an incarnation. */
 static mob_status open_transport(struct cluster *c)
 {
@@ -197,14 +212,24 @@ static mob_status open_transport(struct cluster *c)
                                       .user = &c->user,
                                       .arg = c,
                                       .node_id = c->self->id,
-                                      .key = n->config.key};
-    MOB_TRY(transport_tcp.open(&config, &c->transport));
+                                      .key = n->config.key,
+                                      .encrypt = n->config.encrypt,
+                                      .unchecked = n->config.unchecked,
+                                      .rdma = n->config.rdma};
+    MOB_TRY(transport_verbs.open(&config, &c->transport));
+    grant_show_all(n); /* an incarnation after the first has segments already */
     snprintf(text, sizeof text, "%s:%u", n->config.listen ? n->config.listen : "",
              c->port);
     MOB_TRY(addr_parse(text, ADDR_LISTEN, &addr));
     MOB_TRY(listen_at(c, &addr));
     c->port = addr_port(&addr);
     addr_text(&addr, c->self->address);
+    if (n->config.encrypt) {
+        log_info("what goes between nodes is encrypted");
+    } else if (n->config.unchecked) {
+        log_info(
+            "objects go between nodes without checksums, where the other says so too");
+    }
     return MOB_OK;
 }
 
@@ -247,9 +272,15 @@ mob_status cluster_start(struct node *n)
     c->started_ns = clock_now_ns();
     c->local_end = &c->local;
     c->sends_end = &c->sends;
-    c->user = (struct transport_user){cluster_peer_up,  cluster_peer_down, got_message,
-                                      cluster_writable, fetch_export,      fetch_unexport,
-                                      fetch_pulled,     refused,           closed};
+    c->user = (struct transport_user){.peer_up = cluster_peer_up,
+                                      .peer_down = cluster_peer_down,
+                                      .message = got_message,
+                                      .writable = cluster_writable,
+                                      .export = fetch_export,
+                                      .unexport = fetch_unexport,
+                                      .pull_done = fetch_pulled,
+                                      .refused = refused,
+                                      .closed = closed};
     c->scratch = malloc(WIRE_BATCH_BYTES);
     c->self = cluster_peer_make(c, n->id);
     if (!c->scratch || !c->self || getrandom(&c->session, 8, 0) != 8) {

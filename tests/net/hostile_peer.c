@@ -104,8 +104,15 @@ static void over(void *arg)
     closed = true;
 }
 
-static const struct transport_user user = {up,     down,   message, writable, show,
-                                           unshow, pulled, refused, over};
+static const struct transport_user user = {.peer_up = up,
+                                           .peer_down = down,
+                                           .message = message,
+                                           .writable = writable,
+                                           .export = show,
+                                           .unexport = unshow,
+                                           .pull_done = pulled,
+                                           .refused = refused,
+                                           .closed = over};
 
 static void broken(const char *what)
 {

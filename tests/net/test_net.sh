@@ -79,6 +79,27 @@ case_lines() {
     [ "$(sed -n 's/.*ran on //p' "$WORK/out" | sort -u | wc -l)" = 2 ] || fail "lines of one node"
 }
 
+# Nodes that encrypt work together, and take no other one; without checksums they work, too.
+case_encrypt() {
+    node_start 1 $CPU "$STORE" --encrypt
+    node_start 2 $CPU "$STORE" --encrypt
+    on 1 squares || fail "squares"
+    on 1 balance || fail "balance"
+    node_try 3 $CPU "$STORE"
+    case $LINE in
+    error*--encrypt*) ;;
+    *) fail "node 3 speaks in the clear, and hears: $LINE" ;;
+    esac
+    on 1 info 2 || fail "it became a member"
+}
+
+case_unchecked() {
+    node_start 1 $CPU "$STORE" --no-checksums
+    node_start 2 $CPU "$STORE" --no-checksums
+    node_start 3 $CPU "$STORE"
+    on 1 all_nodes 3 || fail "three nodes"
+}
+
 # A daemon dies: what it had runs elsewhere, and the next tasks do.
 case_kill_node() {
     two_nodes

@@ -21,6 +21,8 @@ static void scribble(void *to, size_t size)
 static void parsers(void)
 {
     uint8_t bytes[WIRE_HELLO_BYTES];
+    struct wire_seal clear;
+    wire_seal_start(&clear, (const uint8_t[KEY_BYTES]){1}, false);
     for (int i = 0; i < 200000; i++) {
         struct wire_hello hello;
         struct wire_header header;
@@ -36,7 +38,8 @@ static void parsers(void)
         bytes[1] = bytes[2] = bytes[3] = 0;
         bytes[6] &= 0x1f;
         bytes[7] = 0;
-        if (wire_header_get(bytes, (enum wire_kind)(draw() % 2), &header) == MOB_OK) {
+        if (wire_seal_head(&clear, bytes, (enum wire_kind)(draw() % 2), &header) ==
+            MOB_OK) {
             cr_assert(header.size <= MESSAGE_BYTES_MAX);
         }
     }

@@ -78,8 +78,11 @@ static inline bool raw_shake(struct world *w, struct raw *r, uint8_t kind,
     bool right = wire_proof_equal(proof, answer + WIRE_HELLO_BYTES);
     wire_derive(key, WIRE_USE_DIALER_PROOF, r->dialer, r->listener, proof);
     wire_derive(key, WIRE_USE_SESSION, r->dialer, r->listener, r->session);
-    wire_derive(r->session, WIRE_USE_TO_LISTENER, r->dialer, r->listener, r->out.key);
-    wire_derive(r->session, WIRE_USE_TO_DIALER, r->dialer, r->listener, r->in.key);
+    uint8_t direction[KEY_BYTES];
+    wire_derive(r->session, WIRE_USE_TO_LISTENER, r->dialer, r->listener, direction);
+    wire_seal_start(&r->out, direction, false);
+    wire_derive(r->session, WIRE_USE_TO_DIALER, r->dialer, r->listener, direction);
+    wire_seal_start(&r->in, direction, false);
     raw_write(r->fd, proof, sizeof proof);
     return raw_read(w, r->fd, verdict, sizeof verdict) == sizeof verdict && right &&
            wire_seal_check(&r->in, verdict, NULL, 0);
@@ -101,9 +104,27 @@ static inline void raw_frame(struct raw *r, struct wire_header header, const voi
 {
     uint8_t out[WIRE_HEADER_BYTES];
     bool sealed = header.type != WIRE_CHUNK;
-    wire_seal_put(&r->out, &header, body, sealed ? header.size : 0, out);
+    wire_seal_put(&r->out, &header, body, sealed ? header.size : 0, NULL, out);
     raw_write(r->fd, out, sizeof out);
-    raw_write(r->fd, body, header.size);
+    if (body != NULL) { /* else it follows */
+        raw_write(r->fd, body, header.size);
+    }
+}
+
+/* The same of a payload that sockets cannot hold: the world turns meanwhile. */
+static inline void raw_frame_turning(struct world *w, struct raw *r,
+                                     struct wire_header header, const uint8_t *body)
+{
+    raw_frame(r,
+              (struct wire_header){header.type, header.size, header.id, header.offset,
+                                   header.sum},
+              NULL);
+    for (size_t at = 0; at < header.size;) {
+        ssize_t n = send(r->fd, body + at, header.size - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+        at += n > 0 ? (size_t)n : 0;
+        cr_assert(n > 0 || errno == EAGAIN);
+        cr_assert_eq(loop_turn(w->loop, 0), MOB_OK);
+    }
 }
 
 #endif

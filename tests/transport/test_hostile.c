@@ -68,6 +68,32 @@ Test(hostile, another_version_is_named)
     close(fd);
 }
 
+/* What it cannot know how to do, it must not be taken for able to do. */
+Test(hostile, what_is_not_known_is_refused_with_its_reason)
+{
+    static const struct {
+        unsigned place;
+        uint8_t value;
+        const char *word;
+    } odd[] = {{32, 0x80, "capabilities 0x80"}, {36, 2, "byte order"}, {37, 21, "2^21"}};
+    for (int i = 0; i < 3; i++) {
+        int fd = raw_socket(&w.nodes[0].addr);
+        uint8_t hello[WIRE_HELLO_BYTES], answer[WIRE_HELLO_BYTES + WIRE_PROOF_BYTES];
+        struct wire_hello got;
+        raw_hello(hello, WIRE_CONTROL, 0);
+        hello[odd[i].place] = odd[i].value;
+        raw_write(fd, hello, sizeof hello);
+        cr_assert_eq(raw_read(&w, fd, answer, sizeof answer), sizeof answer);
+        cr_assert_eq(wire_hello_get(answer, &got), MOB_OK);
+        cr_assert_eq(got.refusal, (uint16_t)-MOB_ERR_VERSION);
+        WORLD_UNTIL(&w, w.nodes[0].refusals == i + 1);
+        cr_assert_eq(w.nodes[0].refused, MOB_ERR_VERSION);
+        cr_assert_not_null(strstr(w.nodes[0].reason, odd[i].word), "%s",
+                           w.nodes[0].reason);
+        close(fd);
+    }
+}
+
 /* What a peer with the key once said, said again: the node's nonce is another one. */
 Test(hostile, a_replayed_handshake_fails)
 {
@@ -143,7 +169,7 @@ Test(hostile, a_frame_sent_twice_ends_the_peer)
     uint8_t frame[WIRE_HEADER_BYTES];
     struct wire_header header = {.type = WIRE_MESSAGE};
     raw_join(&w, &control, &data);
-    wire_seal_put(&control.out, &header, NULL, 0, frame);
+    wire_seal_put(&control.out, &header, NULL, 0, NULL, frame);
     raw_write(control.fd, frame, sizeof frame);
     WORLD_UNTIL(&w, w.nodes[0].messages == 1);
     raw_write(control.fd, frame, sizeof frame);
@@ -161,7 +187,7 @@ static uint64_t asked(struct raw *control)
     uint8_t in[WIRE_HEADER_BYTES], body[WIRE_PULL_BYTES];
     struct wire_header h;
     cr_assert_eq(raw_read(&w, control->fd, in, sizeof in), sizeof in);
-    cr_assert_eq(wire_header_get(in, WIRE_CONTROL, &h), MOB_OK);
+    cr_assert_eq(wire_seal_head(&control->in, in, WIRE_CONTROL, &h), MOB_OK);
     cr_assert_eq(h.type, WIRE_PULL);
     cr_assert_eq(raw_read(&w, control->fd, body, sizeof body), sizeof body);
     cr_assert(wire_seal_check(&control->in, in, body, sizeof body));
@@ -202,7 +228,7 @@ Test(hostile, an_owner_that_dies_mid_chunk)
     raw_join(&w, &control, &data);
     cr_assert_eq(world_pull(w.nodes[0].peers[0], &p, 0, 1000), MOB_OK);
     struct wire_header h = {WIRE_CHUNK, 1000, asked(&control), 0, 0};
-    wire_seal_put(&data.out, &h, NULL, 0, out);
+    wire_seal_put(&data.out, &h, NULL, 0, NULL, out);
     raw_write(data.fd, out, sizeof out);
     raw_write(data.fd, half, sizeof half);
     for (int i = 0; i < 20; i++) {
@@ -244,6 +270,74 @@ Test(hostile, chunks_that_nobody_asked_for)
         cr_assert_eq(w.nodes[0].down, MOB_ERR_PROTOCOL);
         cr_assert_eq(p.calls, 1);
         cr_assert_eq(p.status, MOB_ERR_PEER_LOST);
+        free(p.dst);
+        close(control.fd);
+        close(data.fd);
+    }
+}
+
+/* The sums of all chunks are right and in their places, and yet not those of the owner. */
+Test(hostile, a_wrong_root_fails_the_transfer)
+{
+    enum { SIZE = CHUNK_BYTES + 10 };
+    struct raw control, data;
+    struct pull p = {0};
+    static uint8_t bytes[CHUNK_BYTES];
+    raw_join(&w, &control, &data);
+    for (int wrong = 1; wrong >= 0; wrong--) {
+        uint64_t sums[] = {XXH3_64bits(bytes, CHUNK_BYTES), XXH3_64bits(bytes, 10)};
+        XXH128_canonical_t root;
+        struct wire_header end = {.type = WIRE_END};
+        cr_assert_eq(world_pull(w.nodes[0].peers[0], &p, 0, SIZE), MOB_OK);
+        end.id = asked(&control);
+        XXH128_canonicalFromHash(&root, XXH3_128bits(sums, sizeof sums));
+        memcpy(&end.offset, root.digest, 8);
+        memcpy(&end.sum, root.digest + 8, 8);
+        end.sum ^= (uint64_t)wrong;
+        struct wire_header last = {WIRE_CHUNK, 10, end.id, CHUNK_BYTES, sums[1]};
+        raw_frame(&data, last, bytes); /* the second chunk first */
+        raw_frame(&data, end, NULL);
+        for (int i = 0; i < 5; i++) {
+            cr_assert_eq(loop_turn(w.loop, NS_PER_MS), MOB_OK);
+        }
+        cr_assert(p.calls == 0 && p.xfer.received == 0);
+        raw_frame_turning(
+            &w, &data, (struct wire_header){WIRE_CHUNK, CHUNK_BYTES, end.id, 0, sums[0]},
+            bytes);
+        WORLD_UNTIL(&w, p.calls == 1);
+        cr_assert_eq(p.status, wrong ? MOB_ERR_PROTOCOL : MOB_OK);
+        if (wrong) { /* the cancellation that follows */
+            uint8_t in[WIRE_HEADER_BYTES];
+            cr_assert_eq(raw_read(&w, control.fd, in, sizeof in), sizeof in);
+            cr_assert(wire_seal_check(&control.in, in, NULL, 0));
+        }
+    }
+    cr_assert_eq(w.nodes[0].downs, 0);
+    close(control.fd);
+    close(data.fd);
+    WORLD_UNTIL(&w, w.nodes[0].downs == 1);
+    free(p.dst);
+}
+
+Test(hostile, frames_that_mean_nothing_there)
+{
+    static const struct wire_header bad[] = {
+        {WIRE_END, 0, 0, 1, 2},         /* of a pull of one chunk */
+        {WIRE_FAIL, 0, 77777777, 5, 0}, /* of a pull that never was */
+        {WIRE_FAIL, 0, 0, 5, 0},        /* on a data connection */
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct raw control, data;
+        struct pull p = {0};
+        struct wire_header h = bad[i];
+        int downs = w.nodes[0].downs;
+        raw_join(&w, &control, &data);
+        cr_assert_eq(world_pull(w.nodes[0].peers[i], &p, 0, 1000), MOB_OK);
+        uint64_t id = asked(&control);
+        h.id = h.id != 0 ? h.id : id;
+        raw_frame(i == 1 ? &control : &data, h, NULL);
+        WORLD_UNTIL(&w, w.nodes[0].downs == downs + 1);
+        cr_assert_eq(w.nodes[0].down, MOB_ERR_PROTOCOL);
         free(p.dst);
         close(control.fd);
         close(data.fd);

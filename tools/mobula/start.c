@@ -40,6 +40,16 @@ static const char usage[] =
     "  --allow-shared-key           take a key file that others may read, as a "
     "container's\n"
     "                               mounted secret is\n"
+    "  --encrypt                    let nobody on the way read what nodes send each "
+    "other; "
+    "every\n"
+    "                               node of the cluster has it, or none\n"
+    "  --no-checksums               no checksums of objects on their way, between nodes "
+    "that\n"
+    "                               both say so\n"
+    "  --rdma=auto|off|strict       how objects use RDMA devices; strict: peers can read "
+    "no more\n"
+    "                               than what they are pulling; default: auto\n"
     "  --num-cpus=N                 CPUs to use; default: what affinity and cgroups "
     "allow\n"
     "  --object-store-memory=SIZE   limit of shared memory, such as 512M or 1.5GiB; "
@@ -109,6 +119,9 @@ static int parse(struct start *s, int argc, char **argv)
         {"key-file", required_argument, NULL, 'k'},
         {"key-stdin", no_argument, NULL, 'K'},
         {"allow-shared-key", no_argument, NULL, 'S'},
+        {"encrypt", no_argument, NULL, 'E'},
+        {"no-checksums", no_argument, NULL, 'U'},
+        {"rdma", required_argument, NULL, 'R'},
         {"num-cpus", required_argument, NULL, 'c'},
         {"object-store-memory", required_argument, NULL, 'm'},
         {"node-dir", required_argument, NULL, 'd'},
@@ -139,8 +152,10 @@ static int parse(struct start *s, int argc, char **argv)
             break;
         }
         s->head |= opt == 'H';
+        s->encrypt |= opt == 'E';
+        s->unchecked |= opt == 'U';
         address |= opt == 'a';
-        network |= strchr("pLkKSg", opt) != NULL;
+        network |= strchr("pLkKSgEUR", opt) != NULL;
         log |= opt == 'f';
         level |= opt == 'l';
         if (!take_key_option(s, opt)) {

@@ -12,7 +12,8 @@ struct start {
     char *args[ARGS_MAX + 1]; /* the daemon's */
     unsigned count;
     bool block, head, clustered;
-    const char *key_file; /* as given, or NULL */
+    bool encrypt, unchecked; /* for the next machine's line, too */
+    const char *key_file;    /* as given, or NULL */
     bool key_stdin, key_shared;
     struct key key; /* of a node in a cluster */
     int key_pipe;   /* where the daemon reads it, or -1 */

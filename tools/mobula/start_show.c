@@ -56,11 +56,14 @@ static const char *reachable(const json_t *node, char *buf, size_t size)
 static void print_invitation(const struct start *s, const char *address)
 {
     char text[KEY_TEXT_SIZE];
+    const char *encrypt = s->encrypt ? " --encrypt" : "";
+    const char *unchecked = s->unchecked ? " --no-checksums" : "";
     printf("\nTo add a machine, type there:\n"
-           "  echo '%s' | mobula start --address=%s --key-stdin\n"
+           "  echo '%s' | mobula start --address=%s --key-stdin%s%s\n"
            "or, with the same key in a file of mode 600 there:\n"
-           "  MOBULA_KEY_FILE=FILE mobula start --address=%s\n",
-           key_text(&s->key, text), address, address);
+           "  MOBULA_KEY_FILE=FILE mobula start --address=%s%s%s\n",
+           key_text(&s->key, text), address, encrypt, unchecked, address, encrypt,
+           unchecked);
     key_wipe(text, sizeof text);
 }
 

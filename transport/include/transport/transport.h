@@ -16,9 +16,13 @@
  *           peer_down comes exactly once for each connect() that returned MOB_OK, and for
  * each peer_up; all transfers of the peer are done and all its exports are given back
  *           before it.
- *   pull:   pull() -> pull_done, exactly once. From then on nothing writes to the
- * destination. export: export (MOB_OK) -> unexport, exactly once. From then on nothing
- * reads the bytes.
+ *   pull:   pull() -> [landed]... -> pull_done, exactly once. From then on nothing
+ *           writes to the destination.
+ *   export: export (MOB_OK) -> unexport, exactly once. From then on nothing reads the
+ *           bytes.
+ *   memory: map() before the first pull into it and the first export from it, unmap()
+ *           after the last of both is over. Bytes outside of what is mapped move too,
+ *           though not over RDMA.
  *
  * Several backends stand behind one table of functions; the inline functions below call
  * it. */
@@ -47,12 +51,17 @@ struct transport_peer;
     (4u << 20)               /* messages queued for a peer; beyond it MOB_ERR_FULL */
 #define TRANSPORT_DATA_MAX 4 /* connections to one peer that carry objects */
 #define TRANSPORT_IOV_MAX 8  /* pieces of one message */
+#define TRANSPORT_PREFIX_MAX 8
 
 /* Bytes that the owner shows to a puller. */
 struct transport_export {
     const void *base;
-    uint64_t size;
-    uint64_t cookie; /* the user's */
+    uint64_t size;   /* of the whole object */
+    uint64_t cookie; /* the user's; no other export of the transport has it meanwhile */
+    /* NULL: all bytes are there. Else how many are, from the start on, in memory of the
+     * user's (transport_xfer.received of a pull of its own); it only grows, grown()
+     * tells, and it stays readable until unexport. */
+    const uint64_t *ready;
 };
 
 /* What to pull: @size bytes from @offset on of the object that the owner knows as
@@ -75,6 +84,7 @@ struct transport_xfer {
     bool landing; /* a receive into dst is in flight */
     bool ending;  /* pull_done is on its way */
     struct transport_xfer *next;
+    void *backend; /* what a backend keeps of it beside */
 };
 
 struct transport_peer_info {
@@ -126,6 +136,9 @@ struct transport_user {
      * went away. */
     void (*pull_done)(void *arg, struct transport_xfer *xfer, mob_status status);
 
+    /* xfer->received has grown. May be NULL. */
+    void (*landed)(void *arg, struct transport_xfer *xfer);
+
     /* A connection from outside did not become a peer: for the log. */
     void (*refused)(void *arg, const char *address, mob_status status,
                     const char *reason);
@@ -134,7 +147,30 @@ struct transport_user {
     void (*closed)(void *arg);
 };
 
+/* What moved to and from a peer, and how. */
+struct transport_stats {
+    const char *carrier; /* of objects, now: "tcp", "verbs", "fake"; a constant */
+    bool encrypted, checked;
+    char path[96]; /* what of it: device, port and GID; the number of connections */
+    char why[160]; /* why objects do not move over RDMA; empty: they do */
+    uint64_t pulled_bytes, served_bytes; /* of objects, verified */
+    uint64_t rdma_bytes;                 /* of pulled_bytes, those that RDMA moved */
+    uint64_t messages_sent, messages_received;
+    uint64_t damaged;   /* chunks whose checksum was wrong */
+    uint64_t fallbacks; /* transfers that went on over TCP */
+    uint64_t retries;   /* attempts to use RDMA again */
+};
+
 struct fake_net;
+struct transport_ops;
+struct verbs_lib;
+
+/* What of RDMA is used: the verbs backend's. */
+enum transport_rdma {
+    TRANSPORT_RDMA_AUTO, /* where both ends can */
+    TRANSPORT_RDMA_OFF,
+    TRANSPORT_RDMA_STRICT, /* and no more memory is readable than what is being pulled */
+};
 
 struct transport_config {
     struct loop *loop;                 /* tcp: runs on it; outlives the transport */
@@ -143,7 +179,15 @@ struct transport_config {
     void *arg;
     uint64_t node_id;          /* this incarnation; random, not 0 */
     struct key key;            /* copied; wiped at close */
-    unsigned data_connections; /* to each peer dialed, 1 to TRANSPORT_DATA_MAX; 0: 1 */
+    unsigned data_connections; /* to each peer dialed, 1 to TRANSPORT_DATA_MAX; 0: 2 */
+    bool encrypt;   /* tcp: nobody on the way can read anything; both ends must say so */
+    bool unchecked; /* no checksums over object bytes; only if both ends say so */
+    unsigned
+        prefix; /* bytes of a message beyond MESSAGE_BYTES_MAX, in a piece of their own:
+                        those of a backend that stands on this one; at most TRANSPORT_PREFIX_MAX */
+    enum transport_rdma rdma;
+    const struct transport_ops *under; /* verbs: what carries its peers; NULL: tcp */
+    const struct verbs_lib *verbs;     /* verbs: the library; NULL: the system's */
 };
 
 /* A backend, in the order of the calls. */
@@ -181,6 +225,25 @@ struct transport_ops {
      * MOB_OK. */
     void (*cancel)(struct transport_xfer *xfer);
 
+    /* More bytes of the export @cookie are there (transport_export.ready). One that is
+     * over already is left alone. */
+    void (*grown)(struct transport_peer *peer, uint64_t cookie);
+
+    /* The bytes of the export @cookie cannot be had any more: the peer's pull ends with
+     * @status, unexport follows. One that is over already is left alone. */
+    void (*revoke)(struct transport_peer *peer, uint64_t cookie, mob_status status);
+
+    /* What moved so far. */
+    void (*stats)(const struct transport_peer *peer, struct transport_stats *ret);
+
+    /* NULL in a backend that reads and writes any memory. Makes [@base, @base + @size),
+     * whose pages are there already, known to the devices. @writable: pulls may land in
+     * it; else it is only shown, and may be mapped read-only. Both page-aligned, no
+     * overlaps. An error (MOB_ERR_NOMEM: memlock; the message says what to set) costs
+     * speed alone: the bytes move over TCP. unmap: what was not mapped is left alone. */
+    mob_status (*map)(struct transport *tp, void *base, uint64_t size, bool writable);
+    void (*unmap)(struct transport *tp, void *base);
+
     /* Says goodbye: what was sent before is delivered if the peer takes it within a
      * second. Transfers end with MOB_ERR_CLOSED. peer_down follows; no message comes
      * meanwhile. */
@@ -210,6 +273,11 @@ struct transport_peer {
 /* TCP through core/loop: one listening port, a control connection and data connections
  * for each peer, mutual proof of the key. README.md has the protocol. */
 extern const struct transport_ops transport_tcp;
+
+/* Objects and small messages over RDMA verbs, on top of config.under, which makes the
+ * peers, proves the key and carries all that RDMA does not: where a device, the library,
+ * or the other end's is missing, everything. verbs.h. */
+extern const struct transport_ops transport_verbs;
 
 /* In-process and deterministic, with faults to order: fake.h. */
 extern const struct transport_ops transport_fake;
@@ -246,6 +314,31 @@ static inline void transport_cancel(struct transport_xfer *xfer)
 {
     if (xfer->peer != NULL) {
         xfer->peer->tp->ops->cancel(xfer);
+    }
+}
+static inline void transport_grown(struct transport_peer *peer, uint64_t cookie)
+{
+    peer->tp->ops->grown(peer, cookie);
+}
+static inline void transport_revoke(struct transport_peer *peer, uint64_t cookie,
+                                    mob_status status)
+{
+    peer->tp->ops->revoke(peer, cookie, status);
+}
+static inline void transport_stats(const struct transport_peer *peer,
+                                   struct transport_stats *ret)
+{
+    peer->tp->ops->stats(peer, ret);
+}
+static inline mob_status transport_map(struct transport *tp, void *base, uint64_t size,
+                                       bool writable)
+{
+    return tp->ops->map ? tp->ops->map(tp, base, size, writable) : MOB_OK;
+}
+static inline void transport_unmap(struct transport *tp, void *base)
+{
+    if (tp->ops->unmap) {
+        tp->ops->unmap(tp, base);
     }
 }
 static inline void transport_disconnect(struct transport_peer *peer)
