@@ -240,10 +240,12 @@ void fake_net_link(struct transport *tp, uint64_t bytes_per_second, uint64_t lat
 
 void fake_forget(struct fake_net *net, struct fake_peer *peer)
 {
-    while (peer->events != NULL) {
-        struct fake_event *event = peer->events;
+    struct fake_event *event = peer->events;
+    peer->events = NULL;
+    while (event != NULL) {
+        struct fake_event *next = event->next;
         fake_net_timer_stop(net, &event->timer);
-        leave_peer(event);
         free(event);
+        event = next;
     }
 }
