@@ -53,6 +53,9 @@ static const char usage[] =
     "  --no-checksums               no checksums of objects on their way, between nodes "
     "that\n"
     "                               both say so\n"
+    "  --rdma=auto|off|strict       how objects use RDMA devices; strict: peers can read "
+    "no more\n"
+    "                               than what they are pulling; default: auto\n"
     "  --log-file=FILE              log there; - is standard error, the default\n"
     "  --log-level=LEVEL            error, warn, info or debug; default: info, or warn "
     "if to\n"
@@ -119,6 +122,20 @@ static mob_status parse_fd(const char *arg, int *ret)
     return MOB_OK;
 }
 
+static mob_status parse_rdma(const char *arg, enum transport_rdma *ret)
+{
+    static const char *const words[] = {[TRANSPORT_RDMA_AUTO] = "auto",
+                                        [TRANSPORT_RDMA_OFF] = "off",
+                                        [TRANSPORT_RDMA_STRICT] = "strict"};
+    for (unsigned i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(arg, words[i]) == 0) {
+            *ret = (enum transport_rdma)i;
+            return MOB_OK;
+        }
+    }
+    return status_fail(MOB_ERR_INVALID, "'%s' is none of auto, off and strict", arg);
+}
+
 static mob_status parse(int opt, const char *arg, struct settings *s)
 {
     uint64_t n;
@@ -151,6 +168,8 @@ static mob_status parse(int opt, const char *arg, struct settings *s)
     case 'U':
         s->node.unchecked = true;
         return MOB_OK;
+    case 'R':
+        return parse_rdma(arg, &s->node.rdma);
     case 'e':
         return parse_fd(arg, &s->node.embedded);
     case 'r':
@@ -241,6 +260,7 @@ static int parse_all(int argc, char **argv, struct settings *s)
         {"allow-shared-key", no_argument, NULL, 'S'},
         {"encrypt", no_argument, NULL, 'E'},
         {"no-checksums", no_argument, NULL, 'U'},
+        {"rdma", required_argument, NULL, 'R'},
         {"embedded", required_argument, NULL, 'e'},
         {"node-dir", required_argument, NULL, 'd'},
         {"num-cpus", required_argument, NULL, 'c'},

@@ -11,7 +11,8 @@
 static mob_status fake_open(const struct transport_config *config, struct transport **ret)
 {
     if (config->net == NULL || config->user == NULL || config->node_id == 0 ||
-        config->data_connections > TRANSPORT_DATA_MAX) {
+        config->data_connections > TRANSPORT_DATA_MAX ||
+        config->prefix > TRANSPORT_PREFIX_MAX) {
         return status_fail(MOB_ERR_INVALID, "fake needs a network, a user and a node id");
     }
     struct fake *node = calloc(1, sizeof *node);
@@ -27,13 +28,12 @@ static mob_status fake_open(const struct transport_config *config, struct transp
     return MOB_OK;
 }
 
-static struct fake *find_port(struct fake_net *net, uint16_t port)
+static void leave_port(struct fake *node)
 {
-    struct fake *node = net->nodes;
-    while (node != NULL && (node->port != port || port == 0)) {
-        node = node->next;
+    if (node->port != 0) {
+        node->net->ports[node->port] = NULL;
+        node->port = 0;
     }
-    return node;
 }
 
 static mob_status fake_listen(struct transport *tp, const struct addr *addr,
@@ -48,11 +48,12 @@ static mob_status fake_listen(struct transport *tp, const struct addr *addr,
     if (port == 0) {
         do {
             port = ++node->net->port_last;
-        } while (port == 0 || find_port(node->net, port) != NULL);
-    } else if (find_port(node->net, port) != NULL) {
+        } while (port == 0 || node->net->ports[port] != NULL);
+    } else if (node->net->ports[port] != NULL) {
         return status_fail(MOB_ERR_EXISTS, "port %u is taken", port);
     }
     node->port = port;
+    node->net->ports[port] = node;
     if (ret_bound != NULL) {
         *ret_bound = *addr;
         addr_set_port(ret_bound, port);
@@ -100,7 +101,8 @@ static mob_status fake_send(struct transport_peer *base, const struct iovec *iov
     for (unsigned i = 0; i < count; i++) {
         size += iov[i].iov_len;
     }
-    if (size > MESSAGE_BYTES_MAX || count > TRANSPORT_IOV_MAX) {
+    unsigned prefix = base->tp->config.prefix;
+    if (size > MESSAGE_BYTES_MAX + prefix || count > TRANSPORT_IOV_MAX + (prefix != 0)) {
         return status_fail(MOB_ERR_SIZE, "a message of %zu bytes in %u pieces", size,
                            count);
     }
@@ -108,6 +110,7 @@ static mob_status fake_send(struct transport_peer *base, const struct iovec *iov
         peer->wants_room = true;
         return MOB_ERR_FULL;
     }
+    peer->messages_sent++;
     if (peer->other == NULL) {
         return MOB_OK; /* it will hear of the loss; until then nobody can know */
     }
@@ -190,7 +193,7 @@ static void fake_close(struct transport *tp)
         return;
     }
     node->closing = true;
-    node->port = 0;
+    leave_port(node);
     for (struct fake_peer *peer = node->peers; peer != NULL; peer = peer->next) {
         fake_disconnect(&peer->base);
     }
@@ -218,10 +221,43 @@ void fake_net_kill(struct transport *tp)
 {
     struct fake *node = (struct fake *)tp;
     node->dead = true;
-    node->port = 0;
+    leave_port(node);
     for (struct fake_peer *peer = node->peers; peer != NULL; peer = peer->next) {
         fake_end(peer, MOB_ERR_PEER_LOST, "this node was killed");
     }
+}
+
+struct transport *fake_net_find(struct fake_net *net, uint64_t node_id)
+{
+    struct fake *node = net->nodes;
+    while (node != NULL && node->base.config.node_id != node_id) {
+        node = node->next;
+    }
+    return node != NULL ? &node->base : NULL;
+}
+
+struct transport_peer *fake_net_find_peer(struct transport *tp, uint64_t node_id)
+{
+    struct fake_peer *peer = ((struct fake *)tp)->peers;
+    while (peer != NULL && peer->base.node_id != node_id) {
+        peer = peer->next;
+    }
+    return peer != NULL ? &peer->base : NULL;
+}
+
+static void fake_stats(const struct transport_peer *base, struct transport_stats *ret)
+{
+    const struct fake_peer *peer = (const struct fake_peer *)base;
+    *ret = (struct transport_stats){
+        .carrier = "fake",
+        .checked = !peer->unchecked,
+        .pulled_bytes = peer->pulled_bytes,
+        .served_bytes = peer->served_bytes,
+        .messages_sent = peer->messages_sent,
+        .messages_received = peer->messages_received,
+        .damaged = peer->damaged,
+    };
+    snprintf(ret->path, sizeof ret->path, "%u channels in this process", peer->lanes);
 }
 
 /* ---- events
@@ -237,7 +273,7 @@ static void up(struct fake_peer *peer, uint64_t node_id)
 
 static void dial(struct fake_peer *peer)
 {
-    struct fake *from = peer->node, *to = find_port(from->net, addr_port(&peer->addr));
+    struct fake *from = peer->node, *to = from->net->ports[addr_port(&peer->addr)];
     if (peer->state != FAKE_SHAKING) {
         return;
     }
@@ -256,6 +292,8 @@ static void dial(struct fake_peer *peer)
         other->lanes = peer->lanes;
         other->other = peer;
         peer->other = other;
+        peer->unchecked = other->unchecked =
+            config->unchecked && from->base.config.unchecked;
         fake_post(from, peer, 0, FAKE_WELCOME, NULL, 0);
         up(other, from->base.config.node_id);
     }
@@ -268,6 +306,7 @@ static void message(struct fake_peer *peer, const struct fake_event *event)
         sender->queued -= event->size;
     }
     if (peer->state == FAKE_UP) {
+        peer->messages_received++;
         user_message(&peer->base, event->data, event->size);
     }
     if (sender != NULL && sender == peer->other) {
@@ -275,10 +314,9 @@ static void message(struct fake_peer *peer, const struct fake_event *event)
     }
 }
 
-void fake_deliver(struct fake_net *net, struct fake_event *event)
+void fake_deliver(struct fake_event *event)
 {
     struct fake_peer *peer = event->peer;
-    (void)net;
     switch (event->kind) {
     case FAKE_DIAL:
         dial(peer);
@@ -295,6 +333,7 @@ void fake_deliver(struct fake_net *net, struct fake_event *event)
     case FAKE_CANCEL:
     case FAKE_CHUNK:
     case FAKE_FAIL:
+    case FAKE_REVOKED:
         if (peer->state == FAKE_UP) {
             fake_data_event(peer, event);
         }
@@ -334,6 +373,9 @@ const struct transport_ops transport_fake = {
     .send = fake_send,
     .pull = fake_pull,
     .cancel = fake_cancel,
+    .grown = fake_grown,
+    .revoke = fake_revoke,
+    .stats = fake_stats,
     .disconnect = fake_disconnect,
     .close = fake_close,
     .progress = fake_progress,

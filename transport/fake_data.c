@@ -145,12 +145,42 @@ void fake_drop_serves(struct fake_peer *peer)
     }
 }
 
-/* The next chunk of @serve sets out. */
-static void post_chunk(struct fake_peer *puller, const struct fake_serve *serve)
+/* Whole chunks, and the last. */
+static uint64_t ready(const struct fake_serve *serve)
 {
-    struct fake_event *event =
-        fake_post(puller->node, puller, 1u + serve->lane, FAKE_CHUNK, NULL, 0);
-    event->id = serve->id;
+    const uint64_t *all = serve->exported.ready;
+    if (all == NULL) {
+        return serve->size;
+    }
+    uint64_t there = __atomic_load_n(all, __ATOMIC_RELAXED);
+    there = there > serve->offset ? there - serve->offset : 0;
+    return there < serve->size ? there - there % CHUNK_BYTES : serve->size;
+}
+
+/* The next chunks of @serve set out, as many as are ready and the window lets. One of no
+ * bytes, if that is what was asked for. */
+static void post_chunks(struct fake_peer *puller, struct fake_serve *serve)
+{
+    uint64_t there = ready(serve);
+    while (serve->flying < FAKE_WINDOW &&
+           (serve->posted < there || (serve->size == 0 && serve->flying == 0))) {
+        uint64_t left = there - serve->posted;
+        uint64_t size = left < CHUNK_BYTES ? left : CHUNK_BYTES;
+        struct fake_event *event = fake_post_chunk(puller, 1u + serve->lane, size);
+        event->id = serve->id;
+        event->chunk = size;
+        serve->posted += size;
+        serve->flying++;
+    }
+}
+
+static void post_fail(struct fake_peer *owner, uint8_t lane, uint64_t id,
+                      mob_status status)
+{
+    struct fake_event *fail =
+        fake_post(owner->other->node, owner->other, 1u + lane, FAKE_FAIL, NULL, 0);
+    fail->id = id;
+    fail->status = status;
 }
 
 static void begin_serve(struct fake_peer *owner, const struct fake_event *event)
@@ -166,35 +196,94 @@ static void begin_serve(struct fake_peer *owner, const struct fake_event *event)
         if (st == MOB_OK) {
             user_unexport(&owner->base, &exported);
         } else if (owner->other != NULL) {
-            struct fake_event *fail = fake_post(owner->other->node, owner->other,
-                                                1u + event->lane, FAKE_FAIL, NULL, 0);
-            fail->id = event->id;
-            fail->status = st;
+            post_fail(owner, event->lane, event->id, st);
         }
         return;
     }
     struct fake_serve *serve = calloc(1, sizeof *serve);
     MOB_ASSERT(serve != NULL);
-    *serve = (struct fake_serve){
-        owner->serves, event->id, source->offset, source->size, 0, event->lane, exported};
+    *serve = (struct fake_serve){.next = owner->serves,
+                                 .id = event->id,
+                                 .offset = source->offset,
+                                 .size = source->size,
+                                 .lane = event->lane,
+                                 .exported = exported};
     owner->serves = serve;
-    post_chunk(owner->other, serve);
+    post_chunks(owner->other, serve);
+}
+
+static struct fake_serve *find_cookie(struct fake_peer *owner, uint64_t cookie)
+{
+    struct fake_serve *serve = owner->serves;
+    while (serve != NULL &&
+           (serve->exported.cookie != cookie || serve->status != MOB_OK)) {
+        serve = serve->next;
+    }
+    return serve;
+}
+
+void fake_grown(struct transport_peer *base, uint64_t cookie)
+{
+    struct fake_peer *owner = (struct fake_peer *)base;
+    struct fake_serve *serve = find_cookie(owner, cookie);
+    if (serve != NULL && owner->state == FAKE_UP && owner->other != NULL) {
+        post_chunks(owner->other, serve);
+    }
+}
+
+/* Its bytes are not read any more; the callback comes in an event of its own. */
+void fake_revoke(struct transport_peer *base, uint64_t cookie, mob_status status)
+{
+    struct fake_peer *owner = (struct fake_peer *)base;
+    struct fake_serve *serve = find_cookie(owner, cookie);
+    if (serve != NULL && owner->state == FAKE_UP) {
+        serve->status = status;
+        fake_post(owner->node, owner, 0, FAKE_REVOKED, NULL, 0);
+    }
+}
+
+static void end_revoked(struct fake_peer *owner)
+{
+    struct fake_serve **at = &owner->serves;
+    while (*at != NULL && (*at)->status == MOB_OK) {
+        at = &(*at)->next;
+    }
+    if (*at != NULL) {
+        if (owner->other != NULL) {
+            post_fail(owner, (*at)->lane, (*at)->id, (*at)->status);
+        }
+        free_serve(owner, at);
+    }
 }
 
 /* ---- chunks
  * ------------------------------------------------------------------------------ */
 
-/* Copies a chunk over the wire: false if it did not arrive as it was sent. */
-static bool carry(struct fake_net *net, uint8_t *dst, const uint8_t *src, size_t size)
+/* Copies a chunk over the wire: false if it is seen that it did not arrive as it was
+ * sent. */
+static bool carry(struct fake_peer *puller, uint8_t *dst, const uint8_t *src, size_t size)
 {
-    uint64_t sum = sums_chunk(src, size);
+    struct fake_net *net = puller->node->net;
+    uint64_t sum = puller->unchecked ? 0 : sums_chunk(src, size);
     if (size != 0) {
         memcpy(dst, src, size);
         if (net->corrupt_in != UINT64_MAX && net->corrupt_in-- == 0) {
             dst[size / 2] ^= 1; /* corrupt_in is UINT64_MAX again */
         }
     }
-    return sums_chunk(dst, size) == sum;
+    return puller->unchecked || sums_chunk(dst, size) == sum;
+}
+
+static void landed(struct fake_peer *peer, struct transport_xfer *xfer, size_t size)
+{
+    xfer->received += size;
+    peer->pulled_bytes += size;
+    if (size != 0) {
+        user_landed(&peer->base, xfer);
+    }
+    if (peer->pulls[xfer->slot] == xfer && xfer->received == xfer->size) {
+        done(peer, xfer, MOB_OK);
+    }
 }
 
 static void chunk(struct fake_peer *peer, const struct fake_event *event)
@@ -202,34 +291,33 @@ static void chunk(struct fake_peer *peer, const struct fake_event *event)
     struct transport_xfer *xfer = peer->pulls[event->id % TRANSPORT_PULLS_MAX];
     struct fake_peer *owner = peer->other;
     struct fake_serve **at = owner != NULL ? find_serve(owner, event->id) : NULL;
-    if (at == NULL || *at == NULL) {
+    if (at == NULL || *at == NULL || (*at)->status != MOB_OK) {
         return;
     }
     struct fake_serve *serve = *at;
-    uint64_t left = serve->size - serve->sent;
-    size_t size = left < CHUNK_BYTES ? left : CHUNK_BYTES;
+    size_t size = event->chunk;
     const uint8_t *src =
         (const uint8_t *)serve->exported.base + serve->offset + serve->sent;
     bool wanted = xfer != NULL && xfer->id == event->id;
-    bool intact = !wanted || carry(peer->node->net, xfer->dst + serve->sent, src, size);
+    bool intact = !wanted || carry(peer, xfer->dst + serve->sent, src, size);
     serve->sent += size;
+    serve->flying--;
+    owner->served_bytes += size;
     if (serve->sent == serve->size) {
         free_serve(owner, at);
     } else {
-        post_chunk(peer, serve);
+        post_chunks(peer, serve);
     }
     /* That callback, the owner's, may have cut the link: what arrived has arrived. */
     if (!wanted || peer->pulls[event->id % TRANSPORT_PULLS_MAX] != xfer) {
         return;
     }
-    if (!intact) {
+    if (intact) {
+        landed(peer, xfer, size);
+    } else {
+        peer->damaged++;
         tell_cancel(peer, xfer->id);
         done(peer, xfer, MOB_ERR_PROTOCOL);
-        return;
-    }
-    xfer->received += size;
-    if (xfer->received == xfer->size) {
-        done(peer, xfer, MOB_OK);
     }
 }
 
@@ -249,6 +337,9 @@ void fake_data_event(struct fake_peer *peer, const struct fake_event *event)
         return;
     case FAKE_CHUNK:
         chunk(peer, event);
+        return;
+    case FAKE_REVOKED:
+        end_revoked(peer);
         return;
     default: /* FAKE_FAIL */
         if (xfer != NULL && xfer->id == event->id) {

@@ -25,7 +25,8 @@ static struct tcp *tcp_of(struct transport *tp)
 static mob_status tcp_open(const struct transport_config *config, struct transport **ret)
 {
     if (config->loop == NULL || config->user == NULL || config->node_id == 0 ||
-        config->data_connections > TRANSPORT_DATA_MAX) {
+        config->data_connections > TRANSPORT_DATA_MAX ||
+        config->prefix > TRANSPORT_PREFIX_MAX) {
         return status_fail(MOB_ERR_INVALID,
                            "tcp needs a loop, a user, a node id that is not 0 "
                            "and at most %u data connections",

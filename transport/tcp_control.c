@@ -137,7 +137,8 @@ mob_status control_send(struct transport_peer *base, const struct iovec *iov,
     for (unsigned i = 0; i < count; i++) {
         size += iov[i].iov_len;
     }
-    if (size > MESSAGE_BYTES_MAX || count > TRANSPORT_IOV_MAX) {
+    unsigned prefix = base->tp->config.prefix;
+    if (size > MESSAGE_BYTES_MAX + prefix || count > TRANSPORT_IOV_MAX + (prefix != 0)) {
         return status_fail(MOB_ERR_SIZE,
                            "a message of %zu bytes in %u pieces; at most %u in %u", size,
                            count, MESSAGE_BYTES_MAX, TRANSPORT_IOV_MAX);

@@ -5,6 +5,7 @@
 
 #include "core/codec.h"
 #include "core/status.h"
+#include "transport/transport.h"
 
 enum { ORDER_LITTLE = 1, ORDER_BIG = 2, CHUNK_LOG2 = 20 };
 _Static_assert(CHUNK_BYTES == 1u << CHUNK_LOG2, "the greeting names the size of chunks");
@@ -249,7 +250,7 @@ static bool size_fits(const struct wire_header *h, enum wire_kind kind)
     case WIRE_REFUSE:
         return h->size <= WIRE_REFUSE_MAX;
     case WIRE_MESSAGE:
-        return control && h->size <= MESSAGE_BYTES_MAX;
+        return control && h->size <= MESSAGE_BYTES_MAX + TRANSPORT_PREFIX_MAX;
     case WIRE_PULL:
         return control && h->size == WIRE_PULL_BYTES;
     case WIRE_CANCEL:

@@ -187,6 +187,21 @@ static mob_status listen_at(struct cluster *c, struct addr *io_addr)
     return st;
 }
 
+void cluster_map(struct node *n, void *base, uint64_t bytes, bool writable)
+{
+    /* Without it the bytes move over TCP; the log, and status, say why. */
+    if (n->cluster && n->cluster->transport && base) {
+        (void)transport_map(n->cluster->transport, base, bytes, writable);
+    }
+}
+
+void cluster_unmap(struct node *n, const void *base)
+{
+    if (n->cluster && n->cluster->transport && base) {
+        transport_unmap(n->cluster->transport, (void *)(uintptr_t)base);
+    }
+}
+
 /* The transport of an incarnation. */
 static mob_status open_transport(struct cluster *c)
 {
@@ -199,8 +214,10 @@ static mob_status open_transport(struct cluster *c)
                                       .node_id = c->self->id,
                                       .key = n->config.key,
                                       .encrypt = n->config.encrypt,
-                                      .unchecked = n->config.unchecked};
-    MOB_TRY(transport_tcp.open(&config, &c->transport));
+                                      .unchecked = n->config.unchecked,
+                                      .rdma = n->config.rdma};
+    MOB_TRY(transport_verbs.open(&config, &c->transport));
+    grant_show_all(n); /* an incarnation after the first has segments already */
     snprintf(text, sizeof text, "%s:%u", n->config.listen ? n->config.listen : "",
              c->port);
     MOB_TRY(addr_parse(text, ADDR_LISTEN, &addr));

@@ -103,6 +103,10 @@ bool cluster_ended(const struct node *n);
 void cluster_free(struct node *n);
 /* A new incarnation takes the place of this one, which was declared dead. */
 void cluster_rejoin(struct cluster *c);
+/* A mapping of a segment is there, or goes: known to RDMA devices, objects move to and
+ * from it without a copy. NULL is allowed; nothing happens outside of a cluster. */
+void cluster_map(struct node *n, void *base, uint64_t bytes, bool writable);
+void cluster_unmap(struct node *n, const void *base);
 void cluster_soon(struct cluster *c);
 /* Handles one message; false: it was malformed or out of place. */
 bool cluster_dispatch(struct peer *p, const void *data, size_t size);

@@ -224,6 +224,8 @@ void grant_drop(struct job *j, uint32_t segment)
         budget_give(b, owner_of(j, s), s->bytes);
     }
     close(s->fd);
+    cluster_unmap(j->node, s->rw);
+    cluster_unmap(j->node, s->ro);
     seg_unmap(s->rw, s->bytes);
     seg_unmap((void *)(uintptr_t)s->ro, s->bytes);
     *s = (struct segment){0};
@@ -254,6 +256,7 @@ static void give_empty(struct job *j, bool all)
     size_t size;
     while (j->arena &&
            arena_take_empty(j->arena, all, &segment, &base, &size) == MOB_OK) {
+        cluster_unmap(j->node, base);
         seg_unmap(base, size);
         j->segments[segment].rw = NULL;
         leave(j, segment);
@@ -362,6 +365,7 @@ static mob_status grow(struct job *j, uint64_t bytes)
         return st;
     }
     seg_seal(s.fd);
+    cluster_map(j->node, s.rw, bytes, true);
     j->segments[i] = s;
     publish(j, i, SEGMENT_USED);
     if (bytes <= ARENA_SEGMENT_BYTES) {
@@ -506,6 +510,18 @@ void grant_collect(struct job *j)
     for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
         if (j->segments[i].state == SEGMENT_LEAVING && !is_mapped(j, &j->segments[i])) {
             grant_drop(j, i);
+        }
+    }
+}
+
+void grant_show_all(struct node *n)
+{
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        struct job *j = n->jobs[i];
+        for (uint32_t k = 0; j && k < BOARD_SEGMENTS_MAX; k++) {
+            struct segment *s = &j->segments[k];
+            cluster_map(n, s->rw, s->bytes, true);
+            cluster_map(n, (void *)(uintptr_t)s->ro, s->bytes, false);
         }
     }
 }

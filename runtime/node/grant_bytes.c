@@ -88,6 +88,7 @@ mob_status grant_read(struct job *j, const struct record *r, const struct place 
         void *ro;
         MOB_TRY(seg_map(s->fd, s->bytes, SEG_READ, &ro));
         s->ro = ro;
+        cluster_map(j->node, ro, s->bytes, false);
     }
     *ret = (const char *)(s->rw ? s->rw : s->ro) + p->offset;
     return MOB_OK;

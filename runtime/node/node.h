@@ -19,6 +19,7 @@
 #include "store/lane.h"
 #include "store/line.h"
 #include "transport/key.h"
+#include "transport/transport.h"
 
 #define OUTPUT_LINE_MAX 4096 /* a longer line is cut into several */
 #define OUTPUT_QUEUE_MAX                                                                 \
@@ -213,6 +214,8 @@ void grant_free_place(void *job, uint32_t segment, uint64_t offset);
 /* Drops leaving segments that nobody maps any more. */
 void grant_collect(struct job *j);
 void grant_end(struct job *j);
+/* Makes the mappings of all segments known to the transport, which is new. */
+void grant_show_all(struct node *n);
 /* A number that no segment has, or SEGMENT_NO. */
 uint32_t grant_free_slot(const struct job *j);
 /* The memory of a segment, whose pages are still to be found. */
@@ -459,6 +462,7 @@ struct node_config {
     bool encrypt;             /* what goes between nodes; of all of them, or none */
     bool
         unchecked; /* no checksums of objects on their way, where the other node agrees */
+    enum transport_rdma rdma; /* how objects may move between nodes */
     struct key key;
 };
 

@@ -6,6 +6,10 @@
  *   NODE   id, host, pid, state ("alive", "leaving", "dead"), head (true or false), address,
  *          transport ("local", "tcp", "verbs"), cpus, cpus_used, store_limit_bytes,
  *          store_used_bytes, tasks (that run there now), loop (what its loop runs on, and why)
+ *          moved (of a node that the head, or a node without one, is connected to: how
+ *          objects move between the two: path, no_rdma (why not over RDMA; "" if they do),
+ *          encrypted, checked (true or false), pulled_bytes, served_bytes, rdma_bytes (of
+ *          those pulled), damaged, fallbacks, rdma_retries)
  *          and, of the node that answers: dir (its folder), key_file (if its key is in one)
  *   JOB    number, name, driver_pid, failed (true or false), workers [{pid, class, slot}],
  *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes
@@ -144,17 +148,40 @@ uint32_t status_tasks(const struct node *n)
 
 /* ---- the cluster -------------------------------------------------------------------------------- */
 
+/* How objects move to and from it, what moved, and why not over RDMA. */
+static void add_transport(json_t *o, const struct peer *p)
+{
+    struct transport_stats s = {.carrier = "tcp"};
+    if (p->links[0]) {
+        transport_stats(p->links[0], &s);
+    }
+    json_object_set_new(o, "transport", json_string(s.carrier));
+    if (p->links[0]) {
+        json_t *moved = json_pack(
+            "{s:o,s:o,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I}", "path", look_text(s.path),
+            "no_rdma", look_text(s.why), "encrypted", s.encrypted, "checked", s.checked,
+            "pulled_bytes", (json_int_t)s.pulled_bytes, "served_bytes",
+            (json_int_t)s.served_bytes, "rdma_bytes", (json_int_t)s.rdma_bytes, "damaged",
+            (json_int_t)s.damaged, "fallbacks", (json_int_t)s.fallbacks, "rdma_retries",
+            (json_int_t)s.retries);
+        json_object_set_new(o, "moved", moved);
+    }
+}
+
 json_t *status_member(const struct cluster *c, const struct peer *p, const char *state)
 {
     char id[24];
     bool here = p == c->self;
     uint64_t used = here ? plan_node_used(c->node->plan) : p->units_used;
     snprintf(id, sizeof id, "%010llx", (unsigned long long)p->id);
-    json_t *o = json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s,s:s}", "id", id, "host",
-                          look_text(p->host), "address", p->address, "state", state,
-                          "head", p->id == c->head_node, "cpus", (int)p->cpus,
-                          "store_limit_bytes", (json_int_t)p->store_bytes, "transport",
-                          here ? "local" : "tcp", "loop", p->loop);
+    json_t *o =
+        json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s,s:s}", "id", id, "host",
+                  look_text(p->host), "address", p->address, "state", state, "head",
+                  p->id == c->head_node, "cpus", (int)p->cpus, "store_limit_bytes",
+                  (json_int_t)p->store_bytes, "transport", "local", "loop", p->loop);
+    if (o && !here) {
+        add_transport(o, p);
+    }
     if (o && (here || c->is_head)) { /* only the head hears of others */
         json_object_set_new(o, "cpus_used", json_real((double)used / CPU_UNITS));
         json_object_set_new(o, "store_used_bytes",

@@ -1,37 +1,11 @@
-/* What every backend must do, run over each of them. */
-#include <dirent.h>
-
-#include "world.h"
-
-#define CONFORMS(name)                                                                   \
-    static void name(const struct transport_ops *ops);                                   \
-    Test(tcp, name, .timeout = 120)                                                      \
-    {                                                                                    \
-        name(&transport_tcp);                                                            \
-    }                                                                                    \
-    Test(fake, name, .timeout = 120)                                                     \
-    {                                                                                    \
-        name(&transport_fake);                                                           \
-    }                                                                                    \
-    static void name(const struct transport_ops *ops)
-
-static int open_fds(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    cr_assert_not_null(dir);
-    while (readdir(dir) != NULL) {
-        n++;
-    }
-    closedir(dir);
-    return n;
-}
+/* What every backend must do: messages, peers, their beginning and end. */
+#include "conforms.h"
 
 CONFORMS(messages_arrive_in_order)
 {
     enum { COUNT = 3000 };
     struct world w;
-    world_make(&w, ops, 2);
+    world_over(&w, backend, 2);
     struct transport_peer *peer = world_join(&w, 0, 1);
     uint64_t bytes = 0;
     static uint8_t buf[MESSAGE_BYTES_MAX];
@@ -58,7 +32,7 @@ CONFORMS(messages_arrive_in_order)
 CONFORMS(full_means_back_pressure_and_then_room)
 {
     struct world w;
-    world_make(&w, ops, 2);
+    world_over(&w, backend, 2);
     struct transport_peer *peer = world_join(&w, 0, 1);
     static uint8_t buf[MESSAGE_BYTES_MAX];
     unsigned sent = 0;
@@ -75,138 +49,10 @@ CONFORMS(full_means_back_pressure_and_then_room)
     world_end(&w);
 }
 
-CONFORMS(pulls_of_all_sizes)
-{
-    static const uint64_t sizes[] = {
-        0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 64ull << 20};
-    struct world w;
-    struct pull p = {0};
-    world_make(&w, ops, 2);
-    struct transport_peer *peer = world_join(&w, 0, 1);
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        world_object(&w, 1, sizes[i] + 5);
-        cr_assert_eq(world_pull(peer, &p, 3, sizes[i]), MOB_OK);
-        cr_assert_eq(p.calls, 0);
-        WORLD_UNTIL(&w, p.calls != 0);
-        cr_assert_eq(p.status, MOB_OK);
-        cr_assert_eq(memcmp(p.dst, w.nodes[1].object + 3, sizes[i]), 0);
-        cr_assert_eq(p.dst[sizes[i]], 0xAA, "wrote past the end");
-        cr_assert_eq(p.xfer.received, sizes[i]);
-        WORLD_UNTIL(&w, w.nodes[1].pins == 0);
-    }
-    free(p.dst);
-    world_end(&w);
-}
-
-CONFORMS(what_is_not_there_fails_alone)
-{
-    struct world w;
-    struct pull p = {0};
-    world_make(&w, ops, 2);
-    struct transport_peer *peer = world_join(&w, 0, 1);
-    world_object(&w, 1, 100);
-    struct transport_source gone = {.object = {0xff}, .size = 10};
-    uint8_t dst[10];
-    cr_assert_eq(transport_pull(peer, &gone, dst, &p.xfer), MOB_OK);
-    WORLD_UNTIL(&w, p.calls == 1);
-    cr_assert_eq(p.status, MOB_ERR_NOT_FOUND);
-    cr_assert_eq(world_pull(peer, &p, 91, 10), MOB_OK);
-    WORLD_UNTIL(&w, p.calls == 1);
-    cr_assert_eq(p.status, MOB_ERR_SIZE);
-    cr_assert_eq(world_pull(peer, &p, 90, 10), MOB_OK);
-    WORLD_UNTIL(&w, p.calls == 1);
-    cr_assert_eq(p.status, MOB_OK);
-    free(p.dst);
-    world_end(&w);
-}
-
-CONFORMS(many_pulls_both_ways_with_messages_between)
-{
-    struct world w;
-    static struct pull a[TRANSPORT_PULLS_MAX], b[TRANSPORT_PULLS_MAX];
-    struct pull over = {0};
-    world_make(&w, ops, 2);
-    struct transport_peer *ab = world_join(&w, 0, 1), *ba = w.nodes[1].peers[0];
-    world_object(&w, 0, 3u << 20);
-    world_object(&w, 1, 3u << 20);
-    for (unsigned i = 0; i < TRANSPORT_PULLS_MAX; i++) {
-        cr_assert_eq(world_pull(ab, &a[i], i, (i % 4) * 700000 + i), MOB_OK);
-        cr_assert_eq(world_pull(ba, &b[i], i, (i % 3) * 900000 + i), MOB_OK);
-    }
-    cr_assert_eq(world_pull(ab, &over, 0, 1), MOB_ERR_FULL);
-    cr_assert_eq(transport_send(ab, "hi", 2), MOB_OK);
-    WORLD_UNTIL(&w, w.nodes[1].messages == 1);
-    for (unsigned i = 0; i < TRANSPORT_PULLS_MAX; i++) {
-        WORLD_UNTIL(&w, a[i].calls && b[i].calls);
-        cr_assert(a[i].status == MOB_OK && b[i].status == MOB_OK);
-        cr_assert_eq(memcmp(a[i].dst, w.nodes[1].object + i, a[i].xfer.size), 0);
-        cr_assert_eq(memcmp(b[i].dst, w.nodes[0].object + i, b[i].xfer.size), 0);
-        free(a[i].dst);
-        free(b[i].dst);
-    }
-    cr_assert_geq(w.nodes[0].writables, 1);
-    free(over.dst);
-    world_end(&w);
-}
-
-CONFORMS(cancel_leaves_the_destination_quiet)
-{
-    struct world w;
-    struct pull p = {0}, q = {0};
-    world_make(&w, ops, 2);
-    struct transport_peer *peer = world_join(&w, 0, 1);
-    world_object(&w, 1, 16u << 20);
-    for (unsigned steps = 0; steps < 40; steps++) { /* at many moments of the transfer */
-        cr_assert_eq(world_pull(peer, &p, 0, 16u << 20), MOB_OK);
-        for (unsigned i = 0; i < steps && p.calls == 0; i++) {
-            world_step(&w);
-        }
-        transport_cancel(&p.xfer);
-        transport_cancel(&p.xfer);
-        WORLD_UNTIL(&w, p.calls != 0);
-        cr_assert(p.status == MOB_ERR_CANCELLED || p.status == MOB_OK);
-        memset(p.dst, 0x55, 16u << 20);
-        /* Another transfer on the same connections: what is left of the first is thrown
-         * away. */
-        cr_assert_eq(world_pull(peer, &q, 5, 100000), MOB_OK);
-        WORLD_UNTIL(&w, q.calls != 0);
-        cr_assert_eq(q.status, MOB_OK);
-        cr_assert_eq(memcmp(q.dst, w.nodes[1].object + 5, 100000), 0);
-        WORLD_UNTIL(&w, w.nodes[1].pins == 0);
-        for (size_t i = 0; i < 16u << 20; i++) {
-            cr_assert(p.dst[i] == 0x55, "written after pull_done");
-        }
-        cr_assert_eq(p.calls, 1);
-    }
-    free(p.dst);
-    free(q.dst);
-    world_end(&w);
-}
-
-CONFORMS(many_peers)
-{
-    struct world w;
-    static struct pull p[NODES];
-    world_make(&w, ops, 18);
-    world_object(&w, 0, 300000);
-    for (unsigned i = 1; i < 18; i++) {
-        struct transport_peer *peer = world_join(&w, i, 0);
-        cr_assert_eq(world_pull(peer, &p[i], i, 200000), MOB_OK);
-    }
-    for (unsigned i = 1; i < 18; i++) {
-        WORLD_UNTIL(&w, p[i].calls);
-        cr_assert_eq(p[i].status, MOB_OK);
-        cr_assert_eq(memcmp(p[i].dst, w.nodes[0].object + i, 200000), 0);
-        free(p[i].dst);
-    }
-    cr_assert_eq(w.nodes[0].ups, 17);
-    world_end(&w);
-}
-
 CONFORMS(goodbye_comes_after_all_messages)
 {
     struct world w;
-    world_make(&w, ops, 2);
+    world_over(&w, backend, 2);
     struct transport_peer *peer = world_join(&w, 0, 1);
     static uint8_t buf[100000];
     for (uint64_t i = 0; i < 30; i++) {
@@ -227,39 +73,11 @@ CONFORMS(goodbye_comes_after_all_messages)
     world_end(&w);
 }
 
-CONFORMS(closing_ends_transfers_and_pins)
-{
-    struct world w;
-    struct pull p[4] = {0};
-    for (unsigned steps = 0; steps < 12; steps++) {
-        world_make(&w, ops, 2);
-        struct transport_peer *peer = world_join(&w, 0, 1);
-        world_object(&w, 1, 8u << 20);
-        for (unsigned i = 0; i < 4; i++) {
-            cr_assert_eq(world_pull(peer, &p[i], 0, 8u << 20), MOB_OK);
-        }
-        for (unsigned i = 0; i < steps * 3; i++) {
-            world_step(&w);
-        }
-        transport_close(w.nodes[steps % 2].tp); /* the puller, or the owner */
-        WORLD_UNTIL(&w, p[0].calls && p[1].calls && p[2].calls && p[3].calls);
-        WORLD_UNTIL(&w, w.nodes[0].downs == 1 && w.nodes[1].downs == 1);
-        for (unsigned i = 0; i < 4; i++) {
-            cr_assert_eq(p[i].calls, 1);
-            cr_assert_neq(p[i].status, MOB_ERR_PROTOCOL);
-        }
-        world_end(&w);
-    }
-    for (unsigned i = 0; i < 4; i++) {
-        free(p[i].dst);
-    }
-}
-
 CONFORMS(wrong_key_is_said_on_both_sides)
 {
     struct world w;
     struct transport_peer *peer;
-    world_make(&w, ops, 1);
+    world_over(&w, backend, 1);
     w.count = 2;
     world_node(&w, 1, 2, 1);
     cr_assert_eq(transport_connect(w.nodes[1].tp, &w.nodes[0].addr, NULL, &peer), MOB_OK);
@@ -275,7 +93,7 @@ CONFORMS(nobody_there_and_port_taken)
     struct world w;
     struct transport_peer *peer;
     struct addr taken;
-    world_make(&w, ops, 2);
+    world_over(&w, backend, 2);
     taken = w.nodes[1].addr;
     transport_close(w.nodes[1].tp);
     WORLD_UNTIL(&w, w.nodes[1].closed);
@@ -285,12 +103,9 @@ CONFORMS(nobody_there_and_port_taken)
     WORLD_UNTIL(&w, w.nodes[0].downs == 1);
     cr_assert_eq(w.nodes[0].down, MOB_ERR_NO_NODE);
     cr_assert_not_null(strstr(w.nodes[0].reason, "nobody listens"));
-    struct transport_config config = {.loop = w.loop,
-                                      .net = w.net,
-                                      .user = &test_user,
-                                      .arg = &w.nodes[2],
-                                      .node_id = 5};
-    cr_assert_eq(ops->open(&config, &w.nodes[2].tp), MOB_OK);
+    struct transport_config config = world_config(&w, 2, 1, 1);
+    w.nodes[2].w = &w;
+    cr_assert_eq(backend->ops->open(&config, &w.nodes[2].tp), MOB_OK);
     cr_assert_eq(transport_listen(w.nodes[2].tp, &w.nodes[0].addr, NULL), MOB_ERR_EXISTS);
     cr_assert_not_null(strstr(mob_last_error(), "taken"));
     w.count = 3;
@@ -300,13 +115,66 @@ CONFORMS(nobody_there_and_port_taken)
 CONFORMS(no_fd_is_leaked)
 {
     struct world w;
-    int before = open_fds();
+    int before = each_fd(NULL, NULL);
     for (int i = 0; i < 3; i++) {
-        world_make(&w, ops, 3);
+        world_over(&w, backend, 3);
         world_join(&w, 0, 1);
         world_join(&w, 1, 2);
         transport_disconnect(world_join(&w, 2, 0));
         world_end(&w);
     }
-    cr_assert_eq(open_fds(), before);
+    cr_assert_eq(each_fd(NULL, NULL), before);
+}
+
+/* The larger half of the suite's peers at once, in both directions. */
+CONFORMS(sixty_four_peers_at_once)
+{
+    enum { OTHERS = 64, SIZE = 150000 };
+    static struct world w;
+    static struct pull p[OTHERS + 1], q[OTHERS + 1];
+    world_over(&w, backend, OTHERS + 1);
+    world_object(&w, 0, 300000);
+    for (unsigned i = 1; i <= OTHERS; i++) {
+        struct transport_peer *peer;
+        cr_assert_eq(transport_connect(w.nodes[i].tp, &w.nodes[0].addr, NULL, &peer),
+                     MOB_OK);
+    }
+    for (unsigned i = 1; i <= OTHERS; i++) {
+        WORLD_UNTIL(&w, w.nodes[i].ups == 1);
+        cr_assert_eq(world_pull(w.nodes[i].peers[0], &p[i], i, SIZE), MOB_OK);
+        world_object(&w, i, SIZE);
+    }
+    WORLD_UNTIL(&w, w.nodes[0].ups == OTHERS);
+    for (unsigned i = 0; i < OTHERS; i++) { /* from i's object, whichever node that is */
+        cr_assert_eq(world_pull(w.nodes[0].peers[i], &q[i], 1, SIZE - 1), MOB_OK);
+        cr_assert_eq(transport_send(w.nodes[0].peers[i], "hello", 5), MOB_OK);
+    }
+    for (unsigned i = 1; i <= OTHERS; i++) {
+        struct node *other = &w.nodes[w.nodes[0].peers[i - 1]->node_id - 1000];
+        WORLD_UNTIL(&w, p[i].calls && q[i - 1].calls && w.nodes[i].messages == 1);
+        cr_assert(p[i].status == MOB_OK && q[i - 1].status == MOB_OK);
+        cr_assert_eq(memcmp(p[i].dst, w.nodes[0].object + i, SIZE), 0);
+        cr_assert_eq(memcmp(q[i - 1].dst, other->object + 1, SIZE - 1), 0);
+        pull_free(&p[i]);
+        pull_free(&q[i - 1]);
+    }
+    world_end(&w);
+}
+
+CONFORMS(closing_at_any_step_of_joining)
+{
+    for (unsigned steps = 0; steps < 60; steps++) {
+        struct world w;
+        struct transport_peer *peer;
+        world_over(&w, backend, 2);
+        cr_assert_eq(transport_connect(w.nodes[0].tp, &w.nodes[1].addr, NULL, &peer),
+                     MOB_OK);
+        for (unsigned i = 0; i < steps / 2 && w.nodes[0].ups == 0; i++) {
+            world_step(&w);
+        }
+        transport_close(w.nodes[steps % 2].tp);
+        WORLD_UNTIL(&w, w.nodes[0].downs == 1);
+        WORLD_UNTIL(&w, w.nodes[1].downs == w.nodes[1].ups);
+        world_end(&w);
+    }
 }

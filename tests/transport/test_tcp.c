@@ -27,7 +27,7 @@ static void hide(void *arg, struct transport_peer *peer, const struct transport_
     (void)arg, (void)peer;
     pinned[e->cookie]--;
 }
-static void on_landed(void *arg, struct transport_xfer *xfer)
+static void count_landed(void *arg, struct transport_xfer *xfer)
 {
     (void)arg;
     landings++;
@@ -46,6 +46,7 @@ static void node(unsigned i, unsigned lanes)
                                       .node_id = 1000 + i,
                                       .data_connections = lanes};
     struct addr any;
+    n->w = &w;
     cr_assert_eq(addr_parse("127.0.0.1:0", ADDR_LISTEN, &any), MOB_OK);
     cr_assert_eq(transport_tcp.open(&config, &n->tp), MOB_OK);
     cr_assert_eq(transport_listen(n->tp, &any, &n->addr), MOB_OK);
@@ -57,8 +58,8 @@ static void make(void)
     grows = test_user;
     grows.export = show;
     grows.unexport = hide;
-    grows.landed = on_landed;
-    w.ops = &transport_tcp;
+    grows.landed = count_landed;
+    w.backend = &world_tcp;
     w.count = 2;
     cr_assert_eq(loop_create(0, &w.loop), MOB_OK);
     node(0, 1);

@@ -47,6 +47,9 @@ static const char usage[] =
     "  --no-checksums               no checksums of objects on their way, between nodes "
     "that\n"
     "                               both say so\n"
+    "  --rdma=auto|off|strict       how objects use RDMA devices; strict: peers can read "
+    "no more\n"
+    "                               than what they are pulling; default: auto\n"
     "  --num-cpus=N                 CPUs to use; default: what affinity and cgroups "
     "allow\n"
     "  --object-store-memory=SIZE   limit of shared memory, such as 512M or 1.5GiB; "
@@ -118,6 +121,7 @@ static int parse(struct start *s, int argc, char **argv)
         {"allow-shared-key", no_argument, NULL, 'S'},
         {"encrypt", no_argument, NULL, 'E'},
         {"no-checksums", no_argument, NULL, 'U'},
+        {"rdma", required_argument, NULL, 'R'},
         {"num-cpus", required_argument, NULL, 'c'},
         {"object-store-memory", required_argument, NULL, 'm'},
         {"node-dir", required_argument, NULL, 'd'},
@@ -151,7 +155,7 @@ static int parse(struct start *s, int argc, char **argv)
         s->encrypt |= opt == 'E';
         s->unchecked |= opt == 'U';
         address |= opt == 'a';
-        network |= strchr("pLkKSgEU", opt) != NULL;
+        network |= strchr("pLkKSgEUR", opt) != NULL;
         log |= opt == 'f';
         level |= opt == 'l';
         if (!take_key_option(s, opt)) {

@@ -51,6 +51,7 @@ struct transport_peer;
     (4u << 20)               /* messages queued for a peer; beyond it MOB_ERR_FULL */
 #define TRANSPORT_DATA_MAX 4 /* connections to one peer that carry objects */
 #define TRANSPORT_IOV_MAX 8  /* pieces of one message */
+#define TRANSPORT_PREFIX_MAX 8
 
 /* Bytes that the owner shows to a puller. */
 struct transport_export {
@@ -83,6 +84,7 @@ struct transport_xfer {
     bool landing; /* a receive into dst is in flight */
     bool ending;  /* pull_done is on its way */
     struct transport_xfer *next;
+    void *backend; /* what a backend keeps of it beside */
 };
 
 struct transport_peer_info {
@@ -180,6 +182,8 @@ struct transport_config {
     unsigned data_connections; /* to each peer dialed, 1 to TRANSPORT_DATA_MAX; 0: 1 */
     bool encrypt;   /* tcp: nobody on the way can read anything; both ends must say so */
     bool unchecked; /* no checksums over object bytes; only if both ends say so */
+    unsigned prefix; /* bytes of a message beyond MESSAGE_BYTES_MAX, in a piece of their own:
+                        those of a backend that stands on this one; at most TRANSPORT_PREFIX_MAX */
     enum transport_rdma rdma;
     const struct transport_ops *under; /* verbs: what carries its peers; NULL: tcp */
     const struct verbs_lib *verbs;     /* verbs: the library; NULL: the system's */

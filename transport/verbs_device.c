@@ -1,0 +1,449 @@
+/* Rails: active ports of devices, one context each, their GIDs, and their events. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "core/status.h"
+#include "verbs.h"
+
+enum { GIDS_MAX = 1024 };
+
+/* ---- GIDs
+ * -------------------------------------------------------------------------------- */
+
+enum gid_family { GID_V4, GID_V6, GID_LINK_LOCAL };
+
+static enum gid_family family(const uint8_t gid[16])
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (memcmp(gid, mapped, sizeof mapped) == 0) {
+        return GID_V4;
+    }
+    return gid[0] == 0xfe && (gid[1] & 0xc0) == 0x80 ? GID_LINK_LOCAL : GID_V6;
+}
+
+/* Higher is better: what is routable, and belongs to a network device that is there. An
+ * address range says nothing about how good a GID is, so that none is preferred. */
+static int rank(const struct ibv_gid_entry *entry)
+{
+    static const uint8_t none[16];
+    if (memcmp(entry->gid.raw, none, sizeof none) == 0) {
+        return -1;
+    }
+    static const int by_family[] = {[GID_V4] = 3, [GID_V6] = 2, [GID_LINK_LOCAL] = 1};
+    return by_family[family(entry->gid.raw)] + (entry->ndev_ifindex != 0 ? 4 : 0) +
+           (entry->gid_type == IBV_GID_TYPE_ROCE_V2 ? 8 : 0);
+}
+
+static bool choose_gid(struct verbs_rail *rail, const struct ibv_port_attr *port)
+{
+    const struct verbs_lib *lib = rail->v->lib;
+    int best = -1, entries = port->gid_tbl_len < GIDS_MAX ? port->gid_tbl_len : GIDS_MAX;
+    for (int i = 0; i < entries; i++) {
+        struct ibv_gid_entry entry = {0};
+        if (lib->query_gid(rail->context, rail->port, (uint32_t)i, &entry) != 0) {
+            continue;
+        }
+        int worth = rank(&entry);
+        if (worth > best) {
+            best = worth;
+            rail->gid_index = (uint16_t)i;
+            memcpy(rail->port_info.gid, entry.gid.raw, sizeof rail->port_info.gid);
+            rail->port_info.gid_type =
+                entry.gid_type == IBV_GID_TYPE_ROCE_V2   ? VERBS_GID_ROCE2
+                : entry.gid_type == IBV_GID_TYPE_ROCE_V1 ? VERBS_GID_ROCE1
+                                                         : VERBS_GID_IB;
+        }
+        if (!rail->port_info.ethernet && best >= 0) {
+            break; /* InfiniBand: the first is the port's own */
+        }
+    }
+    return best >= 0;
+}
+
+static void describe(struct verbs_rail *rail)
+{
+    static const char *const types[] = {"InfiniBand", "RoCE v1", "RoCE v2"};
+    char gid[INET6_ADDRSTRLEN] = "?";
+    (void)inet_ntop(AF_INET6, rail->port_info.gid, gid, sizeof gid);
+    snprintf(rail->path, sizeof rail->path, "%.20s/%u gid %u %s %s %.1f Gb/s", rail->name,
+             rail->port, rail->gid_index, gid, types[rail->port_info.gid_type],
+             rail->port_info.mbps / 1000.0);
+}
+
+/* Mb/s of a lane, then times the lanes; both are bits of the port's attributes. */
+static uint32_t speed(const struct ibv_port_attr *port)
+{
+    static const struct {
+        unsigned bit, mbps;
+    } lanes[] = {{1, 2500},   {2, 5000},   {4, 10000},  {8, 10000},
+                 {16, 14000}, {32, 25000}, {64, 50000}, {128, 100000}};
+    uint32_t lane = 2500, width = 1;
+    for (size_t i = 0; i < sizeof lanes / sizeof *lanes; i++) {
+        if (port->active_speed == lanes[i].bit) {
+            lane = lanes[i].mbps;
+        }
+    }
+    switch (port->active_width) {
+    case 2:
+        width = 4;
+        break;
+    case 4:
+        width = 8;
+        break;
+    case 8:
+        width = 12;
+        break;
+    case 16:
+        width = 2;
+        break;
+    default:
+        break;
+    }
+    return lane * width;
+}
+
+/* ---- events
+ * ------------------------------------------------------------------------------ */
+
+static void take_completion_events(struct verbs_rail *rail)
+{
+    const struct verbs_lib *lib = rail->v->lib;
+    struct ibv_cq *cq;
+    void *arg;
+    unsigned count = 0;
+    while (lib->get_cq_event(rail->channel, &cq, &arg) == 0) {
+        count++;
+    }
+    if (count != 0) {
+        lib->ack_cq_events(rail->cq, count);
+        rail->armed = false;
+    }
+}
+
+static void completed(struct loop_op *op, int result)
+{
+    struct verbs_rail *rail = LOOP_OWNER(op, struct verbs_rail, completions);
+    if (result < 0) {
+        if (!rail->v->closing) {
+            log_error("rdma %s: watching its completions failed: %s", rail->path,
+                      strerror(-result));
+        }
+        verbs_kick(rail->v); /* closing waits for this */
+        return;
+    }
+    take_completion_events(rail);
+    verbs_turn(rail->v);
+}
+
+static void fail_links(struct verbs_rail *rail, const struct ibv_qp *qp, const char *why)
+{
+    for (unsigned i = 0; i < VERBS_LINKS_MAX; i++) {
+        struct verbs_link *link = rail->links[i];
+        if (link != NULL && (qp == NULL || link->qp == qp)) {
+            verbs_link_fail(link, true, "%s: %s", rail->path, why);
+        }
+    }
+}
+
+static void take_event(struct verbs_rail *rail, const struct ibv_async_event *event)
+{
+    switch (event->event_type) {
+    case IBV_EVENT_QP_FATAL:
+    case IBV_EVENT_QP_REQ_ERR:
+    case IBV_EVENT_QP_ACCESS_ERR:
+    case IBV_EVENT_PATH_MIG_ERR:
+        fail_links(rail, event->element.qp,
+                   "the device reports an error of a queue pair");
+        return;
+    case IBV_EVENT_CQ_ERR:
+    case IBV_EVENT_SRQ_ERR:
+    case IBV_EVENT_DEVICE_FATAL:
+        log_error("rdma %s: the device failed, objects move over the network below",
+                  rail->path);
+        rail->dead = true;
+        fail_links(rail, NULL, "the device failed");
+        return;
+    case IBV_EVENT_PORT_ERR:
+        if (event->element.port_num == rail->port) {
+            log_warn("rdma %s: the port is down", rail->path);
+            fail_links(rail, NULL, "the port is down");
+        }
+        return;
+    case IBV_EVENT_PORT_ACTIVE:
+        if (event->element.port_num == rail->port) {
+            log_info("rdma %s: the port is up", rail->path);
+        }
+        return;
+    default:
+        return;
+    }
+}
+
+static void happened(struct loop_op *op, int result)
+{
+    struct verbs_rail *rail = LOOP_OWNER(op, struct verbs_rail, events);
+    const struct verbs_lib *lib = rail->v->lib;
+    struct ibv_async_event event;
+    while (result >= 0 && lib->get_async_event(rail->context, &event) == 0) {
+        take_event(rail, &event);
+        lib->ack_async_event(&event);
+    }
+    verbs_kick(rail->v);
+}
+
+/* ---- opening
+ * ----------------------------------------------------------------------------- */
+
+static void shut(struct verbs_rail *rail)
+{
+    const struct verbs_lib *lib = rail->v->lib;
+    if (rail->srq != NULL) {
+        (void)lib->destroy_srq(rail->srq);
+    }
+    if (rail->cq != NULL) {
+        (void)lib->destroy_cq(rail->cq);
+    }
+    if (rail->channel != NULL) {
+        (void)lib->destroy_comp_channel(rail->channel);
+    }
+    if (rail->pd != NULL) {
+        (void)lib->dealloc_pd(rail->pd);
+    }
+    if (rail->context != NULL) {
+        (void)lib->close_device(rail->context);
+    }
+    free(rail);
+}
+
+static const char *check(struct verbs_rail *rail, const struct ibv_device_attr *attr)
+{
+    if (attr->max_qp_rd_atom < 1 || attr->max_qp_init_rd_atom < 1) {
+        return "the device does no READ";
+    }
+    if (rail->v->strict && !(attr->device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B)) {
+        return "strict mode needs memory windows of type 2B, which the device has not";
+    }
+    return NULL;
+}
+
+static unsigned least(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+/* Takes what the rail needs of the device; NULL, or why that fails. */
+static const char *set_up(struct verbs_rail *rail, const struct ibv_device_attr *attr,
+                          const struct ibv_port_attr *port)
+{
+    const struct verbs_lib *lib = rail->v->lib;
+    const char *why = check(rail, attr);
+    if (why != NULL) {
+        return why;
+    }
+    rail->init_depth = (uint8_t)least(VERBS_WINDOW, (unsigned)attr->max_qp_init_rd_atom);
+    rail->resp_depth = (uint8_t)least(VERBS_WINDOW, (unsigned)attr->max_qp_rd_atom);
+    rail->max_mr = attr->max_mr_size;
+    rail->max_read = least(port->max_msg_sz, CHUNK_BYTES);
+    rail->port_info.ethernet = port->link_layer == IBV_LINK_LAYER_ETHERNET;
+    rail->port_info.lid = port->lid;
+    rail->port_info.mtu = (uint8_t)port->active_mtu;
+    rail->port_info.init_depth = rail->init_depth;
+    rail->port_info.resp_depth = rail->resp_depth;
+    rail->port_info.mbps = speed(port);
+    if (rail->max_read < VERBS_INLINE_MAX || !choose_gid(rail, port)) {
+        return "the port has no GID";
+    }
+    rail->links_max = least(VERBS_LINKS_MAX, (unsigned)attr->max_cqe / VERBS_SEND_QUEUE);
+    rail->pd = lib->alloc_pd(rail->context);
+    rail->channel = lib->create_comp_channel(rail->context);
+    if (rail->pd == NULL || rail->channel == NULL) {
+        return "the device gives no protection domain or completion channel";
+    }
+    rail->cq = lib->create_cq(rail->context, (int)(rail->links_max * VERBS_SEND_QUEUE),
+                              rail, rail->channel, 0);
+    if (rail->cq == NULL) {
+        return "the device gives no completion queue; is the memlock limit too low "
+               "(ulimit -l)?";
+    }
+    struct ibv_srq_init_attr receives = {
+        .attr = {.max_wr = least(VERBS_RECEIVES, (unsigned)attr->max_srq_wr),
+                 .max_sge = 1}};
+    rail->srq = lib->create_srq(rail->pd, &receives);
+    if (rail->srq == NULL) {
+        return "the device gives no shared receive queue";
+    }
+    if (fcntl(rail->channel->fd, F_SETFL, O_NONBLOCK) < 0 ||
+        fcntl(rail->context->async_fd, F_SETFL, O_NONBLOCK) < 0) {
+        return "its event files cannot be set to non-blocking";
+    }
+    return NULL;
+}
+
+static bool open_rail(struct verbs *v, struct ibv_device *device, uint8_t port_number)
+{
+    const struct verbs_lib *lib = v->lib;
+    struct ibv_device_attr attr = {0};
+    struct ibv_port_attr port = {0};
+    const char *why = NULL;
+    struct verbs_rail *rail = calloc(1, sizeof *rail);
+    if (rail == NULL) {
+        return false;
+    }
+    rail->v = v;
+    rail->index = v->rails_count;
+    rail->port = port_number;
+    snprintf(rail->name, sizeof rail->name, "%s", lib->get_device_name(device));
+    rail->context = lib->open_device(device);
+    if (rail->context == NULL || lib->query_device(rail->context, &attr) != 0) {
+        why = "it cannot be opened; is /dev/infiniband readable?";
+    } else if (port_number > attr.phys_port_cnt) {
+        shut(rail);
+        return false;
+    } else if (lib->query_port(rail->context, port_number, &port) != 0 ||
+               port.state != IBV_PORT_ACTIVE) {
+        why = "the port is not active";
+    } else {
+        why = set_up(rail, &attr, &port);
+    }
+    if (why != NULL) {
+        snprintf(v->why, sizeof v->why, "%.20s port %u: %s", rail->name, port_number,
+                 why);
+        shut(rail);
+        return true;
+    }
+    describe(rail);
+    v->rails[v->rails_count++] = rail;
+    loop_watch(v->loop, &rail->completions, rail->channel->fd, POLLIN, completed);
+    loop_watch(v->loop, &rail->events, rail->context->async_fd, POLLIN, happened);
+    log_info("rdma %s%s", rail->path, v->strict ? ", strict" : "");
+    return true;
+}
+
+void verbs_rails_open(struct verbs *v)
+{
+    int count = 0;
+    if (v->lib->is_fork_initialized() == IBV_FORK_DISABLED) {
+        snprintf(v->why, sizeof v->why,
+                 "on this kernel a fork() would take pages from the device: start with "
+                 "RDMAV_FORK_SAFE=1");
+        return;
+    }
+    struct ibv_device **list = v->lib->get_device_list(&count);
+    if (list == NULL || count == 0) {
+        snprintf(v->why, sizeof v->why, "this machine has no RDMA device");
+    }
+    for (int i = 0; list != NULL && i < count; i++) {
+        if (list[i]->transport_type == IBV_TRANSPORT_IWARP) {
+            snprintf(v->why, sizeof v->why, "%.20s speaks iWARP, which is not supported",
+                     v->lib->get_device_name(list[i]));
+            continue;
+        }
+        for (unsigned port = 1; port <= UINT8_MAX && v->rails_count < VERBS_RAILS_MAX &&
+                                open_rail(v, list[i], (uint8_t)port);
+             port++) {
+        }
+    }
+    if (list != NULL) {
+        v->lib->free_device_list(list);
+    }
+}
+
+bool verbs_rails_close(struct verbs *v)
+{
+    bool quiet = true;
+    for (unsigned i = 0; i < v->rails_count; i++) {
+        struct verbs_rail *rail = v->rails[i];
+        loop_cancel(v->loop, &rail->completions);
+        loop_cancel(v->loop, &rail->events);
+        quiet =
+            quiet && !loop_op_busy(&rail->completions) && !loop_op_busy(&rail->events);
+    }
+    if (!quiet) {
+        return false;
+    }
+    verbs_unmap_all(v);
+    for (unsigned i = 0; i < v->rails_count; i++) {
+        take_completion_events(v->rails[i]); /* a queue is not destroyed before */
+        shut(v->rails[i]);
+    }
+    v->rails_count = 0;
+    return true;
+}
+
+/* ---- what peers are told
+ * ------------------------------------------------------------------ */
+
+void verbs_greet(struct verbs_peer *peer)
+{
+    struct verbs *v = peer->v;
+    struct verbs_hello hello = {.unchecked = v->base.config.unchecked,
+                                .rails_count = (uint8_t)v->rails_count};
+    uint8_t out[VERBS_SMALL_BYTES];
+    for (unsigned i = 0; i < v->rails_count; i++) {
+        hello.rails[i] = v->rails[i]->port_info;
+    }
+    if (v->rails_count == 0) {
+        snprintf(hello.why, sizeof hello.why, "%s", v->why);
+    }
+    verbs_tell(peer, VERBS_HELLO, out, verbs_hello_put(&hello, out));
+}
+
+/* A queue pair can join the two. */
+static bool joins(const struct verbs_port *a, const struct verbs_port *b)
+{
+    if (a->ethernet != b->ethernet || a->gid_type != b->gid_type) {
+        return false;
+    }
+    return a->ethernet ? family(a->gid) == family(b->gid)
+                       : memcmp(a->gid, b->gid, 8) == 0; /* InfiniBand: the subnet */
+}
+
+/* Which rail of the peer each of ours is to be joined to: the first that fits and is free. */
+void verbs_rails_pair(const struct verbs_peer *peer, int ret[VERBS_RAILS_MAX])
+{
+    const struct verbs *v = peer->v;
+    unsigned taken = 0;
+    uint32_t best = 0, mbps[VERBS_RAILS_MAX] = {0};
+    for (unsigned i = 0; i < VERBS_RAILS_MAX; i++) {
+        ret[i] = -1;
+        for (unsigned k = 0; i < v->rails_count && k < peer->hello.rails_count; k++) {
+            const struct verbs_port *own = &v->rails[i]->port_info;
+            const struct verbs_port *other = &peer->hello.rails[k];
+            if (!(taken & 1u << k) && joins(own, other)) {
+                ret[i] = (int)k;
+                taken |= 1u << k;
+                mbps[i] = own->mbps < other->mbps ? own->mbps : other->mbps;
+                best = mbps[i] > best ? mbps[i] : best;
+                break;
+            }
+        }
+    }
+    for (unsigned i = 0; i < VERBS_RAILS_MAX; i++) {
+        if (mbps[i] < best / 4) { /* it would have the last chunk of each pull wait */
+            ret[i] = -1;
+        }
+    }
+}
+
+bool verbs_greeted(struct verbs_peer *peer, const struct verbs_hello *hello)
+{
+    if (peer->greeted) {
+        return false;
+    }
+    peer->greeted = true;
+    peer->hello = *hello;
+    peer->unchecked = hello->unchecked && peer->v->base.config.unchecked;
+    if (hello->rails_count == 0) {
+        snprintf(peer->why, sizeof peer->why, "the other node: %.140s", hello->why);
+    }
+    if (peer->v->rails_count != 0) {
+        verbs_touch(peer); /* pulls may have waited for this */
+    }
+    return true;
+}
