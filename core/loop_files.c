@@ -169,7 +169,7 @@ bool loop_files_cancel(struct loop_files *f, struct loop_op *op)
     while (*at != NULL && *at != op) {
         at = &(*at)->next;
     }
-    bool waits = *at == op;
+    bool waits = *at != NULL;
     if (waits) {
         *at = op->next;
         if (op->next == NULL) {

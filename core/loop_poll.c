@@ -66,18 +66,16 @@ static struct loop_slot *slot_of(struct loop *loop, int fd)
 /* Has epoll look for @events. It looks at once: what is ready already is told too. */
 static int listen_to(struct loop *loop, struct loop_slot *slot, int fd, uint32_t events)
 {
-    uint32_t generation = slot->generation;
     int how = slot->events != 0 ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    if (how == EPOLL_CTL_ADD || slot->stale) {
-        generation++;
-    }
+    uint32_t generation = slot->generation + (how == EPOLL_CTL_ADD);
     struct epoll_event e = {.events = events | EPOLLET,
                             .data.u64 = (uint64_t)generation << 32 | (uint32_t)fd};
     int rc = epoll_ctl(loop->poll.epoll, how, fd, &e);
-    if (rc < 0 && how == EPOLL_CTL_MOD && errno == ENOENT) {
-        /* The number is another file's now. */
+    if (rc < 0 && errno == (how == EPOLL_CTL_MOD ? ENOENT : EEXIST)) {
+        /* The number is another file's now; or again that of one which it had left. */
+        how = how == EPOLL_CTL_MOD ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
         e.data.u64 = (uint64_t)++generation << 32 | (uint32_t)fd;
-        rc = epoll_ctl(loop->poll.epoll, EPOLL_CTL_ADD, fd, &e);
+        rc = epoll_ctl(loop->poll.epoll, how, fd, &e);
     }
     if (rc < 0) {
         return -errno;
@@ -165,7 +163,7 @@ static void stop_waiting(struct loop *loop, struct loop_op *op)
 /* ---- giving and cancelling
  * ---------------------------------------------------------------- */
 
-/* Nothing overtakes what waits already: two sends on one socket keep their order. */
+/* Nothing overtakes what waits already for the same, or it might wait for ever. */
 static bool must_queue(const struct loop *loop, const struct loop_op *op)
 {
     if ((unsigned)op->fd >= loop->poll.slots_count) {
