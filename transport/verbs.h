@@ -59,7 +59,8 @@
 #define VERBS_WAIT_BYTES (64u << 10) /* smaller pulls do not wait for a link to come up */
 #define VERBS_DAMAGE_MAX 3           /* times that a chunk may arrive damaged */
 #define VERBS_POLL_NS 40000ull       /* of looking before sleeping, after work */
-#define VERBS_SETUP_NS 2000000000ull /* for a link to come up */
+#define VERBS_SETUP_NS 5000000000ull /* for a link to come up */
+#define VERBS_WAIT_NS 2000000000ull  /* for which a pull waits for that */
 #define VERBS_DRAIN_NS 1000000000ull /* for its work requests to be flushed */
 #define VERBS_STALL_NS 10000000000ull /* requests posted and none completed */
 #define VERBS_RETRY_MIN_NS 1000000000ull

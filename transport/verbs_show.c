@@ -2,8 +2,9 @@
  *
  * Strict mode: what is shown is a memory window for each link and range, bound for this
  * pull and readable through that link's queue pair alone; it is made invalid before the
- * export is given back. Where the owner's mapping is read-only, which windows do not go
- * with, it is a memory region of this pull's own, readable by peers that know its key. */
+ * export is given back. Where the owner's mapping takes no windows, as it cannot be writable
+ * even for a moment, it is a memory region of this pull's own, readable by peers that know
+ * its key. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,7 +127,7 @@ static bool open_one(struct verbs_serve *serve, unsigned range, struct verbs_lin
     if (verbs_memory_find(v, at, &piece) != VERBS_MEMORY_THERE) {
         return false;
     }
-    if (piece.writable) {
+    if (piece.mrs[link->rail->index] != NULL) {
         return bind_one(serve, range, link, piece.mrs[link->rail->index]);
     }
     struct ibv_mr *mr =
