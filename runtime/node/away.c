@@ -16,6 +16,7 @@
 #include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "scheduler/spread.h"
 #include "store/task.h"
 
 static uint64_t now_ns(const struct job *j)
@@ -233,6 +234,26 @@ static bool failed_there(struct job *j, struct peer *p, struct codec_reader *r)
     return true;
 }
 
+/* What a node says of its copy of one of our objects. */
+static bool copy(struct job *j, const struct peer *p, struct codec_reader *r)
+{
+    struct spread *s = p->cluster->spread;
+    uint64_t link = codec_get_u64(r);
+    uint32_t whole = codec_get_u8(r);
+    struct record *there;
+    struct place place;
+    if (!codec_done(r) || whole > 1) {
+        return false;
+    }
+    struct spread_object name = {j ? j->number : 0, link};
+    if (j && !whole) {
+        spread_gone(s, name, p->id);
+    } else if (j && grant_resolve(j, &link, &there, &place) == MOB_OK) {
+        spread_whole(s, name, p->id);
+    }
+    return true;
+}
+
 static bool output(struct job *j, struct codec_reader *r)
 {
     size_t size;
@@ -262,6 +283,8 @@ bool away_message(struct peer *p, enum wire_op op, struct codec_reader *r)
         return failed_there(j, p, r);
     case WIRE_OUTPUT:
         return output(j, r);
+    case WIRE_COPY:
+        return copy(j, p, r);
     case WIRE_CLOSED:
         if (j) {
             take_all_back(j, p, true, "its node ended the job");
@@ -330,6 +353,9 @@ void away_abandon(struct job *j)
 void away_free(struct job *j)
 {
     struct away_job *a = &j->away;
+    if (j->node->cluster) {
+        spread_job_over(j->node->cluster->spread, j->number);
+    }
     for (uint32_t i = 0; i < a->count; i++) {
         free(a->slots[i].results);
     }

@@ -50,7 +50,7 @@ void away_fail_task(struct job *j, struct record *r, mob_status st, const char *
 
 /* ---- hints.c ---- */
 /* That node has a copy of an object of ours now. */
-void hint_there(struct away_host *h, uint64_t link, uint64_t bytes);
+void hint_there(struct job *j, const struct peer *p, uint64_t link, uint64_t bytes);
 /* Which nodes have large arguments of the task that is next. Returns how many. */
 uint32_t hint_backlog(struct job *j, uint32_t cls,
                       struct plan_hint hints[PLAN_HINTS_MAX]);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "cluster.h"
@@ -39,6 +40,9 @@ static mob_status prepare(struct job *j)
     } else {
         MOB_TRY(exe_keep(j->exe, a->hash, &a->exe, &a->exe_size));
     }
+    if (getrandom(&a->token, sizeof a->token, 0) != sizeof a->token) {
+        return status_fail(MOB_ERR_SYSTEM, "no random numbers");
+    }
     a->hashed = true;
     return MOB_OK;
 }
@@ -52,6 +56,7 @@ static void say_open(struct job *j, struct peer *p)
     codec_put_raw(&w, j->away.hash, WIRE_HASH_BYTES);
     codec_put_u64(&w, j->away.exe_size);
     codec_put_u64(&w, j->away.start_size);
+    codec_put_u64(&w, j->away.token);
     cluster_send(p, &w);
 }
 

@@ -175,28 +175,33 @@ static void not_fetched(struct job *j, mob_status st, const char *text)
     }
 }
 
-static void start_pulled(struct fetch *f, mob_status st)
+static void start_pulled(struct fetch *p, mob_status st)
 {
-    if (f->job->ended) {
+    if (p->job->ended) {
         return;
     }
     if (st) {
-        not_fetched(f->job, st, "what its workers are started with could not be fetched");
+        not_fetched(p->job, st, "what its workers are started with could not be fetched");
     } else {
-        ready(f->job);
+        ready(p->job);
     }
 }
 
-static void pull_start(struct job *j)
+static void fetch_rest(struct job *j)
 {
     struct guest *g = j->guest;
-    fetch_start(j, g->owner, WIRE_START, g->number, 0, g->start_size, g->start, NULL,
-                start_pulled, NULL, 0);
+    struct fetch_want want = {.kind = WIRE_START,
+                              .number = g->number,
+                              .size = g->start_size,
+                              .ours = LINK_NONE,
+                              .dst = g->start,
+                              .done = start_pulled};
+    fetch_start(j, g->owner, &want);
 }
 
-static void exe_pulled(struct fetch *f, mob_status st)
+static void exe_pulled(struct fetch *p, mob_status st)
 {
-    struct job *j = f->job;
+    struct job *j = p->job;
     struct guest *g = j->guest;
     if (st || j->ended) {
         munmap(g->temp_map, g->exe_size);
@@ -215,14 +220,14 @@ static void exe_pulled(struct fetch *f, mob_status st)
     }
     log_info("executable of job %u from node %s: %llu bytes", g->number, g->owner->host,
              (unsigned long long)g->exe_size);
-    pull_start(j);
+    fetch_rest(j);
 }
 
 static void fetch_program(struct job *j)
 {
     struct guest *g = j->guest;
     if (exe_open(g->hash, g->exe_size, &j->exe) == MOB_OK) {
-        pull_start(j);
+        fetch_rest(j);
         return;
     }
     j->exe = -1;
@@ -232,8 +237,13 @@ static void fetch_program(struct job *j)
         guest_failed(j, mob_last_error());
         return;
     }
-    fetch_start(j, g->owner, WIRE_EXECUTABLE, g->number, 0, g->exe_size, g->temp_map,
-                NULL, exe_pulled, NULL, 0);
+    struct fetch_want want = {.kind = WIRE_EXECUTABLE,
+                              .number = g->number,
+                              .size = g->exe_size,
+                              .ours = LINK_NONE,
+                              .dst = g->temp_map,
+                              .done = exe_pulled};
+    fetch_start(j, g->owner, &want);
 }
 
 /* No job could be made of it, and that may be another time: no node starts with a store in which none would
@@ -265,6 +275,7 @@ static bool open_job(struct peer *p, uint32_t number, struct codec_reader *r)
     codec_get_str(r, name, sizeof name);
     const void *hash = codec_get_raw(r, WIRE_HASH_BYTES);
     uint64_t exe_size = codec_get_u64(r), start_size = codec_get_u64(r);
+    uint64_t token = codec_get_u64(r);
     if (!codec_done(r) || start_size == 0 || start_size > START_MAX ||
         guest_find(c, p, number)) {
         return false;
@@ -289,6 +300,7 @@ static bool open_job(struct peer *p, uint32_t number, struct codec_reader *r)
         g->clock = 1;
         g->exe_size = exe_size;
         g->start_size = start_size;
+        g->token = token;
         memcpy(g->hash, hash, sizeof g->hash);
         g->start = malloc(start_size);
         st = g->start ? job_open_guest(c->node, g, name, &j)
@@ -355,6 +367,8 @@ bool guest_message(struct peer *p, enum wire_op op, struct codec_reader *r)
         return guest_release(j, r);
     case WIRE_CANCEL:
         return guest_cancel(j, r);
+    case WIRE_SOURCE:
+        return fetch_named(p, number, r);
     default:
         return false;
     }

@@ -39,6 +39,7 @@ struct standin { /* an object of another node that tasks here have as argument *
     uint64_t theirs, ours;
     uint64_t bytes, used; /* used: a count of uses, for eviction */
     bool pending;
+    struct fetch *pull; /* while its bytes are on their way */
     struct standin *next;
 };
 
@@ -66,6 +67,7 @@ struct guest {
     int temp; /* the executable while it is pulled, and where */
     void *temp_map;
     char temp_path[512];
+    uint64_t token;   /* of the job, known to those who work for it */
     uint64_t dropped; /* bytes of output */
     bool close_asked, close_told;
 };
@@ -123,8 +125,11 @@ void standin_evict(struct job *j, uint64_t keep);
 void standin_free(struct job *j);
 /* All of them, one after the other, from NULL to NULL. */
 const struct standin *standin_next(const struct job *j, const struct standin *s);
-/* The copy here of the owner's object. False: there is none. */
-bool standin_find(const struct job *j, uint64_t theirs, uint64_t *ret_ours);
+/* The copy here of the owner's object, and the pull that brings it, or NULL. False: there is none. */
+bool standin_find(const struct job *j, uint64_t theirs, uint64_t *ret_ours,
+                  struct fetch **ret_pull);
+/* Tasks were cancelled: what no other waits for is pulled no more. */
+void standin_unwanted(struct job *j);
 /* Which of the owner's objects a record here stands for: as a copy, or as the result of its task. False:
  * for none. */
 bool guest_origin(const struct job *j, uint64_t ours, uint64_t *ret_theirs);

@@ -316,5 +316,8 @@ bool guest_cancel(struct job *j, struct codec_reader *r)
             }
         }
     }
+    if (j) {
+        standin_unwanted(j);
+    }
     return codec_done(r);
 }

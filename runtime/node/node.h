@@ -282,7 +282,6 @@ struct away { /* one of our tasks on another node */
     struct away_result *results;
     uint32_t next_free;
 };
-#define HINT_OBJECTS 32u /* remembered for each node */
 #define HINT_BYTES_MIN                                                                   \
     (64u << 10)    /* moving less costs no more than a round trip or two */
 struct away_host { /* a node that has our job */
@@ -292,8 +291,6 @@ struct away_host { /* a node that has our job */
     uint64_t
         again_ns; /* it had no room for the job: not to be opened there before; or 0 */
     uint64_t wait_ns;           /* until then, from the last refusal on */
-    uint64_t has[HINT_OBJECTS]; /* the objects that it pulled or made last, in a ring */
-    uint32_t has_next;
 };
 struct away_job { /* of every job */
     struct away *slots;
@@ -302,7 +299,8 @@ struct away_job { /* of every job */
     struct away_host *hosts;
     uint8_t hash[NODE_HASH_BYTES];
     bool hashed, no_exe;
-    int exe; /* our own copy, in the cache */
+    uint64_t token; /* that only who works for the job is told */
+    int exe;        /* our own copy, in the cache */
     uint64_t exe_size;
     void *start;
     size_t start_size;

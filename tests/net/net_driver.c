@@ -437,6 +437,11 @@ static void saturate_here(void)
     saturate(file);
 }
 
+static void unwanted_here(void)
+{
+    unwanted(file);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -450,7 +455,10 @@ int main(int argc, char **argv)
                  {"info", info},           {"endure", endure},
                  {"only_here", only_here}, {"room", room},
                  {"relay", relay},         {"unmet", unmet},
-                 {"below", below_here},    {"saturate", saturate_here}};
+                 {"below", below_here},    {"saturate", saturate_here},
+                 {"broadcast", broadcast}, {"share", share},
+                 {"urgent", urgent},       {"unwanted", unwanted_here},
+                 {"reduce", reduce}};
     file = argc > 2 ? argv[2] : "";
     number = argc > 2 ? atol(argv[2]) : -1;
     /* only_here FILE: a worker that runs where this file is not crashes before mob_init(). */
