@@ -1,45 +1,84 @@
 #include "core/loop.h"
 
-#include <errno.h>
-#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/clock.h"
-#include "loop_ring.h"
 #include "core/status.h"
+#include "loop_impl.h"
 
 enum {
     ENTRIES_DEFAULT = 256,
-    REAP_BATCH = 64,
     IO_BYTES_MAX = 1 << 30,
 };
 
-enum kind {
-    KIND_WATCH,
-    KIND_ACCEPT,
-    KIND_CONNECT,
-    KIND_RECV,
-    KIND_SEND,
-    KIND_RECVMSG,
-    KIND_SENDMSG,
-    KIND_READ,
-    KIND_WRITE,
-    KIND_ALLOCATE,
-};
+/* ---- the choice
+ * --------------------------------------------------------------------------- */
+
+static const struct loop_backend *const backends[] = {&loop_ring, &loop_poll};
+
+/* What MOBULA_LOOP asks for; NULL: what works. */
+static mob_status forced(const struct loop_backend **ret)
+{
+    const char *name = getenv("MOBULA_LOOP");
+    *ret = NULL;
+    if (name == NULL || *name == '\0') {
+        return MOB_OK;
+    }
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        if (strcmp(name, backends[i]->name) == 0) {
+            *ret = backends[i];
+            return MOB_OK;
+        }
+    }
+    return status_fail(MOB_ERR_INVALID,
+                       "MOBULA_LOOP is '%s': it may be io_uring or epoll; without it "
+                       "io_uring is taken where it works",
+                       name);
+}
+
+static mob_status open_forced(struct loop *loop, const struct loop_backend *want,
+                              unsigned entries)
+{
+    char why[sizeof loop->refusal_text];
+    snprintf(loop->about, sizeof loop->about, "%s (MOBULA_LOOP)", want->name);
+    loop->via = want;
+    mob_status st = want->open(loop, entries);
+    if (st != MOB_OK) {
+        snprintf(why, sizeof why, "%s", mob_last_error());
+        return status_fail(st, "MOBULA_LOOP insists on %s: %s", want->name, why);
+    }
+    return MOB_OK;
+}
+
+static mob_status open_any(struct loop *loop, unsigned entries)
+{
+    loop->via = &loop_ring;
+    if (loop_ring.open(loop, entries) == MOB_OK) {
+        return MOB_OK;
+    }
+    snprintf(loop->refusal_text, sizeof loop->refusal_text, "%s", mob_last_error());
+    snprintf(loop->about, sizeof loop->about, "epoll (%s)", loop->refusal);
+    loop->via = &loop_poll;
+    return loop_poll.open(loop, entries);
+}
 
 mob_status loop_create(unsigned entries, struct loop **ret)
 {
+    const struct loop_backend *want;
+    MOB_TRY(forced(&want));
     struct loop *loop = calloc(1, sizeof *loop);
     if (loop == NULL) {
         return status_fail(MOB_ERR_NOMEM, "no memory for an event loop");
     }
-    mob_status st = loop_ring_open(loop, entries != 0 ? entries : ENTRIES_DEFAULT);
+    entries = entries != 0 ? entries : ENTRIES_DEFAULT;
+    mob_status st =
+        want != NULL ? open_forced(loop, want, entries) : open_any(loop, entries);
     if (st != MOB_OK) {
         free(loop);
         return st;
     }
-    loop->queue_tail = &loop->queue_head;
     loop->now_ns = clock_now_ns();
     *ret = loop;
     return MOB_OK;
@@ -51,7 +90,7 @@ void loop_destroy(struct loop *loop)
         return;
     }
     MOB_ASSERT(loop->in_flight == 0);
-    io_uring_queue_exit(&loop->ring);
+    loop->via->close(loop);
     free(loop);
 }
 
@@ -62,7 +101,12 @@ uint64_t loop_now_ns(const struct loop *loop)
 
 const char *loop_backend(const struct loop *loop)
 {
-    return loop->backend;
+    return loop->about;
+}
+
+const char *loop_refusal(const struct loop *loop)
+{
+    return loop->refusal_text;
 }
 
 unsigned loop_in_flight(const struct loop *loop)
@@ -75,77 +119,8 @@ void loop_stop(struct loop *loop)
     loop->stopped = true;
 }
 
-/* ---- handing over
- * ------------------------------------------------------------------------ */
-
-static void prepare(struct io_uring_sqe *sqe, struct loop_op *op)
-{
-    unsigned flags = (unsigned)op->flags;
-    switch ((enum kind)op->kind) {
-    case KIND_WATCH:
-        io_uring_prep_poll_multishot(sqe, op->fd, flags);
-        break;
-    case KIND_ACCEPT:
-        io_uring_prep_accept(sqe, op->fd, NULL, NULL, op->flags);
-        break;
-    case KIND_CONNECT:
-        io_uring_prep_connect(sqe, op->fd, op->addr, (socklen_t)op->size);
-        break;
-    case KIND_RECV:
-        io_uring_prep_recv(sqe, op->fd, op->addr, op->size, op->flags);
-        break;
-    case KIND_SEND:
-        io_uring_prep_send(sqe, op->fd, op->addr, op->size, op->flags);
-        break;
-    case KIND_RECVMSG:
-        io_uring_prep_recvmsg(sqe, op->fd, op->addr, flags);
-        break;
-    case KIND_SENDMSG:
-        io_uring_prep_sendmsg(sqe, op->fd, op->addr, flags);
-        break;
-    case KIND_READ:
-        io_uring_prep_read(sqe, op->fd, op->addr, op->size, op->offset);
-        break;
-    case KIND_WRITE:
-        io_uring_prep_write(sqe, op->fd, op->addr, op->size, op->offset);
-        break;
-    case KIND_ALLOCATE:
-        io_uring_prep_fallocate(sqe, op->fd, 0, op->offset, op->length);
-        break;
-    }
-    io_uring_sqe_set_data(sqe, op);
-}
-
-/* A free entry, after handing over what fills the queue; NULL if the kernel takes nothing
- * now. */
-static struct io_uring_sqe *entry(struct loop *loop)
-{
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring);
-    if (sqe == NULL && io_uring_submit(&loop->ring) > 0) {
-        sqe = io_uring_get_sqe(&loop->ring);
-    }
-    return sqe;
-}
-
-static void enqueue(struct loop *loop, struct loop_op *op)
-{
-    op->queued = true;
-    op->next = NULL;
-    *loop->queue_tail = op;
-    loop->queue_tail = &op->next;
-}
-
-static void submit(struct loop *loop, struct loop_op *op)
-{
-    /* Nothing overtakes what waits already: two sends on one socket keep their order. */
-    struct io_uring_sqe *sqe = loop->queue_head == NULL ? entry(loop) : NULL;
-    op->given = sqe != NULL;
-    if (sqe == NULL) {
-        enqueue(loop, op);
-        return;
-    }
-    prepare(sqe, op);
-}
+/* ---- beginning and end of a request
+ * ------------------------------------------------------- */
 
 static void start(struct loop *loop, struct loop_op *op, enum kind kind, int fd,
                   loop_done done)
@@ -156,59 +131,15 @@ static void start(struct loop *loop, struct loop_op *op, enum kind kind, int fd,
     op->fd = fd;
     op->kind = (uint8_t)kind;
     op->cancelled = false;
-    op->queued = false;
     loop->in_flight++;
-    submit(loop, op);
+    loop->via->give(loop, op);
 }
 
-static void finish(struct loop_op *op, int result)
+void loop_finish(struct loop_op *op, int result)
 {
-    struct loop *loop = op->loop;
-    if (op->queued) { /* it ended while its cancellation waited for room: rare, so walk */
-        struct loop_op **at = &loop->queue_head;
-        while (*at != op) {
-            at = &(*at)->next;
-        }
-        *at = op->next;
-        if (op->next == NULL) {
-            loop->queue_tail = at;
-        }
-        op->queued = false;
-    }
-    loop->in_flight--;
+    op->loop->in_flight--;
     op->loop = NULL;
     op->done(op, result);
-}
-
-static void cancel(struct loop *loop, struct loop_op *op)
-{
-    struct io_uring_sqe *sqe = entry(loop);
-    if (sqe == NULL) {
-        enqueue(loop, op);
-        return;
-    }
-    io_uring_prep_cancel(sqe, op, 0);
-    io_uring_sqe_set_data(sqe, NULL);
-}
-
-/* Hands over what found no room, and ends what was cancelled while it waited. */
-static void flush_queue(struct loop *loop)
-{
-    struct loop_op *op = loop->queue_head;
-    loop->queue_head = NULL;
-    loop->queue_tail = &loop->queue_head;
-    while (op != NULL) {
-        struct loop_op *next = op->next;
-        op->queued = false;
-        if (op->given) {
-            cancel(loop, op);
-        } else if (op->cancelled) {
-            finish(op, -ECANCELED);
-        } else {
-            submit(loop, op);
-        }
-        op = next;
-    }
 }
 
 void loop_cancel(struct loop *loop, struct loop_op *op)
@@ -217,86 +148,28 @@ void loop_cancel(struct loop *loop, struct loop_op *op)
         return;
     }
     op->cancelled = true;
-    if (!op->queued) {
-        cancel(loop, op);
-    }
+    loop->via->cancel(loop, op);
 }
 
 /* ---- turning
  * ----------------------------------------------------------------------------- */
 
-static void complete(struct loop *loop, const struct io_uring_cqe *cqe)
+uint64_t loop_sleep_ns(const struct loop *loop, uint64_t until_ns, bool busy)
 {
-    struct loop_op *op = io_uring_cqe_get_data(cqe);
-    int result = cqe->res;
-    bool more = cqe->flags & IORING_CQE_F_MORE;
-    if (op == NULL) {
-        return; /* a cancellation's own answer: the cancelled request gives the real one
-                 */
+    uint64_t next = loop_timers_next(loop);
+    until_ns = next < until_ns ? next : until_ns;
+    if (busy || until_ns <= loop->now_ns) {
+        return 0;
     }
-    if (op->kind != KIND_WATCH) {
-        finish(op, result);
-        return;
-    }
-    if (more) {
-        if (!op->cancelled) {
-            op->done(op, result);
-        }
-        return;
-    }
-    /* The kernel ended the watch. Unless it failed or was cancelled, it goes on: a lost
-     * multishot (a full completion queue, say) is our affair, not the user's. */
-    if (op->cancelled) {
-        result = -ECANCELED;
-    }
-    if (result < 0) {
-        finish(op, result);
-        return;
-    }
-    submit(loop, op);
-    op->done(op, result);
-}
-
-/* Calls back for all completions that are there. The batch is copied out first, as
- * callbacks may use the ring. */
-static void reap(struct loop *loop)
-{
-    struct io_uring_cqe *list[REAP_BATCH];
-    struct io_uring_cqe copy[REAP_BATCH];
-    unsigned count = io_uring_peek_batch_cqe(&loop->ring, list, REAP_BATCH);
-    for (unsigned i = 0; i < count; i++) {
-        copy[i] = *list[i];
-    }
-    io_uring_cq_advance(&loop->ring, count);
-    for (unsigned i = 0; i < count; i++) {
-        complete(loop, &copy[i]);
-    }
+    return until_ns == CLOCK_NEVER ? CLOCK_NEVER : until_ns - loop->now_ns;
 }
 
 mob_status loop_turn(struct loop *loop, uint64_t timeout_ns)
 {
     loop->now_ns = clock_now_ns();
-    flush_queue(loop);
-    uint64_t until = clock_deadline_ns(timeout_ns);
-    uint64_t next = loop_timers_next(loop);
-    if (loop->queue_head != NULL) {
-        until = 0; /* somebody waits for room: hand over, do not sleep */
-    } else if (next < until) {
-        until = next;
-    }
-    uint64_t wait = until > loop->now_ns ? until - loop->now_ns : 0;
-    struct __kernel_timespec ts = {.tv_sec = (long long)(wait / NS_PER_S),
-                                   .tv_nsec = (long long)(wait % NS_PER_S)};
-    struct io_uring_cqe *cqe;
-    int rc = io_uring_submit_and_wait_timeout(&loop->ring, &cqe, 1,
-                                              until == CLOCK_NEVER ? NULL : &ts, NULL);
-    /* ETIME: nothing came. EINTR: a signal. EBUSY and EAGAIN: completions must be taken,
-     * or memory found, first. All of them come right in a later turn. */
-    if (rc < 0 && rc != -ETIME && rc != -EINTR && rc != -EBUSY && rc != -EAGAIN) {
-        return status_fail(MOB_ERR_SYSTEM, "io_uring_enter: %s", strerror(-rc));
-    }
+    MOB_TRY(loop->via->wait(loop, clock_deadline_ns(timeout_ns)));
     loop->now_ns = clock_now_ns();
-    reap(loop);
+    loop->via->reap(loop);
     loop_timers_fire(loop);
     return MOB_OK;
 }

@@ -1,157 +1,228 @@
-/* Setting up io_uring: the best flags that the kernel takes, and plain words when it
- * refuses. */
+/* loop_ring.c - requests through io_uring. */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
-#include "loop_ring.h"
+#include "core/clock.h"
 #include "core/status.h"
+#include "loop_impl.h"
 
-/* Completions may come in bursts (multishot polls, cancellations) that no submission
- * bounds. */
-enum { CQ_PER_SQ = 8 };
+enum { REAP_BATCH = 64 };
 
-static const struct {
-    unsigned flags;
-    const char *name;
-} setups[] = {
-    /* 6.1: completions are made in our own time, without interrupting what runs. */
-    {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-     "io_uring (single issuer, deferred work)"},
-    /* 5.19 */
-    {IORING_SETUP_COOP_TASKRUN, "io_uring (cooperative work)"},
-    {0, "io_uring"},
-};
-
-static const struct {
-    int op;
-    const char *name;
-} needed[] = {{IORING_OP_POLL_ADD, "poll"},      {IORING_OP_ACCEPT, "accept"},
-              {IORING_OP_CONNECT, "connect"},    {IORING_OP_RECV, "recv"},
-              {IORING_OP_SEND, "send"},          {IORING_OP_RECVMSG, "recvmsg"},
-              {IORING_OP_SENDMSG, "sendmsg"},    {IORING_OP_READ, "read"},
-              {IORING_OP_WRITE, "write"},        {IORING_OP_ASYNC_CANCEL, "cancel"},
-              {IORING_OP_FALLOCATE, "allocate"}, {IORING_OP_POLL_REMOVE, "poll end"}};
-
-static const char *release(struct utsname *name)
+static void prepare(struct io_uring_sqe *sqe, struct loop_op *op)
 {
-    return uname(name) == 0 ? name->release : "?";
-}
-
-/* 1: io_uring is off for all; 2: (for us) too; 0 or unknown: something else refused. */
-static int disabled_setting(void)
-{
-    char digit = '0';
-    int fd = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        if (read(fd, &digit, 1) != 1) {
-            digit = '0';
+    unsigned flags = (unsigned)op->flags;
+    switch ((enum kind)op->kind) {
+    case KIND_WATCH:
+        io_uring_prep_poll_multishot(sqe, op->fd, flags);
+        break;
+    case KIND_ACCEPT:
+        io_uring_prep_accept(sqe, op->fd, NULL, NULL, op->flags);
+        break;
+    case KIND_CONNECT:
+        io_uring_prep_connect(sqe, op->fd, op->addr, (socklen_t)op->size);
+        break;
+    case KIND_RECV:
+        io_uring_prep_recv(sqe, op->fd, op->addr, op->size, op->flags);
+        break;
+    case KIND_SEND:
+        io_uring_prep_send(sqe, op->fd, op->addr, op->size, op->flags);
+        break;
+    case KIND_RECVMSG:
+        io_uring_prep_recvmsg(sqe, op->fd, op->addr, flags);
+        break;
+    case KIND_SENDMSG:
+        io_uring_prep_sendmsg(sqe, op->fd, op->addr, flags);
+        break;
+    case KIND_READ:
+        io_uring_prep_read(sqe, op->fd, op->addr, op->size, op->offset);
+        break;
+    case KIND_WRITE:
+        io_uring_prep_write(sqe, op->fd, op->addr, op->size, op->offset);
+        if (op->offset == UINT64_MAX) {
+            /* A terminal that stands still blocks even those who asked not to wait (seen
+             * on 6.18): only in a thread of the kernel's does that hold nothing up. */
+            io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
         }
-        close(fd);
+        break;
+    case KIND_ALLOCATE:
+        io_uring_prep_fallocate(sqe, op->fd, 0, op->offset, op->length);
+        break;
     }
-    return digit - '0';
+    io_uring_sqe_set_data(sqe, op);
 }
 
-static mob_status refused(int err)
+/* A free entry, after handing over what fills the queue; NULL if the kernel takes nothing
+ * now. */
+static struct io_uring_sqe *entry(struct loop *loop)
 {
-    struct utsname name;
-    switch (err) {
-    case EPERM:
-    case EACCES:
-        if (disabled_setting() > 0) {
-            return status_fail(MOB_ERR_UNSUPPORTED,
-                               "io_uring is switched off on this machine: "
-                               "kernel.io_uring_disabled is %d. Set "
-                               "it to 0 (sysctl -w kernel.io_uring_disabled=0), or to 1 "
-                               "and start the node "
-                               "with a member of kernel.io_uring_group",
-                               disabled_setting());
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring.uring);
+    if (sqe == NULL && io_uring_submit(&loop->ring.uring) > 0) {
+        sqe = io_uring_get_sqe(&loop->ring.uring);
+    }
+    return sqe;
+}
+
+static void enqueue(struct loop *loop, struct loop_op *op)
+{
+    op->queued = true;
+    op->next = NULL;
+    *loop->ring.queue_tail = op;
+    loop->ring.queue_tail = &op->next;
+}
+
+static void ring_give(struct loop *loop, struct loop_op *op)
+{
+    /* Nothing overtakes what waits already: two sends on one socket keep their order. */
+    struct io_uring_sqe *sqe = loop->ring.queue_head == NULL ? entry(loop) : NULL;
+    op->given = sqe != NULL;
+    op->queued = false;
+    if (sqe == NULL) {
+        enqueue(loop, op);
+        return;
+    }
+    prepare(sqe, op);
+}
+
+static void finish(struct loop_op *op, int result)
+{
+    struct loop *loop = op->loop;
+    if (op->queued) { /* it ended while its cancellation waited for room: rare, so walk */
+        struct loop_op **at = &loop->ring.queue_head;
+        while (*at != op) {
+            at = &(*at)->next;
         }
-        return status_fail(
-            MOB_ERR_UNSUPPORTED,
-            "the kernel refused io_uring (EPERM), as the default seccomp "
-            "profiles of Docker and Kubernetes do. Start the container with a "
-            "profile that allows io_uring_setup, io_uring_enter and "
-            "io_uring_register");
-    case ENOSYS:
-        return status_fail(
-            MOB_ERR_UNSUPPORTED,
-            "this kernel (%s) has no io_uring, or a container profile hides it "
-            "(ENOSYS). Linux 5.13 or later, built with CONFIG_IO_URING, is "
-            "needed",
-            release(&name));
-    case ENOMEM:
-        return status_fail(MOB_ERR_NOMEM,
-                           "not enough memory for io_uring. Before Linux 5.12 "
-                           "its memory is locked: raise `ulimit -l`");
-    case EMFILE:
-    case ENFILE:
-        return status_fail(MOB_ERR_SYSTEM,
-                           "no file descriptor is left for io_uring. Raise "
-                           "`ulimit -n`");
-    default:
-        return status_fail(MOB_ERR_UNSUPPORTED, "io_uring_setup failed on kernel %s: %s",
-                           release(&name), strerror(err));
-    }
-}
-
-static mob_status check_kernel(struct loop *loop)
-{
-    struct utsname name;
-    /* Multishot poll came with 5.13, as did this feature bit. */
-    unsigned want = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_FAST_POLL |
-                    IORING_FEAT_RSRC_TAGS;
-    if ((loop->ring.features & want) != want) {
-        return status_fail(
-            MOB_ERR_UNSUPPORTED,
-            "the io_uring of kernel %s is too old: Linux 5.13 or later is needed",
-            release(&name));
-    }
-    struct io_uring_probe *probe = io_uring_get_probe_ring(&loop->ring);
-    if (probe == NULL) {
-        return status_fail(
-            MOB_ERR_UNSUPPORTED,
-            "io_uring on kernel %s does not tell its operations: "
-            "io_uring_register is refused. Allow it in the container profile",
-            release(&name));
-    }
-    mob_status st = MOB_OK;
-    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
-        if (!io_uring_opcode_supported(probe, needed[i].op)) {
-            st = status_fail(MOB_ERR_UNSUPPORTED,
-                             "io_uring of kernel %s lacks the operation "
-                             "'%s'. Linux 5.13 or later is needed",
-                             release(&name), needed[i].name);
-            break;
+        *at = op->next;
+        if (op->next == NULL) {
+            loop->ring.queue_tail = at;
         }
+        op->queued = false;
     }
-    io_uring_free_probe(probe);
-    return st;
+    loop_finish(op, result);
 }
 
-mob_status loop_ring_open(struct loop *loop, unsigned entries)
+static void cancel(struct loop *loop, struct loop_op *op)
 {
-    int rc = -EINVAL;
-    for (size_t i = 0; i < sizeof setups / sizeof *setups && rc == -EINVAL; i++) {
-        struct io_uring_params params = {
-            .flags = setups[i].flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
-            .cq_entries = entries * CQ_PER_SQ,
-        };
-        rc = io_uring_queue_init_params(entries, &loop->ring, &params);
-        loop->backend = setups[i].name;
+    struct io_uring_sqe *sqe = entry(loop);
+    if (sqe == NULL) {
+        enqueue(loop, op);
+        return;
     }
-    if (rc < 0) {
-        return refused(-rc);
+    io_uring_prep_cancel(sqe, op, 0);
+    io_uring_sqe_set_data(sqe, NULL);
+}
+
+/* Hands over what found no room, and ends what was cancelled while it waited. */
+static void flush_queue(struct loop *loop)
+{
+    struct loop_op *op = loop->ring.queue_head;
+    loop->ring.queue_head = NULL;
+    loop->ring.queue_tail = &loop->ring.queue_head;
+    while (op != NULL) {
+        struct loop_op *next = op->next;
+        op->queued = false;
+        if (op->given) {
+            cancel(loop, op);
+        } else if (op->cancelled) {
+            finish(op, -ECANCELED);
+        } else {
+            ring_give(loop, op);
+        }
+        op = next;
     }
-    mob_status st = check_kernel(loop);
-    if (st != MOB_OK) {
-        io_uring_queue_exit(&loop->ring);
-        return st;
+}
+
+static void ring_cancel(struct loop *loop, struct loop_op *op)
+{
+    if (!op->queued) {
+        cancel(loop, op);
     }
-    (void)io_uring_register_ring_fd(
-        &loop->ring); /* saves a look-up a call, where it is known */
-    io_uring_ring_dontfork(&loop->ring);
+}
+
+/* ---- turning
+ * ----------------------------------------------------------------------------- */
+
+static void complete(struct loop *loop, const struct io_uring_cqe *cqe)
+{
+    struct loop_op *op = io_uring_cqe_get_data(cqe);
+    int result = cqe->res;
+    bool more = cqe->flags & IORING_CQE_F_MORE;
+    if (op == NULL) {
+        return; /* a cancellation's own answer: the cancelled request gives the real one
+                 */
+    }
+    if (op->kind != KIND_WATCH) {
+        finish(op, result);
+        return;
+    }
+    if (more) {
+        if (!op->cancelled) {
+            op->done(op, result);
+        }
+        return;
+    }
+    /* The kernel ended the watch. Unless it failed or was cancelled, it goes on: a lost
+     * multishot (a full completion queue, say) is our affair, not the user's. */
+    if (op->cancelled) {
+        result = -ECANCELED;
+    }
+    if (result < 0) {
+        finish(op, result);
+        return;
+    }
+    ring_give(loop, op);
+    op->done(op, result);
+}
+
+/* Calls back for all completions that are there. The batch is copied out first, as
+ * callbacks may use the ring. */
+static void ring_reap(struct loop *loop)
+{
+    struct io_uring_cqe *list[REAP_BATCH];
+    struct io_uring_cqe copy[REAP_BATCH];
+    unsigned count = io_uring_peek_batch_cqe(&loop->ring.uring, list, REAP_BATCH);
+    for (unsigned i = 0; i < count; i++) {
+        copy[i] = *list[i];
+    }
+    io_uring_cq_advance(&loop->ring.uring, count);
+    for (unsigned i = 0; i < count; i++) {
+        complete(loop, &copy[i]);
+    }
+}
+
+static mob_status ring_wait(struct loop *loop, uint64_t until_ns)
+{
+    flush_queue(loop);
+    /* If somebody waits for room: hand over, do not sleep. */
+    uint64_t ns = loop_sleep_ns(loop, until_ns, loop->ring.queue_head != NULL);
+    struct __kernel_timespec ts = {.tv_sec = (long long)(ns / NS_PER_S),
+                                   .tv_nsec = (long long)(ns % NS_PER_S)};
+    struct io_uring_cqe *cqe;
+    int rc = io_uring_submit_and_wait_timeout(&loop->ring.uring, &cqe, 1,
+                                              ns == CLOCK_NEVER ? NULL : &ts, NULL);
+    /* ETIME: nothing came. EINTR: a signal. EBUSY and EAGAIN: completions must be taken,
+     * or memory found, first. All of them come right in a later turn. */
+    if (rc < 0 && rc != -ETIME && rc != -EINTR && rc != -EBUSY && rc != -EAGAIN) {
+        return status_fail(MOB_ERR_SYSTEM, "io_uring_enter: %s", strerror(-rc));
+    }
     return MOB_OK;
 }
+
+static mob_status ring_open(struct loop *loop, unsigned entries)
+{
+    loop->ring.queue_head = NULL;
+    loop->ring.queue_tail = &loop->ring.queue_head;
+    return loop_ring_open(loop, entries);
+}
+
+static void ring_close(struct loop *loop)
+{
+    io_uring_queue_exit(&loop->ring.uring);
+}
+
+const struct loop_backend loop_ring = {.name = "io_uring",
+                                       .open = ring_open,
+                                       .close = ring_close,
+                                       .give = ring_give,
+                                       .cancel = ring_cancel,
+                                       .wait = ring_wait,
+                                       .reap = ring_reap};

@@ -1,7 +1,7 @@
 /* Timers: a pairing heap threaded through the timers themselves, so that starting one
  * cannot fail. Start is O(1), stop and fire O(log n) amortised. */
 #include "core/clock.h"
-#include "loop_ring.h"
+#include "loop_impl.h"
 
 static struct loop_timer *meld(struct loop_timer *a, struct loop_timer *b)
 {

@@ -2,7 +2,7 @@
  *
  * Fresh pages cost several times what copying into them does. So a process whose arena grows finds its next
  * segment made: the daemon takes it from the budget and has the kernel find its pages meanwhile, in a thread of
- * the ring's. One at a time of a job, one for each process, and only while the store is less than half full; when
+ * the ring's or the loop's. One at a time of a job, one for each process, and only while the store is less than half full; when
  * memory is wanted they go first. On a machine with several NUMA nodes the pages would be found on the daemon's and
  * not on the process's, which commits its memory itself there. */
 #include <errno.h>

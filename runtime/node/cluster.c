@@ -288,6 +288,7 @@ mob_status cluster_start(struct node *n)
     }
     c->session |= 1; /* not 0 */
     snprintf(c->self->host, sizeof c->self->host, "%s", n->host);
+    cluster_set_loop(c->self, loop_backend(n->loop));
     c->self->cpus = n->cpus;
     c->self->store_bytes = n->budget.limit_bytes;
     MOB_TRY(open_transport(c));

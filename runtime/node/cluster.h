@@ -39,6 +39,8 @@
 #define STATUS_WAIT_NS (1000000000ull)
 #define LEAVE_GUESTS_NS (3000000000ull) /* for other nodes to end a job that shuts down */
 
+#define PEER_LOOP_BYTES 128
+
 struct fetch;
 struct message;
 
@@ -49,7 +51,8 @@ struct peer {
     bool member; /* the head named it */
     bool gone;   /* declared dead: freed when nothing refers to it */
     char host[64], address[ADDR_TEXT_SIZE];
-    char seen[ADDR_TEXT_SIZE]; /* where its connection comes from */
+    char loop[PEER_LOOP_BYTES]; /* what its loop runs on */
+    char seen[ADDR_TEXT_SIZE];  /* where its connection comes from */
     uint32_t cpus;
     uint64_t store_bytes;
     struct transport_peer *links[2]; /* up; we send on the first */
@@ -111,8 +114,10 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size);
 /* ---- cluster_peers.c ---- */
 struct peer *cluster_peer(struct cluster *c, uint64_t id);
 struct peer *cluster_peer_make(struct cluster *c, uint64_t id);
-/* Its name for people: what they could not read in a log or on a terminal becomes '?'. */
+/* Its name, and what its loop runs on, for people: what they could not read in a log or on a terminal
+ * becomes '?'. */
 void cluster_set_host(struct peer *p, const char *host);
+void cluster_set_loop(struct peer *p, const char *loop);
 bool cluster_reachable(const struct peer *p);
 unsigned cluster_nodes(const struct node *n);
 /* A writer on the scratch buffer, with the op in it. */

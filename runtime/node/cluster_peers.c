@@ -62,13 +62,23 @@ struct peer *cluster_peer_make(struct cluster *c, uint64_t id)
     return p;
 }
 
-void cluster_set_host(struct peer *p, const char *host)
+static void set_text(char *to, size_t room, const char *text, char least)
 {
     size_t i = 0;
-    for (; i < sizeof p->host - 1 && host[i]; i++) {
-        p->host[i] = host[i] > ' ' && host[i] <= '~' ? host[i] : '?';
+    for (; i < room - 1 && text[i]; i++) {
+        to[i] = text[i] >= least && text[i] <= '~' ? text[i] : '?';
     }
-    p->host[i] = '\0';
+    to[i] = '\0';
+}
+
+void cluster_set_host(struct peer *p, const char *host)
+{
+    set_text(p->host, sizeof p->host, host, '!');
+}
+
+void cluster_set_loop(struct peer *p, const char *loop)
+{
+    set_text(p->loop, sizeof p->loop, loop, ' ');
 }
 
 bool cluster_reachable(const struct peer *p)

@@ -107,6 +107,7 @@ static struct codec_writer node_word(struct cluster *c, const struct peer *p)
     codec_put_str(&w, p->host);
     codec_put_u32(&w, p->cpus);
     codec_put_u64(&w, p->store_bytes);
+    codec_put_str(&w, p->loop);
     return w;
 }
 
@@ -171,14 +172,18 @@ static bool join(struct peer *p, struct codec_reader *r)
     in.units = codec_get_u64(r);
     uint64_t store = codec_get_u64(r);
     uint16_t port = codec_get_u16(r);
-    char host[sizeof p->host];
+    char host[sizeof p->host], loop[sizeof p->loop] = "";
     codec_get_str(r, host, sizeof host);
+    if (version == WIRE_VERSION) { /* of others only what tells who they are */
+        codec_get_str(r, loop, sizeof loop);
+    }
     if (!r->ok || (version == WIRE_VERSION && !codec_done(r))) {
         return false;
     }
     bool was = p->joined;
     if (!was) {
         cluster_set_host(p, host);
+        cluster_set_loop(p, loop);
     }
     mob_status no = version != WIRE_VERSION ? MOB_ERR_VERSION : may_join(p, &in, port);
     if (no) {

@@ -77,6 +77,7 @@ void member_join(struct cluster *c, struct peer *head)
     codec_put_u64(&w, c->node->budget.limit_bytes);
     codec_put_u16(&w, c->port);
     codec_put_str(&w, c->node->host);
+    codec_put_str(&w, c->self->loop);
     c->joining = head == c->self ? NULL : head;
     cluster_send(head, &w);
 }
@@ -147,12 +148,13 @@ static bool refusal(struct peer *p, struct codec_reader *r)
 static bool node_word(struct peer *from, struct codec_reader *r)
 {
     struct cluster *c = from->cluster;
-    char address[ADDR_TEXT_SIZE], host[64];
+    char address[ADDR_TEXT_SIZE], host[64], loop[PEER_LOOP_BYTES];
     uint64_t id = codec_get_u64(r);
     codec_get_str(r, address, sizeof address);
     codec_get_str(r, host, sizeof host);
     uint32_t cpus = codec_get_u32(r);
     uint64_t store = codec_get_u64(r);
+    codec_get_str(r, loop, sizeof loop);
     if (!codec_done(r) || id == 0 || cpus > NODE_CPUS_MAX) {
         return false;
     }
@@ -165,6 +167,7 @@ static bool node_word(struct peer *from, struct codec_reader *r)
         p->cpus = cpus;
         p->store_bytes = store;
         cluster_set_host(p, host);
+        cluster_set_loop(p, loop);
         if (p != from) { /* the head's address is the one by which we found it */
             snprintf(p->address, sizeof p->address, "%s", address);
         }

@@ -171,6 +171,11 @@ static mob_status set_up(struct node *n)
         MOB_TRY(check_memory(n));
     }
     MOB_TRY(loop_create(0, &n->loop));
+    if (*loop_refusal(n->loop)) {
+        /* Who starts a node hears of it; a program's own writes to the program's terminal. */
+        log_write(n->config.embedded < 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
+                  "the loop runs on epoll: %s", loop_refusal(n->loop));
+    }
     MOB_TRY(node_spill_start(n, n->config.spill_dirs));
     struct plan_node_config plan = {
         .node = n->id, .units = (uint64_t)n->cpus * CPU_UNITS, .act = plan_act, .arg = n};
@@ -303,7 +308,7 @@ mob_status node_run(const struct node_config *config)
     node.config = *config;
     mob_status st = set_up(&node);
     if (!st) {
-        log_info("node started id %010llx cpus %u store %llu events %s",
+        log_info("node started id %010llx cpus %u store %llu loop %s",
                  (unsigned long long)node.id, node.cpus,
                  (unsigned long long)node.budget.limit_bytes, loop_backend(node.loop));
         st = loop_run(node.loop);

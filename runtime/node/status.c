@@ -5,7 +5,7 @@
  *   {"nodes": [NODE...], "jobs": [JOB...], "unmet": [UNMET...]}
  *   NODE   id, host, pid, state ("alive", "leaving", "dead"), head (true or false), address,
  *          transport ("local", "tcp", "verbs"), cpus, cpus_used, store_limit_bytes,
- *          store_used_bytes, tasks (that run there now), events (what its loop runs on)
+ *          store_used_bytes, tasks (that run there now), loop (what its loop runs on, and why),
  *          moved (of a node that the head, or a node without one, is connected to: how
  *          objects move between the two: path, no_rdma (why not over RDMA; "" if they do),
  *          encrypted, checked (true or false), pulled_bytes, served_bytes, rdma_bytes (of
@@ -114,7 +114,7 @@ static json_t *node_json(struct node *n)
                      n->stopping ? "leaving" : "alive", "cpus", (int)n->cpus, "cpus_used",
                      (double)plan_node_used(n->plan) / CPU_UNITS, "store_limit_bytes",
                      (json_int_t)n->budget.limit_bytes, "store_used_bytes",
-                     (json_int_t)n->budget.used_bytes, "events", loop_backend(n->loop),
+                     (json_int_t)n->budget.used_bytes, "loop", loop_backend(n->loop),
                      "dir", look_text(dir));
 }
 
@@ -174,11 +174,11 @@ json_t *status_member(const struct cluster *c, const struct peer *p, const char 
     bool here = p == c->self;
     uint64_t used = here ? plan_node_used(c->node->plan) : p->units_used;
     snprintf(id, sizeof id, "%010llx", (unsigned long long)p->id);
-    json_t *o =
-        json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s}", "id", id, "host",
-                  look_text(p->host), "address", p->address, "state", state, "head",
-                  p->id == c->head_node, "cpus", (int)p->cpus, "store_limit_bytes",
-                  (json_int_t)p->store_bytes, "transport", "local");
+    json_t *o = json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s,s:s}", "id", id, "host",
+                          look_text(p->host), "address", p->address, "state", state,
+                          "head", p->id == c->head_node, "cpus", (int)p->cpus,
+                          "store_limit_bytes", (json_int_t)p->store_bytes, "transport",
+                          "local", "loop", p->loop);
     if (o && !here) {
         add_transport(o, p);
     }

@@ -8,10 +8,10 @@
  * one who says it; `key` is a planner's name for a job (u64 node, u32 number).
  *
  * Between a node and its head
- *   JOIN       version u32, session u64, member_of u64, units u64, store u64, port u16, host str
+ *   JOIN       version u32, session u64, member_of u64, units u64, store u64, port u16, host str, loop str
  *   WELCOME    head u64
  *   REFUSED    status i32, text str                    then the head hangs up
- *   NODE       node u64, address str, host str, cpus u32, store u64     one for each member
+ *   NODE       node u64, address str, host str, cpus u32, store u64, loop str     one for each member
  *   DEAD       node u64
  *   HEARTBEAT  cpu units used u64, store used u64, tasks u32    to the head; without fields from it
  *   GOODBYE                                            the node leaves in good order
@@ -55,7 +55,7 @@
 #include "scheduler/plan.h"
 #include "transport/transport.h"
 
-#define WIRE_VERSION 3u
+#define WIRE_VERSION 4u
 #define WIRE_INLINE_MAX 4096u /* larger arguments and results are pulled */
 #define WIRE_HASH_BYTES 32u   /* BLAKE2b-256 of an executable */
 #define WIRE_TEXT_MAX FAILURE_TEXT_MAX

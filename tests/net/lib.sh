@@ -3,6 +3,7 @@
 #
 # Sourced by a test, which gets BUILD (the build's folder) as its first argument. Everything that
 # is made here is removed at the end: processes by pid, namespaces and links by name (mob...).
+# NET_LOOP in the environment: what the loops of all nodes must run on.
 #
 #   net_mode local|netns     where nodes live; netns needs root, and exits 77 without
 #   node_start I [OPTION...] starts node I (1 is the head) and waits until it serves
@@ -43,6 +44,13 @@ clean_up() {
     if [ $code = 0 ] && grep -aE 'AddressSanitizer|LeakSanitizer|runtime error:' "$WORK"/*.log; then
         cat "$WORK"/*.log
         code=1
+    fi
+    if [ $code = 0 ] && [ -n "${NET_LOOP:-}" ]; then
+        other=$(grep -h 'node started' "$WORK"/*.log | grep -vF " loop $NET_LOOP")
+        if [ -n "$other" ] || ! grep -qF " loop $NET_LOOP" "$WORK"/*.log; then
+            echo "FAILED: not all nodes are on $NET_LOOP: $other"
+            code=1
+        fi
     fi
     if [ "$MODE" = netns ]; then
         for i in 1 2 3; do

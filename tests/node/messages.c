@@ -87,6 +87,7 @@ static void make_membership(struct draft *m, struct facts *f, enum wire_op op)
         u64(m, 1ull << 30);
         u16(m, 7);
         str(m, "some-host");
+        str(m, "epoll (io_uring refused by a seccomp filter)");
         break;
     case WIRE_WELCOME:
         u64(m, f->head);
@@ -101,6 +102,7 @@ static void make_membership(struct draft *m, struct facts *f, enum wire_op op)
         str(m, "other-host");
         u32(m, 2);
         u64(m, 1ull << 30);
+        str(m, "io_uring");
         break;
     case WIRE_DEAD:
         u64(m, f->node);

@@ -138,6 +138,7 @@ static void join_as(uint64_t units, uint16_t port, const char *host)
     codec_put_u64(&c, 1ull << 30);
     codec_put_u16(&c, port);
     codec_put_str(&c, host);
+    codec_put_str(&c, "epoll (\033[2J)");
     cr_assert(world_say(&w, 1, m.bytes, codec_written(&c)));
 }
 
@@ -172,6 +173,7 @@ Test(messages, a_host_is_called_what_can_be_printed)
     begin(true);
     join_as(CPU_UNITS, 7, "a\nb\033[2Jc d\xff");
     cr_assert_str_eq(cluster_peer(w.node.cluster, w.peers[1].id)->host, "a?b?[2Jc?d?");
+    cr_assert_str_eq(cluster_peer(w.node.cluster, w.peers[1].id)->loop, "epoll (?[2J)");
     world_end(&w);
 }
 

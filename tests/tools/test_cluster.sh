@@ -44,6 +44,8 @@ says '(head)'
 until_ok both --node-dir="$second"
 works "$mobula" status --json
 says "\"address\": \"127.0.0.1:$port\""
+[ "$(grep -c '"loop": "' "$scratch/out")" -ge 2 ] || fail "not every node's loop"
+grep -q '"loop": ""' "$scratch/out" && fail "a loop of which nothing is known"
 if [ -x "$bin/square" ] && [ -z "${SANITIZED:-}" ]; then
     works "$bin/square"
     says '^\[0, 1, 4, 9\]$'

@@ -82,15 +82,28 @@ refuses 1 'in no known way' env MOBULA_DAEMON="$scratch/babbles" "$mobula" start
 nothing_left
 refuses 1 'says 1000 TiB, and this machine or cgroup has' "$mobula" start \
     --object-store-memory=1000T
+refuses 1 "MOBULA_LOOP is 'kqueue'" env MOBULA_LOOP=kqueue "$mobula" start
 refuses 1 'may have 1 MiB, and a job needs .* MiB' "$mobula" start --object-store-memory=1M
 nothing_left
 run "$bin/tools_probe" no_uring true
 if [ $? -ne 77 ]; then
-    refuses 1 'io_uring' "$bin/tools_probe" no_uring "$mobula" start
+    # Who insists on it is told; all others get a node that says what it runs on.
+    refuses 1 'insists on io_uring.*profile' env MOBULA_LOOP=io_uring "$bin/tools_probe" no_uring \
+        "$mobula" start
     if [ -x "$bin/square" ] && [ -z "${SANITIZED:-}" ]; then
-        refuses 1 'NO_NODE: a node could not be started: .*io_uring' "$bin/tools_probe" \
-            no_uring "$bin/square"
+        refuses 1 'NO_NODE: a node could not be started: .*io_uring' env MOBULA_LOOP=io_uring \
+            "$bin/tools_probe" no_uring "$bin/square"
+        works "$bin/tools_probe" no_uring "$bin/square"
+        says '^\[0, 1, 4, 9\]$'
     fi
+    nothing_left
+    works "$bin/tools_probe" no_uring "$mobula" start
+    works "$mobula" status
+    says ' epoll (io_uring '
+    works "$mobula" status --json
+    says '"loop": "epoll (io_uring '
+    grep -q ' warn  the loop runs on epoll: .*io_uring' "$node/log" || fail "the log does not say why"
+    works "$mobula" stop
     nothing_left
 fi
 works "$mobula" start

@@ -40,14 +40,18 @@ static void node_row(struct table *t, const json_t *n, bool alone)
     table_cell(t, 5, "%s/%s", used, all);
     table_cell(t, 6, "%llu", (unsigned long long)tool_u64(n, "tasks"));
     table_cell(t, 7, "%s", alone ? "local" : transport);
+    /* How io_uring was set up matters to few; why it is another one does. */
+    const char *loop = or_dash(tool_str(n, "loop"));
+    bool ring = strncmp(loop, "io_uring ", 9) == 0;
+    table_cell(t, 8, "%.*s", ring ? 8 : (int)strlen(loop), loop);
 }
 
 static void print_nodes(const json_t *root)
 {
     static const struct table_column columns[] = {
-        {"NODE", false, false},   {"STATE", false, false},   {"HOST", false, true},
-        {"ADDRESS", false, true}, {"CPUS", true, false},     {"STORE", true, false},
-        {"TASKS", true, false},   {"TRANSPORT", false, true}};
+        {"NODE", false, false},   {"STATE", false, false},    {"HOST", false, true},
+        {"ADDRESS", false, true}, {"CPUS", true, false},      {"STORE", true, false},
+        {"TASKS", true, false},   {"TRANSPORT", false, true}, {"LOOP", false, true}};
     const json_t *nodes = json_object_get(root, "nodes"), *node;
     struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
     size_t i;

@@ -13,9 +13,10 @@
  * A request in flight owns its op, its buffers and the msghdr or address that it points
  * to.
  *
- * The kernel interface is io_uring; nothing here shows it, so that another one can stand
- * behind the same functions. fds of sockets given to loop_recv() and its like are in
- * blocking mode (no O_NONBLOCK): the loop does the waiting. */
+ * Behind these functions stands io_uring or, where that is refused, epoll with a thread for
+ * files; the guarantees are the same. MOBULA_LOOP=io_uring or =epoll in the environment
+ * wants one of them. fds of sockets given to loop_recv() and its like are in blocking mode
+ * (no O_NONBLOCK): the loop does the waiting. */
 #ifndef CORE_LOOP_H
 #define CORE_LOOP_H
 
@@ -38,16 +39,20 @@ typedef void (*loop_fired)(struct loop_timer *timer);
 struct loop_op {
     struct loop *loop; /* NULL: idle */
     loop_done done;
-    struct loop_op
-        *next; /* in the loop's list of requests that the ring had no room for */
+    struct loop_op *next;      /* in the one list of the loop's that it waits in */
+    struct loop_op *told_next; /* epoll: in the list of those whose callbacks are due */
     void *addr;
     uint64_t offset, length;
     uint32_t size;
+    uint32_t moved; /* epoll: bytes of it so far */
     int fd;
     int flags;
+    int result; /* epoll: with which it will be told */
+    int kept; /* epoll: a connecting socket's mode, or a file description of our own; -1 */
     uint8_t kind;
-    bool given;     /* the kernel has it */
-    bool queued;    /* it, or its cancellation, waits in that list */
+    bool given;     /* the kernel has it, or the thread for files */
+    bool queued;    /* io_uring: it, or its cancellation, found no room yet */
+    bool telling;   /* epoll: its callback is due */
     bool cancelled; /* loop_cancel() was called */
 };
 
@@ -64,9 +69,10 @@ struct loop_timer {
 #define LOOP_OWNER(ptr, type, member)                                                    \
     ((type *)(void *)((char *)(ptr) - __builtin_offsetof(type, member)))
 
-/* Makes a loop for the calling thread. @entries: requests that one turn hands to the
- * kernel at once, a power of two (0: 256); more may be in flight. MOB_ERR_UNSUPPORTED:
- * the kernel or a container profile refuses io_uring, or lacks a part of it;
+/* Makes a loop for the calling thread: on io_uring if that works, else on epoll.
+ * @entries: requests that one turn hands to io_uring at once, a power of two (0: 256); more
+ * may be in flight. MOB_ERR_INVALID: MOBULA_LOOP names neither. MOB_ERR_UNSUPPORTED: it
+ * wants io_uring, which the kernel or a container profile refuses, or which lacks a part;
  * mob_last_error() says which, and what to do. MOB_ERR_NOMEM, MOB_ERR_SYSTEM. */
 mob_status loop_create(unsigned entries, struct loop **ret);
 
@@ -75,7 +81,7 @@ void loop_destroy(struct loop *loop);
 
 /* One turn: hands over what was started, waits until something happens or @timeout_ns is
  * over (0: looks only; CLOCK_NEVER), and calls the callbacks that are due. A signal ends
- * the wait. MOB_ERR_SYSTEM only if the ring itself is broken. */
+ * the wait. MOB_ERR_SYSTEM only if the ring, or epoll, is broken itself. */
 mob_status loop_turn(struct loop *loop, uint64_t timeout_ns);
 
 /* Turns until loop_stop(), which callbacks may call. */
@@ -85,9 +91,12 @@ void loop_stop(struct loop *loop);
 /* Monotonic time, read once a turn, before the callbacks. */
 uint64_t loop_now_ns(const struct loop *loop);
 
-/* "io_uring" and how it was set up, for people: "io_uring (single issuer, deferred
- * work)". */
+/* What it runs on and how, for people: "io_uring (single issuer, deferred work)", "epoll
+ * (io_uring refused by a seccomp filter)". Valid as long as the loop. */
 const char *loop_backend(const struct loop *loop);
+
+/* Why it is on epoll though nobody asked for that, and what to do; else "". */
+const char *loop_refusal(const struct loop *loop);
 
 /* Requests and watches in flight. */
 unsigned loop_in_flight(const struct loop *loop);
@@ -121,14 +130,15 @@ void loop_cancel(struct loop *loop, struct loop_op *op);
 void loop_watch(struct loop *loop, struct loop_op *op, int fd, short events,
                 loop_done done);
 
-/* One connection of the listening socket @fd; the result is its fd, close-on-exec. */
+/* One connection of the listening socket @fd; the result is its fd, close-on-exec. A
+ * listener is the loop's: it may be in non-blocking mode afterwards. */
 void loop_accept(struct loop *loop, struct loop_op *op, int fd, loop_done done);
 void loop_connect(struct loop *loop, struct loop_op *op, int fd,
                   const struct sockaddr *addr, socklen_t addr_size, loop_done done);
 
 /* @flags as recv(2) and send(2); MSG_NOSIGNAL is added. With MSG_WAITALL the result is
  * short only if the connection ended, failed or was cancelled meanwhile, or on kernels
- * before 5.19: look at it. @size at most 1 GiB. */
+ * before 5.19: look at it. MSG_WAITALL is for streams. @size at most 1 GiB. */
 void loop_recv(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t size,
                int flags, loop_done done);
 void loop_send(struct loop *loop, struct loop_op *op, int fd, const void *buf,
@@ -138,12 +148,14 @@ void loop_recvmsg(struct loop *loop, struct loop_op *op, int fd, struct msghdr *
 void loop_sendmsg(struct loop *loop, struct loop_op *op, int fd, const struct msghdr *msg,
                   int flags, loop_done done);
 
-/* Has the kernel find the memory or blocks for a part of a file, as fallocate(2); 0 when it has. */
+/* Has the kernel find the memory or blocks for a part of a file, as fallocate(2); 0 when it
+ * has. Of one that failed or was cancelled a part may be there. */
 void loop_allocate(struct loop *loop, struct loop_op *op, int fd, uint64_t offset,
                    uint64_t size, loop_done done);
 
-/* @offset in a file; UINT64_MAX: the file's position, or a pipe. @size at most 1 GiB; the
- * result may be short. */
+/* @offset in a file; UINT64_MAX: the file's position, or a pipe, terminal or socket, of
+ * which nobody else reads. @size at most 1 GiB; the result may be short. What is at a file
+ * already is not cancelled any more. */
 void loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t size,
                uint64_t offset, loop_done done);
 void loop_write(struct loop *loop, struct loop_op *op, int fd, const void *buf,

@@ -8,7 +8,7 @@
  *   head:    magic | name | size | XXH3 of these three
  *
  * The head makes a place that somebody made up an error and not another object's bytes. I/O is the loop's
- * (io_uring), past the page cache where the file system can (O_DIRECT): the cache would take the memory that
+ * (io_uring, or a thread of its own), past the page cache where the file system can (O_DIRECT): the cache would take the memory that
  * was to be saved. Bytes go through buffers of this module, because objects in shared memory do not lie at
  * blocks; the copy is also the pass that makes the checksum.
  *
