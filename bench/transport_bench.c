@@ -59,6 +59,7 @@ struct result {
 struct options {
     double seconds;
     uint64_t large_bytes;
+    const char *only; /* rows with this in their name; NULL: all */
     int json;
 };
 
@@ -67,6 +68,7 @@ static const char usage[] =
     "Measures transfers between two nodes over loopback, in turn with plain sockets.\n"
     "  --large BYTES   of the largest object (1 GiB, or a quarter of the free memory);\n"
     "                  0: nothing larger than 4 MiB\n"
+    "  --only TEXT     rows with this text in their name\n"
     "  --seconds S     about what the run takes (20)\n"
     "  --json          all numbers as one JSON object\n"
     "  --help          this text\n"
@@ -81,17 +83,18 @@ void bench_die(const char *what)
 static void parse_options(int argc, char **argv, struct options *options)
 {
     static const struct option longs[] = {
-        {"large", required_argument, NULL, 'l'},
-        {"seconds", required_argument, NULL, 's'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"large", required_argument, NULL, 'l'},   {"only", required_argument, NULL, 'o'},
+        {"seconds", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
     };
     int letter;
     while ((letter = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
         switch (letter) {
         case 'l':
             options->large_bytes = bench_parse_u64("--large", optarg, 0, LARGE_BYTES_MAX);
+            break;
+        case 'o':
+            options->only = optarg;
             break;
         case 's':
             options->seconds = bench_parse_seconds(optarg);
@@ -188,11 +191,23 @@ static void measure(const struct row *row, const struct setup *setup, uint64_t u
     *ret = r;
 }
 
+static bool wanted(const struct options *o, const struct row *row)
+{
+    bool large = row->size > (4u << 20);
+    return (o->large_bytes != 0 || !large) &&
+           (o->only == NULL || strstr(row->name, o->only) != NULL);
+}
+
 static void measure_all(const struct options *options, struct result results[ROWS])
 {
     size_t bytes = options->large_bytes > (64u << 20) ? options->large_bytes : 64u << 20;
     uint8_t *object = malloc(bytes), *place = malloc(bytes);
-    uint64_t share_ns = (uint64_t)(options->seconds * 1e9 / ROWS);
+    size_t rows_wanted = 0;
+    for (size_t i = 0; i < ROWS; i++) {
+        rows_wanted += wanted(options, &rows[i]);
+    }
+    uint64_t share_ns =
+        (uint64_t)(options->seconds * 1e9 / (double)(rows_wanted ? rows_wanted : 1));
     int here = bench_cpu(0), there = bench_cpu(1);
     if (object == NULL || place == NULL) {
         bench_die("no memory");
@@ -205,10 +220,7 @@ static void measure_all(const struct options *options, struct result results[ROW
     for (size_t i = 0; i < ROWS; i++) {
         const struct row *row = &rows[i];
         size_t size = row->size == SIZE_MAX ? options->large_bytes : row->size;
-        if (size > (4u << 20) && options->large_bytes == 0) {
-            continue;
-        }
-        if (size == 0 && row->size != 0) {
+        if (!wanted(options, row)) {
             continue;
         }
         struct setup setup = {object,       place,      size,      row->checked,

@@ -167,7 +167,7 @@ uint64_t loop_sleep_ns(const struct loop *loop, uint64_t until_ns, bool busy)
 mob_status loop_turn(struct loop *loop, uint64_t timeout_ns)
 {
     loop->now_ns = clock_now_ns();
-    MOB_TRY(loop->via->wait(loop, clock_deadline_ns(timeout_ns)));
+    MOB_TRY(loop->via->wait(loop, timeout_ns != 0 ? clock_deadline_ns(timeout_ns) : 0));
     loop->now_ns = clock_now_ns();
     loop->via->reap(loop);
     loop_timers_fire(loop);
