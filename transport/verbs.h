@@ -312,6 +312,13 @@ void verbs_message_came(struct verbs_peer *peer, const uint8_t *data, size_t siz
 void verbs_rails_open(struct verbs *v);
 /* False: events are still watched; again later. */
 bool verbs_rails_close(struct verbs *v);
+/* What a GID is worth, below 0: nothing. The first of the best is used; of InfiniBand the
+ * first of all. */
+int verbs_gid_rank(const struct ibv_gid_entry *entry);
+/* Megabits a second, one way. */
+uint32_t verbs_port_mbps(const struct ibv_port_attr *port);
+/* NULL: the device has what we need; or what it lacks. */
+const char *verbs_device_lacks(const struct ibv_device_attr *attr, bool strict);
 /* Says hello, or why there is nothing to say hello with. */
 void verbs_greet(struct verbs_peer *peer);
 /* Which of the peer's rails each of ours is to be joined to; -1: none. */

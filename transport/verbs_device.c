@@ -29,7 +29,7 @@ static enum gid_family family(const uint8_t gid[16])
 
 /* Higher is better: what is routable, and belongs to a network device that is there. An
  * address range says nothing about how good a GID is, so that none is preferred. */
-static int rank(const struct ibv_gid_entry *entry)
+int verbs_gid_rank(const struct ibv_gid_entry *entry)
 {
     static const uint8_t none[16];
     if (memcmp(entry->gid.raw, none, sizeof none) == 0) {
@@ -49,7 +49,7 @@ static bool choose_gid(struct verbs_rail *rail, const struct ibv_port_attr *port
         if (lib->query_gid(rail->context, rail->port, (uint32_t)i, &entry) != 0) {
             continue;
         }
-        int worth = rank(&entry);
+        int worth = verbs_gid_rank(&entry);
         if (worth > best) {
             best = worth;
             rail->gid_index = (uint16_t)i;
@@ -77,7 +77,7 @@ static void describe(struct verbs_rail *rail)
 }
 
 /* Mb/s of a lane, then times the lanes; both are bits of the port's attributes. */
-static uint32_t speed(const struct ibv_port_attr *port)
+uint32_t verbs_port_mbps(const struct ibv_port_attr *port)
 {
     static const struct {
         unsigned bit, mbps;
@@ -221,12 +221,12 @@ static void shut(struct verbs_rail *rail)
     free(rail);
 }
 
-static const char *check(struct verbs_rail *rail, const struct ibv_device_attr *attr)
+const char *verbs_device_lacks(const struct ibv_device_attr *attr, bool strict)
 {
     if (attr->max_qp_rd_atom < 1 || attr->max_qp_init_rd_atom < 1) {
         return "the device does no READ";
     }
-    if (rail->v->strict && !(attr->device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B)) {
+    if (strict && !(attr->device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B)) {
         return "strict mode needs memory windows of type 2B, which the device has not";
     }
     return NULL;
@@ -242,7 +242,7 @@ static const char *set_up(struct verbs_rail *rail, const struct ibv_device_attr 
                           const struct ibv_port_attr *port)
 {
     const struct verbs_lib *lib = rail->v->lib;
-    const char *why = check(rail, attr);
+    const char *why = verbs_device_lacks(attr, rail->v->strict);
     if (why != NULL) {
         return why;
     }
@@ -255,7 +255,7 @@ static const char *set_up(struct verbs_rail *rail, const struct ibv_device_attr 
     rail->port_info.mtu = (uint8_t)port->active_mtu;
     rail->port_info.init_depth = rail->init_depth;
     rail->port_info.resp_depth = rail->resp_depth;
-    rail->port_info.mbps = speed(port);
+    rail->port_info.mbps = verbs_port_mbps(port);
     if (rail->max_read < VERBS_INLINE_MAX || !choose_gid(rail, port)) {
         return "the port has no GID";
     }
