@@ -328,15 +328,15 @@ static bool open_rail(struct verbs *v, struct ibv_device *device, uint8_t port_n
 void verbs_rails_open(struct verbs *v)
 {
     int count = 0;
-    if (v->lib->is_fork_initialized() == IBV_FORK_DISABLED) {
-        snprintf(v->why, sizeof v->why,
-                 "on this kernel a fork() would take pages from the device: start with "
-                 "RDMAV_FORK_SAFE=1");
-        return;
-    }
     struct ibv_device **list = v->lib->get_device_list(&count);
     if (list == NULL || count == 0) {
         snprintf(v->why, sizeof v->why, "this machine has no RDMA device");
+    } else if (v->lib->is_fork_initialized() == IBV_FORK_DISABLED) {
+        /* Asked of the kernel's RDMA modules: without a device it would say so of any. */
+        snprintf(v->why, sizeof v->why,
+                 "on this kernel a fork() would take pages from the device: start with "
+                 "RDMAV_FORK_SAFE=1");
+        count = 0;
     }
     for (int i = 0; list != NULL && i < count; i++) {
         if (list[i]->transport_type == IBV_TRANSPORT_IWARP) {
