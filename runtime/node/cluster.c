@@ -120,6 +120,7 @@ static void closed(void *arg)
 {
     struct cluster *c = arg;
     c->transport = NULL;
+    probe_free(c);
     if (c->rejoining && !c->node->stopping) {
         c->rejoining = c->closing = false;
         c->ever_joined = true; /* patient from now on */
@@ -158,6 +159,7 @@ static void beat(struct loop_timer *timer)
 {
     struct cluster *c = LOOP_OWNER(timer, struct cluster, beat);
     uint64_t now = loop_now_ns(c->node->loop);
+    status_rates(c);
     if (c->is_head) {
         head_beat(c);
     } else if (c->head && now > c->head->heard_ns + NODE_DEAD_NS) {
@@ -345,6 +347,7 @@ void cluster_free(struct node *n)
         free(k);
     }
     cluster_free_peers(c);
+    probe_free(c);
     free(c->scratch);
     free(c);
     n->cluster = NULL;

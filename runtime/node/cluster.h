@@ -7,6 +7,7 @@
  *   away.h           an owner's tasks that run on other nodes
  *   guest.h          jobs of other nodes that run here
  *   fetch.c          pulls, and what others pull from here
+ *   probe.c          what tools measure the way to this node with
  *   exe.c            the cache of executables
  *
  * A peer is another node's incarnation. Its connection is the unit of failure: when it is lost,
@@ -37,6 +38,7 @@
 #define FETCH_WANT_NS                                                                    \
     (100000000ull) /* between asking processes for what they do not use */
 #define STATUS_WAIT_NS (1000000000ull)
+#define STATUS_RATE_NS (1000000000ull) /* that rates are means of, at least */
 #define LEAVE_GUESTS_NS (3000000000ull) /* for other nodes to end a job that shuts down */
 
 #define PEER_LOOP_BYTES 128
@@ -63,6 +65,10 @@ struct peer {
     struct fetch *waiting, **waiting_end; /* pulls that wait for their turn */
     unsigned fetching;
     uint64_t heard_ns;
+    struct peer_rate {
+        uint64_t at_ns, pulled, served; /* bytes of objects, then */
+        uint64_t pulled_s, served_s;    /* bytes a second before */
+    } rate;
     /* On the head: */
     bool joined;
     uint64_t session, units_used, store_used;
@@ -87,12 +93,13 @@ struct cluster {
     struct send_job *sends, **sends_end;
     struct fetch *fetches; /* active ones */
     uint64_t want_after;   /* no process is asked for memory before */
-    struct export_pin *exports;
     struct guest_key *keys;
     uint64_t last_key, last_cookie;
     struct plan_head *plan; /* the head's */
     struct loop_timer plan_timer;
     uint8_t *scratch; /* WIRE_BATCH_BYTES */
+    void *probe;      /* WIRE_PROBE_BYTES, once somebody has asked for them */
+    uint64_t last_probe; /* the name of an export of it; odd */
 };
 
 /* ---- cluster.c ---- */
@@ -160,6 +167,10 @@ struct json_t;
 /* A member as `mobula status` shows it, as far as this node knows. */
 struct json_t *status_member(const struct cluster *c, const struct peer *p,
                              const char *state);
+/* The nodes that this one is connected to, and what moved; [] outside of a cluster. */
+struct json_t *status_peers(const struct node *n);
+/* Looks how much moved since the last look, about once a second. */
+void status_rates(struct cluster *c);
 
 /* ---- fetch.c ---- */
 typedef void (*fetch_done)(struct fetch *f, mob_status st);
@@ -193,6 +204,11 @@ mob_status fetch_export(void *cluster, struct transport_peer *tp,
 void fetch_unexport(void *cluster, struct transport_peer *tp,
                     const struct transport_export *exported);
 void fetch_pulled(void *cluster, struct transport_xfer *xfer, mob_status st);
+
+/* ---- probe.c ---- */
+mob_status probe_export(struct cluster *c, struct transport_export *ret);
+/* The transport that it was shown by is closed. */
+void probe_free(struct cluster *c);
 
 /* ---- exe.c ---- */
 /* Copies an executable into the cache and says its hash. @ret_fd: open for reading. */

@@ -303,6 +303,9 @@ mob_status fetch_export(void *cluster, struct transport_peer *tp,
     if (!p || (void *)p == cluster || !wire_unname(name, &kind, &number, &link)) {
         return MOB_ERR_NOT_FOUND;
     }
+    if (kind == WIRE_PROBE) {
+        return probe_export(c, ret);
+    }
     struct job *j =
         kind == WIRE_RESULT ? guest_find(c, p, number) : job_find(c->node, number);
     if (!j || j->ended || (kind != WIRE_RESULT && !away_host_of(j, p))) {
@@ -338,6 +341,9 @@ mob_status fetch_export(void *cluster, struct transport_peer *tp,
 void fetch_unexport(void *cluster, struct transport_peer *tp,
                     const struct transport_export *exported)
 {
+    if (exported->cookie & 1) { /* a probe's, which nothing holds */
+        return;
+    }
     struct export_pin *e = (struct export_pin *)(uintptr_t)exported->cookie;
     struct job *j = e->job;
     (void)cluster;

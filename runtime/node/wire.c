@@ -56,7 +56,7 @@ bool wire_unname(const uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object *r
     *ret_job = codec_get_u32(&r);
     *ret_link = codec_get_u64(&r);
     const void *rest = codec_get_raw(&r, sizeof zeros);
-    return r.ok && kind >= WIRE_ARGUMENT && kind <= WIRE_START &&
+    return r.ok && kind >= WIRE_ARGUMENT && kind <= WIRE_PROBE &&
            memcmp(rest, zeros, sizeof zeros) == 0;
 }
 

@@ -98,7 +98,14 @@ enum wire_kind { WIRE_VALUE, WIRE_OBJECT, WIRE_REMOTE, WIRE_ERROR };
 #define WIRE_META 0x80u /* with a kind but ERROR: metadata comes last */
 
 /* What a pull names. */
-enum wire_object { WIRE_ARGUMENT = 1, WIRE_RESULT, WIRE_EXECUTABLE, WIRE_START };
+enum wire_object {
+    WIRE_ARGUMENT = 1,
+    WIRE_RESULT,
+    WIRE_EXECUTABLE,
+    WIRE_START,
+    WIRE_PROBE, /* nothing: bytes to measure with, WIRE_PROBE_BYTES of them */
+};
+#define WIRE_PROBE_BYTES (4u << 20)
 
 /* For people: "JOIN"; "unknown" for what is no message. */
 const char *wire_op_name(uint8_t op);

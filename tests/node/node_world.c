@@ -75,10 +75,17 @@ static void disconnect(struct transport_peer *tp)
     }
 }
 
+static void no_stats(const struct transport_peer *peer, struct transport_stats *ret)
+{
+    (void)peer;
+    *ret = (struct transport_stats){.carrier = "world"};
+}
+
 static const struct transport_ops ops = {.name = "world",
                                          .send = take_message,
                                          .pull = begin_pull,
                                          .cancel = cancel_pull,
+                                         .stats = no_stats,
                                          .disconnect = disconnect};
 
 void world_pulled(struct world *w, uint32_t pull, mob_status st, int fill)
