@@ -37,6 +37,10 @@
 #define FETCH_RETRY_NS (10000000ull) /* while the store is full */
 #define FETCH_WANT_NS                                                                    \
     (100000000ull) /* between asking processes for what they do not use */
+/* Connections that did not become peers are told of in so many lines of the log, then counted until the
+ * time is over: who has no key must not fill a disk. */
+#define REFUSED_LINES 20
+#define REFUSED_NS (10000000000ull)
 #define STATUS_WAIT_NS (1000000000ull)
 #define STATUS_RATE_NS (1000000000ull) /* that rates are means of, at least */
 #define LEAVE_GUESTS_NS (3000000000ull) /* for other nodes to end a job that shuts down */
@@ -98,6 +102,8 @@ struct cluster {
     struct plan_head *plan; /* the head's */
     struct loop_timer plan_timer;
     uint8_t *scratch; /* WIRE_BATCH_BYTES */
+    uint64_t refused_ns; /* when the first of these was */
+    uint64_t refused;    /* connections, since then */
     void *probe;      /* WIRE_PROBE_BYTES, once somebody has asked for them */
     uint64_t last_probe; /* the name of an export of it; odd */
 };

@@ -449,6 +449,7 @@ int main(int argc, char **argv)
                  {"steady", steady},       {"lines", lines},
                  {"info", info},           {"endure", endure},
                  {"only_here", only_here}, {"room", room},
+                 {"trips", trips},
                  {"relay", relay},         {"unmet", unmet},
                  {"below", below_here},    {"saturate", saturate_here}};
     file = argc > 2 ? argv[2] : "";

@@ -44,6 +44,7 @@ void room(void);
 void relay(void);
 void objects(void);
 void endure(void);
+void trips(void);
 
 /* ---- net_below.c: what a task waits for where it is ---- */
 void below(const char *file);

@@ -394,6 +394,73 @@ case_hostile() {
     on 1 balance || fail "balance afterwards"
 }
 
+# rss I, files I: KiB of memory and number of open files of node I's daemon.
+rss() {
+    awk '/^VmRSS/ {print $2}' "/proc/$(pid_of "$1")/status"
+}
+
+files() {
+    # shellcheck disable=SC2012 # they are numbers
+    ls "/proc/$(pid_of "$1")/fd" | wc -l
+}
+
+# under_attack WHERE FILES: hostile clients at a socket of node 1, which goes on serving, has at most FILES
+# more files open meanwhile, and none afterwards.
+under_attack() {
+    on 1 squares || fail "squares"
+    eventually no_workers || fail "workers are left"
+    files_before=$(files 1) rss_before=$(rss 1)
+    "$BIN/hostile_client" "$1" crowd 1000 6000 >"$WORK/crowd" &
+    crowd=$!
+    "$BIN/hostile_client" "$1" loris 200 6000 >"$WORK/loris" &
+    loris=$!
+    "$BIN/hostile_client" "$1" garbage 2000 6000 "${SEED:-1}" >"$WORK/garbage" &
+    garbage=$!
+    sleep 1
+    most=$(files 1)
+    PID_2=
+    on 1 trips "${TRIP_MS:-1000}" || fail "the node does not serve as it should"
+    # Who has the key gets through: a handshake is shorter than the time until 64 others have come.
+    [ "$1" != "$(address 1):$PORT" ] || node_start 2 $CPU "$STORE"
+    for k in 1 2 3; do
+        now=$(files 1)
+        [ "$now" -gt "$most" ] && most=$now
+        sleep 0.5
+    done
+    wait $crowd || fail "crowd: $(cat "$WORK/crowd")"
+    wait $loris || fail "loris: $(cat "$WORK/loris")"
+    wait $garbage || fail "garbage: $(cat "$WORK/garbage")"
+    for k in crowd loris garbage; do
+        echo "$k: $(cat "$WORK/$k")"
+    done
+    rss_after=$(rss 1)
+    echo "files: $files_before before, at most $most under attack; memory: $rss_before KiB before, $rss_after after"
+    [ "$most" -le $((files_before + $2)) ] || fail "too many files"
+    # A sanitizer keeps freed memory.
+    grep -q libasan "/proc/$(pid_of 1)/maps" || [ "$rss_after" -le $((rss_before + 8192)) ] || fail "too much memory"
+    lines=$(wc -l <"$WORK/node1.log")
+    [ "$lines" -le 100 ] || fail "$lines lines in the log, of whom anybody could make as many as he likes"
+    [ -z "$(pid_of 2)" ] || on 1 balance || fail "a node that joined under attack"
+    [ -z "$(pid_of 2)" ] || node_kill 2 TERM
+    [ -z "$(pid_of 2)" ] || node_wait 2 || fail "node 2 did not end well"
+    eventually sh -c "[ \$(ls /proc/$(pid_of 1)/fd | wc -l) -le $files_before ]" || fail "files are left open"
+    on 1 squares || fail "squares after the attack"
+    node_kill 1 TERM
+    node_wait 1 || fail "it did not end well"
+}
+
+# Clients without the key at the node's port: 64 that prove nothing, then the oldest is dropped.
+case_strangers() {
+    node_start 1 $CPU "$STORE"
+    under_attack "$(address 1):$PORT" 100
+}
+
+# Clients of the same user at the node's own socket: 256 that say nothing, then others wait.
+case_clients() {
+    node_start 1 $CPU "$STORE"
+    under_attack "$WORK/node1/$(basename "$WORK"/node1/*sock*)" 300
+}
+
 # Two drivers on two nodes at once.
 case_both_ways() {
     [ "$MODE" = local ] || exit 77
