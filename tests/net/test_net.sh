@@ -418,6 +418,7 @@ under_attack() {
     garbage=$!
     sleep 1
     most=$(files 1)
+    # shellcheck disable=SC2034 # pid_of reads it
     PID_2=
     on 1 trips "${TRIP_MS:-1000}" || fail "the node does not serve as it should"
     # Who has the key gets through: a handshake is shorter than the time until 64 others have come.
