@@ -246,6 +246,19 @@ void loop_sendmsg(struct loop *loop, struct loop_op *op, int fd, const struct ms
     start(loop, op, KIND_SENDMSG, fd, done);
 }
 
+bool loop_zerocopy(const struct loop *loop)
+{
+    return loop->via == &loop_ring && loop->ring.zerocopy;
+}
+
+void loop_sendmsg_zc(struct loop *loop, struct loop_op *op, int fd,
+                     const struct msghdr *msg, int flags, loop_done done)
+{
+    MOB_ASSERT(loop_zerocopy(loop));
+    set_buffer(op, msg, 0, flags | MSG_NOSIGNAL, 0);
+    start(loop, op, KIND_SENDMSG_ZC, fd, done);
+}
+
 void loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t size,
                uint64_t offset, loop_done done)
 {

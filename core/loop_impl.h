@@ -22,6 +22,7 @@ enum kind {
     KIND_SEND,
     KIND_RECVMSG,
     KIND_SENDMSG,
+    KIND_SENDMSG_ZC,
     KIND_READ,
     KIND_WRITE,
     KIND_ALLOCATE,
@@ -47,6 +48,8 @@ struct ring_state {
     struct io_uring uring;
     struct loop_op *queue_head; /* requests that found the submission queue full */
     struct loop_op **queue_tail;
+    bool zerocopy;         /* the kernel has it */
+    bool zerocopy_reports; /* and says whether it copied after all */
 };
 
 /* The thread for files. What stands under "lock" is looked at under it alone. */

@@ -8,6 +8,10 @@
 
 enum { REAP_BATCH = 64 };
 
+/* Linux 6.2; later than the header that this may be built with. */
+#define SEND_REPORT_USAGE (1u << 3)
+#define NOTIF_COPIED (1u << 31)
+
 static void prepare(struct io_uring_sqe *sqe, struct loop_op *op)
 {
     unsigned flags = (unsigned)op->flags;
@@ -32,6 +36,10 @@ static void prepare(struct io_uring_sqe *sqe, struct loop_op *op)
         break;
     case KIND_SENDMSG:
         io_uring_prep_sendmsg(sqe, op->fd, op->addr, flags);
+        break;
+    case KIND_SENDMSG_ZC:
+        io_uring_prep_sendmsg_zc(sqe, op->fd, op->addr, flags);
+        sqe->ioprio |= op->loop->ring.zerocopy_reports ? SEND_REPORT_USAGE : 0;
         break;
     case KIND_READ:
         io_uring_prep_read(sqe, op->fd, op->addr, op->size, op->offset);
@@ -149,6 +157,14 @@ static void complete(struct loop *loop, const struct io_uring_cqe *cqe)
     if (op == NULL) {
         return; /* a cancellation's own answer: the cancelled request gives the real one
                  */
+    }
+    if (op->kind == KIND_SENDMSG_ZC && (cqe->flags & IORING_CQE_F_NOTIF)) {
+        finish(op, (unsigned)result & NOTIF_COPIED ? LOOP_COPIED : LOOP_RELEASED);
+        return;
+    }
+    if (op->kind == KIND_SENDMSG_ZC && more) {
+        op->done(op, result); /* the notice that the memory is free follows */
+        return;
     }
     if (op->kind != KIND_WATCH) {
         finish(op, result);

@@ -158,6 +158,11 @@ static mob_status check_kernel(struct loop *loop)
             break;
         }
     }
+    loop->ring.zerocopy = io_uring_opcode_supported(probe, IORING_OP_SENDMSG_ZC);
+    unsigned major = 0, minor = 0;
+    if (sscanf(release(&name), "%u.%u", &major, &minor) == 2) {
+        loop->ring.zerocopy_reports = major > 6 || (major == 6 && minor >= 2);
+    }
     io_uring_free_probe(probe);
     return st;
 }

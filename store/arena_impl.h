@@ -84,9 +84,8 @@ struct span_block {
 
 struct arena {
     struct class classes[CLASSES];
-    uint8_t class_of[ARENA_SMALL_MAX / 64 + 1]; /* by size in units of 64, rounded up */
-    uint64_t slot_bytes_used;                   /* in slots that are taken */
-    uint64_t page_bytes_used;                   /* in spans and segments of one object */
+    uint64_t slot_bytes_used; /* in slots that are taken */
+    uint64_t page_bytes_used; /* in spans and segments of one object */
     uint64_t objects, asked_total, given_total;
 
     struct segment **table; /* by id: open addressing, at most half full */

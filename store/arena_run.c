@@ -6,7 +6,7 @@
 
 #include "core/status.h"
 
-/* 64, 128, ... 512, then four steps a doubling up to 32 KiB. */
+/* The longest objects of arena_class(). */
 static uint32_t class_bytes(unsigned class)
 {
     if (class < 8) {
@@ -18,7 +18,6 @@ static uint32_t class_bytes(unsigned class)
 
 void arena_run_init(struct arena *arena)
 {
-    unsigned units = 0;
     for (unsigned i = 0; i < CLASSES; i++) {
         struct class *class = &arena->classes[i];
         class->slot_bytes = class_bytes(i);
@@ -33,12 +32,11 @@ void arena_run_init(struct arena *arena)
         class->run_pages = (uint16_t)(bytes >> PAGE_SHIFT);
         class->slots = (uint16_t)(bytes / class->slot_bytes);
         MOB_ASSERT(class->slots <= SLOTS_MAX && bytes <= RUN_BYTES_MAX);
+        MOB_ASSERT(arena_class(class->slot_bytes) == i);
         link_init(&class->runs);
-        for (; units * 64 <= class->slot_bytes; units++) {
-            arena->class_of[units] = (uint8_t)i;
-        }
     }
-    MOB_ASSERT(units == ARENA_SMALL_MAX / 64 + 1);
+    MOB_ASSERT(class_bytes(CLASSES - 1) == ARENA_SMALL_MAX &&
+               class_bytes(ARENA_BATCH_CLASSES - 1) == ARENA_BATCH_MAX);
 }
 
 /* An empty run, the class's only one that is not full. */
@@ -89,55 +87,73 @@ bool arena_run_flush(struct arena *arena, const struct segment *segment)
     return any;
 }
 
-/* Takes the first free slot of a run that has one. */
-static inline mob_status take_slot(struct arena *arena, struct span *run, size_t size,
-                                   struct arena_place *ret_place, void **ret_ptr)
+/* The word of a run's bitmap with its first free slot; the run has one. */
+static inline unsigned free_word(const struct span *run)
 {
     unsigned word = 0;
     while (!run->free[word]) {
         word++;
     }
-    uint64_t bits = run->free[word];
-    run->free[word] = bits & (bits - 1);
-    if (--run->free_slots == 0) {
-        link_remove(&run->link);
-    }
-    uint32_t bytes = run->slot_bytes;
-    arena->objects++;
-    arena->asked_total += size;
-    arena->given_total += bytes;
-    arena->slot_bytes_used += bytes;
-    uint32_t slot = word * 64 + (uint32_t)__builtin_ctzll(bits);
-    uint64_t offset = ((uint64_t)run->first << PAGE_SHIFT) + slot * bytes;
-    *ret_place = (struct arena_place){run->segment->id, offset};
-    *ret_ptr = run->segment->base + offset;
-    return MOB_OK;
+    return word;
 }
 
-/* The class has an empty run at most. */
-static __attribute__((noinline)) mob_status alloc_first(struct arena *arena,
-                                                        struct class *class, size_t size,
-                                                        struct arena_place *ret_place,
-                                                        void **ret_ptr)
+/* Takes @count free slots of a run, those of @bits in a word of its bitmap. */
+static inline void take_slots(struct arena *arena, struct span *run, unsigned word,
+                              uint64_t bits, unsigned count)
+{
+    run->free[word] ^= bits;
+    run->free_slots -= (uint16_t)count;
+    if (run->free_slots == 0) {
+        link_remove(&run->link);
+    }
+    uint64_t bytes = (uint64_t)count * run->slot_bytes;
+    arena->objects += count;
+    arena->given_total += bytes;
+    arena->slot_bytes_used += bytes;
+}
+
+static inline uint64_t slot_offset(const struct span *run, unsigned slot)
+{
+    return ((uint64_t)run->first << PAGE_SHIFT) + (uint64_t)slot * run->slot_bytes;
+}
+
+/* The class has an empty run at most. NULL: no memory. */
+static __attribute__((noinline)) struct span *first_run(struct arena *arena,
+                                                        struct class *class)
 {
     if (!class->empty && !run_new(arena, class)) {
-        return MOB_ERR_NOMEM;
+        return NULL;
     }
     struct span *run = class->empty;
     class->empty = NULL;
     arena_busy(arena, run->segment, run->pages);
-    return take_slot(arena, run, size, ret_place, ret_ptr);
+    return run;
+}
+
+/* A run with a free slot for @size bytes, in use from now on. NULL: no memory. */
+static inline struct span *open_run(struct arena *arena, size_t size)
+{
+    struct class *class = &arena->classes[arena_class(size)];
+    struct span *run = span_of(class->runs.next);
+    return link_empty(&class->runs) || run == class->empty ? first_run(arena, class)
+                                                           : run;
 }
 
 mob_status arena_run_alloc(struct arena *arena, size_t size,
                            struct arena_place *ret_place, void **ret_ptr)
 {
-    struct class *class = &arena->classes[arena->class_of[(size + 63) / 64]];
-    struct span *run = span_of(class->runs.next);
-    if (link_empty(&class->runs) || run == class->empty) {
-        return alloc_first(arena, class, size, ret_place, ret_ptr);
+    struct span *run = open_run(arena, size);
+    if (!run) {
+        return MOB_ERR_NOMEM;
     }
-    return take_slot(arena, run, size, ret_place, ret_ptr);
+    unsigned word = free_word(run);
+    uint64_t bits = run->free[word];
+    take_slots(arena, run, word, bits & -bits, 1);
+    arena->asked_total += size;
+    uint64_t offset = slot_offset(run, word * 64 + (unsigned)__builtin_ctzll(bits));
+    *ret_place = (struct arena_place){run->segment->id, offset};
+    *ret_ptr = run->segment->base + offset;
+    return MOB_OK;
 }
 
 int arena_run_slot(const struct span *run, uint64_t offset)
@@ -181,4 +197,39 @@ mob_status arena_run_free(struct arena *arena, struct span *run, uint64_t offset
         run_emptied(arena, run);
     }
     return MOB_OK;
+}
+
+/* ---- batches --------------------------------------------------------------------- */
+
+static void count_asked(struct arena *arena, struct arena_batch *batch)
+{
+    arena->asked_total += batch->asked;
+    batch->asked = 0;
+}
+
+mob_status arena_batch_fill(struct arena *arena, size_t size, struct arena_batch *batch)
+{
+    struct span *run = open_run(arena, size);
+    if (!run) {
+        return MOB_ERR_NOMEM;
+    }
+    unsigned word = free_word(run);
+    uint64_t bits = run->free[word], start = slot_offset(run, word * 64);
+    take_slots(arena, run, word, bits, (unsigned)__builtin_popcountll(bits));
+    count_asked(arena, batch);
+    *batch = (struct arena_batch){.left = bits,
+                                  .base = run->segment->base + start,
+                                  .start = start,
+                                  .segment = run->segment->id,
+                                  .slot_bytes = run->slot_bytes};
+    return MOB_OK;
+}
+
+void arena_batch_return(struct arena *arena, struct arena_batch *batch)
+{
+    struct arena_place place;
+    count_asked(arena, batch);
+    while (arena_batch_take(batch, 0, &place)) {
+        (void)arena_free(arena, place); /* which it was given */
+    }
 }

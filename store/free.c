@@ -358,6 +358,9 @@ void lane_reclaim(struct lane *l)
     at_fence(); /* the DEAD marks before the look at the pins; pairs with the fence in lane_pin() */
     scan_ledgers(l->board, batch, count);
     count = free_plain(l, batch, count);
+    if (count && l->freeing) {
+        l->freeing(l->free_place_arg, true);
+    }
     for (uint32_t i = 0; i < count; i++) {
         uint32_t index = batch[i] & RECORD_INDEX_NONE;
         struct record *r = &l->board->records[index];
@@ -371,6 +374,9 @@ void lane_reclaim(struct lane *l)
         } else {
             lane_adopt(l, r);
         }
+    }
+    if (count && l->freeing) {
+        l->freeing(l->free_place_arg, false);
     }
     l->limbo_bytes = 0; /* those that are pinned wait for the next reason to look */
     l->reclaiming = false;

@@ -7,26 +7,14 @@ void task_begin(struct lane *l, struct record *r, const struct call *call,
                 uint64_t parent)
 {
     (void)l;
-    uint32_t nrets = call_nrets(call);
     struct call c = *call;
     if (parent != LINK_NONE) {
         c.class_options |= CALL_HAS_PARENT << 4;
     }
-    record_set_call(r, &c);
-    at_store(&r->arrived, 0, AT_RELAXED);
-    at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
-    at_store(&r->parent, parent, AT_RELAXED);
-    at_store(&r->children, 0, AT_RELAXED);
-    at_store(&r->fill, 16 * nrets, AT_RELAXED);
-    r->name = call->fn;
-    r->parent_attempt = 0;
-    for (uint32_t i = 0; i < nrets; i++) {
+    task_fill(r, lane_gen(r), &c, parent);
+    for (uint32_t i = 0; i < call_nrets(call); i++) {
         record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
     }
-    /* Handles are set before the record can be seen, so that nobody finds it unkept. */
-    at_store(&r->refs,
-             (uint64_t)lane_gen(r) << 32 | ((1ull << nrets) - 1) << REFS_HANDLE_SHIFT,
-             AT_RELAXED);
 }
 
 static void *reserve(struct record *r, uint32_t size)

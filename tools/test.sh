@@ -26,7 +26,7 @@ case ${1:-} in
     ;;
 esac
 
-labels='unit|stress|crash|net|fuzz|libfuzzer|bench|install'
+labels='unit|stress|crash|net|rdma|fuzz|libfuzzer|bench|install'
 jobs=$(nproc)
 logs=$root/build/test
 rm -rf "$logs"
@@ -131,7 +131,7 @@ run_tests()
 setup()
 {
     # shellcheck disable=SC2086 # lists of words
-    install_missing $PACKAGES_BUILD $PACKAGES_TEST
+    install_missing $PACKAGES_BUILD $PACKAGES_TEST $PACKAGES_GUEST
 }
 
 builds()
@@ -197,6 +197,7 @@ if [ -n "$go_on" ]; then
     stage unit 3 unit
     stage crash 4 crash
     stage net 4 net
+    stage rdma 5 run_tests release rdma 1
     stage fuzz 3 fuzz
     stage bench 2 run_tests release bench 1
     stage install 2 run_tests release install 1

@@ -7,6 +7,7 @@
  *   tcp_control.c  frames on the control connection
  *   tcp_pull.c     pulls: asking, chunks that land
  *   tcp_serve.c    serves: whose chunk goes over which data connection
+ *   tcp_zc.c       sends without a copy, and the trial whether they pay
  *
  * A connection:  DIALING -> HELLO -> PROOF -> OPEN -> DEAD   (tcp_conn_fail() from any to
  * DEAD) A peer:        SHAKING -> UP -> LEAVING -> ENDING          (peer_end() from any
@@ -114,6 +115,7 @@ struct conn {
     struct sums_state *sum; /* of what of that chunk is there */
     struct serve *sending;
     uint8_t end_buf[WIRE_HEAD_MAX];
+    struct zc *zc;   /* sends without a copy; NULL: none were tried */
     uint8_t *hidden; /* the encrypted chunk that is on its way; from the first one on */
 };
 
@@ -202,6 +204,8 @@ void conn_attach(struct conn *conn, struct tcp_peer *peer);
 /* If it is dead and quiet, frees it, or has its peer do so. */
 void conn_settle(struct conn *conn);
 bool conn_alive(const struct conn *conn);
+/* No request of it is in flight. */
+bool conn_quiet(const struct conn *conn);
 
 /* ---- tcp_shake.c */
 void shake_dialer(struct conn *conn);   /* the socket is connected */
@@ -262,5 +266,38 @@ void serve_revoke(struct transport_peer *base, uint64_t cookie, mob_status statu
 void serve_sweep(struct tcp_peer *peer);
 /* No lane sends any more: gives back all. */
 void serve_drop_all(struct tcp_peer *peer);
+/* A chunk of @serve is with the kernel, or its memory is free again: one of the two counts
+ * that send_chunk() and zc_send() made in flying is over. */
+void serve_landed(struct tcp_peer *peer, struct serve *serve);
+/* Sends the next chunk over the lane, if it is idle and there is one. */
+void serve_give(struct conn *lane);
+
+/* ---- tcp_zc.c */
+struct zc_flight { /* one chunk that was sent without a copy, until its memory is free */
+    struct conn *lane;
+    struct loop_op op;
+    struct serve *serve;
+    bool sent; /* the kernel has taken it */
+    size_t size;
+    struct iovec iov[TCP_SEND_PIECES];
+    struct msghdr msg;
+    uint8_t head[WIRE_HEAD_MAX], end[WIRE_HEAD_MAX];
+};
+/* A lane opens: whether its peer is far enough away to try. */
+void zc_open(struct conn *lane);
+/* How the next chunk of @size bytes goes. False: as any other send. True: in *ret, or, if
+ * that is NULL, when one of those that fly has landed. */
+bool zc_wanted(struct conn *lane, size_t size, struct zc_flight **ret);
+void zc_send(struct zc_flight *flight, struct serve *serve, const struct iovec *iov,
+             unsigned count);
+/* For the trial: a chunk is with the kernel; the lane found nothing to send. */
+void zc_count(struct conn *lane, size_t size);
+void zc_idle(struct conn *lane);
+/* A flight has not been taken by the kernel yet: nothing may overtake it. */
+bool zc_sending(const struct conn *lane);
+bool zc_busy(const struct conn *lane);
+void zc_cancel(struct conn *lane);
+/* For people: ", zero-copy sends on trial"; empty if they are out of the question. */
+const char *zc_text(const struct conn *lane);
 
 #endif

@@ -30,6 +30,7 @@ void conn_free(struct conn *conn)
     }
     sums_state_free(conn->sum);
     free(conn->hidden);
+    free(conn->zc);
     key_wipe(conn, sizeof *conn);
     free(conn);
 }
@@ -37,6 +38,11 @@ void conn_free(struct conn *conn)
 bool conn_alive(const struct conn *conn)
 {
     return conn->state != CONN_DEAD;
+}
+
+bool conn_quiet(const struct conn *conn)
+{
+    return !loop_op_busy(&conn->rx) && !loop_op_busy(&conn->tx) && !zc_busy(conn);
 }
 
 static void received(struct loop_op *op, int result)
@@ -164,6 +170,7 @@ void tcp_conn_fail(struct conn *conn, mob_status status, const char *format, ...
     }
     loop_cancel(loop, &conn->rx);
     loop_cancel(loop, &conn->tx);
+    zc_cancel(conn);
     if (conn->peer == NULL) {
         unlink_handshake(conn);
         conn->tcp->dying_count++;
@@ -177,7 +184,7 @@ void conn_settle(struct conn *conn)
 {
     struct tcp *tcp = conn->tcp;
     struct tcp_peer *peer = conn->peer;
-    if (conn_alive(conn) || loop_op_busy(&conn->rx) || loop_op_busy(&conn->tx)) {
+    if (conn_alive(conn) || !conn_quiet(conn)) {
         return;
     }
     if (peer != NULL) {

@@ -85,6 +85,7 @@ void peer_lane_open(struct tcp_peer *peer, struct conn *conn)
     control_start(peer);
     for (unsigned i = 0; i < peer->lanes_want; i++) {
         pull_lane_start(peer->lanes[i]);
+        zc_open(peer->lanes[i]);
     }
     user_peer_up(&peer->base, peer->dialed, peer->address);
 }
@@ -101,7 +102,7 @@ static bool quiet(struct tcp_peer *peer)
 {
     for (unsigned i = 0; i <= TCP_LANES_MAX; i++) {
         struct conn *conn = *conn_slot(peer, i);
-        if (conn != NULL && (loop_op_busy(&conn->rx) || loop_op_busy(&conn->tx))) {
+        if (conn != NULL && !conn_quiet(conn)) {
             return false;
         }
     }
@@ -232,7 +233,8 @@ void peer_stats(const struct transport_peer *base, struct transport_stats *ret)
                                     .messages_sent = peer->messages_sent,
                                     .messages_received = peer->messages_received,
                                     .damaged = peer->damaged};
-    snprintf(ret->path, sizeof ret->path, "%u data connection%s to %s", peer->lanes_want,
-             peer->lanes_want == 1 ? "" : "s", peer->address);
+    unsigned large = peer->lanes_want > 1 ? peer->lanes_want - 1 : 1;
+    snprintf(ret->path, sizeof ret->path, "%u connection%s for objects%s", large,
+             large == 1 ? "" : "s", zc_text(peer->lanes[peer->lanes_want - 1]));
     snprintf(ret->why, sizeof ret->why, "this transport is TCP alone");
 }

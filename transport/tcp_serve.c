@@ -81,17 +81,21 @@ static struct serve *whose_turn(struct conn *lane)
     return NULL;
 }
 
-static void give(struct conn *lane);
+void serve_landed(struct tcp_peer *peer, struct serve *serve)
+{
+    serve->flying--;
+    if (finished(serve)) {
+        give_back(peer, serve);
+    }
+}
 
 static void chunk_sent(struct conn *lane)
 {
     struct serve *serve = lane->sending;
     lane->sending = NULL;
-    serve->flying--;
-    if (finished(serve)) {
-        give_back(lane->peer, serve);
-    }
-    give(lane);
+    zc_count(lane, CHUNK_BYTES);
+    serve_landed(lane->peer, serve);
+    serve_give(lane);
 }
 
 /* Where the lane's encrypted chunk lies while it is on its way. */
@@ -109,7 +113,7 @@ static bool make_hidden(struct conn *lane)
 }
 
 /* The root of the sums of all chunks follows the last one. */
-static size_t put_end(struct conn *lane, struct serve *serve)
+static size_t put_end(struct conn *lane, struct serve *serve, uint8_t *out)
 {
     uint8_t root[SUMS_ROOT_BYTES];
     struct codec_reader r;
@@ -118,52 +122,64 @@ static size_t put_end(struct conn *lane, struct serve *serve)
     codec_reader_init(&r, root, sizeof root);
     end.offset = codec_get_u64(&r);
     end.sum = codec_get_u64(&r);
-    wire_seal_put(&lane->out, &end, NULL, 0, NULL, lane->end_buf);
+    wire_seal_put(&lane->out, &end, NULL, 0, NULL, out);
     return wire_head_bytes(&lane->out);
 }
 
-static void send_chunk(struct conn *lane, struct serve *serve)
+/* @flight: NULL for a send as any other. */
+static void send_chunk(struct conn *lane, struct serve *serve, struct zc_flight *flight)
 {
     struct tcp_peer *peer = lane->peer;
     uint64_t begin = serve->given * CHUNK_BYTES;
     uint8_t *at = (uint8_t *)(uintptr_t)serve->exported.base + serve->offset + begin;
+    uint8_t *head = flight != NULL ? flight->head : lane->out_buf;
+    uint8_t *end = flight != NULL ? flight->end : lane->end_buf;
     size_t size = next_size(serve), end_size = 0;
     struct wire_header chunk = {WIRE_CHUNK, (uint32_t)size, serve->id, begin,
                                 peer->sums ? sums_chunk(at, size) : 0};
-    lane->sending = serve;
     serve->flying++;
     serve->given++;
     peer->served_bytes += size;
-    wire_seal_put(&lane->out, &chunk, at, peer->encrypt ? size : 0, lane->hidden,
-                  lane->out_buf);
+    wire_seal_put(&lane->out, &chunk, at, peer->encrypt ? size : 0, lane->hidden, head);
     if (serve->table != NULL) {
         sums_table_add(serve->table, chunk.sum);
-        end_size = serve->given == serve->chunks ? put_end(lane, serve) : 0;
+        end_size = serve->given == serve->chunks ? put_end(lane, serve, end) : 0;
     }
-    struct iovec iov[] = {{lane->out_buf, wire_head_bytes(&lane->out)},
+    struct iovec iov[] = {{head, wire_head_bytes(&lane->out)},
                           {peer->encrypt ? lane->hidden : at, size},
-                          {lane->end_buf, end_size}};
-    conn_send(lane, iov, 3, chunk_sent);
+                          {end, end_size}};
+    if (flight != NULL) {
+        zc_send(flight, serve, iov, 3);
+    } else {
+        lane->sending = serve;
+        conn_send(lane, iov, 3, chunk_sent);
+    }
 }
 
-static void give(struct conn *lane)
+void serve_give(struct conn *lane)
 {
-    if (!conn_alive(lane) || loop_op_busy(&lane->tx)) {
+    struct zc_flight *flight = NULL;
+    if (!conn_alive(lane) || loop_op_busy(&lane->tx) || zc_sending(lane)) {
         return;
     }
     struct serve *serve = whose_turn(lane);
-    if (serve == NULL || !make_hidden(lane)) {
+    if (serve == NULL) {
+        zc_idle(lane);
+        return;
+    }
+    if (!make_hidden(lane) ||
+        (zc_wanted(lane, next_size(serve), &flight) && flight == NULL)) {
         return;
     }
     unlink_serve(lane->peer, serve); /* to the end: the others come first now */
     append(lane->peer, serve);
-    send_chunk(lane, serve);
+    send_chunk(lane, serve, flight);
 }
 
 static void pump(struct tcp_peer *peer)
 {
     for (unsigned i = 0; i < peer->lanes_want; i++) {
-        give(peer->lanes[i]);
+        serve_give(peer->lanes[i]);
     }
 }
 

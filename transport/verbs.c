@@ -229,6 +229,11 @@ static void verbs_close(struct transport *tp)
     transport_close(v->under);
 }
 
+static bool verbs_has_devices(const struct transport *tp)
+{
+    return LOOP_OWNER(tp, struct verbs, base)->rails_count != 0;
+}
+
 static unsigned verbs_fds(struct transport *tp, int *fds, unsigned max)
 {
     struct verbs *v = verbs_of(tp);
@@ -258,6 +263,7 @@ const struct transport_ops transport_verbs = {
     .stats = verbs_stats,
     .map = verbs_map,
     .unmap = verbs_unmap,
+    .has_devices = verbs_has_devices,
     .disconnect = verbs_disconnect,
     .close = verbs_close,
     .fds = verbs_fds,

@@ -3,13 +3,18 @@
  *   verbs.c         the node's end: opening, the work of a turn, closing
  *   verbs_peer.c    one peer: what the backend below says of it, its end
  *   verbs_message.c messages, the order of them, and what is owed to a peer
+ *   verbs_small.c   small messages over a link's queue pair
  *   verbs_device.c  rails: ports of devices, their GIDs, their events
+ *   verbs_gid.c     what a port is to peers
+ *   verbs_check.c   what of all this would work here, and why not (check.h)
  *   verbs_memory.c  regions that are known to the devices
  *   verbs_link.c    links: one queue pair each, from the offer to the end
+ *   verbs_qp.c      their queue pairs
  *   verbs_work.c    work requests and their completions
  *   verbs_pull.c    pulls, as the puller sees them
  *   verbs_read.c    their chunks: READs, and checking what they brought
  *   verbs_serve.c   pulls, as the owner sees them
+ *   verbs_show.c    where exports lie, and who may read them
  *   verbs_time.c    timers
  *   verbs_wire.c    the messages of the protocol, to bytes and back
  *
@@ -33,8 +38,17 @@
 
 #define VERBS_SEND_QUEUE 128 /* work requests of a link at once */
 #define VERBS_RECEIVES 4096  /* of a rail at once, at most: messages of all its links */
-#define VERBS_WINDOW 16      /* READs of a link at once: 16 MiB cover 100 Gb/s for 1 ms */
-#define VERBS_LINKS_MAX 256  /* of a rail */
+#define VERBS_SLOT_BYTES 256 /* of a receive */
+#define VERBS_FRAME_BYTES 12 /* before a small message: its word, an acknowledgement */
+#define VERBS_SMALL_MAX                                                                  \
+    208 /* its own bytes: with the frame 220, which devices take inline */
+#define VERBS_LINK_SLOTS (VERBS_CREDITS + VERBS_CREDITS / 4) /* with acknowledgements */
+#define VERBS_SIGNAL_EVERY 32 /* SENDs for one completion */
+#define VERBS_HELD_BYTES                                                                 \
+    (TRANSPORT_QUEUE_BYTES + (2u << 20)) /* of a peer, out of order */
+#define VERBS_WINDOW 16 /* READs of a link at once: 16 MiB cover 100 Gb/s for 1 ms */
+#define VERBS_READ_MIN (64u << 10)   /* bytes that one READ must be able to move */
+#define VERBS_LINKS_MAX 256          /* of a rail */
 #define VERBS_RAIL_BYTES (64u << 20) /* READ at once over a rail */
 #define VERBS_AHEAD 64 /* chunks of a pull that are there but not verified */
 #define VERBS_PIECE_BYTES (256ull << 20)  /* registered at once: some ten ms */
@@ -46,7 +60,8 @@
 #define VERBS_WAIT_BYTES (64u << 10) /* smaller pulls do not wait for a link to come up */
 #define VERBS_DAMAGE_MAX 3           /* times that a chunk may arrive damaged */
 #define VERBS_POLL_NS 40000ull       /* of looking before sleeping, after work */
-#define VERBS_SETUP_NS 2000000000ull /* for a link to come up */
+#define VERBS_SETUP_NS 5000000000ull /* for a link to come up */
+#define VERBS_WAIT_NS 2000000000ull  /* for which a pull waits for that */
 #define VERBS_DRAIN_NS 1000000000ull /* for its work requests to be flushed */
 #define VERBS_STALL_NS 10000000000ull /* requests posted and none completed */
 #define VERBS_RETRY_MIN_NS 1000000000ull
@@ -78,6 +93,13 @@ struct verbs_rail {
     struct ibv_comp_channel *channel;
     struct ibv_cq *cq;
     struct ibv_srq *srq;
+    struct ibv_mr *slots_mr; /* what the receives write to */
+    uint8_t *slots;
+    uint32_t *posts;             /* by slot: how often it was posted */
+    bool *posted;                /* by slot: it is the device's */
+    unsigned filled, read_count; /* slots that were posted once; that are to be again */
+    uint16_t read[VERBS_RECEIVES];
+    unsigned slots_count, slots_free; /* free: promised to no link */
     struct loop_op completions, events;
     uint64_t flight_bytes;
     bool starved; /* somebody had no room for a READ in it */
@@ -86,7 +108,7 @@ struct verbs_rail {
     uint16_t epochs[VERBS_LINKS_MAX];          /* of the slot: old completions differ */
 };
 
-enum verbs_work { WORK_READ, WORK_BIND, WORK_INVALIDATE };
+enum verbs_work { WORK_READ, WORK_BIND, WORK_INVALIDATE, WORK_SEND };
 
 /* A timer of the loop, or, over the fake network, of its virtual time. */
 struct verbs_timer {
@@ -98,10 +120,28 @@ struct verbs_timer {
 /* A posted work request. */
 struct verbs_wr {
     enum verbs_work kind;
-    bool last; /* READ: of its chunk */
+    bool last;     /* READ: of its chunk */
+    bool signaled; /* it has a completion, whatever comes */
     uint32_t bytes;
     uint64_t chunk;
     void *owner; /* the pull, or the serve */
+};
+
+/* A small message, until the peer says that it came. */
+struct verbs_kept {
+    uint64_t word;
+    uint16_t size;
+    uint8_t data[VERBS_SMALL_MAX];
+};
+
+/* A message that came before one that was sent earlier. */
+struct verbs_held {
+    struct verbs_held *next; /* by sequence */
+    uint64_t word;
+    uint8_t link; /* that it came by; VERBS_RAILS_MAX: the backend below */
+    uint32_t generation;
+    size_t size;
+    uint8_t data[];
 };
 
 enum link_state {
@@ -124,8 +164,16 @@ struct verbs_link {
     uint32_t psn;
     unsigned window, reads; /* READs: at most, posted */
     uint32_t head, tail;    /* work requests posted, and completed */
+    unsigned signaled;      /* of them, those that will have a completion */
     struct verbs_wr ring[VERBS_SEND_QUEUE];
-    uint64_t moved_ns; /* when a completion came, or the first request was posted */
+    /* Small messages, counted since it came up. */
+    bool receives;           /* we have promised room for the peer's */
+    bool inlines;            /* its device takes them inline, as we send them */
+    unsigned credits;        /* of ours that may be without acknowledgement */
+    uint32_t sent, acked;    /* ours */
+    uint32_t came, told;     /* the peer's: delivered, and acknowledged by us */
+    struct verbs_kept *kept; /* ours from acked to sent, VERBS_CREDITS places */
+    uint64_t moved_ns;       /* when a completion came, or the first request was posted */
     struct verbs_timer limit;
     uint64_t retry_ns, backoff_ns; /* not before; the next pause */
     bool failed_before;
@@ -181,7 +229,7 @@ struct verbs_serve {
     uint64_t batch[VERBS_SUMS_MAX];
     unsigned batch_count;
     struct ibv_mw **windows;       /* strict: [range * VERBS_RAILS_MAX + link] */
-    struct ibv_mr **mrs; /* likewise, where the mapping is read-only */
+    struct ibv_mr **mrs;           /* likewise, where the mapping is read-only */
     unsigned ranges_count, posted; /* posted: work requests that know of it */
     bool unbound;                  /* a window could not be bound */
 };
@@ -202,7 +250,13 @@ struct verbs_peer {
     char reason[320];
 
     uint64_t out_sequence, in_sequence;
-    uint8_t *out; /* messages that the backend below had no room for */
+    unsigned unacked;      /* small messages of all links */
+    uint64_t passed_bytes; /* sent below while there were any */
+    bool held_back;        /* no more may pass them */
+    struct verbs_held *held;
+    size_t held_bytes;
+    uint64_t below_bytes; /* that came since we acknowledged small ones */
+    uint8_t *out;         /* messages that the backend below had no room for */
     size_t out_used, out_size;
 
     struct verbs_hello hello; /* the other side's, once greeted */
@@ -237,6 +291,8 @@ struct verbs {
     struct loop *loop;
     struct fake_net *net; /* where time comes from; NULL: the clock */
     bool strict, closing, closed_below;
+    bool
+        pins_for_writing; /* the kernel: memory that is only shown must be writable too */
     char why[VERBS_WHY_SIZE];        /* no RDMA at all; empty: there are rails */
     char memory_why[VERBS_WHY_SIZE]; /* the last region that could not be registered */
     struct verbs_rail *rails[VERBS_RAILS_MAX];
@@ -303,20 +359,44 @@ mob_status verbs_send(struct transport_peer *base, const struct iovec *iov,
  * it is dropped. */
 void verbs_tell(struct verbs_peer *peer, enum verbs_kind kind, const void *data,
                 size_t size);
-/* There is room below. */
+/* There is room again for what waits. */
 void verbs_flush(struct verbs_peer *peer);
+/* From the backend below. */
 void verbs_message_came(struct verbs_peer *peer, const uint8_t *data, size_t size);
+/* From @link, or NULL for the backend below: in whatever order. */
+void verbs_message_in(struct verbs_peer *peer, struct verbs_link *link, uint64_t word,
+                      const uint8_t *data, size_t size);
+/* Sends it below, before all that waits, as it is. */
+void verbs_send_again(struct verbs_peer *peer, uint64_t word, const void *data,
+                      size_t size);
+
+/* ---- verbs_small.c */
+/* The rail's receives. False: the device does not take them. */
+bool verbs_slots_open(struct verbs_rail *rail, unsigned most);
+void verbs_slots_close(struct verbs_rail *rail);
+/* Room for a new link's messages: how many it may send us at once. */
+uint8_t verbs_slots_promise(struct verbs_link *link);
+void verbs_slots_release(struct verbs_link *link);
+/* Sends by the first link that takes it; false: none does. */
+bool verbs_small_send(struct verbs_peer *peer, uint64_t word, const struct iovec *iov,
+                      unsigned count, size_t size);
+void verbs_small_came(struct verbs_rail *rail, const struct ibv_wc *wc);
+/* Gives the slots that were read back to the device. */
+void verbs_slots_post(struct verbs_rail *rail);
+/* The peer has @count of ours. False: it cannot. */
+bool verbs_small_acked(struct verbs_link *link, uint32_t count);
+/* Acknowledges where much came. */
+void verbs_small_work(struct verbs_peer *peer);
+/* The same by the backend below, of everything. */
+void verbs_small_tell(struct verbs_peer *peer);
+/* The link is gone: what may not have come goes below. */
+void verbs_small_again(struct verbs_link *link);
 
 /* ---- verbs_device.c */
 /* Opens what there is, at most VERBS_RAILS_MAX; none: v->why says so. */
 void verbs_rails_open(struct verbs *v);
 /* False: events are still watched; again later. */
 bool verbs_rails_close(struct verbs *v);
-/* What a GID is worth, below 0: nothing. The first of the best is used; of InfiniBand the
- * first of all. */
-int verbs_gid_rank(const struct ibv_gid_entry *entry);
-/* Megabits a second, one way. */
-uint32_t verbs_port_mbps(const struct ibv_port_attr *port);
 /* NULL: the device has what we need; or what it lacks. */
 const char *verbs_device_lacks(const struct ibv_device_attr *attr, bool strict);
 /* Says hello, or why there is nothing to say hello with. */
@@ -324,6 +404,15 @@ void verbs_greet(struct verbs_peer *peer);
 /* Which of the peer's rails each of ours is to be joined to; -1: none. */
 void verbs_rails_pair(const struct verbs_peer *peer, int ret[VERBS_RAILS_MAX]);
 bool verbs_greeted(struct verbs_peer *peer, const struct verbs_hello *hello);
+
+/* ---- verbs_gid.c */
+/* What a GID is worth, below 0: nothing. The first of the best is used; of InfiniBand the
+ * first of all. */
+int verbs_gid_rank(const struct ibv_gid_entry *entry);
+/* The best GID of the port; false: it has none. */
+bool verbs_gid_choose(struct verbs_rail *rail, const struct ibv_port_attr *port);
+void verbs_rail_describe(struct verbs_rail *rail);
+uint32_t verbs_port_mbps(const struct ibv_port_attr *port);
 
 /* ---- verbs_memory.c */
 mob_status verbs_map(struct transport *tp, void *base, uint64_t size, bool writable);
@@ -368,8 +457,17 @@ void verbs_link_drained(struct verbs_link *link);
 bool verbs_link_wanted(struct verbs_peer *peer);
 bool verbs_link_offered(struct verbs_peer *peer, const struct verbs_offer *offer);
 bool verbs_link_accepted(struct verbs_peer *peer, const struct verbs_accept *accept);
+/* Both sides are ready. */
+void verbs_link_up(struct verbs_link *link);
 bool verbs_link_is_up(struct verbs_peer *peer, const struct verbs_up *up);
 bool verbs_link_is_down(struct verbs_peer *peer, const struct verbs_down *down);
+
+/* ---- verbs_qp.c */
+/* A queue pair in INIT. NULL, or why there is none. */
+const char *verbs_qp_create(struct verbs_link *link);
+/* To RTR and RTS, joined to that one of the peer. An errno. */
+int verbs_qp_ready(struct verbs_link *link, uint32_t qpn, uint32_t psn);
+void verbs_qp_destroy(struct verbs_link *link);
 
 /* ---- verbs_work.c */
 unsigned verbs_link_room(const struct verbs_link *link);
@@ -419,6 +517,18 @@ bool verbs_serves_work(struct verbs_peer *peer);
 void verbs_serves_drop(struct verbs_peer *peer);
 void verbs_grown(struct transport_peer *base, uint64_t cookie);
 void verbs_revoke(struct transport_peer *base, uint64_t cookie, mob_status status);
+/* It is to be had from the backend below. */
+void verbs_tell_else(struct verbs_peer *peer, uint64_t id);
+/* Bytes that are there of [@offset, @offset + @size). */
+uint64_t verbs_serve_ready(const struct transport_export *exported, uint64_t offset,
+                           uint64_t size);
+
+/* ---- verbs_show.c */
+/* Shows the export over the links that are up. False: it cannot be. */
+bool verbs_show(struct verbs_serve *serve);
+/* Makes its windows invalid; once they are, verbs_serves_work() gives the export back. */
+void verbs_serve_end(struct verbs_serve *serve);
+void verbs_show_free(struct verbs_serve *serve);
 /* A window was bound, or is invalid. */
 void verbs_serve_bound(struct verbs_serve *serve, bool bound);
 void verbs_serve_unbound(struct verbs_serve *serve);

@@ -10,7 +10,6 @@
  *
  * Any failure: DOWN, the queue pair to ERR, DRAINING until all is flushed, IDLE. */
 #include <errno.h>
-#include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,132 +20,9 @@
 #include "core/status.h"
 #include "verbs.h"
 
-enum {
-    ACK_TIMEOUT = 14, /* 4.096 us << 14: 67 ms */
-    RETRIES = 6,      /* 7 never gives up on rdma_rxe */
-    RNR_RETRIES = 6,  /* and 7 never does by definition */
-    RNR_TIMER = 12,   /* 0.64 ms */
-    HOPS = 64,
-};
-
 static bool initiates(const struct verbs_peer *peer)
 {
     return peer->v->base.config.node_id < peer->base.node_id;
-}
-
-/* ---- the queue pair
- * ---------------------------------------------------------------------- */
-
-static bool take_slot(struct verbs_link *link)
-{
-    struct verbs_rail *rail = link->rail;
-    for (unsigned i = 0; i < rail->links_max; i++) {
-        if (rail->links[i] == NULL) {
-            rail->links[i] = link;
-            link->slot = i;
-            return true;
-        }
-    }
-    return false;
-}
-
-static void free_slot(struct verbs_link *link)
-{
-    link->rail->epochs[link->slot]++;
-    link->rail->links[link->slot] = NULL;
-}
-
-static int to_init(struct verbs_link *link)
-{
-    struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT,
-                               .pkey_index = 0,
-                               .port_num = link->rail->port,
-                               .qp_access_flags = IBV_ACCESS_REMOTE_READ};
-    return link->rail->v->lib->modify_qp(link->qp, &attr,
-                                         IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
-                                             IBV_QP_ACCESS_FLAGS);
-}
-
-/* Ready to receive from, and to send to, that queue pair of the peer and no other. */
-static int to_ready(struct verbs_link *link, uint32_t qpn, uint32_t psn)
-{
-    const struct verbs_rail *rail = link->rail;
-    const struct verbs_lib *lib = rail->v->lib;
-    const struct verbs_port *other = &link->peer->hello.rails[link->other_rail];
-    uint8_t mtu = other->mtu < rail->port_info.mtu ? other->mtu : rail->port_info.mtu;
-    struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTR,
-                               .path_mtu = (enum ibv_mtu)mtu,
-                               .dest_qp_num = qpn,
-                               .rq_psn = psn,
-                               .max_dest_rd_atomic = rail->resp_depth,
-                               .min_rnr_timer = RNR_TIMER};
-    attr.ah_attr.port_num = rail->port;
-    if (other->ethernet) {
-        attr.ah_attr.is_global = 1;
-        attr.ah_attr.grh.sgid_index = (uint8_t)rail->gid_index;
-        attr.ah_attr.grh.hop_limit = HOPS;
-        memcpy(attr.ah_attr.grh.dgid.raw, other->gid, sizeof other->gid);
-    } else {
-        attr.ah_attr.dlid = other->lid;
-    }
-    int err = lib->modify_qp(link->qp, &attr,
-                             IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU |
-                                 IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
-                                 IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
-    if (err != 0) {
-        return err;
-    }
-    link->window =
-        rail->init_depth < other->resp_depth ? rail->init_depth : other->resp_depth;
-    attr = (struct ibv_qp_attr){.qp_state = IBV_QPS_RTS,
-                                .timeout = ACK_TIMEOUT,
-                                .retry_cnt = RETRIES,
-                                .rnr_retry = RNR_RETRIES,
-                                .sq_psn = link->psn,
-                                .max_rd_atomic = (uint8_t)link->window};
-    return lib->modify_qp(link->qp, &attr,
-                          IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-                              IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
-}
-
-static void destroy(struct verbs_link *link)
-{
-    if (link->qp != NULL) {
-        (void)link->rail->v->lib->destroy_qp(link->qp);
-        link->qp = NULL;
-        free_slot(link);
-    }
-}
-
-/* NULL, or why not. */
-static const char *create(struct verbs_link *link)
-{
-    struct verbs_rail *rail = link->rail;
-    const struct verbs_lib *lib = rail->v->lib;
-    struct ibv_qp_init_attr attr = {
-        .send_cq = rail->cq,
-        .recv_cq = rail->cq,
-        .srq = rail->srq,
-        .qp_type = IBV_QPT_RC,
-        .cap = {.max_send_wr = VERBS_SEND_QUEUE, .max_send_sge = 1}};
-    if (rail->dead) {
-        return "the device failed";
-    }
-    if (!take_slot(link)) {
-        return "the port has as many queue pairs as it takes";
-    }
-    link->head = link->tail = link->reads = 0;
-    link->psn = randombytes_random() & 0xffffff;
-    link->qp = lib->create_qp(rail->pd, &attr);
-    if (link->qp == NULL) {
-        free_slot(link);
-        return "the device gives no queue pair";
-    }
-    if (to_init(link) != 0) {
-        destroy(link);
-        return "the queue pair cannot be set up";
-    }
-    return NULL;
 }
 
 /* ---- the end of it
@@ -190,7 +66,7 @@ void verbs_link_fail(struct verbs_link *link, bool tell, const char *format, ...
     vsnprintf(link->why, sizeof link->why, format, ap);
     va_end(ap);
     pause_after_failure(link);
-    if (link->peer->state == VPEER_UP) {
+    if (link->peer->state == VPEER_UP && link->peer->status == MOB_OK) {
         log_warn("rdma link lost peer %s over %s reads %u: %s", link->peer->address,
                  link->rail->path, link->reads, link->why);
     }
@@ -201,13 +77,15 @@ void verbs_link_fail(struct verbs_link *link, bool tell, const char *format, ...
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
     (void)link->rail->v->lib->modify_qp(link->qp, &attr, IBV_QP_STATE);
     link->state = LINK_DRAINING;
-    limit(link, link->head != link->tail ? VERBS_DRAIN_NS : 0);
+    limit(link, link->signaled != 0 ? VERBS_DRAIN_NS : 0);
+    verbs_small_again(link);
     verbs_touch(link->peer);
 }
 
 void verbs_link_drained(struct verbs_link *link)
 {
-    destroy(link);
+    verbs_qp_destroy(link);
+    verbs_link_flushed(link); /* SENDs that had no completion to come */
     verbs_timer_stop(link->rail->v, &link->limit);
     link->state = LINK_IDLE;
     verbs_touch(link->peer);
@@ -227,15 +105,14 @@ static void check_limit(struct verbs_timer *timer)
         verbs_link_fail(link, true, "the other side did not complete the link in time");
         return;
     case LINK_DRAINING:
-        destroy(link); /* the device lets go of all memory before this returns */
-        verbs_link_flushed(link);
+        /* Destroying it, the device lets go of all memory. */
         verbs_link_drained(link);
         return;
     case LINK_UP:
-        if (link->head != link->tail && now - link->moved_ns >= VERBS_STALL_NS) {
+        if (link->signaled != 0 && now - link->moved_ns >= VERBS_STALL_NS) {
             verbs_link_fail(link, true, "nothing that was asked for was done for %llu s",
                             VERBS_STALL_NS / NS_PER_S);
-        } else if (link->head != link->tail) {
+        } else if (link->signaled != 0) {
             limit(link, VERBS_STALL_NS - (now - link->moved_ns));
         }
         return;
@@ -264,6 +141,9 @@ void verbs_links_end(struct verbs_peer *peer, const char *why)
 void verbs_links_free(struct verbs_peer *peer)
 {
     for (unsigned i = 0; i < VERBS_RAILS_MAX; i++) {
+        if (peer->links[i] != NULL) {
+            free(peer->links[i]->kept);
+        }
         free(peer->links[i]); /* IDLE: no timer is on */
         peer->links[i] = NULL;
     }
@@ -324,14 +204,18 @@ static void offer(struct verbs_link *link)
     const char *why;
     count_retry(link);
     link->generation++;
-    if ((why = create(link)) != NULL) {
+    if ((why = verbs_qp_create(link)) != NULL) {
         pause_after_failure(link);
         snprintf(link->why, sizeof link->why, "%s: %s", link->rail->path, why);
         return;
     }
-    struct verbs_offer m = {link->index,      (uint8_t)link->rail->index,
-                            link->other_rail, link->generation,
-                            link->qp->qp_num, link->psn};
+    struct verbs_offer m = {.link = link->index,
+                            .from_rail = (uint8_t)link->rail->index,
+                            .to_rail = link->other_rail,
+                            .credits = verbs_slots_promise(link),
+                            .generation = link->generation,
+                            .qpn = link->qp->qp_num,
+                            .psn = link->psn};
     uint8_t out[VERBS_SMALL_BYTES];
     link->state = LINK_OFFERED;
     limit(link, VERBS_SETUP_NS);
@@ -423,8 +307,9 @@ static void accept_offer(struct verbs_link *link, const struct verbs_offer *offe
     link->generation = offer->generation;
     link->rail = link->peer->v->rails[offer->to_rail];
     link->other_rail = offer->from_rail;
-    if ((why = create(link)) == NULL && to_ready(link, offer->qpn, offer->psn) != 0) {
-        destroy(link);
+    if ((why = verbs_qp_create(link)) == NULL &&
+        verbs_qp_ready(link, offer->qpn, offer->psn) != 0) {
+        verbs_qp_destroy(link);
         why = "no way to the offered address; does the GID belong to the same network?";
     }
     if (why != NULL) {
@@ -432,7 +317,9 @@ static void accept_offer(struct verbs_link *link, const struct verbs_offer *offe
         tell_down(link, link->why);
         return;
     }
-    struct verbs_accept m = {link->index, link->generation, link->qp->qp_num, link->psn};
+    link->credits = offer->credits;
+    struct verbs_accept m = {link->index, verbs_slots_promise(link), link->generation,
+                             link->qp->qp_num, link->psn};
     uint8_t out[VERBS_SMALL_BYTES];
     link->state = LINK_ACCEPTED;
     limit(link, VERBS_SETUP_NS);
@@ -464,7 +351,7 @@ bool verbs_link_offered(struct verbs_peer *peer, const struct verbs_offer *offer
     return true;
 }
 
-static void up(struct verbs_link *link)
+void verbs_link_up(struct verbs_link *link)
 {
     link->state = LINK_UP;
     link->why[0] = '\0';
@@ -483,7 +370,7 @@ bool verbs_link_accepted(struct verbs_peer *peer, const struct verbs_accept *acc
     if (link->state != LINK_OFFERED || link->generation != accept->generation) {
         return true; /* of an offer that was given up */
     }
-    int err = to_ready(link, accept->qpn, accept->psn);
+    int err = verbs_qp_ready(link, accept->qpn, accept->psn);
     if (err != 0) {
         verbs_link_fail(link, true, "%s: no way to the other side's address: %s",
                         link->rail->path, strerror(err));
@@ -492,7 +379,8 @@ bool verbs_link_accepted(struct verbs_peer *peer, const struct verbs_accept *acc
     struct verbs_up m = {link->index, link->generation};
     uint8_t out[VERBS_SMALL_BYTES];
     verbs_tell(peer, VERBS_UP, out, verbs_up_put(&m, out));
-    up(link);
+    link->credits = accept->credits;
+    verbs_link_up(link);
     return true;
 }
 
@@ -503,7 +391,7 @@ bool verbs_link_is_up(struct verbs_peer *peer, const struct verbs_up *m)
         return false;
     }
     if (link->state == LINK_ACCEPTED && link->generation == m->generation) {
-        up(link);
+        verbs_link_up(link);
     }
     return true;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "core/log.h"
@@ -59,19 +60,44 @@ static void drop_piece(struct verbs *v, struct verbs_region *region, unsigned pi
     }
 }
 
-/* The next piece, with every device. Strict: what is only shown is registered for each
- * pull by itself, as windows can be bound only where the mapping is writable. */
+/* Kernels before 6.2 pin as if for writing whatever is asked for, and refuse a shared
+ * mapping that is read-only; and windows need that always. So it is made writable for the
+ * moment, which works if it was mapped from a file that was open for writing, before a
+ * seal. */
+static struct ibv_mr *register_one(struct verbs *v, struct verbs_rail *rail, void *at,
+                                   uint64_t size, bool writable)
+{
+    int access = verbs_memory_access(v, writable);
+    struct ibv_mr *mr = NULL;
+    errno = EFAULT;
+    if (writable || !v->pins_for_writing) { /* else it would only fill the kernel's log */
+        errno = 0;
+        mr = v->lib->reg_mr(rail->pd, at, size, access);
+    }
+    if (mr == NULL && errno == EFAULT && !writable &&
+        mprotect(at, size, PROT_READ | PROT_WRITE) == 0) {
+        errno = 0;
+        mr = v->lib->reg_mr(rail->pd, at, size, access);
+        int err = errno;
+        (void)mprotect(at, size, PROT_READ);
+        v->pins_for_writing = v->pins_for_writing || mr != NULL;
+        errno = err;
+    }
+    return mr;
+}
+
+/* The next piece, with every device. Strict: where a mapping that is only shown takes no
+ * windows, it is registered for each pull by itself. */
 static mob_status register_piece(struct verbs *v, struct verbs_region *region)
 {
     unsigned piece = region->registered;
     void *at = (void *)(region->base + piece * region->piece);
-    bool later = v->strict && !region->writable;
-    for (unsigned i = 0; i < v->rails_count && !later; i++) {
-        errno = 0;
-        struct ibv_mr *mr = v->lib->reg_mr(v->rails[i]->pd, at, piece_size(region, piece),
-                                           verbs_memory_access(v, region->writable));
-        if (mr == NULL) {
-            int err = errno != 0 ? errno : EIO;
+    for (unsigned i = 0; i < v->rails_count; i++) {
+        struct ibv_mr *mr =
+            register_one(v, v->rails[i], at, piece_size(region, piece), region->writable);
+        int err = errno != 0 ? errno : EIO;
+        bool later = v->strict && !region->writable && err == EFAULT;
+        if (mr == NULL && !later) {
             drop_piece(v, region, piece);
             return say_failure(v, err, piece_size(region, piece));
         }

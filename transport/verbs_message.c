@@ -1,4 +1,5 @@
-/* Messages: the user's, and those of the protocol, in one order. */
+/* Messages: the user's, and those of the protocol. All have numbers, and are delivered in
+ * the order of these, whether they came over a link or by the backend below. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,28 +10,56 @@
 /* ---- out
  * --------------------------------------------------------------------------------- */
 
-/* The next message's first word. It is used up by who sends it. */
-static void word_put(const struct verbs_peer *peer, enum verbs_kind kind,
-                     uint8_t word[VERBS_WORD_BYTES])
+/* Sends it below. */
+static mob_status below(struct verbs_peer *peer, uint64_t word, const struct iovec *iov,
+                        unsigned count)
 {
+    uint8_t head[VERBS_WORD_BYTES];
     struct codec_writer w;
-    codec_writer_init(&w, word, VERBS_WORD_BYTES);
-    codec_put_u64(&w, (peer->out_sequence + 1) << 8 | kind);
-}
-
-static mob_status put(struct verbs_peer *peer, enum verbs_kind kind,
-                      const struct iovec *iov, unsigned count)
-{
-    uint8_t word[VERBS_WORD_BYTES];
-    struct iovec all[1 + TRANSPORT_IOV_MAX] = {{word, sizeof word}};
-    word_put(peer, kind, word);
+    struct iovec all[1 + TRANSPORT_IOV_MAX] = {{head, sizeof head}};
+    codec_writer_init(&w, head, sizeof head);
+    codec_put_u64(&w, word);
     memcpy(all + 1, iov, count * sizeof *iov);
     mob_status st = transport_sendv(peer->under, all, 1 + count);
+    peer->below_full = peer->below_full || st == MOB_ERR_FULL;
+    return st;
+}
+
+/* Queue pairs are agreed on by the backend below alone. */
+static bool may_be_small(enum verbs_kind kind)
+{
+    return kind == VERBS_USER || kind >= VERBS_ASK;
+}
+
+static mob_status put_below(struct verbs_peer *peer, uint64_t word,
+                            const struct iovec *iov, unsigned count, size_t size)
+{
+    /* The other side holds what passes small messages that did not come yet, and has its
+     * bounds. */
+    if (peer->unacked != 0 && peer->passed_bytes + size > TRANSPORT_QUEUE_BYTES) {
+        peer->held_back = true;
+        return MOB_ERR_FULL;
+    }
+    mob_status st = below(peer, word, iov, count);
+    peer->passed_bytes += st == MOB_OK && peer->unacked != 0 ? size : 0;
+    return st;
+}
+
+/* A new message, by the way that suits it if @small, else below. */
+static mob_status put(struct verbs_peer *peer, enum verbs_kind kind,
+                      const struct iovec *iov, unsigned count, size_t size, bool small)
+{
+    /* Its number is taken first: should its link fail now, others are sent at once. */
+    uint64_t word = ++peer->out_sequence << 8 | kind;
+    mob_status st = MOB_OK;
+    if (!small || !may_be_small(kind) ||
+        !verbs_small_send(peer, word, iov, count, size)) {
+        st = put_below(peer, word, iov, count, size);
+    }
     if (st == MOB_OK) {
-        peer->out_sequence++;
         peer->stats.messages_sent += kind == VERBS_USER;
-    } else if (st == MOB_ERR_FULL) {
-        peer->below_full = true;
+    } else {
+        peer->out_sequence--;
     }
     return st;
 }
@@ -51,17 +80,23 @@ mob_status verbs_send(struct transport_peer *base, const struct iovec *iov,
                            "a message of %zu bytes in %u pieces; at most %u in %u", size,
                            count, MESSAGE_BYTES_MAX, TRANSPORT_IOV_MAX);
     }
-    mob_status st =
-        peer->out_used != 0 ? MOB_ERR_FULL : put(peer, VERBS_USER, iov, count);
+    mob_status st = peer->out_used != 0 ? MOB_ERR_FULL
+                                        : put(peer, VERBS_USER, iov, count, size, true);
     peer->wants_room = peer->wants_room || st == MOB_ERR_FULL;
     return st;
 }
 
-/* Keeps it until there is room below: its size, its kind, its bytes. */
-static bool owe(struct verbs_peer *peer, enum verbs_kind kind, const void *data,
-                size_t size)
+/* What waits for room: a head, then the bytes. */
+struct owed {
+    uint64_t word; /* 0: it has no number yet */
+    uint32_t size, kind;
+};
+
+/* At the end of what waits, or before all of it. */
+static bool owe(struct verbs_peer *peer, bool first, const struct owed *owed,
+                const void *data)
 {
-    size_t need = peer->out_used + 2 * sizeof(uint32_t) + size;
+    size_t more = sizeof *owed + owed->size, need = peer->out_used + more;
     if (need > peer->out_size) {
         size_t room = peer->out_size != 0 ? peer->out_size : 4096;
         while (room < need) {
@@ -74,23 +109,37 @@ static bool owe(struct verbs_peer *peer, enum verbs_kind kind, const void *data,
         peer->out = grown;
         peer->out_size = room;
     }
-    uint32_t head[2] = {(uint32_t)size, kind};
-    memcpy(peer->out + peer->out_used, head, sizeof head);
-    memcpy(peer->out + peer->out_used + sizeof head, data, size);
+    uint8_t *at = peer->out + (first ? 0 : peer->out_used);
+    memmove(at + more, at, first ? peer->out_used : 0);
+    memcpy(at, owed, sizeof *owed);
+    if (owed->size != 0) {
+        memcpy(at + sizeof *owed, data, owed->size);
+    }
     peer->out_used = need;
     return true;
+}
+
+void verbs_send_again(struct verbs_peer *peer, uint64_t word, const void *data,
+                      size_t size)
+{
+    struct owed owed = {word, (uint32_t)size, 0};
+    if (peer->state == VPEER_UP && !owe(peer, true, &owed, data)) {
+        verbs_peer_fail(peer, MOB_ERR_NOMEM, "no memory for a message to %s",
+                        peer->address);
+    }
 }
 
 void verbs_tell(struct verbs_peer *peer, enum verbs_kind kind, const void *data,
                 size_t size)
 {
     struct iovec iov = {(void *)(uintptr_t)data, size};
+    struct owed owed = {0, (uint32_t)size, kind};
     if (peer->state != VPEER_UP) {
         return;
     }
     mob_status st =
-        peer->below_full || peer->out_used != 0 ? MOB_ERR_FULL : put(peer, kind, &iov, 1);
-    if (st == MOB_ERR_FULL && !owe(peer, kind, data, size)) {
+        peer->out_used != 0 ? MOB_ERR_FULL : put(peer, kind, &iov, 1, size, true);
+    if (st == MOB_ERR_FULL && !owe(peer, false, &owed, data)) {
         verbs_peer_fail(peer, MOB_ERR_FULL, "%s does not take the answers it asks for",
                         peer->address);
     } else if (st == MOB_ERR_NOMEM) {
@@ -101,15 +150,17 @@ void verbs_tell(struct verbs_peer *peer, enum verbs_kind kind, const void *data,
 void verbs_flush(struct verbs_peer *peer)
 {
     size_t at = 0;
-    peer->below_full = false;
     while (at < peer->out_used && peer->state == VPEER_UP) {
-        uint32_t head[2];
-        memcpy(head, peer->out + at, sizeof head);
-        struct iovec iov = {peer->out + at + sizeof head, head[0]};
-        if (put(peer, (enum verbs_kind)head[1], &iov, 1) != MOB_OK) {
+        struct owed owed;
+        memcpy(&owed, peer->out + at, sizeof owed);
+        struct iovec iov = {peer->out + at + sizeof owed, owed.size};
+        mob_status st = owed.word != 0 ? below(peer, owed.word, &iov, 1)
+                                       : put(peer, (enum verbs_kind)owed.kind, &iov, 1,
+                                             owed.size, false);
+        if (st != MOB_OK) {
             break;
         }
-        at += sizeof head + head[0];
+        at += sizeof owed + owed.size;
     }
     if (at != 0) {
         memmove(peer->out, peer->out + at, peer->out_used - at);
@@ -156,9 +207,17 @@ static bool link_message(struct verbs_peer *peer, enum verbs_kind kind, const ui
     }
 }
 
+static bool acknowledged(struct verbs_peer *peer, const struct verbs_ack *ack)
+{
+    struct verbs_link *link = peer->links[ack->link];
+    return link != NULL &&
+           (link->generation != ack->generation || verbs_small_acked(link, ack->count));
+}
+
 static bool dispatch(struct verbs_peer *peer, enum verbs_kind kind, const uint8_t *in,
                      size_t size)
 {
+    struct verbs_ack ack;
     switch (kind) {
     case VERBS_USER:
         peer->stats.messages_received++;
@@ -181,8 +240,100 @@ static bool dispatch(struct verbs_peer *peer, enum verbs_kind kind, const uint8_
     case VERBS_READY:
     case VERBS_FAIL:
         return peer->greeted && verbs_pull_message(peer, kind, in, size);
+    case VERBS_ACK:
+        return verbs_ack_get(in, size, &ack) && acknowledged(peer, &ack);
     default:
         return false;
+    }
+}
+
+static void deliver(struct verbs_peer *peer, struct verbs_link *link, uint64_t word,
+                    const uint8_t *data, size_t size)
+{
+    enum verbs_kind kind = (enum verbs_kind)(word & 0xff);
+    peer->in_sequence = word >> 8;
+    if (link != NULL) {
+        link->came++;
+    }
+    if ((link != NULL && !may_be_small(kind)) || !dispatch(peer, kind, data, size)) {
+        verbs_peer_fail(peer, MOB_ERR_PROTOCOL,
+                        "%s sent a malformed message of kind %u about RDMA",
+                        peer->address, kind);
+    }
+}
+
+/* The link that a held message came by, if it is still that one. */
+static struct verbs_link *link_of(const struct verbs_peer *peer,
+                                  const struct verbs_held *held)
+{
+    struct verbs_link *link =
+        held->link < VERBS_RAILS_MAX ? peer->links[held->link] : NULL;
+    return link != NULL && link->generation == held->generation ? link : NULL;
+}
+
+/* Keeps what came too early. */
+static void hold(struct verbs_peer *peer, struct verbs_link *link, uint64_t word,
+                 const uint8_t *data, size_t size)
+{
+    struct verbs_held **at = &peer->held, *held = NULL;
+    while (*at != NULL && (*at)->word >> 8 < word >> 8) {
+        at = &(*at)->next;
+    }
+    if (*at != NULL && (*at)->word >> 8 == word >> 8) { /* it came by both ways */
+        if (link != NULL) {
+            link->came++;
+        }
+        return;
+    }
+    if (peer->held_bytes + size <= VERBS_HELD_BYTES) {
+        held = malloc(sizeof *held + size);
+    }
+    if (held == NULL) {
+        verbs_peer_fail(peer, MOB_ERR_PROTOCOL, "%s sent messages far out of their order",
+                        peer->address);
+        return;
+    }
+    *held = (struct verbs_held){.next = *at,
+                                .word = word,
+                                .link = link != NULL ? link->index : VERBS_RAILS_MAX,
+                                .generation = link != NULL ? link->generation : 0,
+                                .size = size};
+    if (size != 0) {
+        memcpy(held->data, data, size);
+    }
+    *at = held;
+    peer->held_bytes += sizeof *held + size;
+}
+
+/* What was held and is next now. */
+static void deliver_held(struct verbs_peer *peer)
+{
+    while (peer->held != NULL && peer->state == VPEER_UP &&
+           peer->held->word >> 8 <= peer->in_sequence + 1) {
+        struct verbs_held *held = peer->held;
+        peer->held = held->next;
+        peer->held_bytes -= sizeof *held + held->size;
+        deliver(peer, link_of(peer, held), held->word, held->data, held->size);
+        free(held);
+    }
+}
+
+void verbs_message_in(struct verbs_peer *peer, struct verbs_link *link, uint64_t word,
+                      const uint8_t *data, size_t size)
+{
+    uint64_t sequence = word >> 8;
+    if (peer->state != VPEER_UP) {
+        return;
+    }
+    if (sequence <= peer->in_sequence) { /* it came by both ways */
+        if (link != NULL) {
+            link->came++;
+        }
+    } else if (sequence != peer->in_sequence + 1) {
+        hold(peer, link, word, data, size);
+    } else {
+        deliver(peer, link, word, data, size);
+        deliver_held(peer);
     }
 }
 
@@ -191,20 +342,14 @@ void verbs_message_came(struct verbs_peer *peer, const uint8_t *data, size_t siz
     struct codec_reader r;
     codec_reader_init(&r, data, size);
     uint64_t word = codec_get_u64(&r);
-    if (peer->state != VPEER_UP) {
-        return;
-    }
-    unsigned kind = word & 0xff;
-    if (!r.ok || word >> 8 != peer->in_sequence + 1 || kind >= VERBS_KINDS) {
-        verbs_peer_fail(peer, MOB_ERR_PROTOCOL, "%s sent a message out of its order",
+    if (!r.ok || word >> 8 == 0) {
+        verbs_peer_fail(peer, MOB_ERR_PROTOCOL, "%s sent a message without a number",
                         peer->address);
         return;
     }
-    peer->in_sequence++;
-    if (!dispatch(peer, (enum verbs_kind)kind, data + VERBS_WORD_BYTES,
-                  size - VERBS_WORD_BYTES)) {
-        verbs_peer_fail(peer, MOB_ERR_PROTOCOL,
-                        "%s sent a malformed message of kind %u about RDMA",
-                        peer->address, kind);
+    verbs_message_in(peer, NULL, word, data + VERBS_WORD_BYTES, size - VERBS_WORD_BYTES);
+    peer->below_bytes += size;
+    if (peer->below_bytes >= MESSAGE_BYTES_MAX) {
+        verbs_small_tell(peer); /* else the other side would be held back at some time */
     }
 }

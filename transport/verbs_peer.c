@@ -70,6 +70,11 @@ void verbs_peer_free(struct verbs_peer *peer)
     }
     verbs_timer_stop(peer->v, &peer->patience);
     verbs_links_free(peer);
+    while (peer->held != NULL) {
+        struct verbs_held *held = peer->held;
+        peer->held = held->next;
+        free(held);
+    }
     free(peer->out);
     free(peer);
 }
@@ -109,6 +114,7 @@ bool verbs_peer_work(struct verbs_peer *peer)
     more = verbs_serves_work(peer) || more;
     if (peer->state == VPEER_UP) {
         verbs_read_post(peer);
+        verbs_small_work(peer);
     }
     if (finish(peer)) {
         return false;
@@ -127,9 +133,9 @@ void verbs_disconnect(struct transport_peer *base)
         snprintf(peer->reason, sizeof peer->reason, "closed by this node");
     }
     if (peer->state == VPEER_UP) {
+        verbs_links_end(peer, "the connection is closed"); /* sends again what it lost */
         peer->state = VPEER_LEAVING;
         verbs_pulls_end(peer, pulls_status(peer));
-        verbs_links_end(peer, "the connection is closed");
     }
     transport_disconnect(peer->under);
 }
@@ -210,6 +216,7 @@ static void under_writable(void *arg, struct transport_peer *under)
     if (peer == NULL) {
         return;
     }
+    peer->below_full = false;
     verbs_flush(peer);
     if (peer->v->rails_count != 0) {
         verbs_touch(peer); /* pulls that are owed to it, sums that waited */
@@ -220,7 +227,7 @@ static void under_writable(void *arg, struct transport_peer *under)
 void verbs_check_room(struct verbs_peer *peer)
 {
     if (peer->wants_room && peer->state == VPEER_UP && !peer->below_full &&
-        peer->pulls_count < TRANSPORT_PULLS_MAX) {
+        !peer->held_back && peer->pulls_count < TRANSPORT_PULLS_MAX) {
         peer->wants_room = false;
         user_writable(&peer->base);
     }

@@ -142,7 +142,7 @@ static enum way choose(struct verbs_pull *pull)
         return WAY_VERBS;
     }
     return coming && size >= VERBS_WAIT_BYTES &&
-                   verbs_now(peer->v) - pull->since_ns < VERBS_SETUP_NS
+                   verbs_now(peer->v) - pull->since_ns < VERBS_WAIT_NS
                ? WAY_WAIT
                : WAY_UNDER;
 }
@@ -150,7 +150,7 @@ static enum way choose(struct verbs_pull *pull)
 static void wait_for_link(struct verbs_pull *pull)
 {
     pull->state = PULL_WAITING;
-    verbs_be_patient(pull->peer, VERBS_SETUP_NS);
+    verbs_be_patient(pull->peer, VERBS_WAIT_NS);
 }
 
 mob_status verbs_pull_begin(struct transport_peer *base,

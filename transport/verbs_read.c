@@ -127,7 +127,11 @@ static void post(struct verbs_pull *pull, struct verbs_link *link, uint64_t chun
                                  .opcode = IBV_WR_RDMA_READ,
                                  .send_flags = IBV_SEND_SIGNALED,
                                  .wr.rdma = {p->from, p->rkey}};
-        struct verbs_wr work = {WORK_READ, done + 1 == count, p->size, chunk, pull};
+        struct verbs_wr work = {.kind = WORK_READ,
+                                .last = done + 1 == count,
+                                .bytes = p->size,
+                                .chunk = chunk,
+                                .owner = pull};
         if (!verbs_post(link, &wr, &work)) {
             break;
         }

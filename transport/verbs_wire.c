@@ -96,6 +96,7 @@ size_t verbs_offer_put(const struct verbs_offer *offer, uint8_t *out)
     codec_put_u8(&w, offer->link);
     codec_put_u8(&w, offer->from_rail);
     codec_put_u8(&w, offer->to_rail);
+    codec_put_u8(&w, offer->credits);
     codec_put_u32(&w, offer->generation);
     codec_put_u32(&w, offer->qpn);
     codec_put_u32(&w, offer->psn);
@@ -110,12 +111,13 @@ bool verbs_offer_get(const uint8_t *in, size_t size, struct verbs_offer *ret)
     offer.link = codec_get_u8(&r);
     offer.from_rail = codec_get_u8(&r);
     offer.to_rail = codec_get_u8(&r);
+    offer.credits = codec_get_u8(&r);
     offer.generation = codec_get_u32(&r);
     offer.qpn = codec_get_u32(&r);
     offer.psn = codec_get_u32(&r);
-    if (!codec_done(&r) || !link_ok(offer.link) || offer.from_rail >= VERBS_RAILS_MAX ||
-        offer.to_rail >= VERBS_RAILS_MAX || offer.qpn >> 24 != 0 ||
-        offer.psn >> 24 != 0) {
+    if (!codec_done(&r) || !link_ok(offer.link) || offer.credits > VERBS_CREDITS ||
+        offer.from_rail >= VERBS_RAILS_MAX || offer.to_rail >= VERBS_RAILS_MAX ||
+        offer.qpn >> 24 != 0 || offer.psn >> 24 != 0) {
         return false;
     }
     *ret = offer;
@@ -127,6 +129,7 @@ size_t verbs_accept_put(const struct verbs_accept *accept, uint8_t *out)
     struct codec_writer w;
     codec_writer_init(&w, out, ROOM);
     codec_put_u8(&w, accept->link);
+    codec_put_u8(&w, accept->credits);
     codec_put_u32(&w, accept->generation);
     codec_put_u32(&w, accept->qpn);
     codec_put_u32(&w, accept->psn);
@@ -139,11 +142,12 @@ bool verbs_accept_get(const uint8_t *in, size_t size, struct verbs_accept *ret)
     struct codec_reader r;
     codec_reader_init(&r, in, size);
     accept.link = codec_get_u8(&r);
+    accept.credits = codec_get_u8(&r);
     accept.generation = codec_get_u32(&r);
     accept.qpn = codec_get_u32(&r);
     accept.psn = codec_get_u32(&r);
-    if (!codec_done(&r) || !link_ok(accept.link) || accept.qpn >> 24 != 0 ||
-        accept.psn >> 24 != 0) {
+    if (!codec_done(&r) || !link_ok(accept.link) || accept.credits > VERBS_CREDITS ||
+        accept.qpn >> 24 != 0 || accept.psn >> 24 != 0) {
         return false;
     }
     *ret = accept;
@@ -195,6 +199,31 @@ bool verbs_down_get(const uint8_t *in, size_t size, struct verbs_down *ret)
         return false;
     }
     *ret = down;
+    return true;
+}
+
+size_t verbs_ack_put(const struct verbs_ack *ack, uint8_t *out)
+{
+    struct codec_writer w;
+    codec_writer_init(&w, out, ROOM);
+    codec_put_u8(&w, ack->link);
+    codec_put_u32(&w, ack->generation);
+    codec_put_u32(&w, ack->count);
+    return end(&w);
+}
+
+bool verbs_ack_get(const uint8_t *in, size_t size, struct verbs_ack *ret)
+{
+    struct verbs_ack ack;
+    struct codec_reader r;
+    codec_reader_init(&r, in, size);
+    ack.link = codec_get_u8(&r);
+    ack.generation = codec_get_u32(&r);
+    ack.count = codec_get_u32(&r);
+    if (!codec_done(&r) || !link_ok(ack.link)) {
+        return false;
+    }
+    *ret = ack;
     return true;
 }
 

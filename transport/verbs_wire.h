@@ -19,7 +19,8 @@
 #define VERBS_RAILS_MAX 4
 #define VERBS_INLINE_MAX 4096  /* objects that come within the answer */
 #define VERBS_RANGES_MAX 1024  /* pieces of memory that one pull can read from */
-#define VERBS_SUMS_MAX 24      /* of one message: it fits a small one */
+#define VERBS_SUMS_MAX 20      /* of one message: it fits a small one */
+#define VERBS_CREDITS 64       /* small messages of a link that were not acknowledged */
 #define VERBS_WHY_MAX 159      /* bytes of a sentence */
 #define VERBS_SMALL_BYTES 1024 /* any message but HERE and DATA */
 #define VERBS_HERE_BYTES                                                                 \
@@ -43,6 +44,7 @@ enum verbs_kind {
     VERBS_READY,    /* owner: so many bytes are there */
     VERBS_FAIL,     /* owner: it cannot be had */
     VERBS_END,      /* puller: nothing is read any more */
+    VERBS_ACK,      /* so many small messages have come */
     VERBS_KINDS,
 };
 
@@ -68,11 +70,16 @@ struct verbs_hello {
 
 struct verbs_offer {
     uint8_t link, from_rail, to_rail;
+    uint8_t credits; /* small messages that the receiver of this may send at once */
     uint32_t generation, qpn, psn;
 };
 struct verbs_accept {
-    uint8_t link;
+    uint8_t link, credits;
     uint32_t generation, qpn, psn;
+};
+struct verbs_ack {
+    uint8_t link;
+    uint32_t generation, count; /* of that link's queue pair, since it came up */
 };
 struct verbs_up {
     uint8_t link;
@@ -122,6 +129,8 @@ size_t verbs_up_put(const struct verbs_up *up, uint8_t *out);
 bool verbs_up_get(const uint8_t *in, size_t size, struct verbs_up *ret);
 size_t verbs_down_put(const struct verbs_down *down, uint8_t *out);
 bool verbs_down_get(const uint8_t *in, size_t size, struct verbs_down *ret);
+size_t verbs_ack_put(const struct verbs_ack *ack, uint8_t *out);
+bool verbs_ack_get(const uint8_t *in, size_t size, struct verbs_ack *ret);
 size_t verbs_ask_put(const struct verbs_ask *ask, uint8_t *out);
 bool verbs_ask_get(const uint8_t *in, size_t size, struct verbs_ask *ret);
 size_t verbs_sums_put(const struct verbs_sums *sums, uint8_t *out);

@@ -28,11 +28,14 @@ bool verbs_post(struct verbs_link *link, struct ibv_send_wr *wr,
         verbs_link_fail(link, true, "%s: posting failed: %s", rail->path, strerror(err));
         return false;
     }
-    if (link->head == link->tail) {
+    if (link->signaled == 0) {
         link->moved_ns = verbs_now(rail->v);
         verbs_link_watch(link);
     }
     link->ring[link->head % VERBS_SEND_QUEUE] = *work;
+    link->ring[link->head % VERBS_SEND_QUEUE].signaled =
+        (wr->send_flags & IBV_SEND_SIGNALED) != 0;
+    link->signaled += (wr->send_flags & IBV_SEND_SIGNALED) != 0;
     link->head++;
     if (work->kind == WORK_READ) {
         link->reads++;
@@ -43,6 +46,7 @@ bool verbs_post(struct verbs_link *link, struct ibv_send_wr *wr,
 
 static void over(struct verbs_link *link, const struct verbs_wr *work, bool good)
 {
+    link->signaled -= work->signaled;
     switch (work->kind) {
     case WORK_READ:
         link->reads--;
@@ -57,6 +61,8 @@ static void over(struct verbs_link *link, const struct verbs_wr *work, bool good
     case WORK_INVALIDATE:
         verbs_serve_unbound(work->owner);
         return;
+    case WORK_SEND:
+        return; /* it was inline, and is kept until the peer says that it came */
     }
 }
 
@@ -81,6 +87,10 @@ static void failed(struct verbs_link *link, const struct verbs_wr *work,
 
 static void complete(struct verbs_rail *rail, const struct ibv_wc *wc)
 {
+    if (wc->wr_id >> 63 != 0) {
+        verbs_small_came(rail, wc);
+        return;
+    }
     unsigned slot = (unsigned)(wc->wr_id >> 48);
     struct verbs_link *link = slot < VERBS_LINKS_MAX ? rail->links[slot] : NULL;
     uint32_t at = (uint32_t)wc->wr_id;
@@ -98,7 +108,7 @@ static void complete(struct verbs_rail *rail, const struct ibv_wc *wc)
         }
         over(link, &work, good);
     }
-    if (link->state == LINK_DRAINING && link->head == link->tail) {
+    if (link->state == LINK_DRAINING && link->signaled == 0) {
         verbs_link_drained(link);
     } else {
         verbs_touch(link->peer);
@@ -123,6 +133,7 @@ unsigned verbs_rail_poll(struct verbs_rail *rail)
             complete(rail, &wc[i]);
         }
         total += n > 0 ? (unsigned)n : 0;
+        verbs_slots_post(rail);
         if (n < BATCH) {
             break;
         }

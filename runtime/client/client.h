@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "core/clock.h"
 #include "core/limits.h"
 #include "store/arena.h"
 #include "store/board.h"
@@ -52,6 +53,7 @@ struct mob_task {
 /* One thread of the process. Private to the thread, but for `waits_on` and `next`. */
 struct thread {
     struct lane lane;
+    struct arena_batch batches[ARENA_BATCH_CLASSES]; /* for its next small objects */
     struct mob *mob;
     struct mob_task *task; /* the innermost task that it runs, or NULL */
     struct mob_task top;   /* the outermost one; what task_init() sets stays as it was */
@@ -176,19 +178,41 @@ mob_status embedded_failed(struct mob *mob, mob_status st, int why);
 /* ---- memory.c ---- */
 /* Room for @size bytes in this process's arena. @align: as arena_alloc(). MOB_ERR_NOMEM if there
  * was none for @timeout_ns. */
-mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, size_t align,
-                        uint64_t timeout_ns, struct arena_place *ret, void **ret_data);
+mob_status client_alloc_slow(struct mob *mob, struct thread *t, size_t size, size_t align,
+                             uint64_t timeout_ns, struct arena_place *ret,
+                             void **ret_data);
+static inline mob_status client_alloc(struct mob *mob, struct thread *t, size_t size,
+                                      size_t align, uint64_t timeout_ns,
+                                      struct arena_place *ret, void **ret_data)
+{
+    /* What else an allocation looks at, places that others freed and segments that the daemon took back,
+     * waits until a batch is empty. */
+    void *data = __builtin_expect(arena_batched(size, align), 1)
+                     ? arena_batch_take(&t->batches[arena_class(size)], size, ret)
+                     : NULL;
+    if (__builtin_expect(!data, 0)) {
+        return client_alloc_slow(mob, t, size, align, timeout_ns, ret, ret_data);
+    }
+    *ret_data = data;
+    return MOB_OK;
+}
+/* Gives the arena back what a thread's batches have left. */
+void client_return_batches(struct mob *mob, struct thread *t);
 /* Keeps the first @size bytes of a place of this process. */
 mob_status client_shrink_place(struct mob *mob, const struct place *p, size_t size);
 void client_free_place(void *mob, uint32_t segment, uint64_t offset);
+/* Many calls of it, by this thread, come between the two: of one lock. */
+void client_freeing(void *mob, bool begins);
 /* Where the bytes of a place of @r are, read-only. MOB_ERR_CORRUPT, MOB_ERR_NODE_LOST. */
 mob_status client_bytes(struct mob *mob, const struct record *r, const struct place *p,
                         const void **ret);
 /* Lets go of segments that the daemon took back. */
 void client_let_go(struct mob *mob);
-/* Before a sleep: the same, and takes in what others freed for this process. When memory is wanted,
- * gives back all that is not in use. */
-void client_tidy(struct mob *mob, struct lane *lane);
+/* Before a sleep: the same, gives the arena back what the thread's batches have left, and takes in what
+ * others freed for this process. When memory is wanted, gives back all that is not in use. */
+void client_tidy(struct mob *mob, struct thread *t);
+/* The same for who has a lane and no batches. */
+void client_tidy_lane(struct mob *mob, struct lane *lane);
 void client_memory_end(struct mob *mob);
 
 /* ---- registry.c ---- */
@@ -209,12 +233,25 @@ static inline mob_fn registry_by_id(const struct mob *mob, uint16_t id)
 }
 
 /* ---- wait.c ---- */
+/* How long a call may wait in all, for the seal and for the disk. The clock is read when it has to wait for
+ * the first time: most calls never do. */
+struct limit {
+    uint64_t timeout_ns;  /* 0: looks once; MOB_FOREVER */
+    uint64_t deadline_ns; /* 0: not known yet */
+};
+static inline uint64_t limit_deadline(struct limit *limit)
+{
+    if (!limit->deadline_ns) {
+        limit->deadline_ns = clock_deadline_ns(limit->timeout_ns);
+    }
+    return limit->deadline_ns;
+}
 /* Waits until a record is sealed. In a task runs it, or lends the CPU. */
 mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
-                        uint64_t timeout_ns, struct record **ret, uint64_t *ret_state);
+                        struct limit *limit, struct record **ret, uint64_t *ret_state);
 /* The part of it that is nothing but waiting: spins for a moment, then sleeps. */
 mob_status park_until_sealed(struct mob *mob, struct thread *t, struct record *r,
-                             uint32_t gen, uint64_t timeout_ns);
+                             uint32_t gen, struct limit *limit);
 /* Waits a moment for the task that the thread submitted last, of which nothing is known yet. True once it
  * is sealed or gone. */
 bool spin_newest(struct thread *t, const struct record *r, uint32_t gen);
@@ -264,17 +301,17 @@ mob_status result_error(struct mob *mob, struct record *r, char *text, size_t si
 /* The place that holds result @ret of a sealed record, through references to other records.
  * @io_link becomes the record that holds the bytes. */
 /* The bytes of a sealed result whose record (@link, with the result's number) this thread has pinned. If
- * they are on disk, they are brought back first, within @timeout_ns. MOB_ERR_TIMEOUT, MOB_ERR_LOST,
+ * they are on disk, they are brought back first, within @limit. MOB_ERR_TIMEOUT, MOB_ERR_LOST,
  * MOB_ERR_CORRUPT. */
 mob_status client_pinned_bytes(struct mob *mob, struct thread *t, struct record *r,
-                               uint64_t link, uint64_t timeout_ns,
+                               uint64_t link, struct limit *limit,
                                struct place *ret_place, const void **ret);
 mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
                         struct record **io_record, struct place *ret);
 
 /* Waits and fails as the task did. */
 mob_status client_value(struct mob *mob, struct thread *t, mob_ref ref,
-                        uint64_t timeout_ns, uint64_t *ret_link, struct record **ret,
+                        struct limit *limit, uint64_t *ret_link, struct record **ret,
                         struct place *ret_place);
 
 /* ---- task.c ---- */

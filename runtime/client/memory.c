@@ -126,21 +126,65 @@ static void give_back(struct mob *mob, bool all)
     }
 }
 
-/* memory_lock is held by this thread while it frees in bulk. */
-static _Thread_local bool draining __attribute__((tls_model("initial-exec")));
+/* How often this thread has taken memory_lock and not let go of it: who frees many places takes it once
+ * for all of them, and each place takes it again. */
+static _Thread_local unsigned holds __attribute__((tls_model("initial-exec")));
+
+static void hold(struct mob *mob)
+{
+    if (holds++ == 0) {
+        pthread_mutex_lock(&mob->memory_lock);
+    }
+}
+
+static void let_go(struct mob *mob)
+{
+    if (--holds == 0) {
+        pthread_mutex_unlock(&mob->memory_lock);
+    }
+}
+
+void client_freeing(void *arg, bool begins)
+{
+    struct mob *mob = arg;
+    if (begins) {
+        hold(mob);
+        return;
+    }
+    if (holds == 1) { /* else whoever holds it gives back what it does not need */
+        give_back(mob, false);
+    }
+    let_go(mob);
+}
 
 void client_free_place(void *arg, uint32_t segment, uint64_t offset)
 {
     struct mob *mob = arg;
-    if (!draining) {
-        pthread_mutex_lock(&mob->memory_lock);
-    }
+    client_freeing(mob, true);
     /* A place that is not allocated comes from a board that somebody scribbled on: the arena,
      * whose state is private, refuses it. */
     (void)arena_free(mob->arena, (struct arena_place){segment, offset});
-    if (!draining) {
-        give_back(mob, false);
-        pthread_mutex_unlock(&mob->memory_lock);
+    client_freeing(mob, false);
+}
+
+/* Under memory_lock. */
+static void return_batches(struct mob *mob, struct thread *t)
+{
+    for (uint32_t i = 0; i < ARENA_BATCH_CLASSES; i++) {
+        arena_batch_return(mob->arena, &t->batches[i]);
+    }
+}
+
+void client_return_batches(struct mob *mob, struct thread *t)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < ARENA_BATCH_CLASSES && !any; i++) {
+        any = t->batches[i].left != 0;
+    }
+    if (any) {
+        client_freeing(mob, true);
+        return_batches(mob, t);
+        client_freeing(mob, false);
     }
 }
 
@@ -153,8 +197,22 @@ mob_status client_shrink_place(struct mob *mob, const struct place *p, size_t si
     return st;
 }
 
-mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, size_t align,
-                        uint64_t timeout_ns, struct arena_place *ret, void **ret_data)
+/* Out of the arena, or of a batch that is filled for it. */
+static mob_status alloc_once(struct mob *mob, struct thread *t, size_t size, size_t align,
+                             struct arena_place *ret, void **ret_data)
+{
+    if (!arena_batched(size, align)) {
+        return arena_alloc(mob->arena, size, align, ret, ret_data);
+    }
+    struct arena_batch *batch = &t->batches[arena_class(size)];
+    MOB_TRY(arena_batch_fill(mob->arena, size, batch));
+    *ret_data = arena_batch_take(batch, size, ret);
+    return MOB_OK;
+}
+
+mob_status client_alloc_slow(struct mob *mob, struct thread *t, size_t size, size_t align,
+                             uint64_t timeout_ns, struct arena_place *ret,
+                             void **ret_data)
 {
     unsigned nap_ms = FULL_NAP_MIN_MS;
     uint64_t deadline_ns = 0; /* none yet: there is usually room, and looking costs */
@@ -168,16 +226,13 @@ mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, size_t a
     }
     for (;;) {
         client_let_go(mob); /* what is waited for may be what this process still maps */
-        pthread_mutex_lock(&mob->memory_lock);
-        draining = true;
+        hold(mob);
         lane_drain_ring(&t->lane); /* places that others freed */
-        draining = false;
-        mob_status st = arena_alloc(mob->arena, size, align, ret, ret_data);
+        mob_status st = alloc_once(mob, t, size, align, ret, ret_data);
         if (st == MOB_ERR_NOMEM) {
-            draining = true;
+            return_batches(mob, t);
             lane_reclaim(&t->lane);
-            draining = false;
-            st = arena_alloc(mob->arena, size, align, ret, ret_data);
+            st = alloc_once(mob, t, size, align, ret, ret_data);
         }
         if (st == MOB_ERR_NOMEM) {
             st = grow(mob, room);
@@ -187,10 +242,10 @@ mob_status client_alloc(struct mob *mob, struct thread *t, size_t size, size_t a
                 st = grow(mob, room);
             }
             if (!st) {
-                st = arena_alloc(mob->arena, size, align, ret, ret_data);
+                st = alloc_once(mob, t, size, align, ret, ret_data);
             }
         }
-        pthread_mutex_unlock(&mob->memory_lock);
+        let_go(mob);
         if (st != MOB_ERR_NOMEM || timeout_ns == 0) {
             return st;
         }
@@ -295,7 +350,13 @@ void client_let_go(struct mob *mob)
     board_notice(&mob->board, NOTICE_PLACES);
 }
 
-void client_tidy(struct mob *mob, struct lane *lane)
+void client_tidy(struct mob *mob, struct thread *t)
+{
+    client_return_batches(mob, t);
+    client_tidy_lane(mob, &t->lane);
+}
+
+void client_tidy_lane(struct mob *mob, struct lane *lane)
 {
     struct board *b = &mob->board;
     struct queue_view ring = board_ring(b, mob->self);
@@ -306,14 +367,12 @@ void client_tidy(struct mob *mob, struct lane *lane)
     if (!all && queue_peek(&ring, &item) != QUEUE_OK) {
         return;
     }
-    pthread_mutex_lock(&mob->memory_lock);
-    draining = true;
+    hold(mob);
     lane_drain_ring(lane);
     lane_reclaim(lane);
-    draining = false;
     give_back(mob, all);
     __atomic_store_n(&mob->wanted_seen, wanted, __ATOMIC_RELAXED);
-    pthread_mutex_unlock(&mob->memory_lock);
+    let_go(mob);
 }
 
 void client_memory_end(struct mob *mob)

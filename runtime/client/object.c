@@ -12,8 +12,7 @@ enum { INLINE_AT = 16 }; /* in the payload, behind the place */
 
 struct plan { /* checked options */
     size_t align;
-    bool has_meta;
-    struct mob_meta meta;
+    const struct mob_meta *meta; /* or NULL */
     uint32_t site;
 };
 
@@ -33,8 +32,9 @@ static mob_status check_shape(const struct mob_meta *m, size_t size)
     return MOB_OK;
 }
 
+/* @meta: where its metadata is kept. */
 static mob_status plan_object(struct mob *mob, const struct mob_object_options *given,
-                              size_t size, struct plan *ret)
+                              size_t size, struct mob_meta *meta, struct plan *ret)
 {
     struct mob_object_options o = {0};
     if (given) {
@@ -52,12 +52,11 @@ static mob_status plan_object(struct mob *mob, const struct mob_object_options *
                            "an object aligned to %zu; powers of two up to %u are allowed",
                            o.align, ARENA_ALIGN_MAX);
     }
-    *ret = (struct plan){.align = align, .has_meta = o.meta != NULL};
     if (o.meta) {
-        MOB_TRY(client_check_meta(o.meta, &ret->meta));
-        MOB_TRY(check_shape(&ret->meta, size));
+        MOB_TRY(client_check_meta(o.meta, meta));
+        MOB_TRY(check_shape(meta, size));
     }
-    ret->site = client_site(mob, o.site);
+    *ret = (struct plan){align, o.meta ? meta : NULL, client_site(mob, o.site)};
     return MOB_OK;
 }
 
@@ -69,9 +68,9 @@ static uint32_t padded(size_t size)
 }
 
 /* Room for the bytes: inside the record if they are few and may begin where it has room. */
-static mob_status make_room(struct mob *mob, struct thread *t, struct record *r,
-                            size_t size, size_t align, uint64_t timeout_ns,
-                            void **ret_data)
+CLIENT_FAST mob_status make_room(struct mob *mob, struct thread *t, struct record *r,
+                                 size_t size, size_t align, uint64_t timeout_ns,
+                                 void **ret_data)
 {
     if (size <= RECORD_INLINE_MAX && (align <= 8 || size == 0)) {
         record_set_place(r, 0, size ? PLACE_INLINE : PLACE_EMPTY, 0, INLINE_AT, size);
@@ -80,6 +79,7 @@ static mob_status make_room(struct mob *mob, struct thread *t, struct record *r,
         return MOB_OK;
     }
     struct arena_place place;
+    record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0); /* in case there is none */
     MOB_TRY(client_alloc(mob, t, size, align < ARENA_ALIGN_MIN ? ARENA_ALIGN_MIN : align,
                          timeout_ns, &place, ret_data));
     board_touch(&mob->board, board_index(&mob->board, r));
@@ -110,67 +110,70 @@ static mob_status add_meta(struct record *r, const struct mob_meta *m)
     return MOB_OK;
 }
 
-/* A CREATING record with room for @size bytes. */
-static mob_status begin(struct mob *mob, struct thread *t, size_t size,
-                        const struct plan *plan, uint64_t timeout_ns, struct record **ret,
-                        void **ret_data)
+/* What a task puts is no open child of it, but goes with an attempt that dies. */
+static __attribute__((noinline)) mob_status
+belong_to_task(struct mob *mob, struct mob_task *task, struct record *r, uint64_t link)
 {
-    struct call call = {.fn = CALL_PUT, .counts = call_counts(0, 1)};
-    struct record *r;
-    uint64_t parent = t->task ? t->task->link : LINK_NONE;
-    MOB_TRY(client_health(mob));
-    MOB_TRY(client_record(mob, t, false, &r));
-    task_begin(&t->lane, r, &call, LINK_NONE);
-    record_set_origin(r, board_tick(&mob->board), plan->site);
-    if (t->task) { /* it is no open child of the task, but goes with an attempt that dies */
-        at_store(&r->parent, parent, AT_RELAXED);
-        r->parent_attempt = (uint8_t)task_attempt(t->task);
-    }
-    uint32_t gen = lane_gen(r);
-    mob_status st = make_room(mob, t, r, size, plan->align, timeout_ns, ret_data);
-    if (st) {
-        lane_unrecord(&t->lane, r);
-        return st;
-    }
-    if (parent != LINK_NONE) {
-        st = task_hold(t->task, link_make(gen, board_index(&mob->board, r), 0));
-    }
+    at_store(&r->parent, task->link, AT_RELAXED);
+    r->parent_attempt = (uint8_t)task_attempt(task);
+    mob_status st = task_hold(task, link);
     if (st) {
         free_room(mob, r);
+    }
+    return st;
+}
+
+struct begun {
+    struct record *r;
+    uint64_t link;
+    void *data;
+};
+
+/* A record with room for @size bytes. It is still FREE: nobody knows of it, and a death loses nothing. */
+CLIENT_FAST mob_status begin(struct mob *mob, struct thread *t, size_t size,
+                             const struct plan *plan, uint64_t timeout_ns,
+                             struct begun *ret)
+{
+    const struct call call = {.fn = CALL_PUT, .counts = call_counts(0, 1)};
+    uint64_t link;
+    MOB_TRY(client_health(mob));
+    struct record *r = lane_take(&t->lane, &link);
+    if (__builtin_expect(!r, 0)) {
+        MOB_TRY(client_record(mob, t, false, &r));
+        link = link_make(lane_gen(r), board_index(&mob->board, r), 0);
+    }
+    task_fill(r, link_gen(link), &call, LINK_NONE);
+    record_set_origin(r, board_tick(&mob->board), plan->site);
+    mob_status st = make_room(mob, t, r, size, plan->align, timeout_ns, &ret->data);
+    if (__builtin_expect(!st && t->task, 0)) {
+        st = belong_to_task(mob, t->task, r, link);
+    }
+    if (__builtin_expect(st, 0)) {
         lane_unrecord(&t->lane, r);
         return st;
     }
-    at_store(&r->state, state_make(gen, mob->self, 0, PHASE_CREATING), AT_RELEASE);
-    if (plan->has_meta) {
-        (void)add_meta(r, &plan->meta); /* there is room for one */
+    if (__builtin_expect(plan->meta != NULL, 0)) {
+        (void)add_meta(r, plan->meta); /* there is room for one */
     }
-    *ret = r;
+    ret->r = r;
+    ret->link = link;
     return MOB_OK;
 }
 _Static_assert(INLINE_AT + RECORD_INLINE_MAX + 8 + 8 * MOB_DIMS_MAX <= RECORD_PAYLOAD,
                "so there is");
 
-static mob_status put(struct mob *mob, const void *data, size_t size,
-                      const struct plan *plan, uint64_t timeout_ns, mob_ref *ret)
+CLIENT_FAST mob_status put(struct mob *mob, struct thread *t, const void *data,
+                           size_t size, const struct plan *plan, uint64_t timeout_ns,
+                           mob_ref *ret)
 {
-    struct thread *t;
-    struct record *r;
-    void *to;
-    MOB_TRY(client_thread(mob, &t));
-    if (!ret || (size && !data)) {
+    struct begun o;
+    if (__builtin_expect(!ret || (size && !data), 0)) {
         return status_fail(MOB_ERR_INVALID, "mob_put: no data or no place for the id");
     }
-    MOB_TRY(begin(mob, t, size, plan, timeout_ns, &r, &to));
-    if (size) {
-        memcpy(to, data, size);
-    }
-    mob_ref ref =
-        client_ref(mob, link_make(lane_gen(r), board_index(&mob->board, r), 0), 0);
-    if (!task_seal(&t->lane, r, false)) {
-        return status_fail(MOB_ERR_CORRUPT,
-                           "an object's record changed while it was written");
-    }
-    *ret = ref;
+    MOB_TRY(begin(mob, t, size, plan, timeout_ns, &o));
+    client_copy(o.data, data, size);
+    task_publish_object(&t->lane, o.r, link_gen(o.link));
+    *ret = client_ref(mob, o.link, 0);
     return MOB_OK;
 }
 
@@ -180,9 +183,10 @@ mob_status mob_put_as(struct mob *mob, const void *data, size_t size,
 {
     struct thread *t;
     struct plan plan;
+    struct mob_meta meta;
     MOB_TRY(client_thread(mob, &t)); /* or why the handle is no good */
-    MOB_TRY(plan_object(mob, options, size, &plan));
-    return put(mob, data, size, &plan, timeout_ns, ret);
+    MOB_TRY(plan_object(mob, options, size, &meta, &plan));
+    return put(mob, t, data, size, &plan, timeout_ns, ret);
 }
 
 mob_status mob_put_at(struct mob *mob, const void *data, size_t size, uint64_t timeout_ns,
@@ -191,7 +195,7 @@ mob_status mob_put_at(struct mob *mob, const void *data, size_t size, uint64_t t
     struct thread *t;
     MOB_TRY(client_thread(mob, &t));
     struct plan plan = {.align = 1, .site = client_site(mob, site)};
-    return put(mob, data, size, &plan, timeout_ns, ret);
+    return put(mob, t, data, size, &plan, timeout_ns, ret);
 }
 
 mob_status mob_put(struct mob *mob, const void *data, size_t size, uint64_t timeout_ns,
@@ -200,20 +204,20 @@ mob_status mob_put(struct mob *mob, const void *data, size_t size, uint64_t time
     return mob_put_at(mob, data, size, timeout_ns, ret, NULL);
 }
 
-static mob_status create(struct mob *mob, size_t size, const struct plan *plan,
-                         uint64_t timeout_ns, mob_ref *ret, void **ret_data)
+CLIENT_FAST mob_status create(struct mob *mob, struct thread *t, size_t size,
+                              const struct plan *plan, uint64_t timeout_ns, mob_ref *ret,
+                              void **ret_data)
 {
-    struct thread *t;
-    struct record *r;
-    void *to;
-    MOB_TRY(client_thread(mob, &t));
-    if (!ret || !ret_data) {
+    struct begun o;
+    if (__builtin_expect(!ret || !ret_data, 0)) {
         return status_fail(MOB_ERR_INVALID,
                            "mob_create: no place for the id or the address");
     }
-    MOB_TRY(begin(mob, t, size, plan, timeout_ns, &r, &to));
-    *ret = client_ref(mob, link_make(lane_gen(r), board_index(&mob->board, r), 0), 0);
-    *ret_data = to;
+    MOB_TRY(begin(mob, t, size, plan, timeout_ns, &o));
+    at_store(&o.r->state, state_make(link_gen(o.link), mob->self, 0, PHASE_CREATING),
+             AT_RELEASE);
+    *ret = client_ref(mob, o.link, 0);
+    *ret_data = o.data;
     return MOB_OK;
 }
 
@@ -223,9 +227,10 @@ mob_status mob_create_as(struct mob *mob, size_t size,
 {
     struct thread *t;
     struct plan plan;
+    struct mob_meta meta;
     MOB_TRY(client_thread(mob, &t));
-    MOB_TRY(plan_object(mob, options, size, &plan));
-    return create(mob, size, &plan, timeout_ns, ret, ret_data);
+    MOB_TRY(plan_object(mob, options, size, &meta, &plan));
+    return create(mob, t, size, &plan, timeout_ns, ret, ret_data);
 }
 
 mob_status mob_create_at(struct mob *mob, size_t size, uint64_t timeout_ns, mob_ref *ret,
@@ -234,7 +239,7 @@ mob_status mob_create_at(struct mob *mob, size_t size, uint64_t timeout_ns, mob_
     struct thread *t;
     MOB_TRY(client_thread(mob, &t));
     struct plan plan = {.align = 1, .site = client_site(mob, site)};
-    return create(mob, size, &plan, timeout_ns, ret, ret_data);
+    return create(mob, t, size, &plan, timeout_ns, ret, ret_data);
 }
 
 mob_status mob_create(struct mob *mob, size_t size, uint64_t timeout_ns, mob_ref *ret,

@@ -24,10 +24,10 @@ static bool was_released(const struct thread *t, uint64_t link)
  * does not lend its CPU meanwhile: the next task would want memory too, which is what there is too little of. */
 static __attribute__((noinline)) mob_status
 await_restored(struct mob *mob, struct thread *t, const struct record *r, uint64_t link,
-               uint64_t timeout_ns, struct place *ret)
+               struct limit *limit, struct place *ret)
 {
     const at_u32 *event = &mob->board.header->event;
-    uint64_t deadline_ns = clock_deadline_ns(timeout_ns);
+    uint64_t deadline_ns = limit_deadline(limit);
     mob_status st = MOB_OK;
     ask(mob, link);
     while (!st) {
@@ -45,7 +45,7 @@ await_restored(struct mob *mob, struct thread *t, const struct record *r, uint64
         uint32_t asked = at_load(&mob->proc->wake, AT_SEQ_CST);
         st = client_health(mob);
         if (!st) {
-            client_tidy(mob, &t->lane); /* it may be what the daemon has no room for */
+            client_tidy(mob, t); /* it may be what the daemon has no room for */
             st = park_in_task(mob, t, event, seen, asked, deadline_ns);
         }
     }
@@ -57,12 +57,12 @@ await_restored(struct mob *mob, struct thread *t, const struct record *r, uint64
 }
 
 mob_status client_pinned_bytes(struct mob *mob, struct thread *t, struct record *r,
-                               uint64_t link, uint64_t timeout_ns,
+                               uint64_t link, struct limit *limit,
                                struct place *ret_place, const void **ret)
 {
     struct place p = record_pinned_place(r, link_ret(link));
     if (__builtin_expect(p.kind == PLACE_SPILLED, 0)) {
-        MOB_TRY(await_restored(mob, t, r, link, timeout_ns, &p));
+        MOB_TRY(await_restored(mob, t, r, link, limit, &p));
     }
     if (__builtin_expect(p.kind == PLACE_LOST, 0)) {
         return status_fail(

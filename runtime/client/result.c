@@ -54,11 +54,11 @@ mob_status result_error(struct mob *mob, struct record *r, char *text, size_t si
 }
 
 mob_status client_value(struct mob *mob, struct thread *t, mob_ref ref,
-                        uint64_t timeout_ns, uint64_t *ret_link, struct record **ret,
+                        struct limit *limit, uint64_t *ret_link, struct record **ret,
                         struct place *ret_place)
 {
     uint64_t s;
-    MOB_TRY(client_await(mob, t, ref, timeout_ns, ret, &s));
+    MOB_TRY(client_await(mob, t, ref, limit, ret, &s));
     *ret_link = ref.lo;
     for (;;) {
         if (s & STATE_ERROR) {
@@ -74,19 +74,14 @@ mob_status client_value(struct mob *mob, struct thread *t, mob_ref ref,
     }
 }
 
-mob_status mob_get(struct mob *mob, mob_ref ref, uint64_t timeout_ns,
-                   struct mob_view *ret)
+static mob_status get_view(struct mob *mob, struct thread *t, mob_ref ref,
+                           struct limit *limit, struct mob_view *ret)
 {
-    struct thread *t;
     struct record *r;
     struct place p;
     uint64_t link, pin, outer;
     const void *bytes;
-    MOB_TRY(client_thread(mob, &t));
-    if (!ret) {
-        return status_fail(MOB_ERR_INVALID, "mob_get: no place for the view");
-    }
-    MOB_TRY(client_value(mob, t, ref, timeout_ns, &link, &r, &p));
+    MOB_TRY(client_value(mob, t, ref, limit, &link, &r, &p));
     MOB_TRY(lane_pin(&t->lane, link, &pin));
     if (link != ref.lo) {
         /* The bytes are another record's. It is pinned; was it still meant? */
@@ -98,13 +93,23 @@ mob_status mob_get(struct mob *mob, mob_ref ref, uint64_t timeout_ns,
         lane_unpin(&t->lane, outer);
     }
     /* Where the bytes were before the pin, they need not be any more. */
-    mob_status st = client_pinned_bytes(mob, t, r, link, timeout_ns, &p, &bytes);
+    mob_status st = client_pinned_bytes(mob, t, r, link, limit, &p, &bytes);
     if (st) {
         lane_unpin(&t->lane, pin);
         return st;
     }
     *ret = (struct mob_view){bytes, p.size, pin + 1};
     return MOB_OK;
+}
+
+mob_status mob_get(struct mob *mob, mob_ref ref, uint64_t timeout_ns,
+                   struct mob_view *ret)
+{
+    struct thread *t;
+    struct limit limit = {timeout_ns, 0};
+    MOB_TRY(client_thread(mob, &t));
+    return ret ? get_view(mob, t, ref, &limit, ret)
+               : status_fail(MOB_ERR_INVALID, "mob_get: no place for the view");
 }
 
 void mob_view_release(struct mob *mob, struct mob_view *view)
@@ -137,19 +142,19 @@ CLIENT_FAST bool copy_inline(const struct record *r, uint64_t s, void *dst, size
 }
 
 static mob_status get_copy(struct mob *mob, struct thread *t, mob_ref ref, void *dst,
-                           size_t size, uint64_t timeout_ns)
+                           size_t size, struct limit *limit)
 {
     struct record *r;
     struct place p;
     struct mob_view view;
     uint64_t link;
-    MOB_TRY(client_value(mob, t, ref, timeout_ns, &link, &r, &p));
+    MOB_TRY(client_value(mob, t, ref, limit, &link, &r, &p));
     if (p.size != size) {
         return status_fail(MOB_ERR_SIZE,
                            "the object has %llu bytes, and %zu were asked for",
                            (unsigned long long)p.size, size);
     }
-    MOB_TRY(mob_get(mob, ref, timeout_ns, &view));
+    MOB_TRY(get_view(mob, t, ref, limit, &view));
     if (size) { /* dst may be NULL else */
         memcpy(dst, view.data, size);
     }
@@ -176,9 +181,9 @@ CLIENT_FAST bool get_plain(const struct record *r, uint64_t link, void *dst, siz
            copy_inline(r, s, dst, size);
 }
 
-/* mob_get_copy() in general. */
+/* mob_get_copy() for who may have waited already. */
 static __attribute__((noinline)) mob_status
-get_any(struct mob *mob, mob_ref ref, void *dst, size_t size, uint64_t timeout_ns)
+get_within(struct mob *mob, mob_ref ref, void *dst, size_t size, struct limit *limit)
 {
     struct thread *t;
     struct record *r;
@@ -187,10 +192,17 @@ get_any(struct mob *mob, mob_ref ref, void *dst, size_t size, uint64_t timeout_n
     if (!dst && size) {
         return status_fail(MOB_ERR_INVALID, "mob_get_copy: no place for the bytes");
     }
-    MOB_TRY(client_await(mob, t, ref, timeout_ns, &r, &s));
+    MOB_TRY(client_await(mob, t, ref, limit, &r, &s));
     return link_ret(ref.lo) == 0 && get_plain(r, ref.lo, dst, size)
                ? MOB_OK
-               : get_copy(mob, t, ref, dst, size, timeout_ns);
+               : get_copy(mob, t, ref, dst, size, limit);
+}
+
+/* mob_get_copy() in general. */
+static __attribute__((noinline)) mob_status
+get_any(struct mob *mob, mob_ref ref, void *dst, size_t size, uint64_t timeout_ns)
+{
+    return get_within(mob, ref, dst, size, &(struct limit){timeout_ns, 0});
 }
 
 /* mob_get_copy() of one word that does not lie there for the taking. */
@@ -200,10 +212,11 @@ get_later(struct mob *mob, struct record *r, mob_ref ref, void *dst, uint64_t ti
     if (!timeout_ns || !client_only_waits(mob)) {
         return get_any(mob, ref, dst, 8, timeout_ns);
     }
-    MOB_TRY(park_until_sealed(mob, client_current, r, link_gen(ref.lo), timeout_ns));
+    struct limit limit = {timeout_ns, 0};
+    MOB_TRY(park_until_sealed(mob, client_current, r, link_gen(ref.lo), &limit));
     return __builtin_expect(get_plain(r, ref.lo, dst, 8), 1)
                ? MOB_OK
-               : get_any(mob, ref, dst, 8, 0); /* sealed, and something else */
+               : get_within(mob, ref, dst, 8, &limit); /* sealed, and something else */
 }
 
 /* Of the task that was submitted last the result is hardly there: spin_newest() knows when to look. */
@@ -245,7 +258,7 @@ mob_status mob_get_size(struct mob *mob, mob_ref ref, uint64_t timeout_ns, size_
     if (!ret) {
         return status_fail(MOB_ERR_INVALID, "mob_get_size: no place for the size");
     }
-    MOB_TRY(client_value(mob, t, ref, timeout_ns, &link, &r, &p));
+    MOB_TRY(client_value(mob, t, ref, &(struct limit){timeout_ns, 0}, &link, &r, &p));
     *ret = p.size;
     return MOB_OK;
 }
@@ -293,7 +306,7 @@ mob_status mob_failure(struct mob *mob, mob_ref ref, char *text, size_t size)
     if (!text || size == 0) {
         return status_fail(MOB_ERR_INVALID, "mob_failure: no place for the text");
     }
-    MOB_TRY(client_await(mob, t, ref, 0, &r, &s));
+    MOB_TRY(client_await(mob, t, ref, &(struct limit){0, 0}, &r, &s));
     if (!(s & STATE_ERROR)) {
         struct place p;
         MOB_TRY(result_place(mob, t, &link, &r, &p));

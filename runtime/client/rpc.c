@@ -96,7 +96,8 @@ static void tidy(struct mob *mob, struct lane *lane)
 {
     if (lane->board ||
         lane_init(lane, &mob->board, mob->self, client_free_place, mob) == MOB_OK) {
-        client_tidy(mob, lane);
+        lane->freeing = client_freeing;
+        client_tidy_lane(mob, lane);
     }
 }
 
@@ -351,6 +352,7 @@ void client_leave(struct mob *mob)
          * child that was made without fork()'s handlers may have the socket too. */
         shutdown(mob->sock, SHUT_RDWR);
         close(mob->sock);
+        mob->sock = -1; /* threads' parts end after it, and may have something to tell */
     }
     if (mob->daemon_pid > 0) {
         int status;

@@ -22,7 +22,8 @@ static mob_status await_refs(struct mob_task *task)
                                    "result %u is an object that was not sealed", i);
             }
             MOB_TRY(client_await(task->mob, task->thread,
-                                 client_ref(task->mob, p.size, 0), MOB_FOREVER, &r, &s));
+                                 client_ref(task->mob, p.size, 0),
+                                 &(struct limit){.timeout_ns = MOB_FOREVER}, &r, &s));
         }
     }
     return MOB_OK;
@@ -198,7 +199,7 @@ static __attribute__((noinline, cold)) void tidy_when_asked(struct mob *mob,
                                                             struct thread *t)
 {
     t->asked = at_load(&mob->proc->wake, AT_SEQ_CST);
-    client_tidy(mob, &t->lane);
+    client_tidy(mob, t);
 }
 
 /* Serves one class until the daemon says otherwise. */

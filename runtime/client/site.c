@@ -85,7 +85,8 @@ mob_status mob_get_meta(struct mob *mob, mob_ref ref, uint64_t timeout_ns,
     struct place p;
     MOB_TRY(client_thread(mob, &t));
     MOB_TRY(check_out(ret));
-    MOB_TRY(client_value(mob, t, ref, timeout_ns, &link, &r, &p)); /* or its failure */
+    MOB_TRY(client_value(mob, t, ref, &(struct limit){timeout_ns, 0}, &link, &r,
+                         &p)); /* or its failure */
     MOB_TRY(client_link(mob, ref, &link));
     r = lane_find(&t->lane, link, &s);
     return r ? find_meta(mob, t, link, r, ret)

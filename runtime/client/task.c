@@ -78,8 +78,8 @@ static mob_status foreign_bytes(struct mob_task *task, size_t i, uint64_t link,
         task->pinned |= 1u << i;
         task->more = true; /* so that they are given back */
     }
-    return client_pinned_bytes(task->mob, task->thread, r, link, MOB_FOREVER, io_place,
-                               ret);
+    return client_pinned_bytes(task->mob, task->thread, r, link,
+                               &(struct limit){.timeout_ns = MOB_FOREVER}, io_place, ret);
 }
 
 void task_unpin(struct mob_task *task)
@@ -272,7 +272,8 @@ mob_status mob_return_ref(struct mob_task *task, size_t i, mob_ref ref)
     /* Who sees the result sealed may read its bytes: so they must be there first. */
     struct record *r;
     uint64_t s;
-    MOB_TRY(client_await(task->mob, t, ref, MOB_FOREVER, &r, &s));
+    MOB_TRY(client_await(task->mob, t, ref, &(struct limit){.timeout_ns = MOB_FOREVER},
+                         &r, &s));
     MOB_TRY(lane_use(&t->lane, link));
     record_set_place(task->r, (uint32_t)i, PLACE_REF, 0, 0, link);
     task->given |= 1u << i;

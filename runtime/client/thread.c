@@ -59,6 +59,7 @@ static void thread_ended(void *value)
     for (size_t i = 0; i < HANDLES_MAX && !forked; i++) {
         struct thread *t = open_handles[i] ? unlist(open_handles[i]) : NULL;
         if (t) {
+            client_return_batches(open_handles[i], t);
             lane_fini(&t->lane);
             free(t);
         }
@@ -146,6 +147,7 @@ static mob_status join_thread(struct mob *mob, struct thread **ret)
             free(t);
             return st;
         }
+        t->lane.freeing = client_freeing;
         pthread_mutex_lock(&mob->threads_lock);
         t->next = mob->threads;
         mob->threads = t;
@@ -191,7 +193,7 @@ void client_threads_end(struct mob *mob)
     while (mob->threads) {
         struct thread *t = mob->threads;
         mob->threads = t->next;
-        lane_fini(&t->lane);
+        lane_fini(&t->lane); /* what its batches have left ends with the arena */
         free(t);
     }
     client_current = NULL;

@@ -167,7 +167,7 @@ static __attribute__((noinline)) mob_status park_sealed(struct mob *mob, struct 
     while (task_mark_waited(r, gen, STATE_WAITERS, &s)) {
         uint32_t asked = at_load(&mob->proc->wake, AT_SEQ_CST);
         MOB_TRY(client_health(mob));
-        client_tidy(mob, &t->lane);
+        client_tidy(mob, t);
         if (park_in_task(mob, t, park_low(&r->state), (uint32_t)s, asked, deadline_ns) ==
             MOB_ERR_TIMEOUT) {
             return status_fail(MOB_ERR_TIMEOUT,
@@ -188,9 +188,9 @@ static void lend(struct mob *mob, bool lent)
 /* All that is waiting and not work: spins for a moment, then sleeps. */
 __attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct thread *t,
                                                        struct record *r, uint32_t gen,
-                                                       uint64_t timeout_ns)
+                                                       struct limit *limit)
 {
-    uint64_t deadline_ns = clock_deadline_ns(timeout_ns);
+    uint64_t deadline_ns = limit_deadline(limit);
     MOB_TRY(client_health(mob));
     /* Behind a long queue, who looks at each result as it is made takes its line away from the worker
      * that makes it; some later, there are several. */
@@ -220,14 +220,15 @@ static inline bool may_nest(const struct mob *mob, const struct thread *t)
 }
 
 static mob_status await_slow(struct mob *mob, struct thread *t, struct record *r,
-                             uint32_t gen, uint64_t timeout_ns)
+                             uint32_t gen, struct limit *limit)
 {
     if (__builtin_expect(t->task || mob->inline_tasks, 0) && may_nest(mob, t) &&
         task_claim_one(&t->lane, r, gen)) {
+        (void)limit_deadline(limit); /* its time counts */
         task_run(mob, t, r, board_index(&mob->board, r));
         return MOB_OK;
     }
-    return park_until_sealed(mob, t, r, gen, timeout_ns);
+    return park_until_sealed(mob, t, r, gen, limit);
 }
 
 static mob_status released(void)
@@ -236,7 +237,7 @@ static mob_status released(void)
 }
 
 mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
-                        uint64_t timeout_ns, struct record **ret, uint64_t *ret_state)
+                        struct limit *limit, struct record **ret, uint64_t *ret_state)
 {
     uint64_t link, s;
     MOB_TRY(client_link(mob, ref, &link));
@@ -245,11 +246,11 @@ mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
         return released();
     }
     if (!state_sealed(s)) {
-        if (timeout_ns == 0) {
+        if (limit->timeout_ns == 0) {
             MOB_TRY(client_health(mob));
             return status_fail(MOB_ERR_TIMEOUT, "the object is not there yet");
         }
-        MOB_TRY(await_slow(mob, t, r, link_gen(link), timeout_ns));
+        MOB_TRY(await_slow(mob, t, r, link_gen(link), limit));
         s = at_load(&r->state, AT_ACQUIRE);
         if (state_gen(s) != link_gen(link) || !state_sealed(s)) {
             return released();
@@ -331,7 +332,7 @@ static mob_status wait_some(struct mob *mob, struct thread *t, const mob_ref *re
             lent = true;
         }
         if (!st) {
-            client_tidy(mob, &t->lane);
+            client_tidy(mob, t);
             st = park_in_task(mob, t, event, seen, asked, deadline_ns);
         }
     }

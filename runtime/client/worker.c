@@ -107,7 +107,7 @@ static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread
     struct proc *self = &b->procs[mob->self];
     struct queue_item item;
     uint32_t seen = at_load(&self->wake, AT_SEQ_CST);
-    client_tidy(mob, &t->lane);
+    client_tidy(mob, t);
     lane_rest(&t->lane); /* what it freed should not wait for its next task */
     task_idle(mob, t);
     at_store(&self->state, PROC_IDLE, AT_SEQ_CST);
@@ -180,7 +180,7 @@ void worker_run(struct mob *mob)
             worker_serve(mob, t, run - 1, run);
             continue;
         }
-        client_tidy(mob, &t->lane); /* it may sleep for long, and is woken for this too */
+        client_tidy(mob, t); /* it may sleep for long, and is woken for this too */
         lane_rest(&t->lane);
         at_store(&self->state, PROC_IDLE, AT_SEQ_CST);
         board_notice(&mob->board, NOTICE_LENT); /* this worker has no slot any more */

@@ -150,7 +150,7 @@ static void take_all_back(struct job *j, const struct peer *p, bool begun,
     }
 }
 
-void away_peer_lost(struct cluster *c, struct peer *p)
+void away_peer_lost(struct cluster *c, struct peer *p, bool met)
 {
     char why[128];
     snprintf(why, sizeof why, "node %s, where it ran, was lost", p->host);
@@ -164,7 +164,7 @@ void away_peer_lost(struct cluster *c, struct peer *p)
         }
         if (j && away_host_of(j, p)) {
             drop_host(j, p);
-            take_all_back(j, p, true, why);
+            take_all_back(j, p, met, why);
             job_step(j);
         }
     }

@@ -22,7 +22,8 @@ void away_send(struct cluster *c, const struct send_job *s);
 
 /* ---- away.c ---- */
 bool away_message(struct peer *p, enum wire_op op, struct codec_reader *r);
-void away_peer_lost(struct cluster *c, struct peer *p);
+/* @met: there was a connection to it, so that what was sent may have begun there. */
+void away_peer_lost(struct cluster *c, struct peer *p, bool met);
 void away_cancels(struct job *j);
 /* Asks all nodes to end the job. */
 void away_close(struct job *j, bool kill_now);

@@ -222,6 +222,12 @@ void cluster_unmap(struct node *n, const void *base)
     }
 }
 
+bool cluster_has_devices(const struct node *n)
+{
+    return n->cluster && n->cluster->transport &&
+           transport_has_devices(n->cluster->transport);
+}
+
 /* The transport of an incarnation. */
 static mob_status open_transport(struct cluster *c)
 {

@@ -120,6 +120,8 @@ void cluster_rejoin(struct cluster *c);
  * from it without a copy. NULL is allowed; nothing happens outside of a cluster. */
 void cluster_map(struct node *n, void *base, uint64_t bytes, bool writable);
 void cluster_unmap(struct node *n, const void *base);
+/* There are RDMA devices that might use it. */
+bool cluster_has_devices(const struct node *n);
 void cluster_soon(struct cluster *c);
 /* Handles one message; false: it was malformed or out of place. */
 bool cluster_dispatch(struct peer *p, const void *data, size_t size);

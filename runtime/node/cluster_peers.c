@@ -284,6 +284,7 @@ void cluster_peer_up(void *arg, struct transport_peer *tp,
 void cluster_lose(struct peer *p, const char *why)
 {
     struct cluster *c = p->cluster;
+    bool met = p->links[0] != NULL; /* else what was sent to it has not left */
     for (int i = 0; i < 2; i++) {
         struct transport_peer *tp = p->links[i];
         p->links[i] = NULL;
@@ -296,7 +297,7 @@ void cluster_lose(struct peer *p, const char *why)
     p->dial_after = loop_now_ns(c->node->loop) + PEER_DIAL_NS;
     log_info("lost node %s (%010llx): %s", p->host, (unsigned long long)p->id, why);
     fetch_peer_lost(p);
-    away_peer_lost(c, p);
+    away_peer_lost(c, p, met);
     guest_peer_lost(c, p);
     ask_peer_lost(p);
     if (p == c->head) {

@@ -9,6 +9,7 @@
  * until the last process has unmapped it. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "cluster.h"
@@ -152,6 +153,22 @@ static mob_status make_segment(struct conn *c, uint32_t i, uint64_t want, uint64
     return MOB_OK;
 }
 
+/* Once the client has sealed it, nobody gets a mapping that could be made writable, and
+ * devices refuse others on many kernels (transport_map()). It is read-only from the first
+ * use on; without it the bytes move over TCP. */
+static void map_before_seal(struct job *j, struct segment *s)
+{
+    void *base;
+    if (!s->ro && cluster_has_devices(j->node) &&
+        seg_map(s->fd, s->bytes, SEG_WRITE, &base) == MOB_OK) {
+        if (mprotect(base, s->bytes, PROT_READ) < 0) {
+            seg_unmap(base, s->bytes);
+            return;
+        }
+        s->ro = base;
+    }
+}
+
 void grant_request(struct conn *c, struct local_msg *m)
 {
     struct job *j = c->job;
@@ -187,6 +204,7 @@ void grant_request(struct conn *c, struct local_msg *m)
     local_msg_init(m, LOCAL_GRANT);
     m->arg[0] = i;
     m->arg[1] = j->segments[i].bytes;
+    map_before_seal(j, &j->segments[i]);
     conn_reply(c, m, &j->segments[i].fd, 1);
     if (least < want) { /* its arena grows; a large object asks for itself alone */
         ahead_prepare(j, c->proc, j->segments[i].bytes);
@@ -521,7 +539,7 @@ void grant_show_all(struct node *n)
         for (uint32_t k = 0; j && k < BOARD_SEGMENTS_MAX; k++) {
             struct segment *s = &j->segments[k];
             cluster_map(n, s->rw, s->bytes, true);
-            cluster_map(n, (void *)(uintptr_t)s->ro, s->bytes, false);
+            s->shown = false; /* grant_read() shows it again */
         }
     }
 }

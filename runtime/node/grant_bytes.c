@@ -88,7 +88,10 @@ mob_status grant_read(struct job *j, const struct record *r, const struct place 
         void *ro;
         MOB_TRY(seg_map(s->fd, s->bytes, SEG_READ, &ro));
         s->ro = ro;
-        cluster_map(j->node, ro, s->bytes, false);
+    }
+    if (!s->rw && !s->shown) { /* the first time: then its pages are there */
+        s->shown = true;
+        cluster_map(j->node, (void *)(uintptr_t)s->ro, s->bytes, false);
     }
     *ret = (const char *)(s->rw ? s->rw : s->ro) + p->offset;
     return MOB_OK;

@@ -202,6 +202,7 @@ struct
     int fd;
     void *rw;       /* mapped here: the daemon's own, which its arena cuts */
     const void *ro; /* likewise: another's, to be sent to other nodes */
+    bool shown;     /* ro is known to the transport */
     bool
         pending; /* its pages are not there yet, or come as bytes arrive; of the budget's promises */
 };

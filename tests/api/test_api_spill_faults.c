@@ -71,6 +71,68 @@ static void time_limits_are_kept(void)
     spilling_end(mob);
 }
 
+/* ---- sealed late, and then on disk ---------------------------------------------------------------------- */
+
+enum { LATE_MS = 1500, LIMIT_MS = 2000, LATEST_MS = 3000 };
+
+/* Returns, after a while, another object. */
+static mob_status late(struct mob_task *task)
+{
+    mob_ref ref;
+    struct timespec nap = {LATE_MS / 1000, LATE_MS % 1000 * (long)MS};
+    MOB_TRY(mob_arg_copy(task, 0, &ref, sizeof ref));
+    nanosleep(&nap, NULL);
+    return mob_return_ref(task, 0, ref);
+}
+MOB_REGISTER(late);
+
+struct limited {
+    struct mob *mob;
+    mob_ref ref;
+    char *copy; /* or NULL: it views */
+    size_t size;
+    mob_status st;
+    uint64_t ns;
+};
+
+static void *get_limited(void *arg)
+{
+    struct limited *l = arg;
+    struct mob_view v;
+    uint64_t began = api_now_ns();
+    l->st = l->copy ? mob_get_copy(l->mob, l->ref, l->copy, l->size, LIMIT_MS * MS)
+                    : mob_get(l->mob, l->ref, LIMIT_MS * MS, &v);
+    l->ns = api_now_ns() - began;
+    return NULL;
+}
+
+/* The task's seal and the way from the disk share one limit. */
+static void a_limit_is_for_all_of_a_get(void)
+{
+    struct mob *mob = spilling_init();
+    static struct jam j;
+    const struct thing *stuck = &j.t[JAM - 1];
+    mob_ref ref;
+    jam(mob, &j);
+    OK(mob_submit(mob, late, MOB_ARGS(MOB_VALUE(stuck->ref)), NULL, &ref));
+    struct limited l[2] = {{.mob = mob, .ref = ref, .size = stuck->size},
+                           {.mob = mob, .ref = ref, .size = stuck->size}};
+    l[1].copy = malloc(stuck->size);
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) {
+        CHECK(pthread_create(&threads[i], NULL, get_limited, &l[i]) == 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        IS(l[i].st, MOB_ERR_TIMEOUT);
+        CHECK(l[i].ns >= LIMIT_MS * MS && l[i].ns < LATEST_MS * MS);
+    }
+    free(l[1].copy);
+    unjam(mob, &j);
+    mob_release(mob, ref);
+    spilling_end(mob);
+}
+
 /* ---- an object that is released while somebody waits for its bytes -------------------------------------- */
 
 struct getter {
@@ -370,6 +432,7 @@ static void workers_are_killed(void)
 /* ---- main --------------------------------------------------------------------------------------------------------- */
 
 API_MAIN({"time_limits_are_kept", time_limits_are_kept, 60},
+         {"a_limit_is_for_all_of_a_get", a_limit_is_for_all_of_a_get, 60},
          {"released_while_somebody_waits", released_while_somebody_waits, 60},
          {"the_folder_vanished", the_folder_vanished, 60},
          {"without_a_folder_the_store_fills_up", without_a_folder_the_store_fills_up, 60},

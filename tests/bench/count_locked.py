@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Counts the locked instructions of a task: what is atomic towards other cores, and full fences.
+"""Counts the locked instructions of a task, or of an operation of the store: what is atomic towards other
+cores, and full fences.
 
 Each of them waits for all stores before it, and for its cache line, and what follows waits for it. So
-they are counted apart from the other instructions. Runs count_tasks as count_instructions.py does, and
+they are counted apart from the other instructions. Runs the program as count_instructions.py does, and
 asks callgrind how often the instruction at each address ran; objdump says which of those are locked:
 those with a lock prefix, xchg with memory, and mfence. What waits is left out by name.
 """
@@ -59,32 +60,33 @@ def count(options, mode):
     return [more.minus(less) for more, less in zip(many, few)]
 
 
-def check(options, mode, limit):
-    locked, counts = Locked(), []
+def check(options, mode):
+    mode, _, limit = mode.partition("=")
+    locked, counts, limit = Locked(), [], float(limit)
     tasks = options.many - options.few
     while len(counts) < options.attempts and (not counts or min(counts) > limit):
         sides = [locked.by_function(side) for side in count(options, mode)]
         counts.append(sum(sum(side.values()) for side in sides) / tasks)
         if len(counts) == 1:
-            for name, side in zip(("driver", "workers"), sides):
-                print(f"{mode}, {name}: {sum(side.values()) / tasks:.2f} locked a task:",
+            for name, side in zip(("driver", "workers")[:1 + (options.workers > 0)], sides):
+                print(f"{mode}, {name}: {sum(side.values()) / tasks:.2f} locked {options.unit}:",
                       ", ".join(f"{function} {times / tasks:.2f}"
                                 for function, times in side.most_common()
                                 if times / tasks >= 0.005))
-    print(f"{mode}: {min(counts):.2f} locked instructions a task, limit {limit}; counts "
+    print(f"{mode}: {min(counts):.2f} locked instructions {options.unit}, limit {limit:g}; counts "
           f"{' '.join(f'{c:.2f}' for c in counts)}", flush=True)
     if min(counts) <= 0:
-        return [f"{mode}: a task cannot do without locked instructions"]
+        return [f"{mode}: {options.unit} cannot do without locked instructions"]
     if min(counts) > limit:
-        return [f"{mode}: {min(counts):.2f} locked instructions a task, more than {limit}"]
+        return [f"{mode}: {min(counts):.2f} locked instructions {options.unit}, more than {limit:g}"]
     return []
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("program", help="count_tasks")
-    parser.add_argument("--limit-sync", type=float, required=True)
-    parser.add_argument("--limit-async", type=float, required=True)
+    parser.add_argument("program", help="count_tasks or count_store")
+    parser.add_argument("--mode", action="append", metavar="MODE=LIMIT", required=True)
+    parser.add_argument("--unit", default="a task", help="what is counted, for people")
     parser.add_argument("--few", type=int, default=1000, help="tasks of the shorter run")
     parser.add_argument("--many", type=int, default=11000, help="tasks of the longer run")
     parser.add_argument("--attempts", type=int, default=5)
@@ -96,8 +98,7 @@ def main():
     gate.need("valgrind")
     gate.need("objdump")
     gate.need_valgrind_reads(options.program)
-    problems = (check(options, "sync", options.limit_sync) +
-                check(options, "async", options.limit_async))
+    problems = sum((check(options, mode) for mode in options.mode), [])
     if problems:
         gate.fail("; ".join(problems))
     return 0

@@ -98,8 +98,8 @@ class Gates(unittest.TestCase):
         if os.environ.get("SANITIZED") or shutil.which("valgrind") is None:
             self.skipTest("valgrind cannot run this program here")
         code, text = self.gate("count_locked.py", "--workers", "0", "--attempts", "1", "--few",
-                               "100", "--many", "300", "--limit-sync", str(limit),
-                               "--limit-async", str(limit), **env)
+                               "100", "--many", "300", "--mode", f"sync={limit}",
+                               "--mode", f"async={limit}", **env)
         if code == 77:
             self.skipTest(text)
         return code, text

@@ -1,4 +1,5 @@
-/* How a process lets go of segments that the daemon took back (runtime/client/memory.c).
+/* How a process lets go of segments that the daemon took back, and what its threads keep at hand of its own
+ * (runtime/client/memory.c).
  *
  * What another thread does in between is run in the middle of the call: where it takes the lock. */
 #include <criterion/criterion.h>
@@ -13,12 +14,14 @@ enum { SELF = 1, SIZE = 4096 };
 
 static struct mob mob;
 static void (*before_lock)(void); /* once */
+static unsigned locks;            /* that were taken of the memory */
 
 int __real_pthread_mutex_lock(pthread_mutex_t *lock);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *lock);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *lock)
 {
     void (*run)(void) = before_lock;
+    locks += lock == &mob.memory_lock;
     if (run && lock == &mob.memory_lock) {
         before_lock = NULL;
         run();
@@ -160,4 +163,90 @@ Test(let_go, what_is_revoked_meanwhile_is_not_forgotten)
     cr_assert_null(mob.maps[5].ro);
     cr_assert_eq(seen(), 2);
     end();
+}
+
+/* ---- batches ------------------------------------------------------------------------------------------- */
+
+enum { OWN_BYTES = 4 << 20, OBJECT = 1000 };
+
+static struct thread thread;
+
+/* A thread with a lane, in a process with a segment of its own. */
+static void begin_thread(void)
+{
+    static uint8_t own[OWN_BYTES] __attribute__((aligned(ARENA_PAGE)));
+    begin();
+    mob.store_bytes = OWN_BYTES;
+    cr_assert_eq(arena_add(mob.arena, 1, own, OWN_BYTES), MOB_OK);
+    cr_assert_eq(lane_init(&thread.lane, &mob.board, SELF, client_free_place, &mob),
+                 MOB_OK);
+    thread.lane.freeing = client_freeing;
+}
+
+static void end_thread(void)
+{
+    lane_fini(&thread.lane);
+    end();
+}
+
+static struct arena_place take(size_t size)
+{
+    struct arena_place place;
+    void *data;
+    cr_assert_eq(client_alloc(&mob, &thread, size, 1, 0, &place, &data), MOB_OK, "%s",
+                 mob_last_error());
+    return place;
+}
+
+static uint64_t allocated(void)
+{
+    struct arena_stats stats;
+    arena_get_stats(mob.arena, &stats);
+    return stats.objects;
+}
+
+Test(batches, one_lock_serves_many_small_objects)
+{
+    enum { COUNT = 160, A_LOCK = 16 };
+    struct arena_place places[COUNT];
+    begin_thread();
+    locks = 0;
+    for (unsigned i = 0; i < COUNT; i++) {
+        places[i] = take(OBJECT);
+    }
+    cr_assert_eq(locks, COUNT / A_LOCK);
+    take(OBJECT); /* and a batch that is not used up */
+    cr_assert_eq(allocated(), COUNT + A_LOCK);
+    client_return_batches(&mob, &thread);
+    cr_assert_eq(allocated(), COUNT + 1);
+    locks = 0;
+    client_return_batches(&mob, &thread);
+    cr_assert_eq(locks, 0, "nothing was left");
+    client_freeing(&mob, true);
+    for (unsigned i = 0; i < COUNT; i++) {
+        client_free_place(&mob, places[i].segment, places[i].offset);
+    }
+    client_freeing(&mob, false);
+    cr_assert_eq(locks, 1);
+    cr_assert_eq(allocated(), 1);
+    cr_assert_eq(arena_check(mob.arena), MOB_OK, "%s", mob_last_error());
+    end_thread();
+}
+
+Test(batches, go_back_before_a_sleep_and_when_memory_is_full)
+{
+    begin_thread();
+    for (size_t size = OBJECT; size <= ARENA_BATCH_MAX; size += OBJECT) {
+        struct arena_place place = take(size);
+        client_free_place(&mob, place.segment, place.offset);
+    }
+    cr_assert_gt(allocated(), 0);
+    client_tidy(&mob, &thread);
+    cr_assert_eq(allocated(), 0);
+    struct arena_place place = take(OBJECT);
+    client_free_place(&mob, place.segment, place.offset);
+    cr_assert_gt(allocated(), 0);
+    (void)take(OWN_BYTES); /* all that there is: the daemon need not be asked */
+    cr_assert_eq(allocated(), 1);
+    end_thread();
 }

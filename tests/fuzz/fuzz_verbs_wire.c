@@ -113,10 +113,11 @@ void fuzz_seeds(fuzz_give give)
                               .mbps = 100000};
     struct verbs_hello h = {.rails_count = 2, .rails = {port, port}};
     struct verbs_hello none = {.why = "this machine has no RDMA device"};
-    struct verbs_offer offer = {1, 0, 1, 7, 300, 1234};
-    struct verbs_accept accept = {1, 7, 301, 4321};
-    struct verbs_up up = {1, 7};
-    struct verbs_down down = {1, 7, "the port is down"};
+    struct verbs_offer offer = {
+        .link = 1, .to_rail = 1, .generation = 7, .qpn = 300, .psn = 1234};
+    struct verbs_accept accept = {.link = 1, .generation = 7, .qpn = 301, .psn = 4321};
+    struct verbs_up up = {.link = 1, .generation = 7};
+    struct verbs_down down = {.link = 1, .generation = 7, .why = "the port is down"};
     struct verbs_ask ask = {.id = 128, .source = {.object = {1}, .size = 1 << 20}};
     struct verbs_sums s = {.id = 128, .first = 3, .count = 5, .last = true};
     give_one(give, VERBS_HELLO, verbs_hello_put(&h, to));

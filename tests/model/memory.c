@@ -5,22 +5,15 @@
  * happened before (a vector clock). A load may see any value that its view does not forbid; a
  * release store carries its process's view along and an acquire load takes that over. So a store
  * that sits in a store buffer, a store that overtakes another and a load that is served early are
- * all the same thing: somebody reads a value that is not the newest.
- *
- * The vector clocks also find data races: code under test is compiled with the compiler's
- * -fsanitize=thread, whose hooks (hooks.c) are ours. */
-#include <stdio.h>
+ * all the same thing: somebody reads a value that is not the newest. */
 #include <string.h>
 
 #include "model_int.h"
 
 enum {
-    ARENA_BYTES = 1 << 20,
-    GRANULE = 4, /* bytes that one race-detector cell is for */
     WORDS_MAX = 240,
     VALUES_MAX = 250,   /* of one word in one execution */
     HISTORY_MAX = 8192, /* of all words in one execution */
-    REGIONS_MAX = 32,
 };
 
 struct view {
@@ -43,11 +36,6 @@ struct word {
     struct value *values[VALUES_MAX];
 };
 
-struct cell { /* who accessed these bytes last, at which time of its clock; 0: never */
-    uint16_t plain_read[8], atomic_read[8], atomic_write[8];
-    uint16_t plain_write, plain_writer;
-};
-
 struct process {
     struct view view;
     struct view loaded;       /* by relaxed loads: a fence makes it part of view */
@@ -56,20 +44,8 @@ struct process {
     bool looked[WORDS_MAX];
 };
 
-static char arena[ARENA_BYTES] __attribute__((aligned(4096)));
-static size_t arena_used;
-static struct region {
-    const char *name;
-    size_t begin, size;
-} regions[REGIONS_MAX];
-static unsigned regions_count;
-static struct {
-    const char *begin, *end;
-} quiet[REGIONS_MAX];
-static unsigned quiet_count;
-
 static uint8_t
-    word_of[ARENA_BYTES / GRANULE]; /* number + 1: stays for all executions, so that
+    word_of[SHARED_BYTES / GRANULE]; /* number + 1: stays for all executions, so that
                                                 * numbers do not depend on the schedule */
 static struct word words[WORDS_MAX];
 static unsigned words_count;
@@ -80,64 +56,17 @@ static struct process processes[FIBERS_MAX];
 static struct view
     strong; /* what sequentially consistent fences and stores have made known */
 
-static bool races;
-static struct cell cells[ARENA_BYTES / GRANULE];
-static uint32_t touched[ARENA_BYTES / GRANULE];
-static unsigned touched_count;
-static bool is_touched[ARENA_BYTES / GRANULE];
-
-void *model_alloc(const char *name, size_t size)
-{
-    size_t begin = (arena_used + 63) & ~(size_t)63;
-    MODEL_CHECK(begin + size <= ARENA_BYTES && regions_count < REGIONS_MAX,
-                "no room for %s of %zu bytes", name, size);
-    regions[regions_count++] = (struct region){name, begin, size};
-    arena_used = begin + size;
-    return arena + begin;
-}
-
-void model_quiet(const void *memory, size_t size)
-{
-    MODEL_CHECK(quiet_count < REGIONS_MAX, "too many quiet regions");
-    quiet[quiet_count].begin = memory;
-    quiet[quiet_count++].end = (const char *)memory + size;
-}
-
-bool memory_quiet(const struct model_op *op)
-{
-    const char *word = op->word;
-    for (unsigned i = 0; i < quiet_count; i++) {
-        if (word >= quiet[i].begin && word < quiet[i].end) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void memory_name(const void *word, char *buf, size_t size)
-{
-    size_t at = (size_t)((const char *)word - arena);
-    for (unsigned i = 0; i < regions_count; i++) {
-        const struct region *r = &regions[i];
-        if (at >= r->begin && at < r->begin + r->size) {
-            snprintf(buf, size, "%s+%zu", r->name, at - r->begin);
-            return;
-        }
-    }
-    snprintf(buf, size, "?");
-}
-
 void memory_forget(bool find_races)
 {
     memset(word_of, 0, sizeof word_of);
     words_count = 0;
-    races = find_races;
+    race_forget(find_races);
 }
 
 void memory_begin(void)
 {
-    memset(arena, 0, arena_used);
-    arena_used = regions_count = quiet_count = 0;
+    shared_begin();
+    race_begin();
     for (unsigned i = 0; i < words_count; i++) {
         words[i].count = 0;
         words[i].hash = 0;
@@ -150,11 +79,6 @@ void memory_begin(void)
         processes[i].view.clock[i] = 1;
     }
     memset(&strong, 0, sizeof strong);
-    for (unsigned i = 0; i < touched_count; i++) {
-        is_touched[touched[i]] = false;
-        cells[touched[i]] = (struct cell){0};
-    }
-    touched_count = 0;
 }
 
 /* ---- Views ----------------------------------------------------------------------------- */
@@ -295,8 +219,8 @@ static struct value *insert(unsigned id, unsigned index, uint64_t bits)
 /* The word that @op is on, with a history that is up to date with plain writes. */
 static unsigned word_find(const struct model_op *op)
 {
-    size_t at = (size_t)((char *)op->word - arena);
-    MODEL_CHECK(at + op->size <= arena_used, "%s in %s() is not in shared memory",
+    size_t at = (size_t)((char *)op->word - shared_memory);
+    MODEL_CHECK(at + op->size <= shared_used, "%s in %s() is not in shared memory",
                 op->expr, op->function);
     uint8_t *number = &word_of[at / GRANULE];
     if (!*number) {
@@ -376,58 +300,6 @@ unsigned memory_variants(unsigned self, const struct model_op *op, bool stale)
     return place(self, op, word_find(op), ~0u, &there);
 }
 
-/* ---- Data races ------------------------------------------------------------------------ */
-
-static struct cell *cell_of(size_t granule)
-{
-    if (!is_touched[granule]) {
-        is_touched[granule] = true;
-        touched[touched_count++] = (uint32_t)granule;
-    }
-    return &cells[granule];
-}
-
-static bool before(const struct view *v, const uint16_t *clock)
-{
-    for (unsigned i = 0; i < 8; i++) {
-        if (clock[i] > v->clock[i]) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void race_check(unsigned self, size_t granule, bool plain, bool write,
-                       const char *what)
-{
-    if (!races) {
-        return;
-    }
-    struct cell *c = cell_of(granule);
-    struct view *v = &processes[self].view;
-    bool clean = c->plain_write <= v->clock[c->plain_writer];
-    clean = clean && (!write || before(v, c->plain_read));
-    clean = clean && (!plain || before(v, c->atomic_write));
-    clean = clean && (!plain || !write || before(v, c->atomic_read));
-    if (!clean) {
-        char name[64];
-        memory_name(arena + granule * GRANULE, name, sizeof name);
-        model_fail("data race: process %u %s%s %s (%s)", self, plain ? "plainly " : "",
-                   write ? "writes" : "reads", name, what);
-    }
-    uint16_t now = v->clock[self];
-    if (plain && write) {
-        c->plain_write = now;
-        c->plain_writer = (uint16_t)self;
-    } else if (plain) {
-        c->plain_read[self] = now;
-    } else if (write) {
-        c->atomic_write[self] = now;
-    } else {
-        c->atomic_read[self] = now;
-    }
-}
-
 /* ---- Accesses -------------------------------------------------------------------------- */
 
 static void learn(unsigned self, unsigned id, unsigned index, int order)
@@ -483,7 +355,8 @@ uint64_t memory_access(unsigned self, struct model_op *op, unsigned variant)
                 op->function);
     bool reads = op->kind != OP_STORE;
     int order = op->order & AT_SEQ_CST;
-    race_check(self, (size_t)((char *)op->word - arena) / GRANULE, false, writes,
+    race_check(self, processes[self].view.clock,
+               (size_t)((char *)op->word - shared_memory) / GRANULE, false, writes,
                op->expr);
     if (op->kind == OP_CAS) {
         op->done = writes;
@@ -521,8 +394,8 @@ uint64_t memory_direct(struct model_op *op)
 uint32_t memory_newest(unsigned self, const at_u32 *word)
 {
     memory_fence(self);
-    size_t granule = (size_t)((const char *)word - arena) / GRANULE;
-    MODEL_CHECK(granule < arena_used / GRANULE, "waiting on a word that is not shared");
+    size_t granule = (size_t)((const char *)word - shared_memory) / GRANULE;
+    MODEL_CHECK(granule < shared_used / GRANULE, "waiting on a word that is not shared");
     if (word_of[granule] && words[word_of[granule] - 1].count) {
         unsigned id = word_of[granule] - 1u;
         processes[self].view.at[id] = (uint8_t)(words[id].count - 1);
@@ -539,13 +412,13 @@ bool memory_recall(unsigned self, struct model_op *op)
 
 void memory_plain(const void *at, size_t size, bool write)
 {
-    size_t offset = (size_t)((const char *)at - arena);
-    if (offset >= arena_used || !model_running() || !size) {
+    size_t offset = (size_t)((const char *)at - shared_memory);
+    if (offset >= shared_used || !model_running() || !size) {
         return;
     }
     unsigned self = model_self();
     for (size_t g = offset / GRANULE; g <= (offset + size - 1) / GRANULE; g++) {
-        race_check(self, g, true, write, "not an atomic");
+        race_check(self, processes[self].view.clock, g, true, write, "not an atomic");
         if (write && word_of[g]) {
             words[word_of[g] - 1].plain = true;
             words[word_of[g] - 1].plain_by = self;

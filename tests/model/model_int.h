@@ -52,6 +52,24 @@ void model_wrote(void);
 /* os.c */
 void os_begin(void); /* before an execution */
 
+/* shared.c */
+enum {
+    SHARED_BYTES = 1 << 20,
+    GRANULE = 4, /* bytes that one cell of the race detector is for */
+};
+extern char shared_memory[SHARED_BYTES];
+extern size_t shared_used;
+void shared_begin(void); /* before an execution */
+bool memory_quiet(const struct model_op *op);
+void memory_name(const void *word, char *buf, size_t size);
+
+/* race.c */
+void race_forget(bool find); /* before a scenario */
+void race_begin(void);       /* before an execution */
+/* An access by @self, whose view has these clocks, to bytes of one cell. Fails the scenario if it races. */
+void race_check(unsigned self, const uint16_t *view, size_t granule, bool plain,
+                bool write, const char *what);
+
 /* memory.c. @self is the fiber that acts. */
 void memory_forget(bool find_races); /* before a scenario */
 void memory_begin(void);             /* before an execution */
@@ -60,7 +78,6 @@ unsigned memory_variants(unsigned self, const struct model_op *op, bool stale);
 uint64_t memory_access(unsigned self, struct model_op *op, unsigned variant);
 /* Without processes: setup(), step(), end(). */
 uint64_t memory_direct(struct model_op *op);
-bool memory_quiet(const struct model_op *op);
 /* The newest value of a word, as the kernel's futex reads it: behind a full fence. */
 uint32_t memory_newest(unsigned self, const at_u32 *word);
 /* Sets op->value to what @self last saw there. False if it never looked. */
@@ -72,6 +89,5 @@ void memory_join(unsigned self, unsigned from); /* the kernel orders @from befor
 void memory_plain(const void *at, size_t size, bool write);
 void memory_tick(unsigned self);
 uint64_t memory_hash(void);
-void memory_name(const void *word, char *buf, size_t size);
 
 #endif

@@ -5,7 +5,9 @@
 # is made here is removed at the end: processes by pid, namespaces and links by name (mob...).
 # NET_LOOP in the environment: what the loops of all nodes must run on.
 #
-#   net_mode local|netns     where nodes live; netns needs root, and exits 77 without
+#   net_mode local|netns|rdma   where nodes live; netns needs root, and exits 77 without; rdma: on this
+#                            machine, each with an address of the RDMA device that the guest of
+#                            tests/rdma has
 #   node_start I [OPTION...] starts node I (1 is the head) and waits until it serves
 #   node_kill I SIGNAL       node_wait I
 #   on I COMMAND...          runs PROGRAM, or net_driver, as a driver on node I
@@ -15,6 +17,7 @@ BIN=$BUILD/bin
 WORK=$(mktemp -d /tmp/mob-net.XXXXXX)
 TAG=mob$$
 MODE=local
+PATIENCE=${PATIENCE:-1} # times the usual limits, where all is slow
 PORT=$((20000 + $$ % 12000)) # below those that the kernel gives out
 PIDS=
 export MOBULA_LOG_LEVEL="${MOBULA_LOG_LEVEL:-info}"
@@ -66,7 +69,11 @@ trap 'exit 1' INT TERM
 
 net_mode() {
     MODE=$1
-    [ "$MODE" = local ] && return
+    if [ "$MODE" = rdma ] && [ ! -d /sys/class/infiniband/rxe0 ]; then
+        echo "skipped: no device rxe0 here; tests/rdma/guest.sh has one"
+        exit 77
+    fi
+    [ "$MODE" = netns ] || return 0
     if [ "$(id -u)" != 0 ] || ! ip netns add "$TAG-1" 2>/dev/null; then
         echo "skipped: network namespaces need root"
         exit 77
@@ -85,7 +92,11 @@ net_mode() {
 }
 
 address() {
-    if [ "$MODE" = netns ]; then echo "10.77.0.$1"; else echo 127.0.0.1; fi
+    case $MODE in
+    netns) echo "10.77.0.$1" ;;
+    rdma) echo "10.9.0.$1" ;;
+    *) echo 127.0.0.1 ;;
+    esac
 }
 
 # A command where node I is. Nodes beyond the first have a /tmp and a HOME of their own there, in
@@ -93,7 +104,7 @@ address() {
 inside() {
     i=$1
     shift
-    if [ "$MODE" = local ]; then
+    if [ "$MODE" != netns ]; then
         HOME=$WORK/home$i exec "$@"
     elif [ "$i" = 1 ]; then
         HOME=$WORK/home1 exec ip netns exec "$TAG-1" "$@"
@@ -137,7 +148,7 @@ node_try() {
         <"${KEY:-$WORK/key}" 3>"$WORK/ready$i" 2>>"$WORK/node$i.log") &
     eval "PID_$i=$!"
     PIDS="$PIDS $!"
-    LINE=$(timeout 20 head -n 1 "$WORK/ready$i")
+    LINE=$(timeout $((20 * PATIENCE)) head -n 1 "$WORK/ready$i")
 }
 
 node_start() {
@@ -171,9 +182,9 @@ on() {
     fi
     dir=$(node_dir "$i")
     if [ "$MODE" = netns ]; then
-        MOBULA_ADDRESS=$dir timeout "${LIMIT:-60}" ip netns exec "$TAG-$i" "$WORK/driver" "$@"
+        MOBULA_ADDRESS=$dir timeout "$((${LIMIT:-60} * PATIENCE))" ip netns exec "$TAG-$i" "$WORK/driver" "$@"
     else
-        MOBULA_ADDRESS=$dir timeout "${LIMIT:-60}" "$WORK/driver" "$@"
+        MOBULA_ADDRESS=$dir timeout "$((${LIMIT:-60} * PATIENCE))" "$WORK/driver" "$@"
     fi
 }
 
@@ -206,7 +217,7 @@ eventually() {
     n=0
     until "$@"; do
         n=$((n + 1))
-        [ $n -gt 150 ] && return 1
+        [ $n -gt $((150 * PATIENCE)) ] && return 1
         sleep 0.1
     done
 }

@@ -112,6 +112,25 @@ case_kill_node() {
     eventually no_workers || fail "workers are left"
 }
 
+# A daemon that is not declared dead yet, but that nobody reaches any more, gets its tasks again and again.
+# They have not begun there then, so their retries are left for the node that takes its place.
+case_comes_back() {
+    node_start 1 $CPU "$STORE" --unmet-grace=120
+    node_start 2 --num-cpus=2 "$STORE"
+    LIMIT=120 on 1 big 300 >"$WORK/out" 2>&1 &
+    driver=$!
+    until grep -q 'goes to node' "$WORK/node1.log"; do
+        kill -0 $driver || fail "the driver failed: $(cat "$WORK/out")"
+    done
+    node_kill 2 KILL # while its argument is on the way
+    node_wait 2
+    eventually grep -q 'is dead' "$WORK/node1.log" || fail "it was not declared dead"
+    grep -q 'is not reached' "$WORK/node1.log" || fail "nobody tried to reach it"
+    node_start 2 --num-cpus=2 "$STORE"
+    wait $driver || fail "the driver failed: $(cat "$WORK/out")"
+    cat "$WORK/out"
+}
+
 # The same if it is stopped in good order.
 case_stop_node() {
     two_nodes

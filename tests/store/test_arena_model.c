@@ -40,6 +40,29 @@ struct object {
 
 static struct object objects[MODEL_OBJECTS];
 static unsigned objects_n;
+static struct arena_batch batches[ARENA_BATCH_CLASSES];
+
+/* What they have left, in slots. */
+static unsigned batched(void)
+{
+    unsigned sum = 0;
+    for (unsigned i = 0; i < ARENA_BATCH_CLASSES; i++) {
+        sum += (unsigned)__builtin_popcountll(batches[i].left);
+    }
+    return sum;
+}
+
+static struct arena_place batch_alloc(struct arena *arena, size_t size)
+{
+    struct arena_batch *batch = &batches[arena_class(size)];
+    struct arena_place place;
+    if (!batch->left && arena_batch_fill(arena, size, batch) == MOB_ERR_NOMEM) {
+        support_grant(arena, arena_grant_size(arena, size));
+        cr_assert_eq(arena_batch_fill(arena, size, batch), MOB_OK);
+    }
+    cr_assert_not_null(arena_batch_take(batch, size, &place));
+    return place;
+}
 
 static void model_alloc(struct arena *arena)
 {
@@ -47,7 +70,9 @@ static void model_alloc(struct arena *arena)
     void *ptr;
     struct object object = {.size = draw_size(24)};
     object.align = aligns[draw() % (sizeof aligns / sizeof *aligns)];
-    object.place = support_alloc(arena, object.size, object.align, &ptr);
+    object.place = arena_batched(object.size, object.align) && draw() % 2
+                       ? batch_alloc(arena, object.size)
+                       : support_alloc(arena, object.size, object.align, &ptr);
     uint64_t begin = object.place.offset,
              end = begin + arena_place_size(arena, object.place);
     cr_assert_eq(begin % object.align, 0);
@@ -93,6 +118,12 @@ static void model_bad_free(struct arena *arena)
             return;
         }
     }
+    /* What a batch has left is allocated. */
+    for (unsigned i = 0; i < ARENA_BATCH_CLASSES; i++) {
+        if (batches[i].left && batches[i].segment == place.segment) {
+            return;
+        }
+    }
     cr_assert_eq(arena_free(arena, place), MOB_ERR_CORRUPT);
 }
 
@@ -122,6 +153,8 @@ static void model_run(uint64_t seed, unsigned steps)
             model_bad_free(arena);
         } else if (what == 2) {
             support_take(arena, draw() % 2);
+        } else if (what == 3) {
+            arena_batch_return(arena, &batches[draw() % ARENA_BATCH_CLASSES]);
         } else if (objects_n < MODEL_OBJECTS &&
                    (objects_n == 0 || draw() % MODEL_OBJECTS < target)) {
             model_alloc(arena);
@@ -130,7 +163,10 @@ static void model_run(uint64_t seed, unsigned steps)
         }
         cr_assert_eq(arena_check(arena), MOB_OK, "seed %llu step %u: %s",
                      (unsigned long long)seed, step, mob_last_error());
-        cr_assert_eq(support_stats(arena).objects, objects_n);
+        cr_assert_eq(support_stats(arena).objects, objects_n + batched());
+    }
+    for (unsigned i = 0; i < ARENA_BATCH_CLASSES; i++) {
+        arena_batch_return(arena, &batches[i]);
     }
     while (objects_n > 0) {
         model_free(arena, objects_n - 1);

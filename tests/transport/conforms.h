@@ -1,5 +1,5 @@
 /* conforms.h - what the conformance suite runs over: each backend that there is, and each
- * way to make one of them. A new one is a struct backend and a line in ON_ALL(). */
+ * way to make one of them. A new one is a struct backend and an entry in ON_ALL(). */
 #ifndef TESTS_CONFORMS_H
 #define TESTS_CONFORMS_H
 
@@ -57,6 +57,11 @@ static const struct backend __attribute__((unused))
 over_fake = {.name = "fake", .ops = &transport_fake, .kill = kill_fake};
 static const struct backend __attribute__((unused))
 over_tcp = {.name = "tcp", .ops = &transport_tcp, .kill = kill_tcp};
+
+static const struct backend __attribute__((unused)) over_tcp_encrypted = {
+    .name = "tcp", .ops = &transport_tcp, .encrypt = true, .kill = kill_tcp};
+static const struct backend __attribute__((unused)) over_tcp_unchecked = {
+    .name = "tcp", .ops = &transport_tcp, .unchecked = true, .kill = kill_tcp};
 
 /* ---- verbs, with the double as the library
  * ----------------------------------------------------- */
@@ -165,8 +170,9 @@ over_rdma = {.name = "verbs of this machine",
 #define ON_ALL(test)                                                                     \
     ON(fake, test)                                                                       \
     ON(tcp, test)                                                                        \
-    ON(verbs_fake, test)                                                                 \
-    ON(verbs_strict, test) ON(verbs_tcp, test) ON(verbs_bare, test) ON(verbs_off, test)
+    ON(tcp_encrypted, test) ON(tcp_unchecked, test) ON(verbs_fake, test)                 \
+        ON(verbs_strict, test) ON(verbs_tcp, test) ON(verbs_bare, test)                  \
+            ON(verbs_off, test)
 #endif
 
 /* A test of every backend. */

@@ -33,9 +33,10 @@ Test(verbs_faults, every_status_at_every_work_request)
                     post_read(a, i, a->mem + i * 4096, b->mem, 4096, b->mr->rkey), 0);
             }
             for (unsigned i = 0; i < 4; i++) {
-                cr_assert_eq(next_status(&p, a, i), i < nth    ? IBV_WC_SUCCESS
-                                                    : i == nth ? status
-                                                               : IBV_WC_WR_FLUSH_ERR);
+                int want = i < nth    ? IBV_WC_SUCCESS
+                           : i == nth ? status
+                                      : IBV_WC_WR_FLUSH_ERR;
+                cr_assert_eq((int)next_status(&p, a, i), want);
             }
             cr_assert_eq(verbs_double_fired(p.d), 1);
             verbs_double_guard(p.d, 0, a->mem, PAIR_BYTES);

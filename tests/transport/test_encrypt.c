@@ -21,6 +21,7 @@ static void node(unsigned i, bool encrypt, bool unchecked, unsigned lanes)
                                       .encrypt = encrypt,
                                       .unchecked = unchecked};
     struct addr any;
+    n->w = &w;
     cr_assert_eq(addr_parse("127.0.0.1:0", ADDR_LISTEN, &any), MOB_OK);
     cr_assert_eq(transport_tcp.open(&config, &n->tp), MOB_OK);
     cr_assert_eq(transport_listen(n->tp, &any, &n->addr), MOB_OK);
@@ -31,7 +32,7 @@ static void make(void)
     memset(&w, 0, sizeof w);
     memset(&relay, 0, sizeof relay);
     memset(&p, 0, sizeof p);
-    w.ops = &transport_tcp;
+    w.backend = &world_tcp;
     w.count = 2;
     cr_assert_eq(loop_create(0, &w.loop), MOB_OK);
 }

@@ -27,7 +27,7 @@ static void hide(void *arg, struct transport_peer *peer, const struct transport_
     (void)arg, (void)peer;
     pinned[e->cookie]--;
 }
-static void on_landed(void *arg, struct transport_xfer *xfer)
+static void count_landed(void *arg, struct transport_xfer *xfer)
 {
     (void)arg;
     landings++;
@@ -37,7 +37,7 @@ static void on_landed(void *arg, struct transport_xfer *xfer)
 
 static struct transport_user grows;
 
-static void node(unsigned i, unsigned lanes)
+static void node_at(unsigned i, unsigned lanes, const char *address)
 {
     struct node *n = &w.nodes[i];
     struct transport_config config = {.loop = w.loop,
@@ -47,9 +47,14 @@ static void node(unsigned i, unsigned lanes)
                                       .data_connections = lanes};
     struct addr any;
     n->w = &w;
-    cr_assert_eq(addr_parse("127.0.0.1:0", ADDR_LISTEN, &any), MOB_OK);
+    cr_assert_eq(addr_parse(address, ADDR_LISTEN, &any), MOB_OK);
     cr_assert_eq(transport_tcp.open(&config, &n->tp), MOB_OK);
     cr_assert_eq(transport_listen(n->tp, &any, &n->addr), MOB_OK);
+}
+
+static void node(unsigned i, unsigned lanes)
+{
+    node_at(i, lanes, "127.0.0.1:0");
 }
 
 static void make(void)
@@ -58,7 +63,7 @@ static void make(void)
     grows = test_user;
     grows.export = show;
     grows.unexport = hide;
-    grows.landed = on_landed;
+    grows.landed = count_landed;
     w.backend = &world_tcp;
     w.count = 2;
     cr_assert_eq(loop_create(0, &w.loop), MOB_OK);
@@ -263,4 +268,42 @@ Test(tcp, small_things_pass_a_large_pull, .timeout = 60)
     relay_stop(&relay);
     free(large.dst);
     free(small.dst);
+}
+
+/* An address that is not the puller's own looks like another machine: sends without a copy
+ * are tried there, and end as loopback copies. Bytes and pins stay right meanwhile, and when
+ * the puller goes in the middle of it. */
+Test(tcp, sends_without_a_copy_are_tried)
+{
+    enum { LARGE = 120 * CHUNK_BYTES + 5 };
+    struct pull p = {0};
+    ready[0] = LARGE;
+    node_at(2, 1, "127.0.0.2:0");
+    w.count = 3;
+    free(w.nodes[2].object);
+    world_object(&w, 2, LARGE);
+    struct transport_peer *peer = world_join(&w, 1, 2);
+    struct transport_stats s;
+    transport_stats(w.nodes[2].peers[0], &s);
+    bool trial = strstr(s.path, "on trial") != NULL;
+    cr_assert_eq(trial, loop_zerocopy(w.loop), "%s", s.path);
+    for (int times = 0; times < 2; times++) {
+        pull_large(peer, &p, LARGE);
+        WORLD_UNTIL(&w, p.calls == 1);
+        cr_assert_eq(p.status, MOB_OK);
+        cr_assert_eq(memcmp(p.dst, w.nodes[2].object, LARGE), 0);
+        WORLD_UNTIL(&w, pinned[0] == 0);
+    }
+    transport_stats(w.nodes[2].peers[0], &s);
+    cr_assert_null(strstr(s.path, "on trial"), "it goes on for ever");
+    for (uint64_t chunks = 14; chunks < 40; chunks += 3) {
+        int downs = w.nodes[1].downs;
+        peer = world_join(&w, 1, 2);
+        pull_large(peer, &p, LARGE);
+        WORLD_UNTIL(&w, p.xfer.received >= chunks * CHUNK_BYTES);
+        transport_disconnect(peer);
+        WORLD_UNTIL(&w, w.nodes[1].downs == downs + 1 && pinned[0] == 0);
+        cr_assert_eq(p.calls, 1);
+    }
+    free(p.dst);
 }

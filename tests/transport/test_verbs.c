@@ -48,6 +48,7 @@ static void open_node(struct pair *p, unsigned i, enum transport_rdma rdma)
                                       .node_id = 1000 + i,
                                       .data_connections = 1};
     struct addr any;
+    n->w = &p->w;
     cr_assert_eq(addr_parse("127.0.0.1:0", ADDR_LISTEN, &any), MOB_OK);
     cr_assert_eq(transport_verbs.open(&config, &n->tp), MOB_OK, "%s", mob_last_error());
     cr_assert_eq(transport_listen(n->tp, &any, &n->addr), MOB_OK);
@@ -56,6 +57,7 @@ static void open_node(struct pair *p, unsigned i, enum transport_rdma rdma)
 static void make(struct pair *p, enum transport_rdma rdma)
 {
     memset(p, 0, sizeof *p);
+    p->w.backend = &world_fake; /* no memory of its own is looked after */
     cr_assert_eq(loop_create(0, &p->w.loop), MOB_OK);
     cr_assert_eq(fake_net_create(11, &p->w.net), MOB_OK);
     p->d = verbs_double_create(p->w.net, 5);
@@ -79,6 +81,7 @@ static void begin(struct pair *p, uint64_t offset, uint64_t size)
 {
     struct transport_source source = {.object = {1}, .offset = offset, .size = size};
     p->pull.calls = 0;
+    p->pull.landed = 0;
     memset(p->to, 0xaa, REGION);
     cr_assert_eq(transport_pull(p->peer, &source, p->to + 64, &p->pull.xfer), MOB_OK);
 }

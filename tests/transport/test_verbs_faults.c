@@ -65,6 +65,10 @@ static void exchange(struct world *w, struct transport_peer *peer)
 static unsigned sweep(const struct backend *backend, struct verbs_double_fault fault)
 {
     for (fault.after = 0;; fault.after++) {
+        if (getenv("MOB_TEST_VERBOSE") != NULL) {
+            fprintf(stderr, "%s: fault %d, status %d, host %d, after %lu\n", backend->name,
+                    fault.kind, fault.status, fault.host, (unsigned long)fault.after);
+        }
         struct world w;
         struct transport_peer *peer = begin(&w, backend);
         verbs_double_fault(w.d, &fault);

@@ -27,6 +27,8 @@ enum {
     ABSENT = 0xff,
 };
 
+#define SAID 0x5a1d5a1d5a1d5a1dull /* what world_say() sent */
+
 struct world;
 struct verbs_double;
 
@@ -65,6 +67,7 @@ struct node {
     uint8_t *object; /* what it exports, whatever the name, unless it is ABSENT */
     uint64_t object_size, ready;
     uint64_t message_bytes, next_number;
+    uint64_t said[PEERS], heard[PEERS]; /* by world_say(), to and from each of peers */
     bool disorder;
     bool disconnect_on_message;
 };
@@ -144,6 +147,7 @@ static void on_up(void *arg, struct transport_peer *peer,
 {
     struct node *n = arg;
     cr_assert(info->node_id != 0 && info->node_id == peer->node_id);
+    n->said[n->ups % PEERS] = n->heard[n->ups % PEERS] = 0;
     n->peers[n->ups++ % PEERS] = peer;
 }
 static void on_down(void *arg, struct transport_peer *peer, mob_status status,
@@ -159,14 +163,29 @@ static void on_down(void *arg, struct transport_peer *peer, mob_status status,
     n->down = status;
     snprintf(n->reason, sizeof n->reason, "%s", reason);
 }
+static unsigned peer_slot(const struct node *n, const struct transport_peer *peer)
+{
+    unsigned k = 0;
+    while (n->peers[k] != peer) {
+        k++;
+        cr_assert_lt(k, PEERS, "of a peer that is not there");
+    }
+    return k;
+}
 static void on_message(void *arg, struct transport_peer *peer, const void *data,
                        size_t size)
 {
     struct node *n = arg;
-    uint64_t number;
+    uint64_t number, said[2] = {0};
     n->messages++;
     n->message_bytes += size;
-    if (size >= sizeof number) {
+    if (size == sizeof said) {
+        memcpy(said, data, sizeof said);
+    }
+    if (said[1] == SAID) {
+        cr_assert_eq(said[0], n->heard[peer_slot(n, peer)]++,
+                     "lost, twice or out of turn");
+    } else if (size >= sizeof number) {
         memcpy(&number, data, sizeof number);
         n->disorder = n->disorder || number != n->next_number;
         n->next_number++;
@@ -438,6 +457,15 @@ static inline mob_status world_pull(struct transport_peer *peer, struct pull *p,
                                     uint64_t offset, uint64_t size)
 {
     return world_ask(peer, p, WHOLE, offset, size);
+}
+
+/* The next numbered message from @n to @peer; on_message() looks at the numbers. */
+static inline mob_status world_say(struct node *n, struct transport_peer *peer)
+{
+    uint64_t *next = &n->said[peer_slot(n, peer)], data[2] = {*next, SAID};
+    mob_status st = transport_send(peer, data, sizeof data);
+    *next += st == MOB_OK;
+    return st;
 }
 
 /* Whether all of @size bytes are @byte. */

@@ -11,6 +11,14 @@ PACKAGES_BUILD="gcc g++ libc6-dev cmake ninja-build pkg-config
 PACKAGES_TEST="clang clang-format clang-tidy cppcheck shellcheck
     libcriterion-dev valgrind strace iproute2 procps groff-base"
 
+# For the emulated guest with RDMA, its kernel aside (tests/rdma/guest.sh fetches that). It is an x86-64 one.
+# shellcheck disable=SC2034 # likewise
+PACKAGES_GUEST=
+if [ "$(uname -m)" = x86_64 ]; then
+    PACKAGES_GUEST="qemu-system-x86 busybox-static cpio kmod xz-utils iproute2
+    ibverbs-providers ibverbs-utils libibverbs-dev perftest"
+fi
+
 # Installs those of the packages given that are missing; says nothing if none is. Returns 1, after
 # saying what to do, if it cannot.
 install_missing()

@@ -148,6 +148,18 @@ void loop_recvmsg(struct loop *loop, struct loop_op *op, int fd, struct msghdr *
 void loop_sendmsg(struct loop *loop, struct loop_op *op, int fd, const struct msghdr *msg,
                   int flags, loop_done done);
 
+/* True if loop_sendmsg_zc() may be used: io_uring, Linux 6.1. */
+bool loop_zerocopy(const struct loop *loop);
+
+enum { LOOP_RELEASED = 0, LOOP_COPIED = 1 };
+
+/* As loop_sendmsg(), but the bytes stay the kernel's after it has taken them. @done comes
+ * twice: with the result, while the op is still busy (the socket may be given the next
+ * bytes), and with LOOP_RELEASED when the bytes are free again, the op idle; LOOP_COPIED if
+ * they were copied after all. It comes once, the op idle, if nothing was sent. */
+void loop_sendmsg_zc(struct loop *loop, struct loop_op *op, int fd,
+                     const struct msghdr *msg, int flags, loop_done done);
+
 /* Has the kernel find the memory or blocks for a part of a file, as fallocate(2); 0 when it
  * has. Of one that failed or was cancelled a part may be there. */
 void loop_allocate(struct loop *loop, struct loop_op *op, int fd, uint64_t offset,

@@ -63,6 +63,9 @@ struct lane {
         [LANE_LEDGERS]; /* bitmaps; a pin given back by another thread stays set */
     uint32_t ledgers_count;
 
+    /* Called around the freeing of many places; may be NULL. */
+    void (*freeing)(void *arg, bool begins);
+
     /* The daemon's: frees what a place in one of its files takes. */
     void (*free_spilled)(void *arg, const struct place *p);
 

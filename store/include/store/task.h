@@ -13,6 +13,33 @@
 void task_begin(struct lane *l, struct record *r, const struct call *call,
                 uint64_t parent);
 
+/* The part of it that every record needs, in line; @gen: its generation. Results' places are not set. */
+static inline void task_fill(struct record *r, uint32_t gen, const struct call *call,
+                             uint64_t parent)
+{
+    uint32_t nrets = call_nrets(call);
+    record_set_call(r, call);
+    at_store(&r->arrived, 0, AT_RELAXED);
+    at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
+    at_store(&r->parent, parent, AT_RELAXED);
+    at_store(&r->children, 0, AT_RELAXED);
+    at_store(&r->fill, 16 * nrets, AT_RELAXED);
+    r->name = call->fn;
+    r->parent_attempt = 0;
+    /* Handles are set before the record can be seen, so that nobody finds it unkept. */
+    at_store(&r->refs, (uint64_t)gen << 32 | ((1ull << nrets) - 1) << REFS_HANDLE_SHIFT,
+             AT_RELAXED);
+}
+
+/* Publishes an object whose bytes, place and metadata are there: the lane's own FREE record, begun with
+ * CALL_PUT -> CLOSED. Nobody knows the record or waits for it, so one store does it. */
+static inline void task_publish_object(const struct lane *l, struct record *r,
+                                       uint32_t gen)
+{
+    /* Release: who sees CLOSED sees the bytes; pairs with each look at a sealed record. */
+    at_store(&r->state, state_make(gen, l->self, 0, PHASE_CLOSED), AT_RELEASE);
+}
+
 /* Adds a value argument: where to copy its @size <= RECORD_VALUE_MAX bytes to, or NULL if the
  * payload has no room. Arguments are added in their order. */
 void *task_add_value(struct record *r, uint32_t arg, size_t size);

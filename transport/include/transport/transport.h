@@ -237,11 +237,15 @@ struct transport_ops {
 
     /* NULL in a backend that reads and writes any memory. Makes [@base, @base + @size),
      * whose pages are there already, known to the devices. @writable: pulls may land in
-     * it; else it is only shown, and may be mapped read-only. Both page-aligned, no
-     * overlaps. An error (MOB_ERR_NOMEM: memlock; the message says what to set) costs
+     * it; else it is only shown, and may be read-only (kernels before 6.2, and strict
+     * mode, need a mapping that could be made writable, which it is for a moment). Both
+     * page-aligned, no overlaps. An error (MOB_ERR_NOMEM: memlock; the message says what to set) costs
      * speed alone: the bytes move over TCP. unmap: what was not mapped is left alone. */
     mob_status (*map)(struct transport *tp, void *base, uint64_t size, bool writable);
     void (*unmap)(struct transport *tp, void *base);
+
+    /* NULL: false. There are devices that map() makes memory known to. */
+    bool (*has_devices)(const struct transport *tp);
 
     /* Says goodbye: what was sent before is delivered if the peer takes it within a
      * second. Transfers end with MOB_ERR_CLOSED. peer_down follows; no message comes
@@ -339,6 +343,10 @@ static inline void transport_unmap(struct transport *tp, void *base)
     if (tp->ops->unmap) {
         tp->ops->unmap(tp, base);
     }
+}
+static inline bool transport_has_devices(const struct transport *tp)
+{
+    return tp->ops->has_devices != NULL && tp->ops->has_devices(tp);
 }
 static inline void transport_disconnect(struct transport_peer *peer)
 {

@@ -1,0 +1,155 @@
+#!/bin/sh
+# test_nodes.sh BUILD [SCENARIO...] - in the guest: two nodes, each with an address of the RDMA device, and
+# what must come out right over it. Several scenarios a boot, since boots are dear.
+#
+#   MOB_EXPECT_RDMA=1   objects must go over the device; without it the test says what did
+#   MOB_TEST_FULL=1     processes are killed at more points of a transfer
+here=$(dirname "$0")
+# shellcheck source=tests/net/lib.sh
+. "$here/../net/lib.sh"
+# shellcheck source=tests/rdma/rdma.sh
+. "$here/rdma.sh"
+PATIENCE=4
+MIB=64 # the object that goes over, and the result that comes back
+points=8
+[ -z "${MOB_TEST_FULL:-}" ] || points='1 8 24 48'
+
+# All that has gone between addresses of this machine, over the device and beside it, in moved (MiB). A transfer
+# is to be caught in the middle, so no process is started for it.
+look()
+{
+    read -r beside </sys/class/net/lo/statistics/rx_bytes
+    rdma_look
+    moved=$(((beside + over) >> 20))
+}
+
+two_nodes()
+{
+    # The second alone has two CPUs: what asks for two runs there. Time enough for it to come back.
+    node_start 1 --num-cpus=1 --object-store-memory=256M --unmet-grace=200
+    node_start 2 --num-cpus=2 --object-store-memory=256M
+}
+
+stop_nodes()
+{
+    for i in 2 1; do
+        node_kill $i TERM
+        node_wait $i || fail "node $i did not end well"
+        : >"$WORK/node$i.log" # the next cluster's
+    done
+    PIDS=
+}
+
+# begin_big, then at_mib M: the driver's object is on its way, and M MiB of all that it moves are over.
+begin_big()
+{
+    look
+    moved_before=$moved
+    over_before=$over
+    LIMIT=120 on 1 big $MIB >"$WORK/out" 2>"$WORK/err" &
+    driver=$!
+}
+
+at_mib()
+{
+    until look && moved=$((moved - moved_before)) && [ $moved -ge "$1" ]; do
+        kill -0 "$driver" 2>/dev/null ||
+            fail "the driver ended before $1 MiB were moved: $(cat "$WORK/out" "$WORK/err")"
+    done
+    expect_rdma $(($1 / 2)) # the rest may be other things
+}
+
+# The driver compared each byte.
+end_big()
+{
+    wait "$driver" || fail "the driver after $*: $(cat "$WORK/out" "$WORK/err")"
+    echo "$*, then $(cat "$WORK/out")"
+}
+
+# expect_rdma M: so many MiB at least went over the device since begin_big, if that is demanded.
+expect_rdma()
+{
+    rdma_look
+    if [ "${MOB_EXPECT_RDMA:-}" = 1 ] && [ $(((over - over_before) >> 20)) -lt "$1" ]; then
+        fail "$(((over - over_before) >> 20)) MiB went over RDMA instead of $1: $(rdma_counters)"
+    fi
+}
+
+# Tasks run on both at the same time, and objects of many sizes and 64 MiB go over.
+scenario_work()
+{
+    two_nodes
+    on 1 squares || fail "squares"
+    on 1 balance || fail "balance"
+    begin_big
+    end_big "nothing happened"
+    expect_rdma $((2 * MIB))
+    on 1 objects "${COUNT:-300}" || fail "objects"
+    rdma_look
+    echo "over the device: $(((over - over_before) >> 20)) MiB in packets; $(rdma_counters)"
+    stop_nodes
+}
+
+# The node that pulls dies in the middle, and another one takes its place.
+scenario_kill_puller()
+{
+    for point in $points; do
+        two_nodes
+        begin_big
+        at_mib "$point"
+        kill_second "$point"
+        end_big "the puller killed with $moved of $MIB MiB there"
+        stop_nodes
+    done
+}
+
+# The node that made a result dies while it is pulled: the task runs once more.
+scenario_kill_owner()
+{
+    for point in $points; do
+        two_nodes
+        begin_big
+        at_mib $((MIB + point))
+        kill_second $((MIB + point))
+        end_big "the owner killed with $((moved - MIB)) of $MIB MiB there"
+        stop_nodes
+    done
+}
+
+# kill_second WHEN: the head notices, and a new node 2 joins.
+kill_second()
+{
+    node_kill 2 KILL
+    node_wait 2
+    [ "$moved" -lt $((($1 / MIB + 1) * MIB)) ] || fail "killed too late, at $moved MiB"
+    eventually grep -q 'is dead' "$WORK/node1.log" ||
+        fail "the head did not notice"
+    node_start 2 --num-cpus=2 --object-store-memory=256M
+}
+
+# The device goes away in the middle: what is missing comes over TCP.
+scenario_link_gone()
+{
+    two_nodes
+    begin_big
+    at_mib 8
+    rdma link del rxe0 || fail "rdma link del"
+    end_big "the device removed with $moved of $MIB MiB there"
+    [ ! -e /sys/class/infiniband/rxe0 ] || fail "rxe0 is still there"
+    rdma link add rxe0 type rxe netdev d0 || fail "rdma link add"
+    begin_big
+    end_big "the device put back"
+    rdma_look
+    echo "over the new device: $((over >> 20)) MiB in packets"
+    stop_nodes
+}
+
+net_mode rdma
+shift
+for scenario in "${@:-work kill_puller kill_owner link_gone}"; do
+    for name in $scenario; do
+        began=$(cut -d . -f 1 /proc/uptime)
+        "scenario_$name"
+        echo "$name: $(($(cut -d . -f 1 /proc/uptime) - began)) s"
+    done
+done
