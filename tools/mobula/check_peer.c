@@ -21,7 +21,7 @@ enum {
     LIMIT_S = 10 /* of each part */
 };
 #define PULLS_NS (1000000000ull) /* no further ones are begun then */
-#define WARM_NS (3000000000ull)  /* for RDMA to come up */
+#define WARM_NS (6000000000ull)  /* for RDMA to come up */
 
 struct probe {
     struct loop *loop;
@@ -237,7 +237,7 @@ static bool measure_objects(struct probe *p, enum transport_rdma rdma)
         }
         transport_stats(p->peer, &s);
     } while (rdma != TRANSPORT_RDMA_OFF && s.rdma_bytes == 0 &&
-             clock_now_ns() < began + (s.why[0] ? WARM_NS / 4 : WARM_NS));
+             clock_now_ns() < began + WARM_NS);
     began = clock_now_ns();
     if (!pulls(p, PULLS, began + PULLS_NS)) {
         return false;
