@@ -104,7 +104,7 @@ struct cluster {
     uint8_t *scratch; /* WIRE_BATCH_BYTES */
     uint64_t refused_ns; /* when the first of these was */
     uint64_t refused;    /* connections, since then */
-    void *probe;      /* WIRE_PROBE_BYTES, once somebody has asked for them */
+    void *probe;         /* WIRE_PROBE_BYTES, once somebody has asked for them */
     uint64_t last_probe; /* the name of an export of it; odd */
 };
 

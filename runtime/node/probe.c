@@ -10,6 +10,7 @@
 mob_status probe_export(struct cluster *c, struct transport_export *ret)
 {
     if (!c->probe) {
+        /* cppcheck-suppress invalidFunctionArg ; -1 goes with MAP_ANONYMOUS */
         void *map = mmap(NULL, WIRE_PROBE_BYTES, PROT_READ | PROT_WRITE,
                          MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
         if (map == MAP_FAILED) {

@@ -442,16 +442,25 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(void);
-    } cases[] = {{"squares", squares},     {"balance", balance},
-                 {"all_nodes", all_nodes}, {"big", big},
-                 {"objects", objects},     {"chain", chain},
-                 {"nested", nested},       {"errors", errors},
-                 {"steady", steady},       {"lines", lines},
-                 {"info", info},           {"endure", endure},
-                 {"only_here", only_here}, {"room", room},
+    } cases[] = {{"squares", squares},
+                 {"balance", balance},
+                 {"all_nodes", all_nodes},
+                 {"big", big},
+                 {"objects", objects},
+                 {"chain", chain},
+                 {"nested", nested},
+                 {"errors", errors},
+                 {"steady", steady},
+                 {"lines", lines},
+                 {"info", info},
+                 {"endure", endure},
+                 {"only_here", only_here},
+                 {"room", room},
                  {"trips", trips},
-                 {"relay", relay},         {"unmet", unmet},
-                 {"below", below_here},    {"saturate", saturate_here}};
+                 {"relay", relay},
+                 {"unmet", unmet},
+                 {"below", below_here},
+                 {"saturate", saturate_here}};
     file = argc > 2 ? argv[2] : "";
     number = argc > 2 ? atol(argv[2]) : -1;
     /* only_here FILE: a worker that runs where this file is not crashes before mob_init(). */

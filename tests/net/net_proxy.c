@@ -116,8 +116,12 @@ static void accept_one(int listener)
     if (from < 0 || to < 0 || i == LINKS ||
         connect(to, (struct sockaddr *)&target, sizeof target) < 0 ||
         fcntl(to, F_SETFL, O_NONBLOCK) < 0) {
-        close(from);
-        close(to);
+        if (from >= 0) {
+            close(from);
+        }
+        if (to >= 0) {
+            close(to);
+        }
         return;
     }
     links[i] = calloc(1, sizeof *links[i]);
@@ -393,5 +397,6 @@ int main(int argc, char **argv)
     do {
         turn(listener);
     } while (!(fds[0].revents & (POLLIN | POLLHUP | POLLERR)) || take_orders());
+    close(listener);
     return 0;
 }

@@ -23,7 +23,7 @@ static char folder[64], sysfs[80], dev[80], file[100];
 
 static void make(void)
 {
-    strcpy(folder, "/tmp/mob-check.XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/mob-check.XXXXXX");
     cr_assert(mkdtemp(folder) != NULL);
     snprintf(sysfs, sizeof sysfs, "%s/sys", folder);
     snprintf(dev, sizeof dev, "%s/dev", folder);
@@ -136,7 +136,7 @@ Test(check, one_port_of_two_is_enough)
 {
     host->devices = 2;
     host->device[1] = host->device[0];
-    strcpy(host->device[1].name, "roce1");
+    snprintf(host->device[1].name, sizeof host->device[1].name, "roce1");
     host->device[0].port.state = IBV_PORT_DOWN;
     judged(CHECK_RDMA, "", "");
     cr_assert_eq(c.ports_count, 2);
@@ -202,7 +202,7 @@ Test(check, a_device_that_may_not_be_opened)
     config.verbs = &lib;
     int count;
     struct ibv_device **list = lib.get_device_list(&count);
-    strcpy(list[0]->dev_name, "uverbs0");
+    snprintf(list[0]->dev_name, sizeof list[0]->dev_name, "uverbs0");
     judged(CHECK_FIX, "no file", "modprobe ib_uverbs");
     snprintf(path, sizeof path, "%s/uverbs0", dev);
     int fd = open(path, O_CREAT | O_CLOEXEC, 0);
