@@ -134,9 +134,9 @@ static void try_to_register(const struct verbs_lib *lib, struct ibv_context *con
                             const struct check_rdma *c, struct check_port *p)
 {
     struct ibv_pd *pd = lib->alloc_pd(context);
+    const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE;
     /* cppcheck-suppress invalidFunctionArg ; -1 goes with MAP_ANONYMOUS */
-    void *memory = mmap(NULL, CHECK_REGISTER_BYTES, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void *memory = mmap(NULL, CHECK_REGISTER_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
     uint64_t began = clock_now_ns();
     struct ibv_mr *mr =
         pd == NULL || memory == MAP_FAILED

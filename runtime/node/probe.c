@@ -10,9 +10,9 @@
 mob_status probe_export(struct cluster *c, struct transport_export *ret)
 {
     if (!c->probe) {
+        const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE;
         /* cppcheck-suppress invalidFunctionArg ; -1 goes with MAP_ANONYMOUS */
-        void *map = mmap(NULL, WIRE_PROBE_BYTES, PROT_READ | PROT_WRITE,
-                         MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+        void *map = mmap(NULL, WIRE_PROBE_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
         if (map == MAP_FAILED) {
             return status_fail(MOB_ERR_NOMEM, "no memory for a probe: %m");
         }

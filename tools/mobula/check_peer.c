@@ -261,9 +261,9 @@ static mob_status begin(struct probe *p, const struct check *c, enum transport_r
     size_t size = PULLS_AT_ONCE * (size_t)WIRE_PROBE_BYTES;
     while (getrandom(&config.node_id, 5, 0) != 5 || config.node_id == 0) {
     }
+    const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE;
     /* cppcheck-suppress invalidFunctionArg ; -1 goes with MAP_ANONYMOUS */
-    void *map = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                     MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (map == MAP_FAILED) {
         return status_fail(MOB_ERR_NOMEM, "no memory to pull into: %m");
     }
