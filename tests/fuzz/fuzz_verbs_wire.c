@@ -67,6 +67,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case VERBS_ACCEPT:
         AGAIN(accept, in, left);
         break;
+    case VERBS_ACK:
+        AGAIN(ack, in, left);
+        break;
     case VERBS_UP:
         AGAIN(up, in, left);
         break;
@@ -124,6 +127,8 @@ void fuzz_seeds(fuzz_give give)
     give_one(give, VERBS_HELLO, verbs_hello_put(&none, to));
     give_one(give, VERBS_OFFER, verbs_offer_put(&offer, to));
     give_one(give, VERBS_ACCEPT, verbs_accept_put(&accept, to));
+    struct verbs_ack ack = {.link = 1, .generation = 7, .count = 16};
+    give_one(give, VERBS_ACK, verbs_ack_put(&ack, to));
     give_one(give, VERBS_UP, verbs_up_put(&up, to));
     give_one(give, VERBS_DOWN, verbs_down_put(&down, to));
     give_one(give, VERBS_ASK, verbs_ask_put(&ask, to));
