@@ -28,24 +28,24 @@ struct row {
     const char *name;
     size_t size; /* of an object; 0: messages; SIZE_MAX: the largest */
     bool checked, encrypt, poll;
-    unsigned lanes;
-    double least; /* of the floor's rate; 0: no budget */
-    double most;  /* times the floor's best; 0: no budget */
+    unsigned lanes; /* data connections; 0: as many as usual */
+    double least;   /* of the floor's rate; 0: no budget */
+    double most;    /* times the floor's best; 0: no budget */
 };
 
 static const struct row rows[] = {
-    {"pull 64 KiB", 65536, true, false, false, 1, 0, 0},
-    {"pull 4 MiB", 4 << 20, true, false, false, 1, 0.95, 0},
-    {"pull 64 MiB", 64 << 20, true, false, false, 1, 0.95, 0},
-    {"pull, largest", SIZE_MAX, true, false, false, 1, 0.95, 0},
-    {"pull 4 MiB, no sums", 4 << 20, false, false, false, 1, 0.95, 0},
-    {"pull 64 MiB, no sums", 64 << 20, false, false, false, 1, 0.95, 0},
-    {"pull 64 MiB, 2 lanes", 64 << 20, true, false, false, 2, 0, 0},
+    {"pull 64 KiB", 65536, true, false, false, 0, 0, 0},
+    {"pull 4 MiB", 4 << 20, true, false, false, 0, 0.95, 0},
+    {"pull 64 MiB", 64 << 20, true, false, false, 0, 0.95, 0},
+    {"pull, largest", SIZE_MAX, true, false, false, 0, 0.95, 0},
+    {"pull 4 MiB, no sums", 4 << 20, false, false, false, 0, 0.95, 0},
+    {"pull 64 MiB, no sums", 64 << 20, false, false, false, 0, 0.95, 0},
+    {"pull 64 MiB, 1 lane", 64 << 20, true, false, false, 1, 0, 0},
     {"pull 64 MiB, 4 lanes", 64 << 20, true, false, false, 4, 0, 0},
-    {"pull 64 MiB, encrypted", 64 << 20, true, true, false, 1, 0, 0},
-    {"message, sleeping", 0, true, false, false, 1, 0, 1.3},
-    {"message, polling", 0, true, false, true, 1, 0, 1.3},
-    {"message, encrypted", 0, true, true, false, 1, 0, 0},
+    {"pull 64 MiB, encrypted", 64 << 20, true, true, false, 0, 0, 0},
+    {"message, sleeping", 0, true, false, false, 0, 0, 1.3},
+    {"message, polling", 0, true, false, true, 0, 0, 1.3},
+    {"message, encrypted", 0, true, true, false, 0, 0, 0},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 

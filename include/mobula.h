@@ -394,6 +394,29 @@ MOB_API MOB_MUST_CHECK mob_status mob_set_meta(struct mob *mob, mob_ref ref,
 MOB_API MOB_MUST_CHECK mob_status mob_get_meta(struct mob *mob, mob_ref ref,
                                                uint64_t timeout_ns, struct mob_meta *ret);
 
+/* ---- reductions -------------------------------------------------------------------------- */
+
+enum mob_op { MOB_SUM, MOB_PRODUCT, MOB_MIN, MOB_MAX };
+enum mob_number { MOB_F64, MOB_F32, MOB_I64, MOB_I32 };
+
+/* Combines @count arrays of numbers element by element: an object of their size, made by tasks of the
+ * library that run where the arrays are and start as they come. As with any task, the ids may be promises,
+ * and may be released at once.
+ * The order is fixed by @count alone (groups of eight, then groups of groups, in the order of @refs), so that
+ * sums and products of floats have the same bits in every run. Integers wrap around; of floats a minimum or
+ * maximum with a NaN is a NaN. What the first object is (its metadata) the result is too.
+ * @ret: to be released like a task's. Getting it gives MOB_ERR_SIZE if sizes differ or are not whole
+ *       numbers; MOB_ERR_ARG_FAILED if an object failed, or a part of a reduction of more than eight;
+ *       mob_failure() has the cause.
+ * Returns what mob_submit() does; MOB_ERR_INVALID: no objects, or no such operation or type. */
+MOB_API MOB_MUST_CHECK mob_status mob_reduce(struct mob *mob, const mob_ref *refs,
+                                             size_t count, enum mob_op op,
+                                             enum mob_number type, mob_ref *ret);
+MOB_API MOB_MUST_CHECK mob_status mob_reduce_at(struct mob *mob, const mob_ref *refs,
+                                                size_t count, enum mob_op op,
+                                                enum mob_number type, mob_ref *ret,
+                                                struct mob_site *site);
+
 /* ---- inside a task ----------------------------------------------------------------------- */
 
 /* The job's handle, for nested submits and gets. */
@@ -464,6 +487,7 @@ MOB_API mob_status mob_get_info(struct mob *mob, struct mob_info *info);
 #define mob_submit_name(...) mob_submit_name_at(__VA_ARGS__, MOB_HERE)
 #define mob_put(...) mob_put_at(__VA_ARGS__, MOB_HERE)
 #define mob_create(...) mob_create_at(__VA_ARGS__, MOB_HERE)
+#define mob_reduce(...) mob_reduce_at(__VA_ARGS__, MOB_HERE)
 #endif
 
 /* In a task or a function that returns mob_status: returns what fails. */

@@ -18,6 +18,28 @@ static mob_status look_at_machine(void *arg, struct machine_memory *ret)
     return machine_memory(ret);
 }
 
+/* What of the machine may still be promised. */
+static uint64_t machine_left(const struct budget *budget,
+                             const struct machine_memory *memory)
+{
+    uint64_t kept = budget->pending_bytes + budget->reserve_bytes;
+    if (kept < budget->reserve_bytes || kept > memory->available_bytes) {
+        return 0;
+    }
+    return memory->available_bytes - kept;
+}
+
+/* Less than is used, where the reserve is not whole any more. Not less than a part of the limit: where others take
+ * all that there is, what went to disk for them could not come back. */
+static void note_machine(struct budget *budget, const struct machine_memory *memory)
+{
+    uint64_t least = budget->limit_bytes / BUDGET_LEAST_DIVISOR,
+             held = budget->used_bytes - budget->pending_bytes,
+             all = held + memory->available_bytes, kept = least + budget->reserve_bytes,
+             most = all > kept ? all - budget->reserve_bytes : least;
+    budget->most_bytes = most < budget->limit_bytes ? most : budget->limit_bytes;
+}
+
 uint64_t budget_default_limit(const struct machine_memory *memory)
 {
     uint64_t bytes = memory->limit_bytes / 100 * BUDGET_SHARE_PERCENT;
@@ -46,6 +68,7 @@ mob_status budget_init(struct budget *budget, const struct budget_config *config
         .look = look,
         .look_arg = config->look_arg,
     };
+    note_machine(budget, &memory);
     return MOB_OK;
 }
 
@@ -105,17 +128,6 @@ uint64_t budget_of(const struct budget *budget, struct budget_owner owner)
 
 /* ---- what is left -------------------------------------------------------------- */
 
-/* What of the machine may still be promised. */
-static uint64_t machine_left(const struct budget *budget,
-                             const struct machine_memory *memory)
-{
-    uint64_t kept = budget->pending_bytes + budget->reserve_bytes;
-    if (kept < budget->reserve_bytes || kept > memory->available_bytes) {
-        return 0;
-    }
-    return memory->available_bytes - kept;
-}
-
 static mob_status refuse_own(const struct budget *budget, uint64_t bytes)
 {
     char asked[TEXT], limit[TEXT], left[TEXT];
@@ -170,6 +182,7 @@ mob_status budget_take(struct budget *budget, struct budget_owner owner, uint64_
         return MOB_OK;
     }
     MOB_TRY(budget->look(budget->look_arg, &memory));
+    note_machine(budget, &memory);
     if (bytes > machine_left(budget, &memory)) {
         return refuse_machine(budget, bytes, &memory);
     }
@@ -178,6 +191,14 @@ mob_status budget_take(struct budget *budget, struct budget_owner owner, uint64_
     job->bytes += bytes;
     budget->used_bytes += bytes;
     budget->pending_bytes += bytes;
+    return MOB_OK;
+}
+
+mob_status budget_refresh(struct budget *budget)
+{
+    struct machine_memory memory;
+    MOB_TRY(budget->look(budget->look_arg, &memory));
+    note_machine(budget, &memory);
     return MOB_OK;
 }
 

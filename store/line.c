@@ -24,7 +24,7 @@ static uint32_t find(const struct line *l, uint64_t who)
 static void tidy(struct line *l, uint64_t now)
 {
     for (uint32_t i = l->count; i-- > 0;) {
-        if (now - l->places[i].asked_ns > LINE_FORGET_NS) {
+        if (now > l->places[i].until_ns) {
             leave(l, i, now);
         }
     }
@@ -45,7 +45,8 @@ bool line_may(struct line *l, uint64_t who, uint64_t bytes, uint64_t left, uint6
     return bytes <= left && left - bytes >= kept;
 }
 
-void line_refused(struct line *l, uint64_t who, uint64_t bytes, uint64_t now)
+void line_refused(struct line *l, uint64_t who, uint64_t bytes, uint64_t now,
+                  uint64_t patience_ns)
 {
     uint32_t i = find(l, who);
     if (i == LINE_PLACES) {
@@ -54,7 +55,7 @@ void line_refused(struct line *l, uint64_t who, uint64_t bytes, uint64_t now)
     if (i == l->count) {
         l->turn_ns = l->count++ ? l->turn_ns : now;
     }
-    l->places[i] = (struct line_place){who, bytes, now};
+    l->places[i] = (struct line_place){who, bytes, now + patience_ns};
 }
 
 void line_served(struct line *l, uint64_t who, uint64_t now)

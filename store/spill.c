@@ -24,6 +24,9 @@ void spill_file_drop(struct spill *s, uint32_t number)
 {
     struct spill_file *f = s->files[number];
     if (f->live == 0 && f->users == 0) {
+        if (f->folder->full) { /* it has room again */
+            f->folder->until_ns = 0;
+        }
         s->disk->disk_bytes -= f->end - f->holes;
         s->disk->files--;
         close(f->fd);
@@ -43,10 +46,33 @@ static void close_current(struct spill *s)
     }
 }
 
-/* A current file in which nothing is alive would keep what is dead in it, and nothing is on its way there. */
-static void close_if_empty(struct spill *s)
+static bool is_short(const struct spill *s, const struct spill_folder *f)
 {
-    if (!s->outstanding && s->current != NO_FILE && s->files[s->current]->live == 0) {
+    return f->full && loop_now_ns(s->loop) < f->until_ns;
+}
+
+/* Moving what is alive gives back more than it takes; where the disk is full, a third of it is worth that. What
+ * fills up blocks would be there again after the move. */
+static bool is_sparse(const struct spill *s, const struct spill_file *f)
+{
+    uint64_t bytes = f->end - f->holes - f->padding,
+             dead = bytes > f->live ? bytes - f->live : 0;
+    return dead > (is_short(s, f->folder) ? f->live / 3 : f->live);
+}
+
+/* What is dead in the current file stays there until it is closed, and compacted. */
+static bool is_over(const struct spill *s, const struct spill_file *f, uint64_t fill)
+{
+    uint64_t least = is_short(s, f->folder) ? SPILL_BLOCK : SPILL_DEAD_BYTES;
+    return f->failed || f->end + fill >= SPILL_FILE_BYTES ||
+           (f->end - f->holes >= f->live + least && is_sparse(s, f));
+}
+
+/* Not while anything is on its way there. */
+static void close_if_over(struct spill *s)
+{
+    const struct spill_file *f = s->current != NO_FILE ? s->files[s->current] : NULL;
+    if (f && !s->outstanding && (f->live == 0 || is_over(s, f, 0))) {
         close_current(s);
     }
 }
@@ -80,8 +106,14 @@ static mob_status add_file(struct spill *s, struct spill_folder *folder, int fd)
     return MOB_OK;
 }
 
+static mob_status no_room(const struct spill_disk *d)
+{
+    return status_fail(MOB_ERR_FULL, "no folder for spilled objects has room: %s: %s",
+                       d->folders[0].path, d->folders[0].why);
+}
+
 /* A file for an object of @size bytes more. */
-static mob_status open_file(struct spill *s, uint64_t size)
+static mob_status open_file(struct spill *s, uint64_t size, bool moves)
 {
     struct spill_disk *d = s->disk;
     uint64_t now = loop_now_ns(s->loop);
@@ -90,24 +122,31 @@ static mob_status open_file(struct spill *s, uint64_t size)
     }
     for (unsigned i = 0; i < d->count; i++) {
         struct spill_folder *folder = &d->folders[d->next++ % d->count];
-        if (!spill_disk_has_room(d, folder, size, now)) {
-            continue;
+        bool spare = false;
+        if (!spill_disk_has_room(d, folder, size, false, now)) {
+            spare = moves && spill_disk_has_room(d, folder, size, true, now);
+            if (!spare) {
+                continue;
+            }
         }
         int fd = spill_disk_file(folder);
         if (fd < 0) {
             spill_disk_failed(d, folder, now, "making a file", errno);
             continue;
         }
-        folder->why[0] = '\0';
         mob_status st = add_file(s, folder, fd);
         if (st) {
             close(fd);
             return status_fail(st, "no memory to spill with");
         }
+        s->files[s->current]->spare = spare;
+        if (!spare) {
+            folder->why[0] = '\0';
+            folder->full = false;
+        }
         return MOB_OK;
     }
-    return status_fail(MOB_ERR_FULL, "no folder for spilled objects has room: %s: %s",
-                       d->folders[0].path, d->folders[0].why);
+    return no_room(d);
 }
 
 void spill_free(struct spill *s, const struct place *p)
@@ -135,14 +174,15 @@ void spill_free(struct spill *s, const struct place *p)
         }
     }
     spill_file_drop(s, p->segment);
-    close_if_empty(s);
+    close_if_over(s);
 }
 
-bool spill_sparse(const struct spill *s, uint32_t *ret_file)
+bool spill_sparse(struct spill *s, uint32_t *ret_file)
 {
+    close_if_over(s);
     for (uint32_t i = 0; i < s->files_count; i++) {
         const struct spill_file *f = s->files[i];
-        if (f && i != s->current && f->live < (f->end - f->holes) / 2 &&
+        if (f && i != s->current && is_sparse(s, f) &&
             (!f->visited || f->live < f->visited / 2)) {
             *ret_file = i;
             return true;
@@ -233,6 +273,7 @@ static void submit(struct spill *s, struct spill_buffer *b)
     struct spill_file *f = s->files[b->file];
     uint32_t padded = (b->fill + SPILL_BLOCK - 1) / SPILL_BLOCK * SPILL_BLOCK;
     memset(b->bytes + b->fill, 0, padded - b->fill);
+    f->padding += padded - b->fill;
     b->fill = padded;
     b->sent = 0;
     b->filled = true;
@@ -275,10 +316,17 @@ static mob_status begin(struct spill *s, struct spill_write *w, uint64_t at)
 {
     uint64_t extent = spill_extent(w->size);
     if (s->current == NO_FILE) {
-        MOB_TRY(open_file(s, extent));
+        MOB_TRY(open_file(s, extent, w->moves));
         at = 0;
     }
     struct spill_file *f = s->files[s->current];
+    if (f->spare && !w->moves) {
+        if (!spill_disk_has_room(s->disk, f->folder, extent, false,
+                                 loop_now_ns(s->loop))) {
+            return no_room(s->disk);
+        }
+        f->spare = false;
+    }
     w->place = (struct place){PLACE_SPILLED, s->current, at, w->size};
     f->live += extent;
     s->live += extent;
@@ -324,7 +372,7 @@ static bool fill_some(struct spill *s, struct spill_buffer *b)
 {
     struct spill_write *w = s->writes;
     struct spill_file *f = s->current != NO_FILE ? s->files[s->current] : NULL;
-    if (s->pos == 0 && f && (f->failed || f->end + b->fill >= SPILL_FILE_BYTES)) {
+    if (s->pos == 0 && f && is_over(s, f, b->fill)) {
         if (b->fill) {
             return false; /* the rest of this file */
         }
@@ -380,7 +428,7 @@ static void pump(struct spill *s)
     }
     if (!s->outstanding) {
         free_buffers(s);
-        close_if_empty(s);
+        close_if_over(s);
     }
 }
 
@@ -448,7 +496,7 @@ void spill_cancel(struct spill *s)
         answer(s, w, MOB_ERR_CANCELLED);
         w = next;
     }
-    close_if_empty(s);
+    close_if_over(s);
     spill_reads_cancel(s);
     spill_leave(s);
 }

@@ -110,15 +110,16 @@ void spill_disk_failed(struct spill_disk *d, struct spill_folder *f, uint64_t no
         log_warn("spilling to %s: %s", f->path, why);
     }
     memcpy(f->why, why, sizeof f->why);
+    f->full = error == ENOSPC;
     f->until_ns = now + SPILL_RETRY_NS;
     d->failures++;
 }
 
 bool spill_disk_has_room(struct spill_disk *d, struct spill_folder *f, uint64_t need,
-                         uint64_t now)
+                         bool moves, uint64_t now)
 {
     struct statvfs fs;
-    if (now < f->until_ns) {
+    if (now < f->until_ns && !(moves && f->full)) {
         return false;
     }
     if (statvfs(f->path, &fs) < 0) {
@@ -126,8 +127,9 @@ bool spill_disk_has_room(struct spill_disk *d, struct spill_folder *f, uint64_t 
         return false;
     }
     uint64_t all = (uint64_t)fs.f_blocks * fs.f_frsize,
-             left = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (left < all / 100 * SPILL_FREE_PERCENT + need) {
+             left = (uint64_t)fs.f_bavail * fs.f_frsize,
+             kept = moves ? 0 : all / 100 * SPILL_FREE_PERCENT;
+    if (left < kept + need) {
         spill_disk_failed(d, f, now, "its file system is nearly full", ENOSPC);
         return false;
     }

@@ -22,10 +22,12 @@ struct spill_file {
     uint64_t end;     /* where the next extent begins */
     uint64_t live;    /* bytes of live extents */
     uint64_t holes;   /* bytes given back to the file system */
+    uint64_t padding; /* bytes that fill up blocks behind extents */
     uint64_t visited; /* bytes that were alive when it was compacted last; 0: never */
     uint32_t users;   /* reads and writes in flight, and 1 while it is the current one */
     bool failed;      /* a write failed: what has not been told yet is lost */
     bool no_holes;    /* its file system cannot punch them */
+    bool spare;       /* begun for what moves, in what stays free else */
 };
 
 struct spill_buffer {
@@ -84,9 +86,9 @@ static inline uint64_t spill_check(const struct spill_head *h)
 
 /* A file without a name in a folder; -1 with errno. */
 int spill_disk_file(struct spill_folder *f);
-/* Whether it may take @need bytes now; what keeps it from that is noted. */
+/* Whether it may take @need bytes now; what keeps it from that is noted. @moves: of what stays free else, too. */
 bool spill_disk_has_room(struct spill_disk *d, struct spill_folder *f, uint64_t need,
-                         uint64_t now);
+                         bool moves, uint64_t now);
 /* It is left alone for SPILL_RETRY_NS. */
 void spill_disk_failed(struct spill_disk *d, struct spill_folder *f, uint64_t now,
                        const char *what, int error);

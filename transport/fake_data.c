@@ -154,7 +154,7 @@ static uint64_t ready(const struct fake_serve *serve)
     }
     uint64_t there = __atomic_load_n(all, __ATOMIC_RELAXED);
     there = there > serve->offset ? there - serve->offset : 0;
-    return there < serve->size ? there - there % CHUNK_BYTES : serve->size;
+    return there < serve->size ? there - there % serve->chunk_bytes : serve->size;
 }
 
 /* The next chunks of @serve set out, as many as are ready and the window lets. One of no
@@ -165,7 +165,7 @@ static void post_chunks(struct fake_peer *puller, struct fake_serve *serve)
     while (serve->flying < FAKE_WINDOW &&
            (serve->posted < there || (serve->size == 0 && serve->flying == 0))) {
         uint64_t left = there - serve->posted;
-        uint64_t size = left < CHUNK_BYTES ? left : CHUNK_BYTES;
+        uint64_t size = left < serve->chunk_bytes ? left : serve->chunk_bytes;
         struct fake_event *event = fake_post_chunk(puller, 1u + serve->lane, size);
         event->id = serve->id;
         event->chunk = size;
@@ -207,6 +207,7 @@ static void begin_serve(struct fake_peer *owner, const struct fake_event *event)
                                  .offset = source->offset,
                                  .size = source->size,
                                  .lane = event->lane,
+                                 .chunk_bytes = owner->node->net->chunk_bytes,
                                  .exported = exported};
     owner->serves = serve;
     post_chunks(owner->other, serve);

@@ -16,6 +16,7 @@ mob_status fake_net_create(uint64_t seed, struct fake_net **ret)
     net->delay_min_ns = 1000;
     net->delay_max_ns = 2000;
     net->corrupt_in = UINT64_MAX;
+    net->chunk_bytes = CHUNK_BYTES;
     net->port_last = 1023;
     *ret = net;
     return MOB_OK;
@@ -35,6 +36,12 @@ void fake_net_delay(struct fake_net *net, uint64_t min_ns, uint64_t max_ns)
     MOB_ASSERT(min_ns <= max_ns);
     net->delay_min_ns = min_ns;
     net->delay_max_ns = max_ns;
+}
+
+void fake_net_chunk(struct fake_net *net, uint64_t bytes)
+{
+    MOB_ASSERT(bytes > 0);
+    net->chunk_bytes = bytes;
 }
 
 void fake_net_corrupt(struct fake_net *net, uint64_t skip)
@@ -240,10 +247,12 @@ void fake_net_link(struct transport *tp, uint64_t bytes_per_second, uint64_t lat
 
 void fake_forget(struct fake_net *net, struct fake_peer *peer)
 {
-    while (peer->events != NULL) {
-        struct fake_event *event = peer->events;
+    struct fake_event *event = peer->events;
+    peer->events = NULL;
+    while (event != NULL) {
+        struct fake_event *next = event->next;
         fake_net_timer_stop(net, &event->timer);
-        leave_peer(event);
         free(event);
+        event = next;
     }
 }

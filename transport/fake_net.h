@@ -41,7 +41,8 @@ struct fake_serve {
     struct fake_serve *next;
     uint64_t id, offset, size;
     uint64_t posted, sent; /* bytes that set out, and arrived */
-    unsigned flying;       /* chunks between the two */
+    uint64_t chunk_bytes;
+    unsigned flying; /* chunks between the two */
     uint8_t lane;
     mob_status status; /* not MOB_OK: revoked */
     struct transport_export exported;
@@ -90,6 +91,7 @@ struct fake_net {
     struct fake *ports[UINT16_MAX + 1];
     uint64_t now_ns, random, delay_min_ns, delay_max_ns;
     uint64_t corrupt_in; /* chunks; UINT64_MAX: none */
+    uint64_t chunk_bytes;
     uint16_t port_last;
 };
 

@@ -45,7 +45,7 @@ void sums_root(const uint64_t *table, size_t count, uint8_t ret[SUMS_ROOT_BYTES]
 struct sums_table;
 mob_status sums_table_new(struct sums_table **ret); /* MOB_ERR_NOMEM */
 void sums_table_free(struct sums_table *table);     /* NULL is allowed */
-void sums_table_begin(struct sums_table *table); /* anew */
+void sums_table_begin(struct sums_table *table);    /* anew */
 void sums_table_add(struct sums_table *table, uint64_t sum);
 void sums_table_root(const struct sums_table *table, uint8_t ret[SUMS_ROOT_BYTES]);
 

@@ -279,7 +279,7 @@ static mob_status tcp_connect(struct transport *tp, const struct addr *addr, voi
     MOB_TRY(peer_new(tcp, true, addr, &peer));
     unsigned lanes = tp->config.data_connections;
     peer->base.tag = tag;
-    peer->lanes_want = 1 + (lanes != 0 ? lanes : 1);
+    peer->lanes_want = 1 + (lanes != 0 ? lanes : TCP_DATA_USUAL);
     *ret = &peer->base;
     struct conn *conn = conn_new(tcp, peer, -1);
     if (conn == NULL) {

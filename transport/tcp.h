@@ -5,7 +5,8 @@
  *   tcp_shake.c    one connection's handshake, both roles
  *   tcp_peer.c     one peer: from the proof to peer_up, goodbye, peer_down
  *   tcp_control.c  frames on the control connection
- *   tcp_pull.c     pulls: asking, chunks that land
+ *   tcp_pull.c     pulls: asking and ending
+ *   tcp_land.c     pulls: chunks that land
  *   tcp_serve.c    serves: whose chunk goes over which data connection
  *   tcp_zc.c       sends without a copy, and the trial whether they pay
  *
@@ -39,6 +40,7 @@
  * listen. */
 #define TCP_QUEUE_MAX (2 * TRANSPORT_QUEUE_BYTES)
 #define TCP_LANES_MAX (TRANSPORT_DATA_MAX + 1)
+#define TCP_DATA_USUAL 2 /* README.md: what more and fewer of them gave */
 _Static_assert(TCP_LANES_MAX == WIRE_LANES_MAX, "the wire bounds data connections");
 
 enum { TCP_SEND_PIECES = 3 }; /* head, payload, the root after it */
@@ -246,13 +248,26 @@ void control_free(struct tcp_peer *peer);
 mob_status pull_start(struct transport_peer *base, const struct transport_source *source,
                       void *dst, struct transport_xfer *xfer);
 void pull_cancel(struct transport_xfer *xfer);
-void pull_lane_start(struct conn *lane);
+/* The sums of its chunks have a root. */
+bool pull_has_root(const struct tcp_peer *peer, const struct pull *pull);
+/* Takes the transfer out of its slot: the user is told next. */
+struct transport_xfer *pull_take(struct tcp_peer *peer, struct pull *pull);
+void pull_over(struct tcp_peer *peer, struct pull *pull, mob_status status);
+/* The same when nothing lands in it any more. */
+void pull_fail(struct tcp_peer *peer, struct pull *pull, mob_status status);
+/* The owner need not send more of it. May end the peer. */
+void pull_tell_cancel(struct tcp_peer *peer, uint64_t id);
+/* The pull that a frame belongs to. NULL: one that ended. False: there never was one. */
+bool pull_find(struct tcp_peer *peer, uint64_t id, struct pull **ret);
 /* The owner gave up. False: there never was such a pull. */
 bool pull_failed(struct tcp_peer *peer, const struct wire_header *header);
 /* Ends every transfer that nothing is landing in, with @status. */
 void pull_end_all(struct tcp_peer *peer, mob_status status);
 void pull_say_ended(struct tcp_peer *peer);
 void pull_free_all(struct tcp_peer *peer);
+
+/* ---- tcp_land.c */
+void pull_lane_start(struct conn *lane);
 
 /* ---- tcp_serve.c */
 /* Frames that came on the control connection. False: they are malformed. */

@@ -43,7 +43,8 @@ static inline mob_status user_export(struct transport_peer *peer, const uint8_t 
 {
     const struct transport_config *c = &peer->tp->config;
     uint64_t end;
-    *ret = (struct transport_export){0}; /* all of it is there, unless the user says else */
+    *ret =
+        (struct transport_export){0}; /* all of it is there, unless the user says else */
     MOB_TRY(c->user->export(c->arg, peer, object, ret));
     if (__builtin_add_overflow(offset, size, &end) || end > ret->size) {
         c->user->unexport(c->arg, peer, ret);

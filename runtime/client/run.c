@@ -59,13 +59,14 @@ static void end_attempt(struct mob_task *task, mob_status st)
         snprintf(what, sizeof what, "returned %s%s%s", mob_status_name(st),
                  last[0] ? ": " : "", last);
     }
-    task_seal_error(task, MOB_ERR_TASK_FAILED, what);
+    task_seal_error(task, task->fails_as ? task->fails_as : MOB_ERR_TASK_FAILED, what);
 }
 
 static __attribute__((noinline)) void finish_any(struct mob_task *task, mob_status st)
 {
     end_attempt(task, st);
     task->message[0] = '\0';
+    task->fails_as = MOB_OK;
 }
 
 /* @s: the state when the task was claimed. */
@@ -118,6 +119,7 @@ void task_init(struct mob_task *task, struct mob *mob, struct thread *t)
     task->children_count = task->children_room = 0;
     task->pinned = 0;
     task->message[0] = '\0';
+    task->fails_as = MOB_OK;
     task->r = NULL;
 }
 

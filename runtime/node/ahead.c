@@ -47,7 +47,7 @@ void ahead_prepare(struct job *j, uint32_t proc, uint64_t bytes)
     uint64_t next = bytes * 2 < ARENA_SEGMENT_BYTES ? bytes * 2 : ARENA_SEGMENT_BYTES;
     uint32_t i = grant_free_slot(j);
     if (j->ahead != SEGMENT_NO || j->ended || bytes < AHEAD_MIN || i == SEGMENT_NO ||
-        b->used_bytes + next > b->limit_bytes / 100 * PLENTY_PERCENT ||
+        b->used_bytes + next > b->most_bytes / 100 * PLENTY_PERCENT ||
         many_numa_nodes()) {
         return;
     }

@@ -16,6 +16,7 @@
 #include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "scheduler/spread.h"
 #include "store/task.h"
 
 static uint64_t now_ns(const struct job *j)
@@ -189,23 +190,66 @@ static bool back(struct job *j, struct peer *p, struct codec_reader *r)
     return codec_done(r);
 }
 
+static void never_there(struct job *j, struct away_host *h, const char *text)
+{
+    char line[WIRE_TEXT_MAX + 1152];
+    h->failed = true;
+    int n = snprintf(line, sizeof line,
+                     "mobula: this program does not run on node %s (%010llx): %s\n",
+                     h->peer->host, (unsigned long long)h->peer->id, text);
+    log_warn("job %u: %.*s", j->number, n - 1, line);
+    output_add(&j->err, line, (size_t)n);
+}
+
+/* The next tasks for it make the job known there anew, but not at once. */
+static void later_there(struct job *j, struct away_host *h, const char *text)
+{
+    if (!h->wait_ns) { /* once, not at each try */
+        log_info("job %u: node %s has no room for it yet: %s", j->number, h->peer->host,
+                 text);
+    }
+    uint64_t wait = h->wait_ns ? 2 * h->wait_ns : AWAY_AGAIN_MIN_NS;
+    h->wait_ns = wait < AWAY_AGAIN_MAX_NS ? wait : AWAY_AGAIN_MAX_NS;
+    h->again_ns = now_ns(j) + h->wait_ns;
+}
+
 static bool failed_there(struct job *j, struct peer *p, struct codec_reader *r)
 {
-    char text[WIRE_TEXT_MAX + 1024], line[sizeof text + 128];
+    char text[WIRE_TEXT_MAX + 1024];
+    bool later = codec_get_u8(r);
     codec_get_str(r, text, sizeof text);
     struct away_host *h = j ? away_host_of(j, p) : NULL;
     if (!codec_done(r)) {
         return false;
     }
     if (h && !h->failed) {
-        h->failed = true;
-        int n = snprintf(line, sizeof line,
-                         "mobula: this program does not run on node %s (%010llx): %s\n",
-                         p->host, (unsigned long long)p->id, text);
-        log_warn("job %u: %.*s", j->number, n - 1, line);
-        output_add(&j->err, line, (size_t)n);
+        if (later) {
+            later_there(j, h, text);
+        } else {
+            never_there(j, h, text);
+        }
         take_all_back(j, p, false, "");
         job_step(j);
+    }
+    return true;
+}
+
+/* What a node says of its copy of one of our objects. */
+static bool copy(struct job *j, const struct peer *p, struct codec_reader *r)
+{
+    struct spread *s = p->cluster->spread;
+    uint64_t link = codec_get_u64(r);
+    uint32_t whole = codec_get_u8(r);
+    struct record *there;
+    struct place place;
+    if (!codec_done(r) || whole > 1) {
+        return false;
+    }
+    struct spread_object name = {j ? j->number : 0, link};
+    if (j && !whole) {
+        spread_gone(s, name, p->id);
+    } else if (j && grant_resolve(j, &link, &there, &place) == MOB_OK) {
+        spread_whole(s, name, p->id);
     }
     return true;
 }
@@ -239,6 +283,8 @@ bool away_message(struct peer *p, enum wire_op op, struct codec_reader *r)
         return failed_there(j, p, r);
     case WIRE_OUTPUT:
         return output(j, r);
+    case WIRE_COPY:
+        return copy(j, p, r);
     case WIRE_CLOSED:
         if (j) {
             take_all_back(j, p, true, "its node ended the job");
@@ -307,6 +353,9 @@ void away_abandon(struct job *j)
 void away_free(struct job *j)
 {
     struct away_job *a = &j->away;
+    if (j->node->cluster) {
+        spread_job_over(j->node->cluster->spread, j->number);
+    }
     for (uint32_t i = 0; i < a->count; i++) {
         free(a->slots[i].results);
     }

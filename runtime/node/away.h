@@ -10,6 +10,10 @@
 
 #include "cluster.h"
 
+/* A node that has no room for the job is asked again after this, which doubles up to the most. */
+#define AWAY_AGAIN_MIN_NS (250 * 1000000ull)
+#define AWAY_AGAIN_MAX_NS (4 * 1000000000ull)
+
 struct send_job { /* what PLAN_SEND asked for */
     struct send_job *next;
     struct plan_job job;
@@ -46,7 +50,7 @@ void away_fail_task(struct job *j, struct record *r, mob_status st, const char *
 
 /* ---- hints.c ---- */
 /* That node has a copy of an object of ours now. */
-void hint_there(struct away_host *h, uint64_t link, uint64_t bytes);
+void hint_there(struct job *j, const struct peer *p, uint64_t link, uint64_t bytes);
 /* Which nodes have large arguments of the task that is next. Returns how many. */
 uint32_t hint_backlog(struct job *j, uint32_t cls,
                       struct plan_hint hints[PLAN_HINTS_MAX]);

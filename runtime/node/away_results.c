@@ -127,7 +127,7 @@ static void all_here(struct job *j, struct away *s, uint32_t nrets)
     uint64_t link = s->remote_link;
     for (uint32_t i = 0; h && i < nrets; i++) {
         if (s->results[i].remote) { /* it stays there too */
-            hint_there(h, s->link | i, s->results[i].size);
+            hint_there(j, p, s->link | i, s->results[i].size);
         }
     }
     bool taken = complete(j, s, s->results, nrets);
@@ -154,17 +154,17 @@ static void one_less(struct job *j, struct away *s)
 }
 
 /* One result has come, or will not. */
-static void result_here(struct fetch *f, mob_status st)
+static void result_here(struct fetch *p, mob_status st)
 {
-    struct away *s = &f->job->away.slots[f->tag >> 8];
+    struct away *s = &p->job->away.slots[p->want.tag >> 8];
     if (st) {
         s->failed = true;
-        s->too_large = st == MOB_ERR_NOMEM ? f->source.size : s->too_large;
+        s->too_large = st == MOB_ERR_NOMEM ? p->want.size : s->too_large;
     } else {
-        s->results[f->tag & 0xff].placed = true;
-        s->results[f->tag & 0xff].place = f->place;
+        s->results[p->want.tag & 0xff].placed = true;
+        s->results[p->want.tag & 0xff].place = p->place;
     }
-    one_less(f->job, s);
+    one_less(p->job, s);
 }
 
 /* Results that have to be pulled, or to wait for room in the store. */
@@ -180,20 +180,25 @@ static void take_later(struct job *j, struct away *s, const struct away_result *
     for (uint32_t i = 0; i < nrets; i++) {
         struct away_result *x = &s->results[i];
         const void *bytes = x->bytes;
+        struct fetch_want want = {.kind = WIRE_RESULT,
+                                  .number = j->number,
+                                  .link = s->remote_link | i,
+                                  .size = x->size,
+                                  .ours = s->link,
+                                  .done = result_here,
+                                  .tag = slot << 8 | i};
         x->bytes = NULL;
         if (x->remote) {
             s->left++;
-            fetch_start(j, s->peer, WIRE_RESULT, j->number, s->remote_link | i, x->size,
-                        NULL, NULL, result_here, NULL, slot << 8 | i);
+            fetch_start(j, s->peer, &want);
         } else if (x->fits) {
             memcpy(x->small, bytes, x->size);
         } else if (!x->placed) {
-            void *copy = malloc(x->size);
-            MOB_ASSERT(copy);
-            memcpy(copy, bytes, x->size);
+            want.bytes = malloc(x->size);
+            MOB_ASSERT(want.bytes);
+            memcpy(want.bytes, bytes, x->size);
             s->left++;
-            fetch_start(j, NULL, WIRE_RESULT, 0, 0, x->size, NULL, copy, result_here,
-                        NULL, slot << 8 | i);
+            fetch_start(j, NULL, &want);
         }
     }
     one_less(j, s);

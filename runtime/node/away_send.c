@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "cluster.h"
@@ -39,16 +40,45 @@ static mob_status prepare(struct job *j)
     } else {
         MOB_TRY(exe_keep(j->exe, a->hash, &a->exe, &a->exe_size));
     }
+    if (getrandom(&a->token, sizeof a->token, 0) != sizeof a->token) {
+        return status_fail(MOB_ERR_SYSTEM, "no random numbers");
+    }
     a->hashed = true;
     return MOB_OK;
 }
 
-/* Makes the job known there, once. NULL: it cannot run there. */
+static void say_open(struct job *j, struct peer *p)
+{
+    struct codec_writer w = cluster_begin(p->cluster, WIRE_OPEN);
+    codec_put_u32(&w, j->number);
+    wire_put_key(&w, job_plan_id(j));
+    codec_put_str(&w, j->name);
+    codec_put_raw(&w, j->away.hash, WIRE_HASH_BYTES);
+    codec_put_u64(&w, j->away.exe_size);
+    codec_put_u64(&w, j->away.start_size);
+    codec_put_u64(&w, j->away.token);
+    cluster_send(p, &w);
+}
+
+/* A node that has been told of the job. False: it cannot run there, or not now. */
+static bool host_is_open(struct job *j, struct away_host *h)
+{
+    if (h->failed || h->closing || loop_now_ns(j->node->loop) < h->again_ns) {
+        return false;
+    }
+    if (h->again_ns) {
+        h->again_ns = 0;
+        say_open(j, h->peer);
+    }
+    return true;
+}
+
+/* Makes the job known there, once. NULL: it cannot run there, or not now. */
 static struct away_host *open_host(struct job *j, struct peer *p)
 {
     struct away_host *h = away_host_of(j, p);
     if (h) {
-        return h->failed || h->closing ? NULL : h;
+        return host_is_open(j, h) ? h : NULL;
     }
     if (j->away.no_exe) {
         return NULL;
@@ -68,14 +98,7 @@ static struct away_host *open_host(struct job *j, struct peer *p)
     h->peer = p;
     h->next = j->away.hosts;
     j->away.hosts = h;
-    struct codec_writer w = cluster_begin(p->cluster, WIRE_OPEN);
-    codec_put_u32(&w, j->number);
-    wire_put_key(&w, job_plan_id(j));
-    codec_put_str(&w, j->name);
-    codec_put_raw(&w, j->away.hash, WIRE_HASH_BYTES);
-    codec_put_u64(&w, j->away.exe_size);
-    codec_put_u64(&w, j->away.start_size);
-    cluster_send(p, &w);
+    say_open(j, p);
     log_info("job %u goes to node %s too", j->number, p->host);
     return h;
 }

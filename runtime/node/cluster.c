@@ -10,6 +10,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "scheduler/spread.h"
 
 /* ---- what must not be done from within a planner's event ------------------------------------------- */
 
@@ -71,12 +72,14 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size)
     case WIRE_TASKS:
     case WIRE_RELEASE:
     case WIRE_CANCEL:
+    case WIRE_SOURCE:
         return guest_message(p, op, &r);
     case WIRE_CLOSED:
     case WIRE_FAILED:
     case WIRE_DONE:
     case WIRE_BACK:
     case WIRE_OUTPUT:
+    case WIRE_COPY:
         return away_message(p, op, &r);
     case WIRE_ASK:
     case WIRE_TOLD:
@@ -280,6 +283,7 @@ void cluster_rejoin(struct cluster *c)
     }
     c->self->id = id;
     c->session++;
+    spread_reset(c->spread, id);
     c->head_id = 0; /* this one was never a member; the next heartbeat dials */
     c->closing = true;
     transport_close(c->transport);
@@ -302,9 +306,10 @@ mob_status cluster_start(struct node *n)
                                       .peer_down = cluster_peer_down,
                                       .message = got_message,
                                       .writable = cluster_writable,
-                                      .export = fetch_export,
-                                      .unexport = fetch_unexport,
-                                      .pull_done = fetch_pulled,
+                                      .export = export_object,
+                                      .unexport = export_over,
+                                      .pull_done = fetch_done,
+                                      .landed = fetch_landed,
                                       .refused = refused,
                                       .closed = closed};
     c->scratch = malloc(WIRE_BATCH_BYTES);
@@ -313,6 +318,7 @@ mob_status cluster_start(struct node *n)
         return status_fail(MOB_ERR_NOMEM, "no memory for the cluster's part");
     }
     c->session |= 1; /* not 0 */
+    MOB_TRY(spread_create(n->id, CHUNK_BYTES, &c->spread));
     snprintf(c->self->host, sizeof c->self->host, "%s", n->host);
     cluster_set_loop(c->self, loop_backend(n->loop));
     c->self->cpus = n->cpus;
@@ -372,6 +378,7 @@ void cluster_free(struct node *n)
     }
     cluster_free_peers(c);
     probe_free(c);
+    spread_destroy(c->spread);
     free(c->scratch);
     free(c);
     n->cluster = NULL;

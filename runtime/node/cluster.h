@@ -6,7 +6,7 @@
  *   head.c           the head's side: membership and leases (in the daemon started with --head)
  *   away.h           an owner's tasks that run on other nodes
  *   guest.h          jobs of other nodes that run here
- *   fetch.c          pulls, and what others pull from here
+ *   fetch.h          pulls, and what others pull from here
  *   probe.c          what tools measure the way to this node with
  *   exe.c            the cache of executables
  *
@@ -24,6 +24,7 @@
 #define NODE_CLUSTER_H
 
 #include "node.h"
+#include "fetch.h"
 #include "scheduler/head_plan.h"
 #include "wire.h"
 
@@ -33,10 +34,6 @@
 #define LISTEN_PATIENCE_NS                                                               \
     (2000000000ull) /* for the port of a killed daemon to be free */
 #define LISTEN_NAP_NS 10000000
-#define PEER_FETCHES 32u /* pulls from one peer at once; the others wait here */
-#define FETCH_RETRY_NS (10000000ull) /* while the store is full */
-#define FETCH_WANT_NS                                                                    \
-    (100000000ull) /* between asking processes for what they do not use */
 /* Connections that did not become peers are told of in so many lines of the log, then counted until the
  * time is over: who has no key must not fill a disk. */
 #define REFUSED_LINES 20
@@ -47,8 +44,8 @@
 
 #define PEER_LOOP_BYTES 128
 
-struct fetch;
 struct message;
+struct spread;
 
 struct peer {
     struct cluster *cluster;
@@ -66,8 +63,8 @@ struct peer {
     uint64_t dial_after;
     struct message *queue, **queue_end; /* waits for a connection, or for room on it */
     uint64_t queue_bytes;
-    struct fetch *waiting, **waiting_end; /* pulls that wait for their turn */
-    unsigned fetching;
+    struct pull_source line; /* of pulls from it */
+    uint32_t pulls;          /* that refer to it */
     uint64_t heard_ns;
     struct peer_rate {
         uint64_t at_ns, pulled, served; /* bytes of objects, then */
@@ -95,8 +92,11 @@ struct cluster {
     struct loop_timer beat, soon, retry;
     struct message *local, **local_end; /* between this node and the head in it */
     struct send_job *sends, **sends_end;
-    struct fetch *fetches; /* active ones */
-    uint64_t want_after;   /* no process is asked for memory before */
+    struct pull_line line;
+    struct fetch *pulls; /* those that have begun */
+    struct spread *spread;
+    uint64_t want_after; /* no process is asked for memory before */
+    uint64_t look_after, last_question;
     struct guest_key *keys;
     uint64_t last_key, last_cookie;
     struct plan_head *plan; /* the head's */
@@ -141,6 +141,8 @@ struct codec_writer cluster_begin(struct cluster *c, enum wire_op op);
 void cluster_send(struct peer *p, const struct codec_writer *w);
 void cluster_to_head(struct cluster *c, const struct codec_writer *w);
 void cluster_deliver_local(struct cluster *c);
+/* Makes a connection to it if there is none, and none is being made. */
+void cluster_dial(struct peer *p);
 /* Ends the connections to a peer, and what it and we did for each other. */
 void cluster_lose(struct peer *p, const char *why);
 /* Loses the peers for which messages wait, and to which no connection is being made. */
@@ -179,39 +181,6 @@ struct json_t *status_member(const struct cluster *c, const struct peer *p,
 struct json_t *status_peers(const struct node *n);
 /* Looks how much moved since the last look, about once a second. */
 void status_rates(struct cluster *c);
-
-/* ---- fetch.c ---- */
-typedef void (*fetch_done)(struct fetch *f, mob_status st);
-struct fetch {
-    struct fetch *next, *prev;
-    struct job *job;
-    struct peer *peer; /* NULL: the bytes are here, and wait for room */
-    struct transport_xfer xfer;
-    struct transport_source source;
-    void *dst;
-    bool placed, active, cancelled;
-    unsigned tries;
-    struct arena_place place;
-    void *copy; /* of peerless ones */
-    fetch_done done;
-    void *arg;
-    uint64_t tag;
-};
-/* @dst NULL: a place of the job's is found when its turn comes; @done has MOB_ERR_NOMEM if the store
- * can never have one so large. @copy: for a NULL @peer, bytes that the fetch frees. Out of memory of our own: @done comes at once. */
-void fetch_start(struct job *j, struct peer *p, enum wire_object kind, uint32_t number,
-                 uint64_t link, uint64_t size, void *dst, void *copy, fetch_done done,
-                 void *arg, uint64_t tag);
-void fetch_pump(struct peer *p);
-void fetch_peer_lost(struct peer *p);
-/* Cancels all of a job; they are over once job.busy is 0. */
-void fetch_end_job(struct job *j);
-mob_status fetch_export(void *cluster, struct transport_peer *tp,
-                        const uint8_t name[TRANSPORT_OBJECT_BYTES],
-                        struct transport_export *ret);
-void fetch_unexport(void *cluster, struct transport_peer *tp,
-                    const struct transport_export *exported);
-void fetch_pulled(void *cluster, struct transport_xfer *xfer, mob_status st);
 
 /* ---- probe.c ---- */
 mob_status probe_export(struct cluster *c, struct transport_export *ret);

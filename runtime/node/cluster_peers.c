@@ -6,6 +6,7 @@
 #include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "scheduler/spread.h"
 
 struct message {
     struct message *next;
@@ -56,7 +57,8 @@ struct peer *cluster_peer_make(struct cluster *c, uint64_t id)
     p->id = id;
     snprintf(p->host, sizeof p->host, "node-%010llx", (unsigned long long)id);
     p->queue_end = &p->queue;
-    p->waiting_end = &p->waiting;
+    pull_source_init(&p->line);
+    p->line.open = !c->self; /* the first is ourselves */
     p->next = c->peers;
     c->peers = p;
     return p;
@@ -103,9 +105,9 @@ static void drop_queue(struct peer *p)
  * are nothing to us once it is gone. */
 static bool of_no_use(const struct cluster *c, const struct peer *p)
 {
-    bool stranger = !p->member && !p->joined && !p->queue && !p->waiting;
+    bool stranger = !p->member && !p->joined && !p->queue;
     return (p->gone || stranger) && !p->links[0] && !p->dial && p != c->self &&
-           p != c->head && p != c->joining && p->fetching == 0;
+           p != c->head && p != c->joining && p->pulls == 0;
 }
 
 void cluster_reap(struct cluster *c)
@@ -153,7 +155,7 @@ static void flush(struct peer *p)
     }
 }
 
-static void dial(struct peer *p)
+void cluster_dial(struct peer *p)
 {
     struct cluster *c = p->cluster;
     struct addr addr;
@@ -198,7 +200,7 @@ void cluster_send(struct peer *p, const struct codec_writer *w)
     }
     enqueue(&p->queue_end, w->begin, size, NULL);
     p->queue_bytes += size;
-    dial(p);
+    cluster_dial(p);
     if (!p->links[0] && !p->dial) {
         cluster_soon(c);
     }
@@ -243,7 +245,8 @@ void cluster_writable(void *arg, struct transport_peer *tp)
     struct peer *p = tp->tag;
     if (p && p != arg) {
         flush(p);
-        fetch_pump(p);
+        fetch_peer_ready(p);
+        fetch_pump(p->cluster);
     }
 }
 
@@ -270,6 +273,7 @@ void cluster_peer_up(void *arg, struct transport_peer *tp,
     }
     tp->tag = p;
     p->links[p->links[0] ? 1 : 0] = tp;
+    p->line.open = true;
     p->heard_ns = loop_now_ns(c->node->loop);
     snprintf(p->seen, sizeof p->seen, "%s", info->address);
     log_info("connected node %010llx at %s", (unsigned long long)p->id, info->address);
@@ -278,7 +282,8 @@ void cluster_peer_up(void *arg, struct transport_peer *tp,
         member_join(c, p);
     }
     flush(p);
-    fetch_pump(p);
+    fetch_peer_ready(p);
+    fetch_pump(c);
 }
 
 void cluster_lose(struct peer *p, const char *why)
@@ -296,6 +301,8 @@ void cluster_lose(struct peer *p, const char *why)
     drop_queue(p);
     p->dial_after = loop_now_ns(c->node->loop) + PEER_DIAL_NS;
     log_info("lost node %s (%010llx): %s", p->host, (unsigned long long)p->id, why);
+    p->line.open = false;
+    spread_node_lost(c->spread, p->id);
     fetch_peer_lost(p);
     away_peer_lost(c, p, met);
     guest_peer_lost(c, p);

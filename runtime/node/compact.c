@@ -70,8 +70,11 @@ static void read_back(struct spill_read *r, mob_status st)
         let_go(c);
         return;
     }
-    c->write = (struct spill_write){
-        .name = c->link, .data = c->bytes, .size = r->place.size, .done = written};
+    c->write = (struct spill_write){.name = c->link,
+                                    .data = c->bytes,
+                                    .size = r->place.size,
+                                    .moves = true,
+                                    .done = written};
     spill_write(c->job->spill.files, &c->write);
 }
 

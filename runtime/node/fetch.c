@@ -1,90 +1,150 @@
-/* fetch.c - objects on their way: pulled from other nodes into this node's shared memory, and shown
- * to others who pull.
- *
- *   waiting (in its peer's line) --room, and a place--> active --pulled--> done
- *
- * A place is taken only when a pull's turn comes, so that what is on its way is bounded by
- * PEER_FETCHES, not by how much was asked for. */
+/* fetch.c - which pulls begin, where their bytes land, and how they end. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "cluster.h"
-#include "core/log.h"
 #include "core/status.h"
-#include "spill.h"
+#include "store/task.h"
 
-enum { TRIES = 4 }; /* of a pull whose bytes arrive damaged */
-
-/* ---- pulling ------------------------------------------------------------------------------------- */
-
-static void to_line(struct peer *p, struct fetch *f)
+static struct fetch *of(struct pull_entry *e)
 {
-    f->next = NULL;
-    *p->waiting_end = f;
-    p->waiting_end = &f->next;
+    return LOOP_OWNER(e, struct fetch, entry);
 }
 
-static void set_active(struct cluster *c, struct fetch *f, bool active)
+static struct cluster *cluster_of(const struct fetch *p)
 {
-    if (active) {
-        f->prev = NULL;
-        f->next = c->fetches;
-        if (f->next) {
-            f->next->prev = f;
+    return p->job->node->cluster;
+}
+
+static void set_begun(struct fetch *p, bool begun)
+{
+    struct cluster *c = cluster_of(p);
+    if (begun) {
+        p->prev = NULL;
+        p->next = c->pulls;
+        if (p->next) {
+            p->next->prev = p;
         }
-        c->fetches = f;
+        c->pulls = p;
+        return;
+    }
+    if (p->prev) {
+        p->prev->next = p->next;
     } else {
-        if (f->prev) {
-            f->prev->next = f->next;
-        } else {
-            c->fetches = f->next;
-        }
-        if (f->next) {
-            f->next->prev = f->prev;
-        }
+        c->pulls = p->next;
     }
-    f->active = active;
+    if (p->next) {
+        p->next->prev = p->prev;
+    }
 }
 
-static void finish(struct fetch *f, mob_status st)
+/* ---- the end -------------------------------------------------------------------------------------- */
+
+static void finish(struct fetch *p, mob_status st)
 {
-    struct job *j = f->job;
-    if (f->placed && st) {
-        grant_unplace(j, &f->place);
-    } else if (f->placed) {
-        grant_landed(j, &f->place);
+    struct job *j = p->job;
+    if (p->placed && st) {
+        grant_unplace(j, &p->place);
+    } else if (p->placed) {
+        grant_landed(j, &p->place);
     }
+    if (p->want.handle) {
+        *p->want.handle = NULL;
+    }
+    p->owner->pulls--;
+    p->source->pulls--;
     j->busy--;
-    f->done(f, st);
-    free(f->copy);
-    free(f);
+    p->want.done(p, st);
+    free(p->want.bytes);
+    p->state = FETCH_OVER;
+    if (!p->copy.exports) {
+        free(p);
+    }
     if (j->ended && j->busy == 0) {
         job_step(j);
     }
 }
 
-static void retry_later(struct cluster *c);
+static void drop_waiting(struct fetch *p, mob_status st)
+{
+    pull_line_remove(&cluster_of(p)->line, &p->entry);
+    finish(p, st);
+}
+
+/* Of one that has begun. */
+static void over(struct fetch *p, mob_status st)
+{
+    set_begun(p, false);
+    if (p->entry.under_way) {
+        pull_line_end(&cluster_of(p)->line, &p->entry);
+    }
+    finish(p, st);
+}
+
+void fetch_fail(struct fetch *p, mob_status st)
+{
+    if (p->state == FETCH_REVOKED) {
+        return;
+    }
+    if (p->copy.ask) {
+        fetch_tell(p->job, p->want.link, false);
+    }
+    if (p->copy.exports) { /* which read from its place */
+        p->state = FETCH_REVOKED;
+        p->status = st;
+        copy_revoke(&p->copy, MOB_ERR_NOT_FOUND);
+        return;
+    }
+    over(p, st);
+}
+
+void fetch_here(struct fetch *p)
+{
+    if (p->job->ended) { /* the place goes with it, and not under those who read it */
+        fetch_fail(p, MOB_ERR_CANCELLED);
+        return;
+    }
+    if (p->copy.ask) {
+        fetch_tell(p->job, p->want.link, true);
+    }
+    over(p, MOB_OK);
+}
+
+void fetch_unexported(struct fetch *p)
+{
+    if (p->copy.exports) {
+        return;
+    }
+    if (p->state == FETCH_REVOKED) {
+        over(p, p->status);
+    } else if (p->state == FETCH_OVER) {
+        free(p);
+    }
+}
+
+/* ---- the beginning -------------------------------------------------------------------------------- */
 
 /* More than the store may have beside the board: there will never be room. */
-static bool too_large(const struct fetch *f)
+static bool too_large(const struct fetch *p)
 {
-    uint64_t limit = f->job->node->budget.limit_bytes, least = job_least_bytes();
-    return !f->dst && (limit < least || f->source.size > limit - least);
+    uint64_t limit = p->job->node->budget.limit_bytes, least = job_least_bytes();
+    return !p->copy.dst && (limit < least || p->want.size > limit - least);
 }
 
 /* MOB_ERR_NOMEM: the store is full, and it is tried again. */
-static mob_status place(struct fetch *f)
+static mob_status place(struct fetch *p)
 {
-    if (f->dst) {
+    void *data;
+    if (p->copy.dst) {
         return MOB_OK;
     }
-    mob_status st = grant_place(f->job, f->source.size, &f->place, &f->dst);
-    if (st == MOB_ERR_NOMEM && f->job->guest) {
-        standin_evict(f->job, 0);
-        st = grant_place(f->job, f->source.size, &f->place, &f->dst);
+    mob_status st = grant_place(p->job, p->want.size, &p->place, &data);
+    if (st == MOB_ERR_NOMEM && p->job->guest) {
+        standin_evict(p->job, 0);
+        st = grant_place(p->job, p->want.size, &p->place, &data);
     }
-    f->placed = st == MOB_OK;
+    p->placed = st == MOB_OK;
+    p->copy.dst = st ? NULL : data;
     return st;
 }
 
@@ -99,54 +159,102 @@ static void ask_for_room(struct cluster *c)
     }
 }
 
-static mob_status start(struct peer *p, struct fetch *f)
+/* Its turn has come. False: there is no room for it, and none for those behind it. */
+static bool begin(struct cluster *c, struct fetch *p)
 {
-    MOB_TRY(place(f));
-    if (p == p->cluster->self) {
-        memcpy(f->dst, f->copy, f->source.size);
-        return MOB_OK;
+    mob_status st = place(p);
+    if (st == MOB_ERR_NOMEM) {
+        ask_for_room(c);
+        fetch_retry_later(c);
+        return false;
     }
-    return transport_pull(p->links[0], &f->source, f->dst, &f->xfer);
+    if (st) {
+        drop_waiting(p, st);
+        return true;
+    }
+    pull_line_begin(&c->line, &p->entry);
+    set_begun(p, true);
+    if (p->owner == c->self) {
+        memcpy(p->copy.dst, p->want.bytes, p->want.size);
+        over(p, MOB_OK);
+    } else {
+        fetch_ask(p);
+    }
+    return true;
 }
 
-void fetch_pump(struct peer *p)
+/* How urgent it is that the record is there, by who waits for it. */
+static enum pull_urgency urgency(const struct fetch *p)
 {
-    struct cluster *c = p->cluster;
-    bool local = p == c->self;
-    while (p->waiting && p->fetching < PEER_FETCHES && (local || p->links[0])) {
-        struct fetch *f = p->waiting;
-        mob_status st = start(p, f);
-        if (st == MOB_ERR_NOMEM && !too_large(f)) {
-            ask_for_room(c);
-            retry_later(c);
-            return;
+    uint64_t s;
+    struct record *r =
+        p->want.ours == LINK_NONE ? NULL : lane_find(&p->job->lane, p->want.ours, &s);
+    if (!r) {
+        return p->want.ours == LINK_NONE ? PULL_PROGRAM : PULL_LATER;
+    }
+    if (s & STATE_WAITERS) {
+        return PULL_GET;
+    }
+    if (s & STATE_NOTIFY) {
+        return PULL_WAIT;
+    }
+    return at_load(&r->succ, AT_RELAXED) == SUCC_EMPTY ? PULL_LATER : PULL_ARGUMENT;
+}
+
+static unsigned look_at(struct cluster *c, struct pull_source *s, unsigned left)
+{
+    for (int u = 0; u < PULL_URGENCIES; u++) {
+        struct pull_entry *next;
+        for (struct pull_entry *e = s->first[u]; e && left > 0; e = next, left--) {
+            next = e->next;
+            pull_line_urgent(&c->line, e, urgency(of(e)));
         }
-        if (st == MOB_ERR_FULL) {
-            return; /* writable() comes */
-        }
-        p->waiting = f->next;
-        if (!p->waiting) {
-            p->waiting_end = &p->waiting;
-        }
-        if (st || local) {
-            finish(f, st);
-        } else {
-            p->fetching++;
-            set_active(c, f, true);
-        }
+    }
+    return left;
+}
+
+/* Who waits for what may have changed since a pull came into its line; nobody tells. */
+static void look(struct cluster *c)
+{
+    uint64_t now = loop_now_ns(c->node->loop);
+    unsigned left = FETCH_LOOK_MAX;
+    if (c->line.waiting == 0 || now < c->look_after) {
+        return;
+    }
+    c->look_after = now + FETCH_LOOK_NS;
+    for (struct peer *p = c->peers; p && left > 0; p = p->next) {
+        left = p->line.waiting ? look_at(c, &p->line, left) : left;
+    }
+}
+
+void fetch_pump(struct cluster *c)
+{
+    struct pull_entry *next;
+    look(c);
+    while ((next = pull_line_next(&c->line)) && begin(c, of(next))) {
     }
 }
 
 static void retry(struct loop_timer *timer)
 {
     struct cluster *c = LOOP_OWNER(timer, struct cluster, retry);
-    for (struct peer *p = c->peers; p; p = p->next) {
-        fetch_pump(p);
+    struct fetch *next;
+    for (struct fetch *p = c->pulls; p; p = next) {
+        next = p->next;
+        if (p->state == FETCH_RESTING) {
+            set_begun(p, false);
+            p->state = FETCH_WAITING;
+            pull_line_add(&c->line, &p->owner->line, &p->entry);
+        }
     }
+    for (struct peer *p = c->peers; p; p = p->next) {
+        fetch_peer_ready(p);
+    }
+    fetch_pump(c);
     plan_arm(c->node);
 }
 
-static void retry_later(struct cluster *c)
+void fetch_retry_later(struct cluster *c)
 {
     if (!c->retry.active && !c->closing) {
         loop_timer_start(c->node->loop, &c->retry,
@@ -154,209 +262,112 @@ static void retry_later(struct cluster *c)
     }
 }
 
-void fetch_start(struct job *j, struct peer *p, enum wire_object kind, uint32_t number,
-                 uint64_t link, uint64_t size, void *dst, void *copy, fetch_done done,
-                 void *arg, uint64_t tag)
+void fetch_start(struct job *j, struct peer *owner, const struct fetch_want *want)
 {
-    struct fetch *f = calloc(1, sizeof *f);
-    struct peer *from = p ? p : j->node->cluster->self;
-    MOB_ASSERT(f); /* 200 bytes: a daemon that has not even that cannot go on */
-    f->job = j;
-    f->peer = from;
-    f->dst = dst;
-    f->copy = copy;
-    f->done = done;
-    f->arg = arg;
-    f->tag = tag;
-    f->source.size = size;
-    wire_name(f->source.object, kind, number, link);
+    struct cluster *c = j->node->cluster;
+    struct fetch *p = calloc(1, sizeof *p);
+    MOB_ASSERT(p); /* 400 bytes: a daemon that has not even that cannot go on */
+    p->job = j;
+    p->owner = p->source = owner ? owner : c->self;
+    p->want = *want;
+    p->copy.dst = want->dst;
+    p->copy.size = want->size;
+    p->entry.bytes = want->size;
+    p->entry.urgency = urgency(p);
+    p->owner->pulls += 2;
     j->busy++;
-    to_line(from, f);
-    fetch_pump(from);
+    if (want->handle) {
+        *want->handle = p;
+    }
+    pull_line_add(&c->line, &p->owner->line, &p->entry);
+    if (too_large(p)) {
+        drop_waiting(p, MOB_ERR_NOMEM);
+    } else {
+        fetch_pump(c);
+    }
 }
 
-void fetch_pulled(void *cluster, struct transport_xfer *xfer, mob_status st)
+/* ---- not wanted any more ---------------------------------------------------------------------------- */
+
+void fetch_unwanted(struct fetch *p)
 {
-    struct cluster *c = cluster;
-    struct fetch *f = LOOP_OWNER(xfer, struct fetch, xfer);
-    struct peer *p = f->peer;
-    set_active(c, f, false);
-    p->fetching--;
-    bool again = (st == MOB_ERR_PROTOCOL && ++f->tries < TRIES) || st == MOB_ERR_FULL;
-    if (again && !f->cancelled && p->links[0]) {
-        if (st == MOB_ERR_FULL) { /* as for each object that lies on the other's disk */
-            log_debug("a pull from node %s comes again: the other side is not ready",
-                      p->host);
-        } else {
-            log_warn("a pull from node %s is repeated: %s", p->host, mob_status_text(st));
-        }
-        to_line(p, f);
-        retry_later(c); /* not at once: the other side may be short of something */
+    switch (p->state) {
+    case FETCH_WAITING:
+        drop_waiting(p, MOB_ERR_CANCELLED);
+        return;
+    case FETCH_MOVING:
+        p->cancelled = true;
+        transport_cancel(&p->copy.xfer);
+        return;
+    case FETCH_REACHING:
+    case FETCH_REDIRECTED:
+    case FETCH_RESTING:
+        fetch_fail(p, MOB_ERR_CANCELLED);
+        return;
+    case FETCH_REVOKED:
+    case FETCH_OVER:
         return;
     }
-    if (f->cancelled) {
-        st = MOB_ERR_CANCELLED;
-    }
-    finish(f, st);
-    fetch_pump(p);
-    plan_arm(c->node);
 }
 
-/* Ends the waiting pulls of @p, of one job or of all. */
-static void drop_waiting(struct peer *p, const struct job *only, mob_status st)
+/* Some pull that waits in the line of @peer, of @only if that is not NULL. */
+static struct fetch *waiting_of(struct peer *peer, const struct job *only)
 {
-    struct fetch *f = p->waiting;
-    p->waiting = NULL;
-    p->waiting_end = &p->waiting;
-    while (f) {
-        struct fetch *next = f->next;
-        if (only && f->job != only) {
-            to_line(p, f);
-        } else {
-            finish(f, st);
+    for (int u = 0; u < PULL_URGENCIES; u++) {
+        for (struct pull_entry *e = peer->line.first[u]; e; e = e->next) {
+            /* Who is freed has left the line, which is not seen from here. */
+            struct fetch *p = of(e);       /* NOLINT(clang-analyzer-unix.Malloc) */
+            if (!only || p->job == only) { /* NOLINT(clang-analyzer-unix.Malloc) */
+                return p;
+            }
         }
-        f = next;
     }
-}
-
-void fetch_peer_lost(struct peer *p)
-{
-    drop_waiting(p, NULL,
-                 MOB_ERR_PEER_LOST); /* active ones were ended by the transport */
+    return NULL;
 }
 
 void fetch_end_job(struct job *j)
 {
     struct cluster *c = j->node->cluster;
+    struct fetch *p;
     if (!c) {
         return;
     }
-    for (struct fetch *f = c->fetches; f; f = f->next) {
-        if (f->job == j && !f->cancelled) {
-            f->cancelled = true;
-            transport_cancel(&f->xfer);
+    j->busy++; /* so that it is still there at the end of this */
+    for (struct peer *peer = c->peers; peer; peer = peer->next) {
+        while ((p = waiting_of(peer, j))) {
+            drop_waiting(p, MOB_ERR_CANCELLED);
         }
     }
-    for (struct peer *p = c->peers; p; p = p->next) {
-        drop_waiting(p, j, MOB_ERR_CANCELLED);
-    }
-}
-
-/* ---- shown to others --------------------------------------------------------------------------------- */
-
-struct export_pin {
-    struct job *job;
-    uint64_t pin;
-    bool pinned;
-    void *map; /* of an executable */
-    size_t map_size;
-};
-
-static mob_status export_record(struct job *j, uint64_t link, struct export_pin *e,
-                                struct transport_export *ret)
-{
-    struct record *r;
-    struct place p;
-    MOB_TRY(grant_resolve(j, &link, &r, &p));
-    if (p.kind == PLACE_SPILLED) { /* asked for again, when it may be here */
-        spill_restore(j, link);
-        return MOB_ERR_FULL;
-    }
-    MOB_TRY(lane_pin(&j->lane, link, &e->pin));
-    mob_status st = grant_read(j, r, &p, &ret->base);
-    if (st) {
-        lane_unpin(&j->lane, e->pin);
-        return st;
-    }
-    e->pinned = true;
-    ret->size = p.size;
-    return MOB_OK;
-}
-
-static mob_status export_exe(struct job *j, struct export_pin *e,
-                             struct transport_export *ret)
-{
-    struct away_job *a = &j->away;
-    if (!a->hashed || a->exe < 0 || a->exe_size == 0) {
-        return MOB_ERR_NOT_FOUND;
-    }
-    void *map = mmap(NULL, a->exe_size, PROT_READ, MAP_SHARED, a->exe, 0);
-    if (map == MAP_FAILED) {
-        return MOB_ERR_NOMEM;
-    }
-    e->map = map;
-    e->map_size = a->exe_size;
-    ret->base = map;
-    ret->size = a->exe_size;
-    return MOB_OK;
-}
-
-mob_status fetch_export(void *cluster, struct transport_peer *tp,
-                        const uint8_t name[TRANSPORT_OBJECT_BYTES],
-                        struct transport_export *ret)
-{
-    struct cluster *c = cluster;
-    struct peer *p = tp->tag;
-    enum wire_object kind;
-    uint32_t number;
-    uint64_t link;
-    if (!p || (void *)p == cluster || !wire_unname(name, &kind, &number, &link)) {
-        return MOB_ERR_NOT_FOUND;
-    }
-    if (kind == WIRE_PROBE) {
-        return probe_export(c, ret);
-    }
-    struct job *j =
-        kind == WIRE_RESULT ? guest_find(c, p, number) : job_find(c->node, number);
-    if (!j || j->ended || (kind != WIRE_RESULT && !away_host_of(j, p))) {
-        return MOB_ERR_NOT_FOUND;
-    }
-    struct export_pin *e = calloc(1, sizeof *e);
-    if (!e) {
-        return MOB_ERR_NOMEM;
-    }
-    mob_status st = MOB_OK;
-    if (kind == WIRE_EXECUTABLE) {
-        st = export_exe(j, e, ret);
-    } else if (kind == WIRE_START) {
-        ret->base = j->away.start;
-        ret->size = j->away.start_size;
-        st = j->away.start ? MOB_OK : MOB_ERR_NOT_FOUND;
-    } else {
-        st = export_record(j, link, e, ret);
-        if (!st && kind == WIRE_ARGUMENT) {
-            hint_there(away_host_of(j, p), link, ret->size);
+    for (p = c->pulls; p;) {
+        struct fetch *next = p->next;
+        if (p->job == j && !p->cancelled && p->state != FETCH_REVOKED) {
+            fetch_unwanted(p);
+            next = c->pulls; /* others may have ended with it */
         }
+        p = next;
     }
-    if (st) {
-        free(e);
-        return st;
-    }
-    e->job = j;
-    j->busy++;
-    ret->cookie = (uint64_t)(uintptr_t)e;
-    return MOB_OK;
-}
-
-void fetch_unexport(void *cluster, struct transport_peer *tp,
-                    const struct transport_export *exported)
-{
-    if (exported->cookie & 1) { /* a probe's, which nothing holds */
-        return;
-    }
-    struct export_pin *e = (struct export_pin *)(uintptr_t)exported->cookie;
-    struct job *j = e->job;
-    (void)cluster;
-    (void)tp;
-    if (e->pinned) {
-        lane_unpin(&j->lane, e->pin);
-    }
-    if (e->map) {
-        munmap(e->map, e->map_size);
-    }
-    free(e);
     j->busy--;
-    if (j->ended && j->busy == 0) {
-        job_step(j);
+}
+
+void fetch_peer_lost(struct peer *peer)
+{
+    struct cluster *c = peer->cluster;
+    struct fetch *p;
+    while ((p = waiting_of(peer, NULL))) {
+        drop_waiting(p, MOB_ERR_PEER_LOST);
     }
+    for (p = c->pulls; p;) {
+        struct fetch *next = p->next; /* NOLINT(clang-analyzer-unix.Malloc): as above */
+        if (p->owner != peer || p->state == FETCH_REVOKED || p->cancelled) {
+            /* not its object, or over soon */
+        } else if (p->state != FETCH_MOVING) {
+            fetch_fail(p, MOB_ERR_PEER_LOST);
+            next = c->pulls;
+        } else if (p->source != peer) { /* else the transport has ended it, or will */
+            p->cancelled = true;
+            transport_cancel(&p->copy.xfer);
+        }
+        p = next;
+    }
+    fetch_source_lost(peer);
 }

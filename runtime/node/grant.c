@@ -76,17 +76,17 @@ static void ask(struct job *j, uint32_t p)
 
 /* What is on disk must find room when somebody waits for it, or those who fill the store would wait for each
  * other; and who waits for much finds it, in turn. */
-static mob_status may_take(struct node *n, uint64_t who, uint64_t bytes)
+static mob_status may_take_now(struct node *n, uint64_t who, uint64_t bytes)
 {
     const struct budget *b = &n->budget;
-    uint64_t reserve = spill_reserve(n), left = b->limit_bytes - b->used_bytes;
-    left = left > reserve ? left - reserve : 0;
+    uint64_t reserve = spill_reserve(n), kept = b->used_bytes + reserve,
+             left = b->most_bytes > kept ? b->most_bytes - kept : 0;
     if (reserve && bytes > left) {
         return status_fail(
             MOB_ERR_NOMEM,
             "the object store is full: %llu of %llu bytes are used, and the "
             "rest is for objects that come back from disk",
-            (unsigned long long)b->used_bytes, (unsigned long long)b->limit_bytes);
+            (unsigned long long)b->used_bytes, (unsigned long long)b->most_bytes);
     }
     return line_may(&n->memory_line, who, bytes, left, loop_now_ns(n->loop))
                ? MOB_OK
@@ -94,7 +94,18 @@ static mob_status may_take(struct node *n, uint64_t who, uint64_t bytes)
                              "the object store is full: %llu of %llu bytes are used, and "
                              "others wait for what is left",
                              (unsigned long long)b->used_bytes,
-                             (unsigned long long)b->limit_bytes);
+                             (unsigned long long)b->most_bytes);
+}
+
+/* The machine may have more by now than when it was looked at. */
+static mob_status may_take(struct node *n, uint64_t who, uint64_t bytes)
+{
+    mob_status st = may_take_now(n, who, bytes);
+    if (st && n->budget.most_bytes < n->budget.limit_bytes &&
+        budget_refresh(&n->budget) == MOB_OK) {
+        st = may_take_now(n, who, bytes);
+    }
+    return st;
 }
 
 uint32_t grant_free_slot(const struct job *j)
@@ -127,7 +138,7 @@ static mob_status make_segment(struct conn *c, uint32_t i, uint64_t want, uint64
 {
     struct budget *b = &c->node->budget;
     uint64_t who = (uint64_t)c->job->number << 16 | c->proc;
-    bool plenty = b->used_bytes + want <= b->limit_bytes / 100 * SPILL_HIGH_PERCENT;
+    bool plenty = b->used_bytes + want <= b->most_bytes / 100 * SPILL_HIGH_PERCENT;
     struct segment s = {.state = SEGMENT_GRANTED,
                         .owner = c->proc,
                         .bytes = plenty ? want : least,
@@ -145,7 +156,8 @@ static mob_status make_segment(struct conn *c, uint32_t i, uint64_t want, uint64
         }
     }
     if (st) {
-        line_refused(&c->node->memory_line, who, least, loop_now_ns(c->node->loop));
+        line_refused(&c->node->memory_line, who, least, loop_now_ns(c->node->loop),
+                     LINE_FORGET_NS);
         return st;
     }
     line_served(&c->node->memory_line, who, loop_now_ns(c->node->loop));

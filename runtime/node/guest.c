@@ -3,7 +3,8 @@
  * A guest job has a board and workers as every job, and no driver.
  *
  *   OPEN --> opening --executable here--> ready --CLOSE--> closing --workers gone--> CLOSED, ended
- *                \--no executable, no worker starts--> FAILED, ended
+ *    |           \--no executable, no worker starts--> FAILED, ended
+ *    \--no room for its board--> FAILED, to be opened again later: what is freed meanwhile is kept for it
  *   a lost owner, and CLOSE with `kill`, end it at once */
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,16 +97,41 @@ struct job *guest_find(struct cluster *c, const struct peer *owner, uint32_t num
     return NULL;
 }
 
+/* The name under which it was opened last. */
+static struct guest_key *find_key(const struct cluster *c, const struct peer *owner,
+                                  uint32_t number)
+{
+    struct guest_key *k = c->keys;
+    while (k && (k->owner != owner->id || k->number != number)) {
+        k = k->next;
+    }
+    return k;
+}
+
+bool guest_was_refused(const struct cluster *c, const struct peer *owner, uint32_t number)
+{
+    const struct guest_key *k = find_key(c, owner, number);
+    return k && (k->failed || k->waits);
+}
+
+/* It has found room, or will not be opened again: nothing is kept for it any more. */
+static void wait_no_more(struct cluster *c, struct guest_key *k)
+{
+    if (k && k->waits) {
+        k->waits = false;
+        line_served(&c->node->memory_line, k->ours.node, loop_now_ns(c->node->loop));
+    }
+}
+
 /* ---- opening ----------------------------------------------------------------------------------------- */
 
-static void say(struct job *j, enum wire_op op, const char *text)
+static void say_failed(struct peer *p, uint32_t number, bool later, const char *text)
 {
-    struct codec_writer w = cluster_begin(j->node->cluster, op);
-    codec_put_u32(&w, j->guest->number);
-    if (text) {
-        codec_put_str(&w, text);
-    }
-    cluster_send(j->guest->owner, &w);
+    struct codec_writer w = cluster_begin(p->cluster, WIRE_FAILED);
+    codec_put_u32(&w, number);
+    codec_put_u8(&w, later);
+    codec_put_str(&w, text);
+    cluster_send(p, &w);
 }
 
 void guest_failed(struct job *j, const char *text)
@@ -119,7 +145,7 @@ void guest_failed(struct job *j, const char *text)
     j->guest->key->failed = true;
     log_warn("job %u of node %s does not run here: %s", j->guest->number,
              j->guest->owner->host, cut);
-    say(j, WIRE_FAILED, cut);
+    say_failed(j->guest->owner, j->guest->number, false, cut);
     job_end(j);
 }
 
@@ -149,28 +175,33 @@ static void not_fetched(struct job *j, mob_status st, const char *text)
     }
 }
 
-static void start_pulled(struct fetch *f, mob_status st)
+static void start_pulled(struct fetch *p, mob_status st)
 {
-    if (f->job->ended) {
+    if (p->job->ended) {
         return;
     }
     if (st) {
-        not_fetched(f->job, st, "what its workers are started with could not be fetched");
+        not_fetched(p->job, st, "what its workers are started with could not be fetched");
     } else {
-        ready(f->job);
+        ready(p->job);
     }
 }
 
-static void pull_start(struct job *j)
+static void fetch_rest(struct job *j)
 {
     struct guest *g = j->guest;
-    fetch_start(j, g->owner, WIRE_START, g->number, 0, g->start_size, g->start, NULL,
-                start_pulled, NULL, 0);
+    struct fetch_want want = {.kind = WIRE_START,
+                              .number = g->number,
+                              .size = g->start_size,
+                              .ours = LINK_NONE,
+                              .dst = g->start,
+                              .done = start_pulled};
+    fetch_start(j, g->owner, &want);
 }
 
-static void exe_pulled(struct fetch *f, mob_status st)
+static void exe_pulled(struct fetch *p, mob_status st)
 {
-    struct job *j = f->job;
+    struct job *j = p->job;
     struct guest *g = j->guest;
     if (st || j->ended) {
         munmap(g->temp_map, g->exe_size);
@@ -189,14 +220,14 @@ static void exe_pulled(struct fetch *f, mob_status st)
     }
     log_info("executable of job %u from node %s: %llu bytes", g->number, g->owner->host,
              (unsigned long long)g->exe_size);
-    pull_start(j);
+    fetch_rest(j);
 }
 
 static void fetch_program(struct job *j)
 {
     struct guest *g = j->guest;
     if (exe_open(g->hash, g->exe_size, &j->exe) == MOB_OK) {
-        pull_start(j);
+        fetch_rest(j);
         return;
     }
     j->exe = -1;
@@ -206,16 +237,33 @@ static void fetch_program(struct job *j)
         guest_failed(j, mob_last_error());
         return;
     }
-    fetch_start(j, g->owner, WIRE_EXECUTABLE, g->number, 0, g->exe_size, g->temp_map,
-                NULL, exe_pulled, NULL, 0);
+    struct fetch_want want = {.kind = WIRE_EXECUTABLE,
+                              .number = g->number,
+                              .size = g->exe_size,
+                              .ours = LINK_NONE,
+                              .dst = g->temp_map,
+                              .done = exe_pulled};
+    fetch_start(j, g->owner, &want);
 }
 
-static void refuse_job(struct peer *p, uint32_t number, const char *text)
+/* No job could be made of it, and that may be another time: no node starts with a store in which none would
+ * fit. It has a place in the line, so that its owner finds what is freed until it asks again. */
+static void refuse_job(struct peer *p, uint32_t number, struct guest_key *k,
+                       mob_status st)
 {
-    struct codec_writer w = cluster_begin(p->cluster, WIRE_FAILED);
-    codec_put_u32(&w, number);
-    codec_put_str(&w, text);
-    cluster_send(p, &w);
+    struct node *n = p->cluster->node;
+    char why[WIRE_TEXT_MAX];
+    snprintf(why, sizeof why, "%s", mob_last_error());
+    if (!k->waits) { /* once, not at each try */
+        log_warn("job %u of node %s does not begin here yet: %s", number, p->host, why);
+    }
+    k->waits = true;
+    say_failed(p, number, true, why);
+    if (st == MOB_ERR_NOMEM) {
+        line_refused(&n->memory_line, k->ours.node, job_least_bytes(),
+                     loop_now_ns(n->loop), GUEST_PATIENCE_NS);
+        job_make_room(n);
+    }
 }
 
 static bool open_job(struct peer *p, uint32_t number, struct codec_reader *r)
@@ -227,21 +275,23 @@ static bool open_job(struct peer *p, uint32_t number, struct codec_reader *r)
     codec_get_str(r, name, sizeof name);
     const void *hash = codec_get_raw(r, WIRE_HASH_BYTES);
     uint64_t exe_size = codec_get_u64(r), start_size = codec_get_u64(r);
+    uint64_t token = codec_get_u64(r);
     if (!codec_done(r) || start_size == 0 || start_size > START_MAX ||
         guest_find(c, p, number)) {
         return false;
     }
     struct guest_key *k = guest_key_get(c, p->id, theirs, true);
     if (!k || k->failed) {
-        refuse_job(p, number, "it did not run here before");
+        say_failed(p, number, !k, k ? "it did not run here before" : "no memory");
         return true;
     }
+    k->number = number;
     if (k->job || c->node->stopping) {
         return true; /* the one before is still ending: its tasks go BACK until it has */
     }
     struct guest *g = calloc(1, sizeof *g);
     struct job *j = NULL;
-    mob_status st = g ? MOB_OK : MOB_ERR_NOMEM;
+    mob_status st = g ? MOB_OK : status_fail(MOB_ERR_NOMEM, "no memory for a job");
     if (g) {
         g->owner = p;
         g->number = number;
@@ -250,12 +300,14 @@ static bool open_job(struct peer *p, uint32_t number, struct codec_reader *r)
         g->clock = 1;
         g->exe_size = exe_size;
         g->start_size = start_size;
+        g->token = token;
         memcpy(g->hash, hash, sizeof g->hash);
         g->start = malloc(start_size);
-        st = g->start ? job_open_guest(c->node, g, name, &j) : MOB_ERR_NOMEM;
+        st = g->start ? job_open_guest(c->node, g, name, &j)
+                      : status_fail(MOB_ERR_NOMEM, "no memory for a job");
     }
     if (st) {
-        refuse_job(p, number, mob_last_error());
+        refuse_job(p, number, k, st);
         if (g) {
             free(g->start);
         }
@@ -263,11 +315,19 @@ static bool open_job(struct peer *p, uint32_t number, struct codec_reader *r)
         return true;
     }
     k->job = j;
+    wait_no_more(c, k);
     fetch_program(j);
     return true;
 }
 
 /* ---- the owner's words ------------------------------------------------------------------------- */
+
+static void say_closed(struct peer *p, uint32_t number)
+{
+    struct codec_writer w = cluster_begin(p->cluster, WIRE_CLOSED);
+    codec_put_u32(&w, number);
+    cluster_send(p, &w);
+}
 
 static bool close_job(struct peer *p, uint32_t number, struct job *j,
                       struct codec_reader *r)
@@ -276,10 +336,9 @@ static bool close_job(struct peer *p, uint32_t number, struct job *j,
     if (!codec_done(r)) {
         return false;
     }
-    if (!j) { /* nothing of it is here any more */
-        struct codec_writer w = cluster_begin(p->cluster, WIRE_CLOSED);
-        codec_put_u32(&w, number);
-        cluster_send(p, &w);
+    if (!j) { /* nothing of it is here any more, or not yet */
+        wait_no_more(p->cluster, find_key(p->cluster, p, number));
+        say_closed(p, number);
     } else if (kill_now) {
         j->guest->close_asked = true;
         job_end(j);
@@ -308,6 +367,8 @@ bool guest_message(struct peer *p, enum wire_op op, struct codec_reader *r)
         return guest_release(j, r);
     case WIRE_CANCEL:
         return guest_cancel(j, r);
+    case WIRE_SOURCE:
+        return fetch_named(p, number, r);
     default:
         return false;
     }
@@ -359,6 +420,11 @@ void guest_peer_lost(struct cluster *c, struct peer *p)
             job_end(j);
         }
     }
+    for (struct guest_key *k = c->keys; k; k = k->next) {
+        if (k->owner == p->id) {
+            wait_no_more(c, k);
+        }
+    }
 }
 
 void guest_ended(struct job *j)
@@ -367,7 +433,7 @@ void guest_ended(struct job *j)
     if (!g->close_told) {
         g->close_told = true;
         if (g->close_asked) {
-            say(j, WIRE_CLOSED, NULL);
+            say_closed(g->owner, g->number);
         }
     }
 }

@@ -16,9 +16,14 @@ struct guest_key { /* a job of another node, as this node's planner knows it */
     uint64_t owner;
     struct plan_job theirs, ours;
     uint32_t classes, units[CLASSES_MAX];
-    bool failed; /* no worker of it starts here */
+    uint32_t number; /* the owner's, as it was opened last */
+    bool failed;     /* no worker of it starts here */
+    bool waits;      /* it found no room, and may be opened again */
     struct job *job;
 };
+
+#define GUEST_PATIENCE_NS                                                                \
+    (2 * AWAY_AGAIN_MAX_NS) /* for its owner to open it again: memory is kept for it */
 
 struct proxy {     /* a task that another node owns, on our board */
     uint64_t link; /* here; LINK_NONE: the place is free */
@@ -34,6 +39,7 @@ struct standin { /* an object of another node that tasks here have as argument *
     uint64_t theirs, ours;
     uint64_t bytes, used; /* used: a count of uses, for eviction */
     bool pending;
+    struct fetch *pull; /* while its bytes are on their way */
     struct standin *next;
 };
 
@@ -61,6 +67,7 @@ struct guest {
     int temp; /* the executable while it is pulled, and where */
     void *temp_map;
     char temp_path[512];
+    uint64_t token;   /* of the job, known to those who work for it */
     uint64_t dropped; /* bytes of output */
     bool close_asked, close_told;
 };
@@ -71,6 +78,9 @@ struct guest_key *guest_key_get(struct cluster *c, uint64_t owner, struct plan_j
                                 bool make);
 mob_status guest_key_class(struct guest_key *k, uint32_t units, uint32_t *ret);
 struct job *guest_find(struct cluster *c, const struct peer *owner, uint32_t number);
+/* The owner was told that its job does not run here, or not yet. */
+bool guest_was_refused(const struct cluster *c, const struct peer *owner,
+                       uint32_t number);
 void guest_peer_lost(struct cluster *c, struct peer *p);
 void guest_output(struct job *j, int stream, const char *text, size_t size);
 void guest_failed(struct job *j, const char *text);
@@ -115,8 +125,11 @@ void standin_evict(struct job *j, uint64_t keep);
 void standin_free(struct job *j);
 /* All of them, one after the other, from NULL to NULL. */
 const struct standin *standin_next(const struct job *j, const struct standin *s);
-/* The copy here of the owner's object. False: there is none. */
-bool standin_find(const struct job *j, uint64_t theirs, uint64_t *ret_ours);
+/* The copy here of the owner's object, and the pull that brings it, or NULL. False: there is none. */
+bool standin_find(const struct job *j, uint64_t theirs, uint64_t *ret_ours,
+                  struct fetch **ret_pull);
+/* Tasks were cancelled: what no other waits for is pulled no more. */
+void standin_unwanted(struct job *j);
 /* Which of the owner's objects a record here stands for: as a copy, or as the result of its task. False:
  * for none. */
 bool guest_origin(const struct job *j, uint64_t ours, uint64_t *ret_theirs);

@@ -248,11 +248,12 @@ bool guest_tasks(struct peer *p, uint32_t number, struct codec_reader *r)
     if (undone) {
         (void)plan_node_finished(plan, job_plan_id(j), cls, undone, now);
     }
-    if (!j) { /* so that the owner makes it known anew when it sends more */
+    if (!j && !guest_was_refused(c, p, number)) {
+        /* So that the owner makes it known anew when it sends more. */
         struct codec_writer w = cluster_begin(c, WIRE_CLOSED);
         codec_put_u32(&w, number);
         cluster_send(p, &w);
-    } else {
+    } else if (j) {
         j->guest->clock++; /* the last task's arguments have their uses */
         guest_flush(j);
         job_refresh(j);
@@ -314,6 +315,9 @@ bool guest_cancel(struct job *j, struct codec_reader *r)
                 break;
             }
         }
+    }
+    if (j) {
+        standin_unwanted(j);
     }
     return codec_done(r);
 }

@@ -1,33 +1,17 @@
 /* hints.c - where arguments of tasks that wait are already, so that the head leases slots there.
  *
  * Each node keeps copies of the arguments that it pulled and of the large results that it made, until it
- * needs the room. The owner remembers the last ones of each node. That is a hint: a copy may be gone,
- * and is pulled again then. What counts are the arguments of the task that is next in its queue. */
+ * needs the room. The owner keeps a directory of them (scheduler/spread.h). That is a hint: a copy
+ * may be gone, and is pulled again then. What counts are the arguments of the task that is next in its queue. */
 #include "cluster.h"
+#include "scheduler/spread.h"
 #include "store/task.h"
 
-void hint_there(struct away_host *h, uint64_t link, uint64_t bytes)
+void hint_there(struct job *j, const struct peer *p, uint64_t link, uint64_t bytes)
 {
-    if (bytes < HINT_BYTES_MIN) {
-        return;
+    if (bytes >= HINT_BYTES_MIN) {
+        spread_whole(p->cluster->spread, (struct spread_object){j->number, link}, p->id);
     }
-    for (uint32_t i = 0; i < HINT_OBJECTS; i++) {
-        if (h->has[i] == link) {
-            return;
-        }
-    }
-    h->has[h->has_next] = link;
-    h->has_next = (h->has_next + 1) % HINT_OBJECTS;
-}
-
-static bool has(const struct away_host *h, uint64_t link)
-{
-    for (uint32_t i = 0; i < HINT_OBJECTS; i++) {
-        if (h->has[i] == link) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* Adds to what a node has; the node with least makes room for another. */
@@ -71,7 +55,8 @@ uint32_t hint_backlog(struct job *j, uint32_t cls, struct plan_hint hints[PLAN_H
             continue;
         }
         for (struct away_host *h = j->away.hosts; h; h = h->next) {
-            if (has(h, link)) {
+            if (spread_has(j->node->cluster->spread,
+                           (struct spread_object){j->number, link}, h->peer->id)) {
                 count = add(hints, count, h->peer->id, p.size);
             }
         }

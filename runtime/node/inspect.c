@@ -227,10 +227,11 @@ static json_t *copy(struct node *n, const json_t *ask)
     }
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         struct job *j = n->jobs[i];
+        struct fetch *arriving;
         uint64_t ours;
         if (j && !j->ended && j->guest && j->guest->owner->id == (uint64_t)owner &&
             (j->guest->number & 0xfffff) == (uint64_t)number &&
-            standin_find(j, (uint64_t)link, &ours)) {
+            standin_find(j, (uint64_t)link, &ours, &arriving)) {
             return json_pack("{s:o}", "copy", id_json(n, j->number, ours));
         }
     }

@@ -182,6 +182,12 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
     return MOB_OK;
 }
 
+void job_make_room(struct node *n)
+{
+    grant_want(n);
+    spill_pressure(n, job_least_bytes());
+}
+
 /* Where others leave no memory for a job, their objects go to disk: MOB_ERR_TIMEOUT asks the driver to say hello
  * again. It ends that by itself if nothing can go. */
 static mob_status or_later(struct conn *c, mob_status st)
@@ -189,8 +195,7 @@ static mob_status or_later(struct conn *c, mob_status st)
     if (st != MOB_ERR_NOMEM || !c->node->spill || c->node->budget.used_bytes == 0) {
         return st;
     }
-    grant_want(c->node);
-    spill_pressure(c->node, job_least_bytes());
+    job_make_room(c->node);
     c->greeted = false;
     return MOB_ERR_TIMEOUT;
 }

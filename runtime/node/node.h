@@ -291,15 +291,15 @@ struct away { /* one of our tasks on another node */
     struct away_result *results;
     uint32_t next_free;
 };
-#define HINT_OBJECTS 32u /* remembered for each node */
 #define HINT_BYTES_MIN                                                                   \
     (64u << 10)    /* moving less costs no more than a round trip or two */
 struct away_host { /* a node that has our job */
     struct away_host *next;
     struct peer *peer;
     bool failed, closing;
-    uint64_t has[HINT_OBJECTS]; /* the objects that it pulled or made last, in a ring */
-    uint32_t has_next;
+    uint64_t
+        again_ns; /* it had no room for the job: not to be opened there before; or 0 */
+    uint64_t wait_ns;           /* until then, from the last refusal on */
 };
 struct away_job { /* of every job */
     struct away *slots;
@@ -308,7 +308,8 @@ struct away_job { /* of every job */
     struct away_host *hosts;
     uint8_t hash[NODE_HASH_BYTES];
     bool hashed, no_exe;
-    int exe; /* our own copy, in the cache */
+    uint64_t token; /* that only who works for the job is told */
+    int exe;        /* our own copy, in the cache */
     uint64_t exe_size;
     void *start;
     size_t start_size;
@@ -368,6 +369,8 @@ struct job {
 
 /* Shared memory that a job takes before its first object. */
 uint64_t job_least_bytes(void);
+/* A job found no memory to begin: the others are asked for theirs, and objects go to disk. */
+void job_make_room(struct node *n);
 void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count);
 void job_leave(struct conn *c);
 /* The driver is gone, or the job is over for another reason. */

@@ -4,6 +4,7 @@
 #include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "spill.h"
 #include "store/task.h"
 
 struct job *plan_find_job(struct node *n, struct plan_job id)
@@ -160,6 +161,7 @@ static void tick(struct loop_timer *timer)
             job_refresh(n->jobs[i]);
         }
     }
+    spill_look(n);
     plan_node_tick(n->plan, loop_now_ns(n->loop));
     plan_arm(n);
 }

@@ -71,13 +71,25 @@ void spill_pressure(struct node *n, uint64_t need)
     struct node_spill *s = n->spill;
     if (!s || n->stopping ||
         (!need &&
-         n->budget.used_bytes < n->budget.limit_bytes / 100 * SPILL_HIGH_PERCENT)) {
+         n->budget.used_bytes < n->budget.most_bytes / 100 * SPILL_HIGH_PERCENT)) {
         return;
     }
     s->need = need > s->need ? need : s->need;
     if (s->state == ROUND_IDLE && !s->soon.active) {
         uint64_t now = loop_now_ns(n->loop);
         go_on(s, now > s->not_before_ns ? now : s->not_before_ns);
+    }
+}
+
+void spill_look(struct node *n)
+{
+    struct node_spill *s = n->spill;
+    uint64_t now = loop_now_ns(n->loop);
+    if (s && now >= s->look_ns) {
+        s->look_ns = now + SPILL_MACHINE_NS;
+        if (budget_refresh(&n->budget) == MOB_OK) {
+            spill_pressure(n, 0);
+        }
     }
 }
 
@@ -92,7 +104,7 @@ uint64_t spill_reserve(const struct node *n)
     if (!n->spill || n->spill->disk.live_bytes == 0) {
         return 0;
     }
-    uint64_t part = n->budget.limit_bytes / RESTORE_RESERVE_DIVISOR;
+    uint64_t part = n->budget.most_bytes / RESTORE_RESERVE_DIVISOR;
     return part < RESTORE_RESERVE_MAX ? part : RESTORE_RESERVE_MAX;
 }
 
@@ -156,8 +168,7 @@ static void begin_look(struct node_spill *s)
         }
         at_add(&j->board.header->epoch, 1, AT_RELAXED);
         if (j->guest) { /* what can be had again goes first, and not to disk */
-            standin_evict(j,
-                          s->need ? 0 : s->node->budget.limit_bytes / STANDINS_DIVISOR);
+            standin_evict(j, s->need ? 0 : s->node->budget.most_bytes / STANDINS_DIVISOR);
         }
         if (!j->spill.use) {
             j->spill.use = malloc(BOARD_SEGMENTS_MAX * sizeof *j->spill.use);
@@ -253,6 +264,17 @@ static void drop_pin(struct job *j, struct outgoing *o)
     o->move.pin = MOVE_NO_PIN;
 }
 
+/* The disk may be full of what is dead in files that were not worth compacting until now. */
+static void squeeze(const struct node_spill *s)
+{
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        struct job *j = job_at(s->node, i);
+        if (j && j->spill.files) {
+            compact_look(j);
+        }
+    }
+}
+
 /* What is on disk now leaves memory, unless somebody has begun to look at it. */
 static void settle(struct node_spill *s)
 {
@@ -298,8 +320,13 @@ static void written(struct spill_write *w, mob_status st)
     struct outgoing *o = LOOP_OWNER(w, struct outgoing, write);
     struct node_spill *s = o->spill;
     o->landed = st == MOB_OK;
+    s->failed |= !o->landed;
     if (--s->in_flight == 0) {
         settle(s);
+        if (s->failed) {
+            squeeze(s);
+            s->failed = false;
+        }
         go_on(s, 0);
     }
 }
@@ -401,7 +428,7 @@ static void end_round(struct node_spill *s)
 static bool enough(const struct node_spill *s)
 {
     uint64_t left = s->live > s->freed ? s->live - s->freed : 0;
-    uint64_t percent = s->node->budget.limit_bytes / 100;
+    uint64_t percent = s->node->budget.most_bytes / 100;
     uint64_t least = percent * (SPILL_HIGH_PERCENT - SPILL_LOW_PERCENT);
     return left <= percent * SPILL_LOW_PERCENT &&
            (!s->need || s->freed >= (s->need > least ? s->need : least));
@@ -437,7 +464,7 @@ static void step(struct loop_timer *timer)
         if (!look(s)) {
             go_on(s, 0);
         } else if (!s->need &&
-                   s->live <= s->node->budget.limit_bytes / 100 * SPILL_HIGH_PERCENT) {
+                   s->live <= s->node->budget.most_bytes / 100 * SPILL_HIGH_PERCENT) {
             end_round(s); /* granted, and not used: processes give it back when asked */
         } else {
             next_segment(s);

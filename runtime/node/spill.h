@@ -11,11 +11,14 @@
 #include "store/spill.h"
 
 #define SPILL_FOLDER "/var/tmp" /* by default: on a disk, and files there have no names */
-#define SPILL_HIGH_PERCENT 80u  /* of the limit in objects: the coldest go */
-#define SPILL_LOW_PERCENT 70u   /* until it is this */
+#define SPILL_HIGH_PERCENT                                                               \
+    80u /* in objects, of what the store can grow to: the coldest go */
+#define SPILL_LOW_PERCENT 70u         /* until it is this */
 #define SPILL_LOOK_RECORDS (1u << 15) /* looked at in one turn of the loop: below 2 ms */
 #define SPILL_WINDOW 64u              /* objects on their way to disk at once */
 #define SPILL_WINDOW_BYTES (32ull << 20)
+#define SPILL_MACHINE_NS                                                                 \
+    (1000 * 1000000ull)                   /* between two looks at what the machine has */
 #define SPILL_AGAIN_NS (50 * 1000000ull)  /* after a look that found nothing to move */
 #define RESTORE_RETRY_NS (5 * 1000000ull) /* while there is no room */
 #define RESTORE_WANT_NS                                                                  \
@@ -48,11 +51,12 @@ struct node_spill {
     uint64_t need,
         freed;     /* bytes that a refused request lacked; bytes moved in this round */
     uint64_t live; /* bytes of all objects in memory, as of the last look */
-    uint64_t not_before_ns, want_ns;
+    uint64_t not_before_ns, want_ns, look_ns;
     /* Where it is: */
     uint32_t job, record, segment;
     struct outgoing window[SPILL_WINDOW];
     unsigned count, in_flight;
+    bool failed;        /* a write of the window */
     struct job *moving; /* whose objects are in the window */
 };
 
@@ -65,6 +69,8 @@ void node_spill_end(struct node *n);
 
 /* Memory is short: @need bytes were refused, or 0 if what was granted came near the limit. */
 void spill_pressure(struct node *n, uint64_t need);
+/* The machine may have less than when memory was granted last: looks at it, now and then. */
+void spill_look(struct node *n);
 /* Something is on its way to disk, or may be soon. */
 bool spill_promising(const struct node *n);
 /* Bytes that are not granted to processes, so that what they wait for can be brought back. */

@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "scheduler/spread.h"
 #include "store/meta.h"
 #include "store/task.h"
 
@@ -117,28 +118,35 @@ static void seal(struct job *j, struct standin *s, const struct arena_place *pla
     (void)task_seal(&j->lane, r, false);
 }
 
-static void pulled(struct fetch *f, mob_status st)
+static bool wanted(struct job *j, const struct standin *s);
+static void forget(struct job *j, struct standin *s);
+
+static void pulled(struct fetch *p, mob_status st)
 {
-    struct standin *s = f->arg;
-    struct job *j = f->job;
+    struct standin *s = p->want.arg;
+    struct job *j = p->job;
     if (j->ended) {
         if (!st) {
-            grant_unplace(j, &f->place);
+            grant_unplace(j, &p->place);
         }
         s->pending = false;
+    } else if (st == MOB_ERR_CANCELLED && !wanted(j, s)) {
+        forget(j, s);
+    } else if (st == MOB_ERR_CANCELLED) { /* somebody wants it again */
+        standin_pull(j, s, p->want.size);
     } else if (st == MOB_ERR_NOMEM) {
         char text[RECORD_PAYLOAD], size[32], store[32];
         snprintf(text, sizeof text,
                  "an argument of %s does not fit into the object store of node %s, which "
                  "may have %s",
-                 text_bytes(f->source.size, size, sizeof size), j->node->host,
+                 text_bytes(p->want.size, size, sizeof size), j->node->host,
                  text_bytes(j->node->budget.limit_bytes, store, sizeof store));
         standin_error(j, s, MOB_ERR_NOMEM, text);
     } else if (st) {
         standin_error(j, s, MOB_ERR_LOST,
                       "an argument was lost on its way from its node");
     } else {
-        seal(j, s, &f->place, f->source.size);
+        seal(j, s, &p->place, p->want.size);
     }
 }
 
@@ -170,14 +178,27 @@ void standin_bytes(struct job *j, struct standin *s, const void *bytes, size_t s
         void *copy = malloc(size);
         MOB_ASSERT(copy);
         memcpy(copy, bytes, size);
-        fetch_start(j, NULL, WIRE_ARGUMENT, 0, 0, size, NULL, copy, pulled, s, 0);
+        struct fetch_want want = {.kind = WIRE_ARGUMENT,
+                                  .size = size,
+                                  .ours = s->ours,
+                                  .bytes = copy,
+                                  .done = pulled,
+                                  .arg = s};
+        fetch_start(j, NULL, &want);
     }
 }
 
 void standin_pull(struct job *j, struct standin *s, uint64_t size)
 {
-    fetch_start(j, j->guest->owner, WIRE_ARGUMENT, j->guest->number, s->theirs, size,
-                NULL, NULL, pulled, s, 0);
+    struct fetch_want want = {.kind = WIRE_ARGUMENT,
+                              .number = j->guest->number,
+                              .link = s->theirs,
+                              .size = size,
+                              .ours = s->ours,
+                              .done = pulled,
+                              .arg = s,
+                              .handle = &s->pull};
+    fetch_start(j, j->guest->owner, &want);
 }
 
 void standin_error(struct job *j, struct standin *s, mob_status st, const char *text)
@@ -200,6 +221,56 @@ static bool unused(struct job *j, const struct standin *s)
     return r && (at_load(&r->refs, AT_ACQUIRE) & REFS_USES_MASK) == 0;
 }
 
+/* A task that is not over waits for it. One that was cancelled keeps its use until it was told of its
+ * arguments, so uses do not say. */
+static bool wanted(struct job *j, const struct standin *s)
+{
+    enum { WALK_MAX = 4096 }; /* clients can write there */
+    const struct record *r = board_record(&j->board, link_index(s->ours));
+    uint32_t entry = r ? at_load(&r->succ, AT_ACQUIRE) : SUCC_EMPTY;
+    for (int i = 0; i < WALK_MAX && entry != SUCC_EMPTY; i++) {
+        struct record *t = board_record(&j->board, succ_index(entry));
+        struct call call = t ? record_call(t) : (struct call){0};
+        uint32_t arg = succ_arg(entry);
+        struct arg_ref *ref =
+            t && arg < call_nargs(&call) && call_nargs(&call) <= MOB_ARGS_MAX
+                ? record_arg_ref(t, &call, arg)
+                : NULL;
+        if (!ref || !state_sealed(at_load(&t->state, AT_ACQUIRE))) {
+            return true;
+        }
+        entry = at_load(&ref->next, AT_RELAXED);
+    }
+    return entry != SUCC_EMPTY;
+}
+
+/* Nobody wants it, and its bytes will not come. */
+static void forget(struct job *j, struct standin *s)
+{
+    struct standin **at = bucket_of(j->guest, s->theirs);
+    while (*at != s) {
+        at = &(*at)->next;
+    }
+    standin_error(j, s, MOB_ERR_CANCELLED, "nobody wants it any more");
+    *at = s->next;
+    j->guest->standin_bytes -= s->bytes;
+    lane_drop(&j->lane, s->ours);
+    free(s);
+}
+
+void standin_unwanted(struct job *j)
+{
+    for (uint32_t b = 0; b < STANDIN_BUCKETS; b++) {
+        struct standin *next;
+        for (struct standin *s = j->guest->standins[b]; s; s = next) {
+            next = s->next;
+            if (s->pull && !wanted(j, s)) {
+                fetch_unwanted(s->pull);
+            }
+        }
+    }
+}
+
 /* Epochs since its bytes were looked at; at most AGES - 1. */
 static uint32_t age_of(const struct job *j, const struct standin *s)
 {
@@ -220,6 +291,9 @@ static void evict_bucket(struct job *j, struct standin **at, uint32_t age)
         }
         *at = s->next;
         g->standin_bytes -= s->bytes;
+        if (s->bytes >= SPREAD_BYTES_MIN) {
+            fetch_tell(j, s->theirs, false);
+        }
         lane_drop(&j->lane, s->ours);
         free(s);
     }
@@ -252,7 +326,8 @@ const struct standin *standin_next(const struct job *j, const struct standin *s)
     return b < STANDIN_BUCKETS ? table[b] : NULL;
 }
 
-bool standin_find(const struct job *j, uint64_t theirs, uint64_t *ret_ours)
+bool standin_find(const struct job *j, uint64_t theirs, uint64_t *ret_ours,
+                  struct fetch **ret_pull)
 {
     const struct standin *s = *bucket_of(j->guest, theirs);
     while (s && s->theirs != theirs) {
@@ -260,6 +335,7 @@ bool standin_find(const struct job *j, uint64_t theirs, uint64_t *ret_ours)
     }
     if (s) {
         *ret_ours = s->ours;
+        *ret_pull = s->pull;
     }
     return s != NULL;
 }

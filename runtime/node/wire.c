@@ -30,34 +30,36 @@ const char *wire_op_name(uint8_t op)
                                                 [WIRE_BACK] = "BACK",
                                                 [WIRE_OUTPUT] = "OUTPUT",
                                                 [WIRE_ASK] = "ASK",
-                                                [WIRE_TOLD] = "TOLD"};
+                                                [WIRE_TOLD] = "TOLD",
+                                                [WIRE_SOURCE] = "SOURCE",
+                                                [WIRE_COPY] = "COPY"};
     return op < WIRE_OPS && names[op] ? names[op] : "unknown";
 }
 
-void wire_name(uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object kind, uint32_t job,
-               uint64_t link)
+void wire_put_name(uint8_t to[TRANSPORT_OBJECT_BYTES], const struct wire_name *name)
 {
     struct codec_writer w;
-    memset(name, 0, TRANSPORT_OBJECT_BYTES);
-    codec_writer_init(&w, name, TRANSPORT_OBJECT_BYTES);
-    codec_put_u32(&w, kind);
-    codec_put_u32(&w, job);
-    codec_put_u64(&w, link);
+    codec_writer_init(&w, to, TRANSPORT_OBJECT_BYTES);
+    codec_put_u32(&w, name->kind);
+    codec_put_u32(&w, name->job);
+    codec_put_u64(&w, name->link);
+    codec_put_u64(&w, name->node);
+    codec_put_u64(&w, name->word);
 }
 
-bool wire_unname(const uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object *ret_kind,
-                 uint32_t *ret_job, uint64_t *ret_link)
+bool wire_get_name(const uint8_t from[TRANSPORT_OBJECT_BYTES], struct wire_name *ret)
 {
-    static const uint8_t zeros[16];
     struct codec_reader r;
-    codec_reader_init(&r, name, TRANSPORT_OBJECT_BYTES);
+    codec_reader_init(&r, from, TRANSPORT_OBJECT_BYTES);
     uint32_t kind = codec_get_u32(&r);
-    *ret_kind = (enum wire_object)kind;
-    *ret_job = codec_get_u32(&r);
-    *ret_link = codec_get_u64(&r);
-    const void *rest = codec_get_raw(&r, sizeof zeros);
+    ret->kind = (enum wire_object)kind;
+    ret->job = codec_get_u32(&r);
+    ret->link = codec_get_u64(&r);
+    ret->node = codec_get_u64(&r);
+    ret->word = codec_get_u64(&r);
+    bool asks = kind == WIRE_ARGUMENT || kind == WIRE_COPIED;
     return r.ok && kind >= WIRE_ARGUMENT && kind <= WIRE_PROBE &&
-           memcmp(rest, zeros, sizeof zeros) == 0;
+           (asks || (ret->node == 0 && ret->word == 0));
 }
 
 void wire_put_meta(struct codec_writer *w, const struct mob_meta *meta)

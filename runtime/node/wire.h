@@ -22,7 +22,7 @@
  *   ASK        cookie u64, JSON bytes                  see inspect.c
  *   TOLD       cookie u64, status i32, more u8, JSON bytes, or why not
  * From a job's owner to a node that works for it
- *   OPEN       job u32, key, name str, hash raw[32], executable size u64, start size u64
+ *   OPEN       job u32, key, name str, hash raw[32], executable size u64, start size u64, token u64
  *   CLOSE      job u32, kill u8
  *   TASKS      job u32, lease u64, epoch u32, class u32, units u32, count u32, tasks
  *     task     slot u32, link u64, retries u8, options u8, returns u8, args u8,
@@ -32,9 +32,11 @@
  *   RELEASE    job u32, count u32, (proxy u32, link u64, taken u8)...   results are not pulled any more;
  *              taken: they are what the owner's record has from now on
  *   CANCEL     job u32, count u32, (proxy slot u32, link u64)...   of the owner
+ *   SOURCE     job u32, link u64, question u64, node u64    pull that object from there
  * From that node back to the owner
  *   CLOSED     job u32
- *   FAILED     job u32, text str                       no worker can start here
+ *   FAILED     job u32, later u8, text str             no worker can start here; later: for want of memory, so
+ *              that the job may be opened again after a while
  *   DONE       job u32, count u32, results
  *     result   slot u32, link u64 (the owner's), proxy u32, link u64, status i32, then
  *              text str if status is not 0, else returns u8 and for each
@@ -43,8 +45,15 @@
  *   BACK       job u32, count u32, (slot u32, link u64, begun u8)...    not wanted here; begun: an
  *              attempt ended with its worker's death
  *   OUTPUT     job u32, stream u8 (1 or 2), bytes
+ *   COPY       job u32, link u64, whole u8             this node has a whole copy; or has none, and gets none
  *
- * Objects are pulled by a name of 32 bytes: kind u32, job u32, link u64, zero[16]. */
+ * Objects are pulled by a name of 32 bytes: kind u32, job u32, link u64, node u64, word u64.
+ *   ARGUMENT   of the owner. node: the source that it named last and that was of no use, or 0, or who asks,
+ *              who wants no other source. word: the question's number, which comes back in SOURCE if another
+ *              node is to be asked: the pull ends with MOB_ERR_EXISTS then. 0: not to be sent elsewhere
+ *   COPIED     of a node that has a copy. node: the owner. word: its job's token, which only nodes that work for
+ *              the job know
+ *   RESULT, EXECUTABLE, START    the last two are 0 */
 #ifndef NODE_WIRE_H
 #define NODE_WIRE_H
 
@@ -91,6 +100,8 @@ enum wire_op {
     WIRE_OUTPUT,
     WIRE_ASK,
     WIRE_TOLD,
+    WIRE_SOURCE,
+    WIRE_COPY,
     WIRE_OPS
 };
 
@@ -103,18 +114,22 @@ enum wire_object {
     WIRE_RESULT,
     WIRE_EXECUTABLE,
     WIRE_START,
+    WIRE_COPIED,
     WIRE_PROBE, /* nothing: bytes to measure with, WIRE_PROBE_BYTES of them */
 };
 #define WIRE_PROBE_BYTES (4u << 20)
+struct wire_name {
+    enum wire_object kind;
+    uint32_t job;
+    uint64_t link, node, word;
+};
 
 /* For people: "JOIN"; "unknown" for what is no message. */
 const char *wire_op_name(uint8_t op);
 
-void wire_name(uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object kind, uint32_t job,
-               uint64_t link);
+void wire_put_name(uint8_t to[TRANSPORT_OBJECT_BYTES], const struct wire_name *name);
 /* False if those bytes are no name. */
-bool wire_unname(const uint8_t name[TRANSPORT_OBJECT_BYTES], enum wire_object *ret_kind,
-                 uint32_t *ret_job, uint64_t *ret_link);
+bool wire_get_name(const uint8_t from[TRANSPORT_OBJECT_BYTES], struct wire_name *ret);
 
 /* Metadata as it follows. False: malformed. */
 void wire_put_meta(struct codec_writer *w, const struct mob_meta *meta);

@@ -23,9 +23,8 @@ struct node {
     struct kid hand; /* the daemon, if it was started by hand */
     struct kid drivers[DRIVERS_MAX];
     int drivers_count;
-    bool resting;      /* its drivers were asked to rest, and do */
-    uint64_t baseline; /* bytes used with no job */
-    uint64_t guests;   /* tasks of others that ran here, as far as was seen */
+    bool resting;    /* its drivers were asked to rest, and do */
+    uint64_t guests; /* tasks of others that ran here, as far as was seen */
 };
 
 /* Before the first node. */
@@ -35,6 +34,8 @@ void nodes_spill(uint64_t store_bytes);
 bool nodes_are_small(void);
 /* Objects are on its disk now. */
 bool node_spills(const struct node *n);
+/* Until they are: its drivers work, and it is small. */
+void node_await_spill(const struct node *n);
 /* After the last one. */
 void nodes_end(void);
 /* Starts the daemon, in the folder where the last one may have been killed. */

@@ -89,13 +89,13 @@ static mob_status look_at(const struct node *n, const struct board *b)
     json_t *status = node_tells(n->dir);
     uint64_t used = status_number(status, "store_used_bytes");
     json_decref(status);
-    if (used != n->baseline + bytes_of(b) + r.segment_bytes) {
+    if (used != bytes_of(b) + r.segment_bytes) {
         return status_fail(
             MOB_ERR_STATE,
             "%llu bytes are said to be used; the board has %llu, and its %u "
             "segments %llu",
-            (unsigned long long)(used - n->baseline), (unsigned long long)bytes_of(b),
-            r.segments, (unsigned long long)r.segment_bytes);
+            (unsigned long long)used, (unsigned long long)bytes_of(b), r.segments,
+            (unsigned long long)r.segment_bytes);
     }
     return MOB_OK;
 }

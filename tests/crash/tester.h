@@ -14,7 +14,6 @@
 enum {
     GONE_MS = 1000,      /* what is promised for what a killed driver leaves */
     PROGRESS_MS = 60000, /* for one round of work; far more than it takes */
-    RESTS_MS = 500,      /* for tasks to come to a node whose store may be full */
     PATIENCE_MS = 20000  /* for what should come at once, on a slow machine */
 };
 

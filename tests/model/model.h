@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #define MODEL_PROCS_MAX 6
+#define MODEL_FULL_MAX 3
 #define MODEL_UNBOUNDED 255 /* for model_bounds.preemptions */
 
 /* What a mutant does to each operation whose function and expression it names. */
@@ -62,7 +63,9 @@ struct model_scenario {
     void (*step)(void); /* after each step: sees the newest values */
     void (*end)(void);  /* when all processes have returned or are dead */
     struct model_bounds bounds;
-    struct model_bounds full; /* with --full; all zero: the same */
+    /* With --full: one after the other, up to one that is all zero; none: the same. Mutants must be found with the
+     * first. All of a program's scenarios together take a quarter of an hour at most. */
+    struct model_bounds full[MODEL_FULL_MAX];
     const struct model_mutant *mutants;
     const char
         *must_fail; /* a known-bad program: this must be in what the checker says */

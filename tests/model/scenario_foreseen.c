@@ -206,7 +206,7 @@ const struct model_scenario model_scenarios[] = {
      .step = world_forward,
      .end = settle_two,
      .bounds = BOUND(2, 1, 0),
-     .full = BOUND(3, 0, 0),
+     .full = {BOUND(3, 0, 0)},
      .mutants = two_mutants},
     {.name = "foreseen-kill",
      .about = "one dies, and the record of a dead submitter is used again",
@@ -216,6 +216,6 @@ const struct model_scenario model_scenarios[] = {
      .step = world_forward,
      .end = world_settle,
      .bounds = BOUND(2, 1, 1),
-     .full = BOUND(3, 1, 2),
+     .full = {BOUND(3, 1, 2)},
      .mutants = reuse_mutants},
     {0}};

@@ -138,6 +138,6 @@ const struct model_scenario model_scenarios[] = {
      .sweep = sweep,
      .end = sealed,
      .bounds = {.preemptions = MODEL_UNBOUNDED, .stale = 1, .crashes = 1},
-     .full = {.preemptions = MODEL_UNBOUNDED, .stale = 2, .crashes = 2, .spurious = 1},
+     .full = {{.preemptions = MODEL_UNBOUNDED, .stale = 2, .crashes = 2, .spurious = 1}},
      .mutants = seal_mutants},
     {0}};

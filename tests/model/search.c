@@ -189,7 +189,7 @@ static struct result wander(struct model_bounds bounds, uint64_t seed,
 }
 
 static struct options {
-    const char *scenario, *replay;
+    const char *scenario, *replay, *bounds;
     int mutant; /* -1: all */
     bool full, trace;
     unsigned long random, seed;
@@ -222,12 +222,8 @@ static int replay(struct model_bounds bounds)
 }
 
 /* Runs one scenario with one mutant (0: none). Returns 1 if the answer is wrong. */
-static int check(unsigned mutant)
+static int check(unsigned mutant, struct model_bounds bounds)
 {
-    bool all_zero =
-        !memcmp(&scenario->full, &(struct model_bounds){0}, sizeof scenario->full);
-    struct model_bounds bounds =
-        opt.full && !all_zero ? scenario->full : scenario->bounds;
     bool want = mutant || scenario->must_fail;
     unsigned long most = scenario->executions_max ? scenario->executions_max : 2000000;
     model_mutant_now = mutant;
@@ -248,29 +244,52 @@ static int check(unsigned mutant)
     }
     bool found = r.outcome == FAILED && (!scenario->must_fail || mutant ||
                                          strstr(trace_failure, scenario->must_fail));
-    printf("%-4s %s%s%s: %s after %lu executions, %zu states%s%s\n",
-           found == want ? "ok" : "FAIL", scenario->name, mutant ? ", mutant: " : "",
-           mutant ? scenario->mutants[mutant - 1].about : "",
+    char with[32];
+    snprintf(with, sizeof with, "%u,%u,%u,%u", bounds.preemptions, bounds.stale,
+             bounds.crashes, bounds.spurious);
+    printf("%-4s %s [%s]%s%s: %s after %lu executions, %zu states%s%s\n",
+           found == want ? "ok" : "FAIL", scenario->name, with,
+           mutant ? ", mutant: " : "", mutant ? scenario->mutants[mutant - 1].about : "",
            found ? "fault" : "no fault", r.executions, r.states, found ? "" : ", ",
            found ? "" : how);
     if (r.outcome == FAILED && (found != want || opt.trace)) {
         print_schedule();
-        printf("  again with: --scenario %s --mutant %u --replay SCHEDULE\n",
-               scenario->name, mutant);
+        printf("  again with: --scenario %s --bounds %s --mutant %u --replay SCHEDULE\n",
+               scenario->name, with, mutant);
     }
     fflush(stdout);
     return found != want;
 }
 
+/* The bounds of this run. Returns how many. */
+static unsigned list_bounds(struct model_bounds ret[MODEL_FULL_MAX])
+{
+    static const struct model_bounds none;
+    unsigned count = 0;
+    ret[0] = scenario->bounds;
+    if (opt.bounds) {
+        (void)sscanf(opt.bounds, "%hhu,%hhu,%hhu,%hhu", &ret[0].preemptions,
+                     &ret[0].stale, &ret[0].crashes, &ret[0].spurious);
+    }
+    while (opt.full && !opt.bounds && count < MODEL_FULL_MAX &&
+           memcmp(&scenario->full[count], &none, sizeof none) != 0) {
+        ret[count] = scenario->full[count];
+        count++;
+    }
+    return count ? count : 1;
+}
+
 static int check_scenario(void)
 {
+    struct model_bounds bounds[MODEL_FULL_MAX];
+    unsigned count = list_bounds(bounds);
     int wrong = 0;
-    if (opt.mutant <= 0) {
-        wrong += check(0);
+    for (unsigned i = 0; i < count && opt.mutant <= 0; i++) {
+        wrong += check(0, bounds[i]);
     }
     for (unsigned i = 0; scenario->mutants && scenario->mutants[i].about; i++) {
         if (opt.mutant < 0 || opt.mutant == (int)i + 1) {
-            wrong += check(i + 1);
+            wrong += check(i + 1, bounds[0]);
         }
     }
     return wrong;
@@ -279,7 +298,8 @@ static int check_scenario(void)
 static int usage(void)
 {
     fprintf(stderr, "usage: [--full] [--trace] [--list] [--scenario NAME] [--mutant N]\n"
-                    "       [--replay SCHEDULE] [--random COUNT] [--seed N]\n");
+                    "       [--replay SCHEDULE] [--random COUNT] [--seed N]\n"
+                    "       [--bounds PREEMPTIONS,STALE,CRASHES,SPURIOUS]\n");
     return 2;
 }
 
@@ -309,6 +329,8 @@ static bool set(const char *name, const char *value)
         opt.scenario = value;
     } else if (!strcmp(name, "--replay")) {
         opt.replay = value;
+    } else if (!strcmp(name, "--bounds")) {
+        opt.bounds = value;
     } else if (!strcmp(name, "--mutant")) {
         opt.mutant = (int)number(value);
     } else if (!strcmp(name, "--random")) {

@@ -17,6 +17,7 @@ BIN=$BUILD/bin
 WORK=$(mktemp -d /tmp/mob-net.XXXXXX)
 TAG=mob$$
 MODE=local
+NODES=4
 PATIENCE=${PATIENCE:-1} # times the usual limits, where all is slow
 PORT=$((20000 + $$ % 12000)) # below those that the kernel gives out
 PIDS=
@@ -56,7 +57,7 @@ clean_up() {
         fi
     fi
     if [ "$MODE" = netns ]; then
-        for i in 1 2 3; do
+        for i in $(seq "$NODES"); do
             ip netns del "$TAG-$i" 2>/dev/null
         done
         ip link del "$TAG" 2>/dev/null
@@ -81,8 +82,8 @@ net_mode() {
     if ! ip link add "$TAG" type bridge || ! ip link set "$TAG" up; then
         fail "no bridge"
     fi
-    for i in 1 2 3; do
-        [ $i = 1 ] || ip netns add "$TAG-$i"
+    for i in $(seq "$NODES"); do
+        [ "$i" = 1 ] || ip netns add "$TAG-$i"
         ip link add "$TAG.$i" type veth peer name eth0 netns "$TAG-$i" || fail "no veth"
         ip link set "$TAG.$i" master "$TAG" up
         ip -n "$TAG-$i" addr add "10.77.0.$i/24" dev eth0

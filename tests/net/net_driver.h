@@ -46,6 +46,13 @@ void objects(void);
 void endure(void);
 void trips(void);
 
+/* ---- net_spread.c: how often, from where and in which order they do ---- */
+void broadcast(void);
+void share(void);
+void urgent(void);
+void unwanted(const char *begun);
+void reduce(void);
+
 /* ---- net_below.c: what a task waits for where it is ---- */
 void below(const char *file);
 void saturate(const char *file);

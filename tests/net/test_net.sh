@@ -66,6 +66,91 @@ case_relay() {
     [ "$2" -gt 16000000 ] || fail "the result did not come"
 }
 
+# Bytes that node I has sent, or received: tx or rx.
+bytes() {
+    ip netns exec "$TAG-$1" cat "/sys/class/net/eth0/statistics/$2_bytes" || fail "no statistics"
+}
+
+# Node I has received more than so many.
+received() {
+    [ "$(bytes "$1" rx)" -gt "$2" ]
+}
+
+# Node I sends at most so much: 400mbit.
+slow() {
+    if ! ip netns exec "$TAG-$1" tc qdisc add dev eth0 root tbf rate "$2" burst 256k latency 50ms; then
+        echo "skipped: tc cannot shape traffic here"
+        exit 77
+    fi
+}
+
+# An object of 48 MiB goes to three nodes, one of which is killed on the way: from one to the other, and not
+# three times from the first.
+case_broadcast() {
+    node_start 1 $CPU "$STORE"
+    for i in 2 3 4; do
+        node_start $i --num-cpus=2 "$STORE"
+        slow "$i" 400mbit
+    done
+    slow 1 400mbit
+    before=$(bytes 1 tx)
+    on 1 broadcast 48 >"$WORK/out" &
+    driver=$!
+    eventually grep -q begun "$WORK/out" || fail "not begun"
+    eventually received 3 8000000 || fail "nothing comes to node 3"
+    node_kill 3 KILL
+    wait $driver || fail "broadcast: $(cat "$WORK/out")"
+    sent=$(($(bytes 1 tx) - before))
+    cat "$WORK/out"
+    grep -h 'a copy comes no more' "$WORK"/node*.log
+    echo "node 1 sent $sent bytes, node 2 $(bytes 2 tx), node 3 $(bytes 3 tx), node 4 $(bytes 4 tx)"
+    [ $sent -lt 115000000 ] || fail "it came from node 1 more than twice"
+}
+
+# Tasks that have the same argument at the same time, and it comes once.
+case_share() {
+    node_start 1 $CPU "$STORE"
+    node_start 2 --num-cpus=8 "$STORE"
+    on 1 share 16 || fail "share"
+    in=$(bytes 2 rx)
+    echo "node 2 received $in bytes"
+    [ "$in" -lt 20000000 ] || fail "it came more than once"
+    [ "$in" -gt 16777216 ] || fail "it did not come"
+}
+
+# Arrays of two nodes are added up, and one of the nodes is killed meanwhile.
+case_reduce() {
+    two_nodes
+    on 1 reduce 2500 >"$WORK/out" &
+    driver=$!
+    eventually grep -q begun "$WORK/out" || fail "not begun"
+    sleep 0.4
+    node_kill 2 KILL
+    wait $driver || fail "reduce: $(cat "$WORK/out")"
+    cat "$WORK/out"
+}
+
+case_urgent() {
+    node_start 1 $CPU "$STORE"
+    node_start 2 --num-cpus=2 "$STORE"
+    slow 2 200mbit
+    on 1 urgent || fail "urgent"
+}
+
+case_unwanted() {
+    node_start 1 $CPU "$STORE"
+    node_start 2 --num-cpus=2 "$STORE"
+    slow 1 100mbit
+    on 1 unwanted "$WORK/begun" >"$WORK/out" &
+    driver=$!
+    eventually received 2 8000000 || fail "it does not come"
+    : >"$WORK/begun"
+    wait $driver || fail "unwanted: $(cat "$WORK/out")"
+    cat "$WORK/out"
+    echo "node 2 received $(bytes 2 rx) bytes of 67108864"
+    [ "$(bytes 2 rx)" -lt 30000000 ] || fail "it came to its end though nobody wanted it"
+}
+
 case_room() {
     node_start 1 $CPU --object-store-memory=64M
     node_start 2 --num-cpus=2 --object-store-memory=256M

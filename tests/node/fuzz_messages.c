@@ -221,15 +221,24 @@ static void exports(struct job *own)
         return;
     }
     struct job *guest = a_guest_of(peer);
-    enum wire_object kind = (enum wire_object)(dice(&f, 6));
+    enum wire_object kind = (enum wire_object)(dice(&f, 7));
     uint64_t link =
         tasks && kind != WIRE_RESULT ? task[dice(&f, tasks)]
         : guest && guest->guest->proxies_count
             ? guest->guest->proxies[dice(&f, guest->guest->proxies_count)].link
             : dice(&f, UINT64_MAX);
-    wire_name(name, kind,
-              kind == WIRE_RESULT && guest ? guest->guest->number : own->number,
-              link | dice(&f, 3));
+    struct wire_name n = {kind, own->number, link | dice(&f, 3), 0, 0};
+    if (kind == WIRE_ARGUMENT) {
+        n.node = dice(&f, 2) ? w.peers[dice(&f, WORLD_PEERS)].id : 0;
+        n.word = dice(&f, 3);
+    } else if (guest && (kind == WIRE_RESULT || kind == WIRE_COPIED)) {
+        const struct standin *s = standin_next(guest, NULL);
+        n.job = guest->guest->number;
+        n.link = s && kind == WIRE_COPIED ? s->theirs : n.link;
+        n.node = kind == WIRE_COPIED ? guest->guest->owner->id : 0;
+        n.word = kind == WIRE_COPIED ? guest->guest->token : 0;
+    }
+    wire_put_name(name, &n);
     if (dice(&f, 4) == 0) {
         name[dice(&f, sizeof name)] ^= (uint8_t)(1u << dice(&f, 8));
     }

@@ -215,6 +215,7 @@ static void make_owner(struct draft *m, struct facts *f, enum wire_op op)
         put(m, hash, sizeof hash);
         u64(m, f->exe_size);
         u64(m, f->start_size);
+        u64(m, f->token);
         break;
     case WIRE_CLOSE:
         u8(m, dice(f, 2));
@@ -242,6 +243,11 @@ static void make_owner(struct draft *m, struct facts *f, enum wire_op op)
         }
         break;
     }
+    case WIRE_SOURCE:
+        u64(m, 1ull << 32 | (1 + dice(f, 8)) << 4);
+        u64(m, dice(f, 16));
+        u64(m, dice(f, 2) ? f->node : f->self);
+        break;
     default: /* RELEASE, CANCEL */
         u32(m, 1);
         u32(m, op == WIRE_RELEASE ? f->proxy : dice(f, 8));
@@ -289,6 +295,7 @@ static void make_guest(struct draft *m, struct facts *f, enum wire_op op)
     u32(m, f->job);
     switch (op) {
     case WIRE_FAILED:
+        u8(m, dice(f, 2));
         str(m, "no worker starts here");
         break;
     case WIRE_DONE:
@@ -304,6 +311,10 @@ static void make_guest(struct draft *m, struct facts *f, enum wire_op op)
     case WIRE_OUTPUT:
         u8(m, 1 + dice(f, 2));
         str(m, "a line\n");
+        break;
+    case WIRE_COPY:
+        u64(m, f->link);
+        u8(m, dice(f, 2));
         break;
     default: /* CLOSED: the number alone */
         break;
@@ -340,7 +351,11 @@ void message_make(struct draft *m, struct facts *f, enum wire_op op)
 {
     m->size = m->fields = 0;
     u8(m, op);
-    if (op >= WIRE_ASK) {
+    if (op == WIRE_SOURCE) {
+        make_owner(m, f, op);
+    } else if (op == WIRE_COPY) {
+        make_guest(m, f, op);
+    } else if (op >= WIRE_ASK) {
         make_question(m, f, op);
     } else if (op >= WIRE_CLOSED) {
         make_guest(m, f, op);

@@ -29,7 +29,7 @@ struct facts {
     uint32_t job; /* the owner's number of it */
     uint32_t slot, proxy;
     uint64_t link, proxy_link;
-    uint64_t exe_size, start_size;
+    uint64_t exe_size, start_size, token;
 };
 
 uint64_t dice(struct facts *f, uint64_t sides);

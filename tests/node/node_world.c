@@ -38,6 +38,8 @@ static mob_status take_message(struct transport_peer *tp, const struct iovec *io
         return MOB_ERR_FULL;
     }
     peer_of(tp)->sent[op]++;
+    memcpy(peer_of(tp)->last[op], iov[0].iov_base,
+           iov[0].iov_len < WORLD_LAST_BYTES ? iov[0].iov_len : WORLD_LAST_BYTES);
     return peer_of(tp)->going ? MOB_ERR_STATE : MOB_OK;
 }
 
@@ -54,9 +56,9 @@ static mob_status begin_pull(struct transport_peer *tp,
     }
     *xfer = (struct transport_xfer){.peer = tp, .dst = dst, .size = source->size};
     struct world_pull *pull = &w->pulls[w->pulls_count++];
-    uint32_t number;
-    uint64_t link;
-    MUST(wire_unname(source->object, &pull->what, &number, &link));
+    MUST(wire_get_name(source->object, &pull->name));
+    pull->what = pull->name.kind;
+    pull->offset = source->offset;
     pull->xfer = xfer;
     return MOB_OK;
 }
@@ -75,9 +77,22 @@ static void disconnect(struct transport_peer *tp)
     }
 }
 
-static void no_stats(const struct transport_peer *peer, struct transport_stats *ret)
+static void more_is_there(struct transport_peer *tp, uint64_t cookie)
 {
-    (void)peer;
+    (void)cookie;
+    peer_of(tp)->grown++;
+}
+
+static void revoked(struct transport_peer *tp, uint64_t cookie, mob_status st)
+{
+    (void)cookie;
+    MUST(st != MOB_OK);
+    peer_of(tp)->revoked++;
+}
+
+static void no_stats(const struct transport_peer *tp, struct transport_stats *ret)
+{
+    (void)tp;
     *ret = (struct transport_stats){.carrier = "world"};
 }
 
@@ -85,6 +100,8 @@ static const struct transport_ops ops = {.name = "world",
                                          .send = take_message,
                                          .pull = begin_pull,
                                          .cancel = cancel_pull,
+                                         .grown = more_is_there,
+                                         .revoke = revoked,
                                          .stats = no_stats,
                                          .disconnect = disconnect};
 
@@ -93,6 +110,7 @@ void world_pulled(struct world *w, uint32_t pull, mob_status st, int fill)
     struct transport_xfer *x = w->pulls[pull].xfer;
     if (!st) {
         memset(x->dst, fill, x->size);
+        x->received = x->size;
     }
     w->pulls[pull] = w->pulls[--w->pulls_count];
     x->peer = NULL;

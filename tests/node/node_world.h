@@ -11,7 +11,7 @@
 
 #include "cluster.h"
 
-enum { WORLD_PEERS = 4, WORLD_PULLS = 256, WORLD_CPUS = 64 };
+enum { WORLD_PEERS = 4, WORLD_PULLS = 256, WORLD_CPUS = 64, WORLD_LAST_BYTES = 64 };
 
 #define WORLD_STORE (64ull << 20)
 
@@ -29,7 +29,9 @@ struct world_peer {
     bool up;
     bool full;  /* it takes no messages now */
     bool going; /* the node disconnected it: its peer_down comes with the next turn */
-    uint32_t sent[WIRE_OPS]; /* messages to it */
+    uint32_t sent[WIRE_OPS]; /* messages to it, and how the last one of each began */
+    uint8_t last[WIRE_OPS][WORLD_LAST_BYTES];
+    uint32_t grown, revoked; /* exports to it */
 };
 
 struct world {
@@ -39,6 +41,8 @@ struct world {
     struct world_pull {
         struct transport_xfer *xfer;
         enum wire_object what;
+        struct wire_name name;
+        uint64_t offset;
     } pulls[WORLD_PULLS]; /* in flight */
     uint32_t pulls_count;
     uint32_t dropped; /* peers that the node disconnected */

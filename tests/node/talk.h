@@ -25,6 +25,7 @@ static inline void begin(bool head)
     f.lease = f.epoch = f.job = 1;
     f.units = CPU_UNITS;
     f.exe_size = f.start_size = 4096;
+    f.token = 99;
     world_up(&w, 0);
     world_up(&w, 1);
 }

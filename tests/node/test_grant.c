@@ -170,6 +170,7 @@ static struct job *job_in_plenty(void)
 {
     begin(true);
     w.node.budget.limit_bytes = 1024 * MIB;
+    cr_assert_eq(budget_refresh(&w.node.budget), MOB_OK);
     return world_job(&w);
 }
 
@@ -242,6 +243,7 @@ Test(grant, nothing_is_made_ahead_when_the_store_is_half_full)
 {
     struct job *j = job_in_plenty();
     w.node.budget.limit_bytes = w.node.budget.used_bytes * 2;
+    cr_assert_eq(budget_refresh(&w.node.budget), MOB_OK);
     grows(j, 1, 16 * MIB);
     cr_assert_eq(find_ahead(j), SEGMENT_NO);
     world_end(&w);

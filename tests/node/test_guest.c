@@ -227,6 +227,115 @@ Test(guest, a_kept_result_makes_room)
     world_end(&w);
 }
 
+/* ---- a node without room ---------------------------------------------------------------------------- */
+
+static const struct budget_owner somebody = {BUDGET_NODE, BUDGET_DAEMON};
+
+static struct job *guest_of_peer(void)
+{
+    return guest_find(w.node.cluster, cluster_peer(w.node.cluster, w.peers[1].id), f.job);
+}
+
+/* A peer's job comes to a node that has all but a byte of what its board takes in use. */
+static uint64_t full_when_it_comes(void)
+{
+    f.node = f.self;
+    cr_assert(say(0, WIRE_WELCOME));
+    cr_assert(say(0, WIRE_LEASE));
+    uint64_t bytes = w.node.budget.limit_bytes - job_least_bytes() + 1;
+    cr_assert_eq(budget_take(&w.node.budget, somebody, bytes), MOB_OK);
+    budget_committed(&w.node.budget, bytes);
+    cr_assert(say(1, WIRE_OPEN));
+    cr_assert_null(guest_of_peer());
+    cr_assert_eq(w.peers[1].sent[WIRE_FAILED], 1);
+    return bytes;
+}
+
+/* Of a FAILED: job u32, later u8. */
+static bool said_later(void)
+{
+    return w.peers[1].last[WIRE_FAILED][5];
+}
+
+Test(guest, a_job_that_finds_no_room_may_be_opened_again)
+{
+    begin(false);
+    uint64_t bytes = full_when_it_comes();
+    cr_assert(said_later(), "it is refused for good");
+    guest_task(0);
+    cr_assert_eq(w.peers[1].sent[WIRE_BACK], 1);
+    cr_assert_eq(w.peers[1].sent[WIRE_CLOSED], 0,
+                 "it may come when the owner has opened the job again");
+    cr_assert(say(1, WIRE_OPEN));
+    cr_assert_eq(w.peers[1].sent[WIRE_FAILED], 2, "there is no room yet");
+    cr_assert(said_later());
+    budget_give(&w.node.budget, somebody, bytes);
+    cr_assert(say(1, WIRE_OPEN));
+    cr_assert_eq(w.peers[1].sent[WIRE_FAILED], 2);
+    cr_assert_not_null(guest_of_peer());
+    guest_task(0);
+    cr_assert_eq(w.peers[1].sent[WIRE_BACK], 1);
+    world_end(&w);
+}
+
+/* Until its owner asks again, others do not take what was freed for it. */
+Test(guest, what_is_freed_is_kept_for_a_job_that_found_no_room)
+{
+    begin(false);
+    uint64_t bytes = full_when_it_comes(), least = job_least_bytes(),
+             now = loop_now_ns(w.node.loop);
+    budget_give(&w.node.budget, somebody, bytes);
+    cr_assert(!line_may(&w.node.memory_line, 1, 1, least, now + AWAY_AGAIN_MAX_NS));
+    cr_assert(say(1, WIRE_OPEN));
+    cr_assert_not_null(guest_of_peer());
+    cr_assert(line_may(&w.node.memory_line, 1, 1, least, now), "nobody waits any more");
+    world_end(&w);
+}
+
+/* Whether others may take the memory that a job found too little of. */
+static bool others_may(void)
+{
+    uint64_t now = loop_now_ns(w.node.loop);
+    return line_may(&w.node.memory_line, 1, 1, job_least_bytes(), now);
+}
+
+Test(guest, nothing_is_kept_for_a_job_that_will_not_come)
+{
+    begin(false);
+    uint64_t bytes = full_when_it_comes();
+    cr_assert(!others_may());
+    cr_assert(say(1, WIRE_CLOSE)); /* its owner needs nobody any more */
+    cr_assert_eq(w.peers[1].sent[WIRE_CLOSED], 1);
+    cr_assert(others_may());
+    cr_assert(say(1, WIRE_OPEN));
+    cr_assert_eq(w.peers[1].sent[WIRE_FAILED], 2);
+    cr_assert(!others_may());
+    world_down(&w, 1); /* its owner is gone */
+    cr_assert(others_may());
+    budget_give(&w.node.budget, somebody, bytes);
+    world_end(&w);
+}
+
+/* Its tasks that are on their way then do not make the owner open it anew. */
+Test(guest, a_job_that_does_not_run_here_is_refused_for_good)
+{
+    begin(false);
+    guest_failed(guest(), "it makes no sense");
+    cr_assert_eq(w.peers[1].sent[WIRE_FAILED], 1);
+    cr_assert_not(said_later());
+    guest_task(0);
+    cr_assert_eq(w.peers[1].sent[WIRE_BACK], 1);
+    cr_assert_eq(w.peers[1].sent[WIRE_CLOSED], 0,
+                 "its owner would open it again at once");
+    for (int i = 0; i < 5; i++) {
+        world_turn(&w);
+    }
+    cr_assert(say(1, WIRE_OPEN));
+    cr_assert_eq(w.peers[1].sent[WIRE_FAILED], 2);
+    cr_assert_not(said_later());
+    world_end(&w);
+}
+
 /* ---- what else crosses ------------------------------------------------------------------------------ */
 
 /* The connection broke while the program was on its way: that says nothing of the program. */

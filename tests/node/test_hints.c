@@ -55,7 +55,7 @@ Test(hints, slots_are_leased_where_arguments_are)
         uint64_t arg = object(j, 1 << 20);
         world_task(&w, j, 0, 0, 1);
         world_send(&w, j, holder, 1); /* which makes the job known there */
-        wire_name(name, WIRE_ARGUMENT, j->number, arg);
+        wire_put_name(name, &(struct wire_name){WIRE_ARGUMENT, j->number, arg, 0, 0});
         struct cluster *c = w.node.cluster;
         cr_assert_eq(c->user.export(c, &w.peers[holder].tp, name, &e), MOB_OK);
         c->user.unexport(c, &w.peers[holder].tp, &e);

@@ -152,6 +152,38 @@ Test(budget, a_machine_that_cannot_be_read_gives_nothing)
     look_status = MOB_OK;
 }
 
+/* What the store can grow to is less than its limit where the machine has less. */
+Test(budget, the_most_is_what_the_machine_had_at_the_last_look)
+{
+    cr_assert_eq(budget.most_bytes, 1024 * MIB);
+    machine.available_bytes = 328 * MIB; /* less the reserve: 200 */
+    take(a, 50 * MIB);
+    cr_assert_eq(budget.most_bytes, 200 * MIB);
+    cr_assert_eq(budget_refresh(&budget), MOB_OK);
+    cr_assert_eq(budget.most_bytes, 200 * MIB, "what is promised counts twice");
+    machine.available_bytes -= 50 * MIB;
+    budget_committed(&budget, 50 * MIB);
+    cr_assert_eq(budget_refresh(&budget), MOB_OK);
+    cr_assert_eq(budget.most_bytes, 200 * MIB, "what is there does not count");
+    machine.available_bytes = 100 * MIB;
+    cr_assert_eq(budget.most_bytes, 200 * MIB, "it looks when nobody asked");
+    refused(b, 1, "RAM");
+    cr_assert_eq(budget.most_bytes, 64 * MIB, "a sixteenth of the limit is left to it");
+    machine.available_bytes = 250 * MIB;
+    take(a, 100 * MIB);
+    budget_committed(&budget, 100 * MIB);
+    machine.available_bytes = 100 * MIB;
+    cr_assert_eq(budget_refresh(&budget), MOB_OK);
+    cr_assert_eq(budget.most_bytes, 122 * MIB, "a part of the reserve is gone");
+    machine.available_bytes = 4000 * MIB;
+    look_status = MOB_ERR_UNSUPPORTED;
+    cr_assert_neq(budget_refresh(&budget), MOB_OK);
+    cr_assert_eq(budget.most_bytes, 122 * MIB);
+    look_status = MOB_OK;
+    cr_assert_eq(budget_refresh(&budget), MOB_OK);
+    cr_assert_eq(budget.most_bytes, 1024 * MIB);
+}
+
 Test(budget, defaults_follow_the_tightest_limit)
 {
     machine.limit_bytes = 1000 * MIB;

@@ -15,7 +15,7 @@ Test(line, nobody_waits_everybody_may)
 Test(line, what_the_first_waits_for_is_kept)
 {
     struct line l = {0};
-    line_refused(&l, A, 100, 0);
+    line_refused(&l, A, 100, 0, LINE_FORGET_NS);
     cr_assert(line_may(&l, A, 100, 50, 1));
     cr_assert(!line_may(&l, B, 10, 90, 1));
     cr_assert(!line_may(&l, B, 10, 109, 1));
@@ -26,9 +26,10 @@ Test(line, what_the_first_waits_for_is_kept)
 Test(line, who_comes_later_waits_behind)
 {
     struct line l = {0};
-    line_refused(&l, A, 100, 0);
-    line_refused(&l, B, 1, 1);
-    line_refused(&l, A, 100, 2); /* asking again does not lose the place */
+    line_refused(&l, A, 100, 0, LINE_FORGET_NS);
+    line_refused(&l, B, 1, 1, LINE_FORGET_NS);
+    line_refused(&l, A, 100, 2,
+                 LINE_FORGET_NS); /* asking again does not lose the place */
     cr_assert(!line_may(&l, B, 1, 99, 3));
     line_served(&l, A, 4);
     cr_assert(line_may(&l, B, 1, 1, 5));
@@ -40,10 +41,10 @@ Test(line, who_comes_later_waits_behind)
 Test(line, a_turn_ends)
 {
     struct line l = {0};
-    line_refused(&l, A, 100, 0);
+    line_refused(&l, A, 100, 0, LINE_FORGET_NS);
     for (uint64_t t = 0; t <= 1001 * MS; t += MS) {
-        line_refused(&l, A, 100, t);
-        line_refused(&l, B, 60, t);
+        line_refused(&l, A, 100, t, LINE_FORGET_NS);
+        line_refused(&l, B, 60, t, LINE_FORGET_NS);
     }
     cr_assert(line_may(&l, B, 60, 60, 1002 * MS), "its turn has come");
     cr_assert(!line_may(&l, A, 100, 100, 1002 * MS));
@@ -54,8 +55,8 @@ Test(line, a_turn_ends)
 Test(line, who_does_not_ask_any_more_is_forgotten)
 {
     struct line l = {0};
-    line_refused(&l, A, 100, 0);
-    line_refused(&l, B, 50, 90 * MS);
+    line_refused(&l, A, 100, 0, LINE_FORGET_NS);
+    line_refused(&l, B, 50, 90 * MS, LINE_FORGET_NS);
     cr_assert(!line_may(&l, C, 1, 10, 100 * MS));
     cr_assert(!line_may(&l, C, 1, 10, 101 * MS), "B is the first now");
     cr_assert(line_may(&l, B, 50, 50, 101 * MS));
@@ -66,10 +67,19 @@ Test(line, a_full_line_turns_nobody_away)
 {
     struct line l = {0};
     for (uint64_t i = 0; i < LINE_PLACES + 10; i++) {
-        line_refused(&l, 100 + i, 10, i);
+        line_refused(&l, 100 + i, 10, i, LINE_FORGET_NS);
     }
     cr_assert_eq(l.count, LINE_PLACES);
     cr_assert(line_may(&l, 100 + LINE_PLACES + 5, 5, 15, 100));
     line_served(&l, 100 + LINE_PLACES + 5, 100);
     cr_assert_eq(l.count, LINE_PLACES);
+}
+
+/* Who asks less often says so, and is waited for. */
+Test(line, a_place_is_kept_for_as_long_as_was_said)
+{
+    struct line l = {0};
+    line_refused(&l, A, 100, 0, 5000 * MS);
+    cr_assert(!line_may(&l, B, 10, 100, 5000 * MS));
+    cr_assert(line_may(&l, B, 10, 100, 5001 * MS));
 }

@@ -213,6 +213,69 @@ Test(spill, a_mostly_dead_file_is_named_once)
     free(o);
 }
 
+/* The file that is appended to does not wait for its full size if most of it is dead. */
+Test(spill, what_is_dead_in_the_current_file_is_bounded)
+{
+    enum { SIZE = 60000, COUNT = (SPILL_DEAD_BYTES + (8 << 20)) / SIZE };
+    struct object *o = calloc(COUNT, sizeof *o), last;
+    uint32_t file = 99;
+    uint64_t dead = 0;
+    object_init(&o[0], 0, SIZE);
+    for (unsigned i = 0; i < COUNT; i++) {
+        o[i].wrote = NOT_YET;
+        o[i].w = (struct spill_write){
+            .name = i, .data = o[0].data, .size = SIZE, .done = wrote};
+    }
+    write_all(o, COUNT);
+    cr_assert_eq(disk.files, 1);
+    for (unsigned i = 1; i < COUNT; i++) {
+        bool is_over = dead >= SPILL_DEAD_BYTES;
+        cr_assert_eq(spill_sparse(files, &file), is_over, "with %llu dead bytes",
+                     (unsigned long long)dead);
+        if (i % 8) {
+            spill_free(files, &o[i].w.place);
+            o[i].wrote = MOB_ERR_LOST;
+            dead += (SIZE + 32 + 8 + 63) / 64 * 64;
+        }
+    }
+    cr_assert_eq(file, 0);
+    object_init(&last, COUNT, SIZE);
+    write_all(&last, 1);
+    cr_assert_eq(last.w.place.segment, 1, "more is written to what is to go");
+    object_end(&last);
+    o[0].back = NULL;
+    for (unsigned i = COUNT; i-- > 0;) {
+        if (o[i].wrote == MOB_OK) {
+            spill_free(files, &o[i].w.place);
+        }
+    }
+    cr_assert_eq(disk.files, 0);
+    free(o[0].data);
+    free(o);
+}
+
+/* Objects that are written one by one take a block each, and would again if they were moved. */
+Test(spill, what_fills_up_blocks_is_not_worth_a_move)
+{
+    struct object o[4];
+    uint32_t file = 99;
+    disk.folders[0].full = true;
+    disk.folders[0].until_ns = loop_now_ns(loop) + 60 * NS_PER_S;
+    for (unsigned i = 0; i < 4; i++) {
+        object_init(&o[i], i, 100);
+        o[i].w.moves = true;
+        write_all(&o[i], 1);
+        cr_assert_eq(o[i].wrote, MOB_OK);
+    }
+    cr_assert_eq(disk.disk_bytes, 4 * 4096);
+    cr_assert_not(spill_sparse(files, &file), "it is moved for ever");
+    for (unsigned i = 0; i < 3; i++) {
+        object_end(&o[i]);
+    }
+    cr_assert(spill_sparse(files, &file));
+    object_end(&o[3]);
+}
+
 /* ---- the end of a job ---------------------------------------------------------------------------- */
 
 Test(spill, what_has_not_begun_is_cancelled_at_once)

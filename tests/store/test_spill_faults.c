@@ -305,6 +305,74 @@ Test(spill_faults, a_full_file_system)
     rmdir(tiny);
 }
 
+/* A file system of 4 MiB in memory, as the only folder. Returns the path that was there. */
+static char *mount_tiny(char *tiny)
+{
+    if (!mkdtemp(tiny) || unshare(CLONE_NEWNS) < 0 ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("tiny", tiny, "tmpfs", 0, "size=4m") < 0) {
+        rmdir(tiny);
+        cr_skip_test("only root can mount");
+    }
+    char *path = disk.folders[0].path;
+    disk.folders[0].path = tiny;
+    disk.count = 1;
+    return path;
+}
+
+static void umount_tiny(char *tiny, char *path)
+{
+    disk.folders[0].path = path;
+    disk.count = FOLDERS;
+    cr_assert_eq(disk.files, 0);
+    cr_assert_eq(umount(tiny), 0, "%m");
+    rmdir(tiny);
+}
+
+/* What is full of dead bytes is closed at once, and what is alive in it may move into what stays free else: then
+ * it goes, and there is room again. */
+Test(spill_faults, a_full_file_system_gives_back_what_is_dead)
+{
+    enum { SMALL = 70, BIG = SMALL, NEXT, COUNT };
+    static char tiny[] = "/tmp/mobula-tiny-XXXXXX";
+    struct object o[COUNT], moved;
+    uint32_t file = 99;
+    char *path = mount_tiny(tiny);
+    for (unsigned i = 0; i < COUNT; i++) {
+        object_init(&o[i], i, i < SMALL ? 40000 : 2 * MIB);
+    }
+    write_all(o, SMALL);
+    for (unsigned i = 1; i < SMALL; i++) {
+        spill_free(files, &o[i].w.place);
+        o[i].wrote = MOB_ERR_LOST;
+    }
+    cr_assert_not(spill_sparse(files, &file), "nobody needs the room yet");
+    write_all(&o[BIG], 1);
+    cr_assert_eq(o[BIG].wrote, MOB_ERR_SYSTEM);
+    cr_assert(spill_sparse(files, &file), "the disk stays full");
+    cr_assert_eq(file, 0);
+    write_all(&o[NEXT], 1);
+    cr_assert_eq(o[NEXT].wrote, MOB_ERR_FULL, "it is tried at once again");
+    object_init(&moved, 0, 40000);
+    moved.w.moves = true;
+    write_all(&moved, 1);
+    cr_assert_eq(moved.wrote, MOB_OK, "%s", mob_last_error());
+    o[NEXT].wrote = NOT_YET;
+    write_all(&o[NEXT], 1);
+    cr_assert_eq(o[NEXT].wrote, MOB_ERR_FULL, "it goes where only what moves may go");
+    spill_free(files, &o[0].w.place);
+    o[0].wrote = MOB_ERR_LOST;
+    o[NEXT].wrote = NOT_YET;
+    write_all(&o[NEXT], 1);
+    cr_assert_eq(o[NEXT].wrote, MOB_OK, "it waits though there is room");
+    cr_assert_eq(read_back(&moved), MOB_OK);
+    for (unsigned i = 0; i < COUNT; i++) {
+        object_end(&o[i]);
+    }
+    object_end(&moved);
+    umount_tiny(tiny, path);
+}
+
 /* ---- folders that cannot be used ---------------------------------------------------------------------- */
 
 static void refused(const char *paths, const char *says)

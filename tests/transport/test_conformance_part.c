@@ -175,13 +175,15 @@ static uint8_t *tiled(uint64_t size)
 {
     int fd = memfd_create("window", MFD_CLOEXEC);
     cr_assert(fd >= 0 && ftruncate(fd, WINDOW) == 0);
-    uint8_t *base =
-        mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    /* cppcheck-suppress invalidFunctionArg ; -1 goes with MAP_ANONYMOUS */
+    uint8_t *base = mmap(NULL, size, PROT_NONE, flags, -1, 0);
     cr_assert(base != MAP_FAILED);
     for (uint64_t at = 0; at < size; at += WINDOW) {
         uint64_t left = size - at;
-        cr_assert(mmap(base + at, left < WINDOW ? left : WINDOW, PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_FIXED, fd, 0) == base + at);
+        void *tile = mmap(base + at, left < WINDOW ? left : WINDOW,
+                          PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+        cr_assert_eq(tile, base + at);
     }
     close(fd);
     return base;

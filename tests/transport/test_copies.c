@@ -27,11 +27,11 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size)
     return memmove(to, from, size);
 }
 
-enum { SIZE = 64 << 20, BESIDES_MAX = 64 * 1024, LEAST = 1000 };
+enum { SIZE = 64 << 20, BESIDES_MAX = 256 * 1024, LEAST = 1000 };
 
 static uint64_t pull_copies(unsigned lanes, bool encrypt)
 {
-    struct world w = {.ops = &transport_tcp, .count = 2};
+    struct world w = {.backend = &world_tcp, .count = 2};
     struct pull p = {0};
     cr_assert_eq(loop_create(0, &w.loop), MOB_OK);
     for (unsigned i = 0; i < 2; i++) {
@@ -43,6 +43,7 @@ static uint64_t pull_copies(unsigned lanes, bool encrypt)
                                           .data_connections = lanes,
                                           .encrypt = encrypt};
         struct addr any;
+        n->w = &w;
         cr_assert_eq(addr_parse("127.0.0.1:0", ADDR_LISTEN, &any), MOB_OK);
         cr_assert_eq(transport_tcp.open(&config, &n->tp), MOB_OK);
         cr_assert_eq(transport_listen(n->tp, &any, &n->addr), MOB_OK);

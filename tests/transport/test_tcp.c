@@ -136,8 +136,8 @@ Test(tcp, one_that_waits_for_bytes_lets_others_pass)
     ready[1] = OBJECT_BYTES;
     ready[2] = CHUNK_BYTES;
     struct transport_peer *peer = world_join(&w, 1, 0), *back = w.nodes[0].peers[0];
-    for (uint8_t i = 0; i < OBJECTS; i++) {
-        pull(peer, &p[i], i);
+    for (int i = 0; i < OBJECTS; i++) {
+        pull(peer, &p[i], (uint8_t)i);
     }
     WORLD_UNTIL(&w, p[1].calls == 1 && p[2].xfer.received == CHUNK_BYTES);
     cr_assert_eq(p[1].status, MOB_OK);
@@ -280,7 +280,6 @@ Test(tcp, sends_without_a_copy_are_tried)
     ready[0] = LARGE;
     node_at(2, 1, "127.0.0.2:0");
     w.count = 3;
-    free(w.nodes[2].object);
     world_object(&w, 2, LARGE);
     struct transport_peer *peer = world_join(&w, 1, 2);
     struct transport_stats s;

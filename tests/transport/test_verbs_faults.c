@@ -66,8 +66,9 @@ static unsigned sweep(const struct backend *backend, struct verbs_double_fault f
 {
     for (fault.after = 0;; fault.after++) {
         if (getenv("MOB_TEST_VERBOSE") != NULL) {
-            fprintf(stderr, "%s: fault %d, status %d, host %d, after %lu\n", backend->name,
-                    fault.kind, fault.status, fault.host, (unsigned long)fault.after);
+            fprintf(stderr, "%s: fault %d, status %d, host %d, after %lu\n",
+                    backend->name, fault.kind, fault.status, fault.host,
+                    (unsigned long)fault.after);
         }
         struct world w;
         struct transport_peer *peer = begin(&w, backend);

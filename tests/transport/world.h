@@ -108,8 +108,9 @@ static inline uint8_t *world_alloc(struct node *n, uint64_t size)
     if (n->w->backend->under == NULL) {
         return malloc(size + 1); /* the sanitizer sees what is out of bounds */
     }
-    void *base = mmap(NULL, pages(size), PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+    /* cppcheck-suppress invalidFunctionArg ; -1 goes with MAP_ANONYMOUS */
+    void *base = mmap(NULL, pages(size), PROT_READ | PROT_WRITE, flags, -1, 0);
     cr_assert(base != MAP_FAILED);
     transport_map(n->tp, base, pages(size), true); /* else it is slower */
     return base;

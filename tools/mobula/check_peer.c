@@ -195,7 +195,7 @@ static bool measure_messages(struct probe *p)
 static bool pull(struct probe *p)
 {
     struct transport_source source = {.offset = 0, .size = WIRE_PROBE_BYTES};
-    wire_name(source.object, WIRE_PROBE, 0, 0);
+    wire_put_name(source.object, &(struct wire_name){.kind = WIRE_PROBE});
     for (unsigned i = 0; i < PULLS_AT_ONCE; i++) {
         if (!p->xfers[i].peer) {
             void *dst = p->memory + i * (size_t)WIRE_PROBE_BYTES;

@@ -23,8 +23,8 @@
  *      left alone for the processes' own memory, for the kernel's, and for what others
  *      take between the look and the commit.
  *
- * Invariants: used = sum over owners; pending <= used; used <= limit at every successful
- * take.
+ * Invariants: used = sum over owners; pending <= used; used <= most <= limit at every
+ * successful take.
  * Threads: none; only the daemon's loop calls it. Giving more back than an owner
  * has is our own mistake and asserted. Owner indices come from the daemon's private
  * tables, never from a peer. */
@@ -41,6 +41,9 @@
 #define BUDGET_RESERVE_MIN (8ull << 20)
 #define BUDGET_RESERVE_MAX (1ull << 30)
 #define BUDGET_RESERVE_DIVISOR 32 /* the default reserve: this part of the limit */
+
+#define BUDGET_LEAST_DIVISOR                                                             \
+    16 /* this part of the limit is the store's, however little there is */
 
 /* As a job: the node's own, such as its pool of segments. */
 #define BUDGET_NODE JOBS_MAX
@@ -65,6 +68,9 @@ struct budget_config {
 struct budget {
     uint64_t limit_bytes, reserve_bytes;
     uint64_t used_bytes, pending_bytes;
+    /* What the store can grow to as things are: its limit, or less if the machine had less when it was looked
+     * at last; a sixteenth of the limit at least. For those who act before it is full; what may be taken is for budget_take() to say. */
+    uint64_t most_bytes;
     budget_look_fn look;
     void *look_arg;
     struct budget_job *jobs[JOBS_MAX + 1]; /* made when a job first takes, NULL before */
@@ -93,6 +99,9 @@ void budget_fini(struct budget *budget);
  * follows for them. Returns MOB_OK, or MOB_ERR_NOMEM with the sentence; nothing changes
  * then. */
 mob_status budget_take(struct budget *budget, struct budget_owner owner, uint64_t bytes);
+/* Looks at the machine again, as each take does, for most_bytes. Returns what reading it
+ * returns; nothing changes then. */
+mob_status budget_refresh(struct budget *budget);
 /* @bytes that were taken are committed now. */
 void budget_committed(struct budget *budget, uint64_t bytes);
 /* @bytes that were taken will never be committed. */

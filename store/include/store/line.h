@@ -13,12 +13,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LINE_PLACES 64u                   /* processes that wait in order */
-#define LINE_TURN_NS (1000000000ull)      /* at the head */
-#define LINE_FORGET_NS (100 * 1000000ull) /* not asked for so long: it has given up */
+#define LINE_PLACES 64u              /* processes that wait in order */
+#define LINE_TURN_NS (1000000000ull) /* at the head */
+#define LINE_FORGET_NS                                                                   \
+    (100 * 1000000ull) /* a process that has not asked for so long has given up */
 
 struct line_place {
-    uint64_t who, bytes, asked_ns;
+    uint64_t who, bytes;
+    uint64_t until_ns; /* when it has given up */
 };
 
 /* Zeroed: empty. */
@@ -30,8 +32,9 @@ struct line {
 
 /* Whether @who may take @bytes of the @left bytes now. */
 bool line_may(struct line *l, uint64_t who, uint64_t bytes, uint64_t left, uint64_t now);
-/* It was refused, and will ask again. */
-void line_refused(struct line *l, uint64_t who, uint64_t bytes, uint64_t now);
+/* It was refused, and will ask again within @patience_ns, or not at all. */
+void line_refused(struct line *l, uint64_t who, uint64_t bytes, uint64_t now,
+                  uint64_t patience_ns);
 /* It got what it asked for. */
 void line_served(struct line *l, uint64_t who, uint64_t now);
 

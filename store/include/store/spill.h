@@ -26,7 +26,9 @@
 
 #define SPILL_FOLDERS_MAX 16u
 #define SPILL_FILE_BYTES (256ull << 20) /* after which a file is closed */
-#define SPILL_FREE_PERCENT 5u           /* of a file system stay free */
+#define SPILL_DEAD_BYTES                                                                 \
+    (32ull << 20)             /* or earlier, if so much in it is dead, and most */
+#define SPILL_FREE_PERCENT 5u /* of a file system stay free */
 #define SPILL_RETRY_NS                                                                   \
     (10 * 1000000000ull)          /* before a folder that failed is tried again */
 #define SPILL_MOVE_MAX (8u << 20) /* larger objects stay when their file is compacted */
@@ -37,6 +39,7 @@ struct spill_folder {
     char *path;
     bool buffered;     /* its file system has no O_DIRECT */
     uint64_t until_ns; /* not used before: it was full, or failed */
+    bool full;         /* it was full */
     char why[128];     /* the last failure; "" if none */
 };
 
@@ -65,6 +68,8 @@ struct spill_write {
     uint64_t name;    /* of the object in its job */
     const void *data; /* until `done` */
     uint64_t size;
+    bool
+        moves; /* from a file that goes when it is empty: may take what stays free else */
     void (*done)(struct spill_write *w, mob_status st);
     /* MOB_OK: where it is, a place for move_swing(). */
     struct place place;
@@ -100,9 +105,10 @@ void spill_read(struct spill *s, struct spill_read *r);
 /* What a place takes is free; a place that cannot be is ignored. The object is not being read. */
 void spill_free(struct spill *s, const struct place *p);
 
-/* A closed file that is less than half alive, to be emptied by moving its objects of up to
- * SPILL_MOVE_MAX bytes. False: there is none. */
-bool spill_sparse(const struct spill *s, uint32_t *ret_file);
+/* A file that is less than half alive, or three quarters if its folder is full, to be emptied by moving its objects
+ * of up to SPILL_MOVE_MAX bytes. The current file is closed for that if it is such a one and large enough, or its
+ * folder is full. False: there is none. */
+bool spill_sparse(struct spill *s, uint32_t *ret_file);
 /* It is being emptied: named again only when it is half as much alive as now, since large objects stay. */
 void spill_file_visited(struct spill *s, uint32_t file);
 uint64_t spill_live_bytes(const struct spill *s);

@@ -56,6 +56,9 @@ void fake_net_delay(struct fake_net *net, uint64_t min_ns, uint64_t max_ns);
  * two such nodes takes. At first: 0, 0. */
 void fake_net_link(struct transport *tp, uint64_t bytes_per_second, uint64_t latency_ns);
 
+/* Chunks are this large from now on, instead of CHUNK_BYTES. */
+void fake_net_chunk(struct fake_net *net, uint64_t bytes);
+
 /* Flips one bit of the chunk that is delivered after @skip others. */
 void fake_net_corrupt(struct fake_net *net, uint64_t skip);
 
