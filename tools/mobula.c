@@ -10,6 +10,8 @@ static const char usage[] =
     "  mobula start     start a node on this machine\n"
     "  mobula status    show nodes, jobs, and demand that nobody can meet\n"
     "  mobula stop      stop the node of this machine\n"
+    "  mobula check-transport\n"
+    "                   say how objects will move: over RDMA, or why not\n"
     "\n"
     "Each has --help. --version says which this is. The manual is mobula(1).\n";
 
@@ -20,6 +22,7 @@ static const struct {
     {"start", "mobula start", start_main},
     {"status", "mobula status", status_main},
     {"stop", "mobula stop", stop_main},
+    {"check-transport", "mobula check-transport", check_main},
 };
 
 int main(int argc, char **argv)
@@ -40,5 +43,5 @@ int main(int argc, char **argv)
         return tool_version();
     }
     return argc > 1 ? tool_usage("unknown command '%s'", word)
-                    : tool_usage("say a command: start, status or stop");
+                    : tool_usage("say a command: start, status, stop or check-transport");
 }

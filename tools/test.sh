@@ -26,7 +26,7 @@ case ${1:-} in
     ;;
 esac
 
-labels='unit|stress|crash|net|rdma|fuzz|bench|install'
+labels='unit|stress|crash|net|rdma|fuzz|libfuzzer|bench|install'
 jobs=$(nproc)
 logs=$root/build/test
 rm -rf "$logs"
@@ -174,6 +174,21 @@ net()
     return $all
 }
 
+# clang's libFuzzer where it is installed: Debian has it in a package of its own.
+fuzz()
+{
+    all=0
+    run_tests asan fuzz "$jobs" || all=1
+    if echo 'int LLVMFuzzerTestOneInput(const char *d, long n) { (void)d; (void)n; return 0; }' |
+        clang -x c -fsanitize=fuzzer -o "$MOB_TEST_RUN/fuzzer" - 2>/dev/null; then
+        cmake --preset fuzz -DMOB_TESTS=ON && cmake --build --preset fuzz -j "$jobs" &&
+            run_tests fuzz libfuzzer "$jobs" || all=1
+    else
+        printf 'skip\tfuzz\tlibfuzzer\tclang has no libFuzzer here: install libclang-rt-dev\n' >>"$results"
+    fi
+    return $all
+}
+
 echo "Mobula: all tests, on $jobs CPUs"
 go_on=1
 stage setup 2 setup && stage builds 5 builds || go_on=
@@ -183,7 +198,7 @@ if [ -n "$go_on" ]; then
     stage crash 4 crash
     stage net 4 net
     stage rdma 5 run_tests release rdma 1
-    stage fuzz 2 run_tests asan fuzz "$jobs"
+    stage fuzz 3 fuzz
     stage bench 2 run_tests release bench 1
     stage install 2 run_tests release install 1
 fi

@@ -6,6 +6,7 @@
  *   verbs_small.c   small messages over a link's queue pair
  *   verbs_device.c  rails: ports of devices, their GIDs, their events
  *   verbs_gid.c     what a port is to peers
+ *   verbs_check.c   what of all this would work here, and why not (check.h)
  *   verbs_memory.c  regions that are known to the devices
  *   verbs_link.c    links: one queue pair each, from the offer to the end
  *   verbs_qp.c      their queue pairs
@@ -396,6 +397,8 @@ void verbs_small_again(struct verbs_link *link);
 void verbs_rails_open(struct verbs *v);
 /* False: events are still watched; again later. */
 bool verbs_rails_close(struct verbs *v);
+/* NULL: the device has what we need; or what it lacks. */
+const char *verbs_device_lacks(const struct ibv_device_attr *attr, bool strict);
 /* Says hello, or why there is nothing to say hello with. */
 void verbs_greet(struct verbs_peer *peer);
 /* Which of the peer's rails each of ours is to be joined to; -1: none. */
@@ -403,6 +406,9 @@ void verbs_rails_pair(const struct verbs_peer *peer, int ret[VERBS_RAILS_MAX]);
 bool verbs_greeted(struct verbs_peer *peer, const struct verbs_hello *hello);
 
 /* ---- verbs_gid.c */
+/* What a GID is worth, below 0: nothing. The first of the best is used; of InfiniBand the
+ * first of all. */
+int verbs_gid_rank(const struct ibv_gid_entry *entry);
 /* The best GID of the port; false: it has none. */
 bool verbs_gid_choose(struct verbs_rail *rail, const struct ibv_port_attr *port);
 void verbs_rail_describe(struct verbs_rail *rail);

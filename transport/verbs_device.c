@@ -121,12 +121,12 @@ static void shut(struct verbs_rail *rail)
     free(rail);
 }
 
-static const char *check(struct verbs_rail *rail, const struct ibv_device_attr *attr)
+const char *verbs_device_lacks(const struct ibv_device_attr *attr, bool strict)
 {
     if (attr->max_qp_rd_atom < 1 || attr->max_qp_init_rd_atom < 1) {
         return "the device does no READ";
     }
-    if (rail->v->strict && !(attr->device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B)) {
+    if (strict && !(attr->device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B)) {
         return "strict mode needs memory windows of type 2B, which the device has not";
     }
     return NULL;
@@ -142,7 +142,7 @@ static const char *set_up(struct verbs_rail *rail, const struct ibv_device_attr 
                           const struct ibv_port_attr *port)
 {
     const struct verbs_lib *lib = rail->v->lib;
-    const char *why = check(rail, attr);
+    const char *why = verbs_device_lacks(attr, rail->v->strict);
     if (why != NULL) {
         return why;
     }
@@ -234,15 +234,15 @@ static bool open_rail(struct verbs *v, struct ibv_device *device, uint8_t port_n
 void verbs_rails_open(struct verbs *v)
 {
     int count = 0;
-    if (v->lib->is_fork_initialized() == IBV_FORK_DISABLED) {
-        snprintf(v->why, sizeof v->why,
-                 "on this kernel a fork() would take pages from the device: start with "
-                 "RDMAV_FORK_SAFE=1");
-        return;
-    }
     struct ibv_device **list = v->lib->get_device_list(&count);
     if (list == NULL || count == 0) {
         snprintf(v->why, sizeof v->why, "this machine has no RDMA device");
+    } else if (v->lib->is_fork_initialized() == IBV_FORK_DISABLED) {
+        /* Asked of the kernel's RDMA modules: without a device it would say so of any. */
+        snprintf(v->why, sizeof v->why,
+                 "on this kernel a fork() would take pages from the device: start with "
+                 "RDMAV_FORK_SAFE=1");
+        count = 0;
     }
     for (int i = 0; list != NULL && i < count; i++) {
         if (list[i]->transport_type == IBV_TRANSPORT_IWARP) {

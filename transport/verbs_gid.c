@@ -21,7 +21,7 @@ static enum gid_family family(const uint8_t gid[16])
 
 /* Higher is better: what is routable, and belongs to a network device that is there. An
  * address range says nothing about how good a GID is, so that none is preferred. */
-static int rank(const struct ibv_gid_entry *entry)
+int verbs_gid_rank(const struct ibv_gid_entry *entry)
 {
     static const uint8_t none[16];
     if (memcmp(entry->gid.raw, none, sizeof none) == 0) {
@@ -41,7 +41,7 @@ bool verbs_gid_choose(struct verbs_rail *rail, const struct ibv_port_attr *port)
         if (lib->query_gid(rail->context, rail->port, (uint32_t)i, &entry) != 0) {
             continue;
         }
-        int worth = rank(&entry);
+        int worth = verbs_gid_rank(&entry);
         if (worth > best) {
             best = worth;
             rail->gid_index = (uint16_t)i;

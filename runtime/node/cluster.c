@@ -110,11 +110,28 @@ static void got_message(void *arg, struct transport_peer *tp, const void *data,
     plan_arm(c->node);
 }
 
+static void tell_refused(struct cluster *c, uint64_t now)
+{
+    if (c->refused && now >= c->refused_ns + REFUSED_NS) {
+        if (c->refused > REFUSED_LINES) {
+            log_warn("refused %llu more connections in %llu s",
+                     (unsigned long long)(c->refused - REFUSED_LINES),
+                     (unsigned long long)((now - c->refused_ns) / NS_PER_S));
+        }
+        c->refused = 0;
+    }
+}
+
 static void refused(void *arg, const char *address, mob_status st, const char *reason)
 {
-    (void)arg;
-    log_warn("refused a connection from %s: %s: %s", address, mob_status_name(st),
-             reason);
+    struct cluster *c = arg;
+    uint64_t now = loop_now_ns(c->node->loop);
+    tell_refused(c, now);
+    c->refused_ns = c->refused ? c->refused_ns : now;
+    if (c->refused++ < REFUSED_LINES) {
+        log_warn("refused a connection from %s: %s: %s", address, mob_status_name(st),
+                 reason);
+    }
 }
 
 static mob_status open_transport(struct cluster *c);
@@ -123,6 +140,7 @@ static void closed(void *arg)
 {
     struct cluster *c = arg;
     c->transport = NULL;
+    probe_free(c);
     if (c->rejoining && !c->node->stopping) {
         c->rejoining = c->closing = false;
         c->ever_joined = true; /* patient from now on */
@@ -161,6 +179,8 @@ static void beat(struct loop_timer *timer)
 {
     struct cluster *c = LOOP_OWNER(timer, struct cluster, beat);
     uint64_t now = loop_now_ns(c->node->loop);
+    status_rates(c);
+    tell_refused(c, now);
     if (c->is_head) {
         head_beat(c);
     } else if (c->head && now > c->head->heard_ns + NODE_DEAD_NS) {
@@ -361,6 +381,7 @@ void cluster_free(struct node *n)
         free(k);
     }
     cluster_free_peers(c);
+    probe_free(c);
     spread_destroy(c->spread);
     free(c->scratch);
     free(c);

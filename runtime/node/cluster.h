@@ -7,6 +7,7 @@
  *   away.h           an owner's tasks that run on other nodes
  *   guest.h          jobs of other nodes that run here
  *   fetch.h          pulls, and what others pull from here
+ *   probe.c          what tools measure the way to this node with
  *   exe.c            the cache of executables
  *
  * A peer is another node's incarnation. Its connection is the unit of failure: when it is lost,
@@ -35,7 +36,12 @@
 #define LISTEN_PATIENCE_NS                                                               \
     (2000000000ull) /* for the port of a killed daemon to be free */
 #define LISTEN_NAP_NS 10000000
+/* Connections that did not become peers are told of in so many lines of the log, then counted until the
+ * time is over: who has no key must not fill a disk. */
+#define REFUSED_LINES 20
+#define REFUSED_NS (10000000000ull)
 #define STATUS_WAIT_NS (1000000000ull)
+#define STATUS_RATE_NS (1000000000ull) /* that rates are means of, at least */
 #define LEAVE_GUESTS_NS (3000000000ull) /* for other nodes to end a job that shuts down */
 
 #define PEER_LOOP_BYTES 128
@@ -69,6 +75,10 @@ struct peer {
     struct pull_source line; /* of pulls from it */
     uint32_t pulls;          /* that refer to it */
     uint64_t heard_ns;
+    struct peer_rate {
+        uint64_t at_ns, pulled, served; /* bytes of objects, then */
+        uint64_t pulled_s, served_s;    /* bytes a second before */
+    } rate;
     /* On the head: */
     bool joined;
     uint64_t session, units_used, store_used;
@@ -103,6 +113,10 @@ struct cluster {
     struct plan_head *plan; /* the head's */
     struct loop_timer plan_timer;
     uint8_t *scratch; /* WIRE_BATCH_BYTES */
+    uint64_t refused_ns; /* when the first of these was */
+    uint64_t refused;    /* connections, since then */
+    void *probe;         /* WIRE_PROBE_BYTES, once somebody has asked for them */
+    uint64_t last_probe; /* the name of an export of it; odd */
 };
 
 /* ---- cluster.c ---- */
@@ -174,6 +188,15 @@ struct json_t;
 /* A member as `mobula status` shows it, as far as this node knows. */
 struct json_t *status_member(const struct cluster *c, const struct peer *p,
                              const char *state);
+/* The nodes that this one is connected to, and what moved; [] outside of a cluster. */
+struct json_t *status_peers(const struct node *n);
+/* Looks how much moved since the last look, about once a second. */
+void status_rates(struct cluster *c);
+
+/* ---- probe.c ---- */
+mob_status probe_export(struct cluster *c, struct transport_export *ret);
+/* The transport that it was shown by is closed. */
+void probe_free(struct cluster *c);
 
 /* ---- exe.c ---- */
 /* Copies an executable into the cache and says its hash. @ret_fd: open for reading. */

@@ -25,11 +25,19 @@ static void unlink_conn(struct conn *c)
     }
 }
 
+/* Or is gone. */
+static void speaks(struct conn *c)
+{
+    c->node->silent -= c->silent;
+    c->silent = false;
+}
+
 static void gone(struct conn *c)
 {
     struct node *n = c->node;
     struct job *j = c->job;
     close(c->sock);
+    speaks(c);
     unlink_conn(c);
     status_drop(c);
     inspect_conn_gone(c);
@@ -153,6 +161,7 @@ static void hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
         return;
     }
     c->greeted = true;
+    speaks(c);
     if (c->job) {
         c->role = LOCAL_WORKER;
         close_fds(fds, count);
@@ -305,8 +314,26 @@ mob_status conn_open(struct node *node, int sock, struct conn **ret)
     loop_watch(node->loop, &c->op, sock, POLLIN, watch_ended);
     if (ret) {
         *ret = c;
+        return MOB_OK;
     }
+    c->silent = true;
+    c->since_ns = loop_now_ns(node->loop);
+    node->silent++;
     return MOB_OK;
+}
+
+bool conns_room(struct node *n)
+{
+    uint64_t now = loop_now_ns(n->loop);
+    if (n->silent < CONNS_SILENT_MAX) {
+        return true;
+    }
+    for (struct conn *c = n->conns; c; c = c->next) {
+        if (c->silent && !c->closing && now >= c->since_ns + CONN_SILENT_NS) {
+            conn_close(c);
+        }
+    }
+    return false;
 }
 
 void conn_close(struct conn *c)

@@ -138,6 +138,8 @@ static mob_status show(struct job *j, struct transport_peer *tp,
         return export_copy(j, tp, name, e, ret);
     case WIRE_RESULT:
         return export_record(j, name->link, e, ret);
+    case WIRE_PROBE: /* of no job */
+        break;
     }
     return MOB_ERR_NOT_FOUND;
 }
@@ -168,6 +170,9 @@ mob_status export_object(void *cluster, struct transport_peer *tp,
     if (!p || (void *)p == cluster || !wire_get_name(bytes, &name)) {
         return MOB_ERR_NOT_FOUND;
     }
+    if (name.kind == WIRE_PROBE) {
+        return probe_export(c, ret);
+    }
     struct job *j = job_of(c, p, &name);
     if (!j || j->ended) {
         return MOB_ERR_NOT_FOUND;
@@ -191,6 +196,9 @@ mob_status export_object(void *cluster, struct transport_peer *tp,
 void export_over(void *cluster, struct transport_peer *tp,
                  const struct transport_export *exported)
 {
+    if (exported->cookie & 1) { /* a probe's, which nothing holds */
+        return;
+    }
     struct export_pin *e = (struct export_pin *)(uintptr_t)exported->cookie;
     struct job *j = e->job;
     (void)cluster;

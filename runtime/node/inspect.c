@@ -146,13 +146,14 @@ static json_t *stat_json(const struct node *n)
     }
     snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
     return json_pack(
-        "{s:s,s:I,s:s,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "node", id, "gets",
+        "{s:s,s:I,s:s,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "node", id, "gets",
         (json_int_t)gets, "huge_pages", machine_huge_pages(huge, sizeof huge),
         "evictable_bytes", (json_int_t)copies_bytes(n), "spill", spill_json(n),
         "limit_bytes", (json_int_t)b.limit_bytes, "used_bytes", (json_int_t)b.used_bytes,
         "pending_bytes", (json_int_t)b.pending_bytes, "left_bytes",
         (json_int_t)b.left_bytes, "reserve_bytes", (json_int_t)b.reserve_bytes,
-        "machine_free_bytes", (json_int_t)b.memory.available_bytes, "jobs", jobs);
+        "machine_free_bytes", (json_int_t)b.memory.available_bytes, "jobs", jobs, "peers",
+        status_peers(n));
 }
 
 /* ---- the boards ---------------------------------------------------------------------------------- */
@@ -307,6 +308,9 @@ json_t *inspect_answer(struct node *n, const json_t *ask)
     const char *what = json_string_value(json_object_get(ask, "what"));
     struct look_job jobs[JOBS_MAX];
     what = what ? what : "";
+    if (strcmp(what, "ping") == 0) { /* how long an answer takes */
+        return json_object();
+    }
     if (strcmp(what, "stat") == 0) {
         return stat_json(n);
     }

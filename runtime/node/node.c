@@ -49,12 +49,14 @@ static void accept_later(struct loop_timer *timer)
 
 static void accept_waiting(struct node *n)
 {
-    int sock;
-    while ((sock = accept4(n->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+    int sock = 0;
+    bool room;
+    while ((room = conns_room(n)) &&
+           (sock = accept4(n->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
         (void)conn_open(n, sock, NULL);
     }
-    if (errno != EAGAIN && !n->stopping) {
-        /* No fd or no memory for it now. The watch tells of new ones only, so look again. */
+    if ((!room || errno != EAGAIN) && !n->stopping) {
+        /* No fd, memory or room for it now. The watch tells of new ones only, so look again. */
         loop_timer_start(n->loop, &n->accept_timer,
                          loop_now_ns(n->loop) + ACCEPT_LATER_NS, accept_later);
     }

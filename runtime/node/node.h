@@ -60,6 +60,8 @@ struct conn {
     int sock;
     enum local_role role;
     bool greeted, closing, again;
+    bool silent; /* it came by the node's socket, and has said nothing yet */
+    uint64_t since_ns;
     pid_t pid;
     struct job *job; /* once greeted as driver or worker */
     uint32_t proc;   /* likewise */
@@ -74,8 +76,15 @@ struct conn {
     struct conn *next, *prev;
 };
 
-/* Takes over a connected socket. */
+/* Connections that have said nothing yet: so many at once. Beyond it others wait in the kernel, until some
+ * have spoken or were silent for so long that they are dropped. */
+#define CONNS_SILENT_MAX 256
+#define CONN_SILENT_NS 2000000000ull
+
+/* Takes over a connected socket. @ret NULL: one that came by the node's own socket. */
 mob_status conn_open(struct node *node, int sock, struct conn **ret);
+/* Closes those that are silent for too long, if there is no room for more. True: there is room. */
+bool conns_room(struct node *n);
 /* Closes it as soon as its watch has ended; `c` is gone some time after. */
 void conn_close(struct conn *c);
 void conn_reply(struct conn *c, struct local_msg *m, const int *fds, unsigned count);
@@ -485,6 +494,7 @@ struct node {
     struct line memory_line; /* processes that were refused memory */
     struct plan_node *plan;
     struct loop_timer plan_timer;
+    uint32_t silent; /* of conns */
     struct conn *conns;
     struct job *jobs[JOBS_MAX];
     uint32_t last_job;

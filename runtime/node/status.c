@@ -7,14 +7,17 @@
  *          transport ("local", "tcp", "verbs"), cpus, cpus_used, store_limit_bytes,
  *          store_used_bytes, tasks (that run there now), loop (what its loop runs on, and why),
  *          moved (of a node that the head, or a node without one, is connected to: how
- *          objects move between the two: path, no_rdma (why not over RDMA; "" if they do),
- *          encrypted, checked (true or false), pulled_bytes, served_bytes, rdma_bytes (of
- *          those pulled), damaged, fallbacks, rdma_retries)
+ *          objects move between the two: path (device, GID, connections), no_rdma (why not
+ *          over RDMA; "" if they do), encrypted, checked (true or false), pulled_bytes,
+ *          served_bytes, pulled_bytes_s, served_bytes_s (of the last second or two),
+ *          rdma_bytes (of those pulled), damaged (chunks), fallbacks (pulls that went on
+ *          over TCP), rdma_retries)
  *          and, of the node that answers: dir (its folder), key_file (if its key is in one)
  *   JOB    number, name, driver_pid, failed (true or false), workers [{pid, class, slot}],
  *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes
  *   UNMET  job (its number), cpus (that one task asks for), tasks (that wait)
- * A node of a cluster adds "cluster": "head", "member", or "headless" (its head is lost), and the
+ * A node of a cluster adds "peers", [{id, host, address, transport, moved}], the nodes that it is
+ * connected to itself, "cluster": "head", "member", or "headless" (its head is lost), and the
  * node's silent_ms; JOB has owner ("" or the node that it came from) and tasks_away (on other nodes
  * now). The nodes are as the head says; of a lost head's, only what this node knows is there, and
  * their state is "unknown" unless they are connected.
@@ -158,13 +161,53 @@ static void add_transport(json_t *o, const struct peer *p)
     json_object_set_new(o, "transport", json_string(s.carrier));
     if (p->links[0]) {
         json_t *moved = json_pack(
-            "{s:o,s:o,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I}", "path", look_text(s.path),
-            "no_rdma", look_text(s.why), "encrypted", s.encrypted, "checked", s.checked,
-            "pulled_bytes", (json_int_t)s.pulled_bytes, "served_bytes",
-            (json_int_t)s.served_bytes, "rdma_bytes", (json_int_t)s.rdma_bytes, "damaged",
-            (json_int_t)s.damaged, "fallbacks", (json_int_t)s.fallbacks, "rdma_retries",
-            (json_int_t)s.retries);
+            "{s:o,s:o,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "path",
+            look_text(s.path), "no_rdma", look_text(s.why), "encrypted", s.encrypted,
+            "checked", s.checked, "pulled_bytes", (json_int_t)s.pulled_bytes,
+            "served_bytes", (json_int_t)s.served_bytes, "pulled_bytes_s",
+            (json_int_t)p->rate.pulled_s, "served_bytes_s", (json_int_t)p->rate.served_s,
+            "rdma_bytes", (json_int_t)s.rdma_bytes, "damaged", (json_int_t)s.damaged,
+            "fallbacks", (json_int_t)s.fallbacks, "rdma_retries", (json_int_t)s.retries);
         json_object_set_new(o, "moved", moved);
+    }
+}
+
+json_t *status_peers(const struct node *n)
+{
+    json_t *peers = json_array();
+    for (const struct peer *p = n->cluster ? n->cluster->peers : NULL; p; p = p->next) {
+        if (p->links[0] && !p->gone) {
+            char id[24];
+            snprintf(id, sizeof id, "%010llx", (unsigned long long)p->id);
+            json_t *o = json_pack("{s:s,s:o,s:s}", "id", id, "host", look_text(p->host),
+                                  "address", p->address[0] ? p->address : p->seen);
+            add_transport(o, p);
+            json_array_append_new(peers, o);
+        }
+    }
+    return peers;
+}
+
+void status_rates(struct cluster *c)
+{
+    uint64_t now = loop_now_ns(c->node->loop);
+    for (struct peer *p = c->peers; p; p = p->next) {
+        struct peer_rate *r = &p->rate;
+        struct transport_stats s;
+        if (!p->links[0]) {
+            *r = (struct peer_rate){0};
+        } else if (now >= r->at_ns + STATUS_RATE_NS) {
+            transport_stats(p->links[0], &s);
+            /* Of a connection in place of another one the figures begin anew. */
+            if (r->at_ns && s.pulled_bytes >= r->pulled && s.served_bytes >= r->served) {
+                double span = (double)(now - r->at_ns) / NS_PER_S;
+                r->pulled_s = (uint64_t)((double)(s.pulled_bytes - r->pulled) / span);
+                r->served_s = (uint64_t)((double)(s.served_bytes - r->served) / span);
+            }
+            r->at_ns = now;
+            r->pulled = s.pulled_bytes;
+            r->served = s.served_bytes;
+        }
     }
 }
 
@@ -241,6 +284,7 @@ static json_t *status_json(struct node *n, const char *nodes_text)
         json_object_set_new(root, "cluster", json_string(state));
         json_object_set_new(root, "address", json_string(c->self->address));
         json_object_set_new(root, "port", json_integer(c->port));
+        json_object_set_new(root, "peers", status_peers(n));
         json_object_set_new(root, "nodes",
                             json_is_array(nodes) ? json_incref(nodes) : known_nodes(c));
         json_decref(nodes);

@@ -58,7 +58,7 @@ bool wire_get_name(const uint8_t from[TRANSPORT_OBJECT_BYTES], struct wire_name 
     ret->node = codec_get_u64(&r);
     ret->word = codec_get_u64(&r);
     bool asks = kind == WIRE_ARGUMENT || kind == WIRE_COPIED;
-    return r.ok && kind >= WIRE_ARGUMENT && kind <= WIRE_COPIED &&
+    return r.ok && kind >= WIRE_ARGUMENT && kind <= WIRE_PROBE &&
            (asks || (ret->node == 0 && ret->word == 0));
 }
 

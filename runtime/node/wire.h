@@ -116,8 +116,10 @@ enum wire_object {
     WIRE_RESULT,
     WIRE_EXECUTABLE,
     WIRE_START,
-    WIRE_COPIED
+    WIRE_COPIED,
+    WIRE_PROBE, /* nothing: bytes to measure with, WIRE_PROBE_BYTES of them */
 };
+#define WIRE_PROBE_BYTES (4u << 20)
 struct wire_name {
     enum wire_object kind;
     uint32_t job;

@@ -201,13 +201,15 @@ int main(int argc, char **argv)
     f.dice = strtoull(argv[3], NULL, 0);
     f.exe_size = f.start_size = 4096;
     config.loop = loop;
+    config.rdma =
+        TRANSPORT_RDMA_OFF; /* what it says is for daemons, not their transport */
     unsigned long sessions = strtoul(argv[4], NULL, 0);
     for (unsigned long i = 0; i < sessions; i++) {
         f.self = 1 + dice(&f, 1ull << 39); /* another incarnation each time */
         f.head = f.session = f.self;
         config.node_id = f.self;
         closed = false;
-        if (transport_tcp.open(&config, &transport) != MOB_OK) {
+        if (transport_verbs.open(&config, &transport) != MOB_OK) {
             broken("no transport");
         }
         session(argv[1]);

@@ -143,7 +143,7 @@ node_try() {
     if [ "$i" = 1 ]; then
         role="--head --port=$PORT"
     else
-        role="--address=$(address 1):$PORT"
+        role="--address=$(address 1):${VIA:-$PORT}"
     fi
     # shellcheck disable=SC2086
     (inside "$i" "$BIN/mobulad" $role --listen="$(address "$i")" --key-stdin \
@@ -189,6 +189,30 @@ on() {
     else
         MOBULA_ADDRESS=$dir timeout "$((${LIMIT:-60} * PATIENCE))" "$WORK/driver" "$@"
     fi
+}
+
+# proxy_start: nodes that start from now on reach the head through net_proxy; order WORDS: see there.
+proxy_start() {
+    VIA=$((PORT - 12000)) # nobody else's
+    mkfifo "$WORK/orders"
+    "$BIN/net_proxy" $VIA "$PORT" "${SEED:-1}" <"$WORK/orders" >"$WORK/proxy" &
+    PROXY=$!
+    PIDS="$PIDS $PROXY"
+    exec 8>"$WORK/orders"
+    eventually grep -q listens "$WORK/proxy" || fail "the proxy does not listen"
+}
+
+order() {
+    echo "$*" >&8
+}
+
+# proxy_did WHAT: how many of bytes, connections, flips, stalls, resets, swallowed.
+proxy_did() {
+    lines=$(wc -l <"$WORK/proxy")
+    order say
+    # shellcheck disable=SC2016 # the inner shell's
+    eventually sh -c '[ $(wc -l <"$0") -gt $1 ]' "$WORK/proxy" "$lines" || fail "the proxy is gone"
+    tail -n 1 "$WORK/proxy" | tr ' ' '\n' | grep -B 1 -x "$1" | head -n 1
 }
 
 # Waits until a command is true.

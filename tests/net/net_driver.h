@@ -44,6 +44,7 @@ void room(void);
 void relay(void);
 void objects(void);
 void endure(void);
+void trips(void);
 
 /* ---- net_spread.c: how often, from where and in which order they do ---- */
 void broadcast(void);

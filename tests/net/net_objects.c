@@ -245,3 +245,41 @@ void endure(void)
 {
     move_objects(500, now_ms() + (uint64_t)number, 250);
 }
+
+static int by_size(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* Tasks one after the other: how long each takes, there and back. The number: ms that the slowest of a
+ * hundred may take; half of them take a tenth of that. */
+void trips(void)
+{
+    enum { N = 300 };
+    static uint64_t took[N];
+    uint64_t bytes = 12345;
+    for (int i = 0; i < N; i++) {
+        mob_ref ref;
+        struct made m;
+        struct timespec from, to;
+        clock_gettime(CLOCK_MONOTONIC, &from);
+        MOB_CHECK(mob_submit(mob, sum_there, MOB_ARGS(MOB_VALUE(bytes)), NULL, &ref));
+        MOB_CHECK(mob_get_copy(mob, ref, &m, sizeof m, MOB_FOREVER));
+        clock_gettime(CLOCK_MONOTONIC, &to);
+        if (m.sum != sum_of(&bytes, sizeof bytes)) {
+            FAIL("a wrong result");
+        }
+        took[i] = (uint64_t)(to.tv_sec - from.tv_sec) * 1000000 +
+                  (uint64_t)(to.tv_nsec / 1000) - (uint64_t)(from.tv_nsec / 1000);
+        mob_release(mob, ref);
+    }
+    qsort(took + 1, N - 1, sizeof *took, by_size); /* the first starts a worker */
+    uint64_t half = took[N / 2], most = took[N - N / 100];
+    printf("trips: half within %llu us, 99 %% within %llu us\n", (unsigned long long)half,
+           (unsigned long long)most);
+    if (number >= 0 &&
+        (most > (uint64_t)number * 1000 || half > (uint64_t)number * 100)) {
+        FAIL("a task takes too long, there and back");
+    }
+}

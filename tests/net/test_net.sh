@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 CPU=--num-cpus=1
 STORE=--object-store-memory=${STORE:-1G}
+[ "${MOB_TEST_FULL:-}" = 1 ] && MS=${MS:-30000} # of cases that end when their time is over
 
 two_nodes() {
     node_start 1 $CPU "$STORE"
@@ -246,11 +247,118 @@ case_cut() {
     driver=$!
     eventually grep -q 'on both' "$WORK/out" || fail "it never ran on both nodes"
     ip link set "$TAG.2" down
+    lost_within 7 # heartbeats, before TCP gives up
     wait $driver || fail "the driver failed: $(tail -3 "$WORK/out")"
     eventually on 1 info 1 || fail "it is still a member"
     ip link set "$TAG.2" up
     eventually on 1 info 2 || fail "it is no member again"
     on 1 balance || fail "it does not work again"
+}
+
+# Node 2, which alone has two CPUs, reaches the head through the proxy.
+two_nodes_and_proxy() {
+    node_start 1 $CPU "$STORE"
+    proxy_start
+    node_start 2 --num-cpus=2 "$STORE"
+    on 1 squares || fail "squares"
+}
+
+# A network that changes bits: never a wrong object, and both nodes go on. The driver looks at every byte.
+case_flips() {
+    two_nodes_and_proxy
+    order flips 16000000
+    LIMIT=120 on 1 big 16 || fail "big"
+    order flips 300000
+    LIMIT=120 on 1 endure "${MS:-3000}" >"$WORK/out" || fail "the driver failed: $(tail -3 "$WORK/out")"
+    order calm
+    echo "$(proxy_did flips) flips, $(proxy_did connections) connections: $(tail -1 "$WORK/out")"
+    [ "$(proxy_did flips)" -gt 0 ] || fail "nothing was flipped"
+    eventually on 1 info 2 || fail "it is no member again"
+    on 1 balance || fail "it does not work again"
+}
+
+# Connections are reset in the middle of what they carry, again and again.
+case_resets() {
+    two_nodes_and_proxy
+    order resets 32000000
+    LIMIT=120 on 1 big 16 || fail "big"
+    order resets 500000
+    LIMIT=120 on 1 endure "${MS:-3000}" >"$WORK/out" || fail "the driver failed: $(tail -3 "$WORK/out")"
+    order calm
+    echo "$(proxy_did resets) resets, $(proxy_did connections) connections: $(tail -1 "$WORK/out")"
+    [ "$(proxy_did resets)" -gt 0 ] || fail "nothing was reset"
+    eventually on 1 info 2 || fail "it is no member again"
+    on 1 balance || fail "it does not work again"
+}
+
+# 50 ms each way, and what the loss of every 20th packet is to those above TCP: slow, and nobody is lost.
+case_loss() {
+    two_nodes_and_proxy
+    order delay 50
+    order stalls 29200 100
+    LIMIT=120 on 1 big 1 || fail "big"
+    LIMIT=120 on 1 objects "${COUNT:-400}" || fail "objects"
+    on 1 squares || fail "squares"
+    echo "$(proxy_did stalls) stalls in $(proxy_did bytes) bytes"
+    [ "$(proxy_did stalls)" -gt 0 ] || fail "nothing was lost"
+    grep -q 'lost node' "$WORK/node1.log" && fail "a node was lost over a slow network"
+    on 1 info 2 || fail "it is no member any more"
+}
+
+# lost_within SECONDS: node 2 is lost on node 1 in that time from now on.
+lost_within() {
+    since=$(date +%s%N)
+    eventually grep -q 'lost node' "$WORK/node1.log" || fail "the lost peer was not noticed"
+    took=$((($(date +%s%N) - since) / 1000000))
+    echo "noticed after $took ms"
+    [ $took -le $(($1 * 1000)) ] || fail "that took more than $1 s"
+}
+
+# The connection is there and nothing comes through: heartbeats notice, in 5 s (docs/WIRE.md), with one
+# more for the beat and one for a machine that is busy.
+case_half_open() {
+    node_start 1 $CPU "$STORE"
+    proxy_start
+    node_start 2 $CPU "$STORE"
+    on 1 steady 1500 >"$WORK/out" &
+    driver=$!
+    eventually grep -q 'on both' "$WORK/out" || fail "it never ran on both nodes"
+    order swallow
+    lost_within 7
+    wait $driver || fail "the driver failed: $(tail -3 "$WORK/out")"
+    eventually on 1 info 1 || fail "it is still a member"
+    order calm
+    eventually on 1 info 2 || fail "it is no member again"
+    on 1 balance || fail "it does not work again"
+}
+
+# One direction ends and the other goes on: both sides end the connection, and make a new one.
+case_one_way() {
+    node_start 1 $CPU "$STORE"
+    proxy_start
+    node_start 2 $CPU "$STORE"
+    on 1 steady 1500 >"$WORK/out" &
+    driver=$!
+    eventually grep -q 'on both' "$WORK/out" || fail "it never ran on both nodes"
+    order shut
+    lost_within 2
+    wait $driver || fail "the driver failed: $(tail -3 "$WORK/out")"
+    eventually on 1 info 2 || fail "it is no member again"
+    on 1 balance || fail "it does not work again"
+}
+
+# 1 Mbit/s, where an object of 1 MiB takes 9 s: heartbeats go past it.
+case_slow() {
+    node_start 1 $CPU "$STORE"
+    node_start 2 --num-cpus=2 "$STORE"
+    for i in 1 2; do
+        ip netns exec "$TAG-$i" tc qdisc add dev eth0 root tbf rate 1mbit burst 16kb latency 200ms ||
+            fail "the kernel has no sch_tbf"
+    done
+    on 1 squares || fail "squares"
+    LIMIT=120 on 1 relay 1 || fail "relay"
+    grep -q 'lost node' "$WORK/node1.log" && fail "a node was lost over a slow network"
+    on 1 info 2 || fail "it is no member any more"
 }
 
 # A daemon stands still for so long that it is declared dead, and comes back as a new member.
@@ -400,6 +508,74 @@ case_hostile() {
     done
     eventually on 1 info 2 || fail "hostile peers stay members"
     on 1 balance || fail "balance afterwards"
+}
+
+# rss I, files I: KiB of memory and number of open files of node I's daemon.
+rss() {
+    awk '/^VmRSS/ {print $2}' "/proc/$(pid_of "$1")/status"
+}
+
+files() {
+    # shellcheck disable=SC2012 # they are numbers
+    ls "/proc/$(pid_of "$1")/fd" | wc -l
+}
+
+# under_attack WHERE FILES: hostile clients at a socket of node 1, which goes on serving, has at most FILES
+# more files open meanwhile, and none afterwards.
+under_attack() {
+    on 1 squares || fail "squares"
+    eventually no_workers || fail "workers are left"
+    files_before=$(files 1) rss_before=$(rss 1)
+    "$BIN/hostile_client" "$1" crowd 1000 6000 >"$WORK/crowd" &
+    crowd=$!
+    "$BIN/hostile_client" "$1" loris 200 6000 >"$WORK/loris" &
+    loris=$!
+    "$BIN/hostile_client" "$1" garbage 2000 6000 "${SEED:-1}" >"$WORK/garbage" &
+    garbage=$!
+    sleep 1
+    most=$(files 1)
+    # shellcheck disable=SC2034 # pid_of reads it
+    PID_2=
+    on 1 trips "${TRIP_MS:-1000}" || fail "the node does not serve as it should"
+    # Who has the key gets through: a handshake is shorter than the time until 64 others have come.
+    [ "$1" != "$(address 1):$PORT" ] || node_start 2 $CPU "$STORE"
+    for k in 1 2 3; do
+        now=$(files 1)
+        [ "$now" -gt "$most" ] && most=$now
+        sleep 0.5
+    done
+    wait $crowd || fail "crowd: $(cat "$WORK/crowd")"
+    wait $loris || fail "loris: $(cat "$WORK/loris")"
+    wait $garbage || fail "garbage: $(cat "$WORK/garbage")"
+    for k in crowd loris garbage; do
+        echo "$k: $(cat "$WORK/$k")"
+    done
+    rss_after=$(rss 1)
+    echo "files: $files_before before, at most $most under attack; memory: $rss_before KiB before, $rss_after after"
+    [ "$most" -le $((files_before + $2)) ] || fail "too many files"
+    # A sanitizer keeps freed memory.
+    grep -q libasan "/proc/$(pid_of 1)/maps" || [ "$rss_after" -le $((rss_before + 8192)) ] || fail "too much memory"
+    lines=$(wc -l <"$WORK/node1.log")
+    [ "$lines" -le 100 ] || fail "$lines lines in the log, of whom anybody could make as many as he likes"
+    [ -z "$(pid_of 2)" ] || on 1 balance || fail "a node that joined under attack"
+    [ -z "$(pid_of 2)" ] || node_kill 2 TERM
+    [ -z "$(pid_of 2)" ] || node_wait 2 || fail "node 2 did not end well"
+    eventually sh -c "[ \$(ls /proc/$(pid_of 1)/fd | wc -l) -le $files_before ]" || fail "files are left open"
+    on 1 squares || fail "squares after the attack"
+    node_kill 1 TERM
+    node_wait 1 || fail "it did not end well"
+}
+
+# Clients without the key at the node's port: 64 that prove nothing, then the oldest is dropped.
+case_strangers() {
+    node_start 1 $CPU "$STORE"
+    under_attack "$(address 1):$PORT" 100
+}
+
+# Clients of the same user at the node's own socket: 256 that say nothing, then others wait.
+case_clients() {
+    node_start 1 $CPU "$STORE"
+    under_attack "$WORK/node1/$(basename "$WORK"/node1/*sock*)" 300
 }
 
 # Two drivers on two nodes at once.

@@ -116,6 +116,29 @@ scenario_work()
     stop_nodes
 }
 
+# What check-transport says of the device, and of the way to a node: the GID that is used, and RDMA is.
+scenario_check()
+{
+    node_start 1 --num-cpus=1 --object-store-memory=256M
+    "$BIN/mobula" check-transport --need-rdma "$(address 1):$PORT" --key-file="$WORK/key" >"$WORK/out" 2>&1 ||
+        fail "check-transport: $(cat "$WORK/out")"
+    cat "$WORK/out"
+    grep -q '  rxe0/1  *usable, active, Ethernet, MTU 4096 of 4096' "$WORK/out" || fail "the port"
+    grep -q '::ffff:10.9.0.1  *RoCE v2  *d0 .* used$' "$WORK/out" || fail "the GID that is used"
+    grep -q '^  TCP  *[0-9.]* us .* no ' "$WORK/out" || fail "TCP was not measured"
+    grep -q '^  RDMA  *[0-9.]* us .* yes .*rxe0/1 gid' "$WORK/out" || fail "RDMA was not measured"
+    "$BIN/mobula" check-transport --rdma=strict --json >"$WORK/out" 2>&1 || fail "strict: $(cat "$WORK/out")"
+    grep -q '"windows": true' "$WORK/out" || fail "strict: $(cat "$WORK/out")"
+    ip link set d0 down
+    "$BIN/mobula" check-transport >"$WORK/out" 2>&1 && fail "all is well without a link"
+    ip link set d0 up
+    grep -q 'to do  *bring its network device up' "$WORK/out" || fail "what to do: $(cat "$WORK/out")"
+    node_kill 1 TERM
+    node_wait 1 || fail "node 1 did not end well"
+    : >"$WORK/node1.log"
+    PIDS=
+}
+
 # The node that pulls dies in the middle, and another one takes its place.
 scenario_kill_puller()
 {
@@ -202,7 +225,7 @@ scenario_link_gone()
 
 net_mode rdma
 shift
-for scenario in "${@:-work square kill_puller kill_owner port_down link_gone}"; do
+for scenario in "${@:-check work square kill_puller kill_owner port_down link_gone}"; do
     for name in $scenario; do
         began=$(cut -d . -f 1 /proc/uptime)
         "scenario_$name"

@@ -42,8 +42,19 @@ both()
 until_ok both
 says '(head)'
 until_ok both --node-dir="$second"
+# How objects move to the other node, of both.
+for of in "$node" "$second"; do
+    works "$mobula" status --node-dir="$of"
+    says '^PEER  *HOST  *TRANSPORT  *PULLED'
+    [ "$(sed -n '/^PEER/,/^$/p' "$scratch/out" | grep -cE '^[0-9a-f]{10} .* (tcp|verbs) ')" -eq 1 ] ||
+        fail "not one peer"
+    works "$bin/storectl" stat --node-dir="$of"
+    says '^PEER  *HOST  *TRANSPORT  *PULLED'
+done
 works "$mobula" status --json
 says "\"address\": \"127.0.0.1:$port\""
+says '"served_bytes_s": 0'
+says '"no_rdma": "'
 [ "$(grep -c '"loop": "' "$scratch/out")" -ge 2 ] || fail "not every node's loop"
 grep -q '"loop": ""' "$scratch/out" && fail "a loop of which nothing is known"
 if [ -x "$bin/square" ] && [ -z "${SANITIZED:-}" ]; then

@@ -1,6 +1,5 @@
-/* Random bytes into the parsers, and random but sealed frames into a live node: nothing
- * but clean refusals, and a node that serves the next peer. Takes a seed; prints it on
- * failure. */
+/* Random but sealed frames into a live node: nothing but clean refusals, and a node that
+ * serves the next peer; a failure prints the seed. The parsers alone: tests/fuzz. */
 #include "raw.h"
 
 static uint64_t state;
@@ -15,33 +14,6 @@ static void scribble(void *to, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
         ((uint8_t *)to)[i] = (uint8_t)draw();
-    }
-}
-
-static void parsers(void)
-{
-    uint8_t bytes[WIRE_HELLO_BYTES];
-    struct wire_seal clear;
-    wire_seal_start(&clear, (const uint8_t[KEY_BYTES]){1}, false);
-    for (int i = 0; i < 200000; i++) {
-        struct wire_hello hello;
-        struct wire_header header;
-        raw_hello(bytes, (uint8_t)(draw() % 2), 0);
-        for (unsigned k = draw() % 4; k != 0; k--) {
-            bytes[draw() % sizeof bytes] = (uint8_t)draw();
-        }
-        if (wire_hello_get(bytes, &hello) == MOB_OK) {
-            cr_assert(hello.kind <= WIRE_DATA && hello.node_id != 0);
-        }
-        scribble(bytes, WIRE_HEADER_BYTES);
-        bytes[0] %= 12;
-        bytes[1] = bytes[2] = bytes[3] = 0;
-        bytes[6] &= 0x1f;
-        bytes[7] = 0;
-        if (wire_seal_head(&clear, bytes, (enum wire_kind)(draw() % 2), &header) ==
-            MOB_OK) {
-            cr_assert(header.size <= MESSAGE_BYTES_MAX);
-        }
     }
 }
 
@@ -83,12 +55,6 @@ static void strangers(struct world *w)
     raw_write(fd, bytes, size);
     cr_assert_eq(loop_turn(w->loop, 0), MOB_OK);
     close(fd);
-}
-
-Test(fuzz, parsers, .timeout = 100)
-{
-    state = 1;
-    parsers();
 }
 
 Test(fuzz, sessions, .timeout = 300)

@@ -95,13 +95,13 @@ static bool take_key_option(struct start *s, int opt)
 {
     switch (opt) {
     case 'k':
-        s->key_file = optarg;
+        s->key_source.file = optarg;
         return true;
     case 'K':
-        s->key_stdin = true;
+        s->key_source.from_stdin = true;
         return true;
     case 'S':
-        s->key_shared = true;
+        s->key_source.shared = true;
         return true;
     default:
         return false;
@@ -166,7 +166,7 @@ static int parse(struct start *s, int argc, char **argv)
         return tool_usage(
             "--head makes a new cluster and --address joins one: give one of them");
     }
-    if (s->key_file && s->key_stdin) {
+    if (s->key_source.file && s->key_source.from_stdin) {
         return tool_usage("--key-file and --key-stdin: give one of them");
     }
     s->clustered = s->head || address;

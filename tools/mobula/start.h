@@ -13,8 +13,7 @@ struct start {
     unsigned count;
     bool block, head, clustered;
     bool encrypt, unchecked; /* for the next machine's line, too */
-    const char *key_file;    /* as given, or NULL */
-    bool key_stdin, key_shared;
+    struct key_source key_source;
     struct key key; /* of a node in a cluster */
     int key_pipe;   /* where the daemon reads it, or -1 */
     pid_t pid;

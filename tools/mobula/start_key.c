@@ -27,21 +27,21 @@ static mob_status usual_key_file(bool make, char *path, size_t size)
     return MOB_OK;
 }
 
-static mob_status find_key(struct start *s)
+mob_status key_find(const struct key_source *source, bool make, struct key *ret)
 {
     char usual[PATH_MAX];
-    const char *path = s->key_file ? s->key_file : getenv("MOBULA_KEY_FILE");
-    if (s->key_stdin) {
-        return key_read_fd(STDIN_FILENO, &s->key);
+    const char *path = source->file ? source->file : getenv("MOBULA_KEY_FILE");
+    if (source->from_stdin) {
+        return key_read_fd(STDIN_FILENO, ret);
     }
     if (!path || !*path) {
-        MOB_TRY(usual_key_file(s->head, usual, sizeof usual));
+        MOB_TRY(usual_key_file(make, usual, sizeof usual));
         path = usual;
     }
-    if (s->head && !s->key_shared) {
-        return key_load_or_create(path, &s->key, NULL);
+    if (make && !source->shared) {
+        return key_load_or_create(path, ret, NULL);
     }
-    return key_load(path, s->key_shared, &s->key);
+    return key_load(path, source->shared, ret);
 }
 
 /* The key goes to the daemon over a pipe, which holds it until it is read. */
@@ -49,7 +49,7 @@ mob_status start_key(struct start *s)
 {
     char text[KEY_TEXT_SIZE];
     int fds[2];
-    MOB_TRY(find_key(s));
+    MOB_TRY(key_find(&s->key_source, s->head, &s->key));
     if (pipe2(fds, O_CLOEXEC) < 0) {
         return status_fail(MOB_ERR_SYSTEM, "pipe: %m");
     }

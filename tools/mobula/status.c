@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/peers.h"
 #include "common/table.h"
 #include "core/text.h"
 #include "local.h"
@@ -151,6 +152,7 @@ int status_main(int argc, char **argv)
         return tool_print_json(root);
     }
     print_nodes(root);
+    peers_print(json_object_get(root, "peers"));
     print_jobs(root);
     print_unmet(root);
     json_decref(root);

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/peers.h"
 #include "common/table.h"
 #include "core/clock.h"
 #include "core/text.h"
@@ -235,6 +236,7 @@ static void print_node(const json_t *root)
     print_hits(root);
     print_bytes("evictable", tool_u64(root, "evictable_bytes"));
     print_disk(root);
+    peers_print(json_object_get(root, "peers"));
     putchar('\n');
     if (json_array_size(jobs) == 0) {
         puts("no jobs");
