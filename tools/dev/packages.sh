@@ -11,6 +11,10 @@ PACKAGES_BUILD="gcc g++ libc6-dev cmake ninja-build pkg-config
 PACKAGES_TEST="clang clang-format clang-tidy cppcheck shellcheck
     libcriterion-dev valgrind strace iproute2 procps groff-base"
 
+# To compare with, in metg_bench; what is missing is left out there.
+# shellcheck disable=SC2034 # likewise
+PACKAGES_BENCH="libopenmpi-dev openmpi-bin libstarpu-dev"
+
 # Installs those of the packages given that are missing; says nothing if none is. Returns 1, after
 # saying what to do, if it cannot.
 install_missing()
