@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -202,6 +203,7 @@ static void runner_child(char **command, int out) __attribute__((noreturn));
 static void runner_child(char **command, int out)
 {
     setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* no runner goes on without metg_bench */
     dup2(out, STDOUT_FILENO);
     /* gomp: threads stay where they are and spin, as those of the others do. */
     setenv("OMP_PROC_BIND", "true", 1);

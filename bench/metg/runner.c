@@ -2,8 +2,8 @@
  *
  * usage: metg_SYSTEM PATTERN WIDTH GRAPHS IMBALANCE CPUS STOP GRAIN:STEPS...
  * Runs the shapes in order and prints for each: grain, steps, tasks, rounds of the kernel, nanoseconds.
- * Ends early when a run takes more than STOP nanoseconds for a round of the kernel on one CPU: smaller
- * grains would be slower still. */
+ * Ends early when SLOW_MAX runs in a row take more than STOP nanoseconds for a round of the kernel on one
+ * CPU: smaller grains would be slower still. One run may be slow for a neighbour's sake. */
 #include "runner.h"
 
 #include <inttypes.h>
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { WARM_UP_STEPS = 100, FIRST_GRAIN = 7 };
+enum { WARM_UP_STEPS = 100, FIRST_GRAIN = 7, SLOW_MAX = 3 };
 
 uint64_t runner_now_ns(void)
 {
@@ -88,6 +88,7 @@ static void run_all(const struct runner_options *options, const struct graph *g,
                     int count, char **points, double stop_ns)
 {
     struct shape s = options->shape;
+    int slow = 0;
     s.steps = WARM_UP_STEPS;
     s.grain = 1;
     (void)runner_run(&s, g); /* first uses: page faults, starts of threads */
@@ -101,7 +102,8 @@ static void run_all(const struct runner_options *options, const struct graph *g,
                    s.steps, shape_tasks(&s), rounds, ns);
             fflush(stdout);
         }
-        if ((double)ns * options->cpus > stop_ns * (double)rounds) {
+        slow = (double)ns * options->cpus > stop_ns * (double)rounds ? slow + 1 : 0;
+        if (slow == SLOW_MAX) {
             return;
         }
     }
