@@ -24,12 +24,11 @@ void task_pushed_any(struct board *b, struct record *r, uint32_t class,
     task_wake_worker(b, class);
 }
 
-void task_make_ready(struct board *b, struct record *r, uint32_t class)
+void task_make_ready(struct lane *l, struct record *r, uint32_t class)
 {
-    struct queue_view ready = board_ready(b, class);
-    enum queue_result pushed = queue_push(&ready, board_index(b, r));
-    if (pushed != QUEUE_OK_POLLED) {
-        task_pushed_any(b, r, class, pushed);
+    enum queue_result pushed = queue_push(&l->ready[class], board_index(l->board, r));
+    if (!task_pushed(l, class, pushed)) {
+        task_pushed_any(l->board, r, class, pushed);
     }
 }
 

@@ -69,11 +69,10 @@ void task_remove_child(struct board *b, uint64_t parent, uint32_t attempt)
 
 static void unuse_args(struct lane *l, struct record *r, const struct call *call)
 {
-    for (uint32_t i = 0; i < call_nargs(call) && i < MOB_ARGS_MAX; i++) {
-        struct arg_ref *ref = record_arg_ref(r, call, i);
-        if (ref) {
-            lane_unuse(l, at_load(&ref->link, AT_RELAXED));
-        }
+    struct arg_walk w = arg_walk(call);
+    struct arg_ref *ref;
+    while ((ref = arg_walk_on(&w, r, call))) {
+        lane_unuse(l, at_load(&ref->link, AT_RELAXED));
     }
 }
 
@@ -229,7 +228,7 @@ static bool back_to_queue(struct lane *l, struct record *r, uint64_t attempts)
         }
         next = state_to(s, PHASE_QUEUED, l->self) + (attempts << STATE_ATTEMPT_SHIFT);
     } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
-    task_make_ready(l->board, r, call_class(&call));
+    task_make_ready(l, r, call_class(&call));
     return true;
 }
 

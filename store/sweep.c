@@ -341,7 +341,7 @@ static void sweep_record(struct sweep *w, struct record *r)
         if (held || state_holder(s) == UNHINTED) {
             struct call call = record_call(r);
             if (at_cas(&r->state, &s, state_to(s, PHASE_QUEUED, DAEMON), AT_SEQ_CST)) {
-                task_make_ready(w->b, r, call_class(&call) % CLASSES_MAX);
+                task_make_ready(w->d, r, call_class(&call) % CLASSES_MAX);
             }
         }
         break;
@@ -482,7 +482,7 @@ bool sweep_rescan(struct lane *d)
         if (state_phase(s) == PHASE_QUEUED && state_holder(s) == UNHINTED) {
             struct call call = record_call(r);
             if (at_cas(&r->state, &s, state_to(s, PHASE_QUEUED, DAEMON), AT_SEQ_CST)) {
-                task_make_ready(b, r, call_class(&call) % CLASSES_MAX);
+                task_make_ready(d, r, call_class(&call) % CLASSES_MAX);
                 again |= state_holder(at_load(&r->state, AT_RELAXED)) == UNHINTED;
             }
         } else if (state_phase(s) == PHASE_DEAD && state_holder(s) == DAEMON) {

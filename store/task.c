@@ -77,28 +77,27 @@ void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_r
 static mob_status publish_with_refs(struct lane *l, struct record *r,
                                     const struct call *call, uint32_t gen)
 {
-    uint32_t nargs = call_nargs(call), used = 0;
+    struct arg_walk w = arg_walk(call);
+    struct {
+        struct arg_ref *ref;
+        uint32_t arg;
+    } held[MOB_ARGS_MAX];
+    uint32_t count = 0;
+    struct arg_ref *ref;
     at_store(&r->state, state_make(gen, l->self, 0, PHASE_CREATING), AT_SEQ_CST);
-    for (uint32_t i = 0; i < nargs; i++) {
-        struct arg_ref *ref = record_arg_ref(r, call, i);
-        mob_status st = ref ? lane_use(l, at_load(&ref->link, AT_RELAXED)) : MOB_OK;
+    while ((ref = arg_walk_on(&w, r, call))) {
+        mob_status st = lane_use(l, at_load(&ref->link, AT_RELAXED));
         if (st) {
-            for (uint32_t k = 0; k < i; k++) {
-                struct arg_ref *held = record_arg_ref(r, call, k);
-                if (held) {
-                    lane_unuse(l, at_load(&held->link, AT_RELAXED));
-                }
+            while (count) {
+                lane_unuse(l, at_load(&held[--count].ref->link, AT_RELAXED));
             }
             return st;
         }
-        used += ref != NULL;
+        held[count].ref = ref;
+        held[count++].arg = w.arg;
     }
-    for (uint32_t i = 0; i < nargs && used; i++) {
-        struct arg_ref *ref = record_arg_ref(r, call, i);
-        if (ref) {
-            task_await_arg(l, r, i, ref);
-            used--;
-        }
+    for (uint32_t i = 0; i < count; i++) {
+        task_await_arg(l, r, held[i].arg, held[i].ref);
     }
     return task_wait_for_args(l, r) ? MOB_OK : MOB_ERR_CORRUPT;
 }
@@ -118,7 +117,7 @@ bool task_wait_for_args(struct lane *l, struct record *r)
     while (state_phase(next) == PHASE_WAITING && state_gen(next) == state_gen(s) &&
            at_load(&r->arrived, AT_SEQ_CST) == record_all_args(&call)) {
         if (at_cas(&r->state, &next, state_to(next, PHASE_QUEUED, l->self), AT_SEQ_CST)) {
-            task_make_ready(l->board, r, call_class(&call));
+            task_make_ready(l, r, call_class(&call));
             break;
         }
     }
@@ -139,11 +138,7 @@ mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link)
         /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
          * sees QUEUED sees the arguments; pairs with the claim. */
         at_store(&r->state, state_make(gen, l->self, 0, PHASE_QUEUED), AT_RELEASE);
-        uint32_t class = call_class(&call);
-        enum queue_result pushed = queue_push(&l->ready[class], index);
-        if (!task_pushed(l, class, pushed)) {
-            task_pushed_any(l->board, r, class, pushed);
-        }
+        task_make_ready(l, r, call_class(&call));
     }
     *ret_link = link;
     return MOB_OK;
@@ -162,7 +157,7 @@ void task_arrived(struct lane *l, struct record *t, uint32_t gen)
     uint64_t s = at_load(&t->state, AT_SEQ_CST);
     while (state_gen(s) == gen && state_phase(s) == PHASE_WAITING) {
         if (at_cas(&t->state, &s, state_to(s, PHASE_QUEUED, l->self), AT_SEQ_CST)) {
-            task_make_ready(l->board, t, call_class(&call));
+            task_make_ready(l, t, call_class(&call));
             return;
         }
     }

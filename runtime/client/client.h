@@ -30,6 +30,12 @@ struct
 #define TASK_MESSAGE_MAX (FAILURE_TEXT_MAX - 256)
 #define QUOTE_MAX 1024 /* of that, in the text of a task that fails for it */
 
+/* A small argument: where its bytes are while the task runs. */
+struct task_arg {
+    const void *data;
+    uint32_t size;
+};
+
 struct mob_task {
     struct mob *mob;
     struct thread *thread;
@@ -45,6 +51,8 @@ struct mob_task {
     uint32_t
         pinned; /* bit i: argument i is another record's, outside of it, and was looked at */
     uint64_t pin[MOB_ARGS_MAX];
+    uint32_t known; /* bit i: `arg[i]` is set: of a task that has arguments by id */
+    struct task_arg arg[MOB_ARGS_MAX];
     uint64_t *children; /* links of ids that it submitted or put and still holds, about */
     uint32_t children_count, children_room;
     char message[TASK_MESSAGE_MAX]; /* of mob_fail() */

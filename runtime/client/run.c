@@ -134,6 +134,7 @@ CLIENT_FAST void run_task(struct mob_task *task, struct mob *mob, struct thread 
     task->fill = record_arg_offset(r, &task->call, call_nargs(&task->call));
     task->given = 0;
     task->gave_ref = task->more = false;
+    task->known = 0;
     t->task = task;
     at_store(&mob->proc->task, task->link, AT_RELAXED);
     bool usual = !(s & STATE_CANCEL) && !(call_options(&task->call) & CALL_HAS_REFS);

@@ -135,6 +135,7 @@ static mob_status add_args(struct mob *mob, struct record *r, const struct call 
         if (is_ref(a)) {
             uint64_t link;
             MOB_TRY(client_link(mob, a->ref, &link));
+            task_prefetch_arg(&mob->board, link);
             if (!task_add_ref(r, i, link)) {
                 return status_fail(
                     MOB_ERR_INVALID,

@@ -52,11 +52,75 @@ CLIENT_FAST uint32_t value_at(const struct mob_task *task, size_t i, uint32_t *r
         return RECORD_PAYLOAD;
     }
     uint32_t size = record_arg_len(task->r, &task->call, (uint32_t)i);
+    if (__builtin_expect(size > RECORD_VALUE_MAX, 0)) {
+        return RECORD_PAYLOAD;
+    }
     uint32_t at = record_arg_offset(task->r, &task->call, (uint32_t)i);
     *ret_size = size;
-    return __builtin_expect(size <= RECORD_VALUE_MAX && at <= RECORD_PAYLOAD - size, 1)
-               ? at
-               : RECORD_PAYLOAD;
+    return __builtin_expect(at <= RECORD_PAYLOAD - size, 1) ? at : RECORD_PAYLOAD;
+}
+
+/* ---- what is known of them before the function runs --- */
+
+/* Notes argument @i, given by @link, if it is a small result. False: it may be an error, or nothing. */
+static bool note_result(struct mob_task *task, uint32_t i, uint64_t link)
+{
+    const struct board *b = &task->mob->board;
+    const struct record *x = board_record(b, link_index(link));
+    if (!x) {
+        return false;
+    }
+    uint64_t s = at_load(&x->state, AT_ACQUIRE);
+    struct call call = record_call(x);
+    if (state_gen(s) != link_gen(link) || s & STATE_ERROR ||
+        link_ret(link) >= call_nrets(&call)) {
+        return false;
+    }
+    const struct place_words *w =
+        record_place((struct record *)(uintptr_t)x, link_ret(link));
+    uint64_t where = at_load(&w->where, AT_RELAXED), size = at_load(&w->size, AT_RELAXED);
+    uint64_t at = where - place_pack(PLACE_INLINE, 0, 0);
+    if (__builtin_expect(size <= RECORD_INLINE_MAX && at <= RECORD_PAYLOAD - size, 1)) {
+        /* The task's use keeps the record, and what is inside of one stays where it is. */
+        task->arg[i] = (struct task_arg){b->records_ro[link_index(link)].payload + at,
+                                         (uint32_t)size};
+        task->known |= 1u << i;
+        return true;
+    }
+    return place_unpack(where, size).kind != PLACE_REF;
+}
+
+/* Notes the small arguments of a task that has some by id, in one walk. False: one of them may have
+ * failed. */
+static bool note_arguments(struct mob_task *task)
+{
+    struct record *r = task->r;
+    const uint8_t *payload = task->mob->board.records_ro[link_index(task->link)].payload;
+    uint32_t nargs = call_nargs(&task->call), at = 16 * call_nrets(&task->call);
+    for (uint32_t i = 0; i < nargs && i < MOB_ARGS_MAX; i++) {
+        uint32_t len = record_arg_len(r, &task->call, i);
+        uint32_t room = len == ARG_REF ? (uint32_t)sizeof(struct arg_ref) : len;
+        if (room > RECORD_PAYLOAD || at > RECORD_PAYLOAD - room) {
+            return false;
+        }
+        if (len == ARG_REF) {
+            const struct arg_ref *ref = (const struct arg_ref *)(void *)(r->payload + at);
+            if (!note_result(task, i, at_load(&ref->link, AT_RELAXED))) {
+                return false;
+            }
+        } else {
+            task->arg[i] = (struct task_arg){payload + at, len};
+            task->known |= 1u << i;
+        }
+        at += (room + 7u) & ~7u;
+    }
+    return true;
+}
+
+/* Argument @i if it was noted. */
+CLIENT_FAST const struct task_arg *known_arg(const struct mob_task *task, size_t i)
+{
+    return i < MOB_ARGS_MAX && task->known & 1u << i ? &task->arg[i] : NULL;
 }
 
 /* The bytes of an argument by id. What lies outside of its record stays where it is until the task ends. */
@@ -122,6 +186,12 @@ arg_any(struct mob_task *task, size_t i, const void **ret_data, size_t *ret_size
 mob_status mob_arg(struct mob_task *task, size_t i, const void **ret_data,
                    size_t *ret_size)
 {
+    const struct task_arg *known = known_arg(task, i);
+    if (known && ret_data && ret_size) {
+        *ret_data = known->data;
+        *ret_size = known->size;
+        return MOB_OK;
+    }
     uint32_t size, at = value_at(task, i, &size);
     if (__builtin_expect(at == RECORD_PAYLOAD || !ret_data || !ret_size, 0)) {
         return arg_any(task, i, ret_data, ret_size);
@@ -173,6 +243,11 @@ mob_status mob_arg_copy(struct mob_task *task, size_t i, void *dst, size_t size)
     if (__builtin_expect((i | (size ^ 8)) == 0 && dst && c->len[0] == 8 && call_nargs(c),
                          1)) {
         __builtin_memcpy(dst, task->r->payload + 16u * call_nrets(c), 8);
+        return MOB_OK;
+    }
+    const struct task_arg *known = known_arg(task, i);
+    if (known && known->size == size && dst) {
+        client_copy(dst, known->data, size);
         return MOB_OK;
     }
     return copy_any(task, i, dst, size);
@@ -365,6 +440,9 @@ static void say_argument_failed(struct mob_task *task, struct record *r, uint32_
 /* If an argument failed, so does the task, with its message. True if it did. */
 bool task_fail_for_argument(struct mob_task *task)
 {
+    if (__builtin_expect(note_arguments(task), 1)) {
+        return false;
+    }
     for (uint32_t i = 0; i < call_nargs(&task->call); i++) {
         uint64_t link, s;
         struct place p;

@@ -1,6 +1,15 @@
 /* Arguments and results: what goes in comes out, whatever its size. */
 #include "values.h"
 
+/* Its result is the object whose id it is given. */
+static mob_status pass_on(struct mob_task *task)
+{
+    mob_ref ref;
+    MOB_TRY(mob_arg_copy(task, 0, &ref, sizeof ref));
+    return mob_return_ref(task, 0, ref);
+}
+MOB_REGISTER(pass_on);
+
 /* ---- arguments --------------------------------------------------------------------------------------------- */
 
 static void one_value_of_each_size(void)
@@ -106,6 +115,90 @@ static void same_id_and_mixed(void)
         mob_release(mob, one);
     }
     mob_release(mob, in);
+    mob_shutdown(mob);
+}
+
+/* Argument 0: how many bytes each of the others has. All are copied and viewed, twice; of a wrong size
+ * they are refused each time. */
+static mob_status copy_all(struct mob_task *task)
+{
+    size_t size[MOB_ARGS_MAX], n = mob_arg_count(task), got;
+    unsigned char data[1000];
+    const void *view;
+    MOB_TRY(mob_arg_copy(task, 0, size, sizeof size));
+    for (size_t k = 0; k < 2 * (n - 1); k++) {
+        size_t i = 1 + k % (n - 1);
+        MOB_TRY(mob_arg_copy(task, i, data, size[i]));
+        MOB_TRY(mob_arg(task, i, &view, &got));
+        if (!same(data, size[i], 3) || got != size[i] || memcmp(view, data, got) != 0) {
+            return mob_fail(task, "argument %zu is wrong", i);
+        }
+        if (mob_arg_copy(task, i, data, size[i] + 1) != MOB_ERR_SIZE ||
+            mob_arg_copy(task, i, data, size[i] - 1) != MOB_ERR_SIZE) {
+            return mob_fail(task, "argument %zu has any size", i);
+        }
+    }
+    return mob_arg_copy(task, n, data, 8) == MOB_ERR_INVALID
+               ? mob_return_copy(task, 0, &n, sizeof n)
+               : mob_fail(task, "there is one more argument");
+}
+MOB_REGISTER(copy_all);
+
+/* Values, results inside of records and outside, objects, and results that are other objects, side by
+ * side in one task, in every order that a rotation gives. */
+static void every_kind_copied(void)
+{
+    struct mob *mob = api_init();
+    enum { KINDS = 9 };
+    static const size_t bytes[KINDS] = {8, 1, 120, 8, 128, 129, 8, 700, 24};
+    unsigned char data[1000];
+    fill(data, sizeof data, 3);
+    for (size_t turn = 0; turn < KINDS; turn++) {
+        struct mob_arg args[KINDS + 1];
+        mob_ref made[KINDS] = {{0, 0}}, ref;
+        size_t size[MOB_ARGS_MAX] = {0}, n;
+        for (size_t k = 0; k < KINDS; k++) {
+            size_t kind = (turn + k) % KINDS, len = bytes[kind];
+            size[k + 1] = len;
+            if (kind == 3 || kind == 4 || kind == 5) {
+                OK(mob_submit(mob, join, MOB_ARGS(MOB_BYTES(data, len)), NULL, &made[k]));
+            } else if (kind == 6) {
+                mob_ref inner;
+                OK(mob_put(mob, data, len, MOB_FOREVER, &inner));
+                OK(mob_submit(mob, pass_on, MOB_ARGS(MOB_VALUE(inner), MOB_REF(inner)),
+                              NULL, &made[k]));
+                mob_release(mob, inner);
+            } else if (kind > 6) {
+                OK(mob_put(mob, data, len, MOB_FOREVER, &made[k]));
+            }
+            args[k + 1] = made[k].hi ? MOB_REF(made[k]) : MOB_BYTES(data, len);
+        }
+        args[0] = MOB_BYTES(size, sizeof size);
+        OK(mob_submit(mob, copy_all, (struct mob_args){KINDS + 1, args}, NULL, &ref));
+        for (size_t k = 0; k < KINDS; k++) {
+            if (made[k].hi) {
+                mob_release(mob, made[k]);
+            }
+        }
+        OK(mob_get_copy(mob, ref, &n, sizeof n, MOB_FOREVER));
+        EQ(n, KINDS + 1);
+        mob_release(mob, ref);
+    }
+    mob_shutdown(mob);
+}
+
+/* An id that names a result which the task does not have. */
+static void no_such_result(void)
+{
+    struct mob *mob = api_init();
+    mob_ref one, ref;
+    long x = 5, y;
+    OK(mob_submit(mob, join, MOB_ARGS(MOB_VALUE(x)), NULL, &one));
+    mob_ref wrong = {one.hi, one.lo | 3};
+    OK(mob_submit(mob, join, MOB_ARGS(MOB_VALUE(x), MOB_REF(wrong)), NULL, &ref));
+    EQ(mob_get_copy(mob, ref, &y, sizeof y, MOB_FOREVER), MOB_ERR_TASK_FAILED);
+    mob_release(mob, ref);
+    mob_release(mob, one);
     mob_shutdown(mob);
 }
 
@@ -219,14 +312,6 @@ static void one_to_eight_results(void)
 }
 
 /* A result of a task as another one's result; an argument as a result; chains of those. */
-static mob_status pass_on(struct mob_task *task)
-{
-    mob_ref ref;
-    MOB_TRY(mob_arg_copy(task, 0, &ref, sizeof ref));
-    return mob_return_ref(task, 0, ref);
-}
-MOB_REGISTER(pass_on);
-
 static mob_status make_inside(struct mob_task *task)
 {
     mob_ref ref[2];
@@ -297,6 +382,8 @@ static void chain_of_refs(void)
 API_MAIN({"one_value_of_each_size", one_value_of_each_size, 0},
          {"many_values", many_values, 0}, {"sixteen_ids", sixteen_ids, 0},
          {"same_id_and_mixed", same_id_and_mixed, 0},
+         {"every_kind_copied", every_kind_copied, 0},
+         {"no_such_result", no_such_result, 0},
          {"errors_inside_a_task", errors_inside_a_task, 0},
          {"one_to_eight_results", one_to_eight_results, 0},
          {"results_by_ref", results_by_ref, 0}, {"chain_of_refs", chain_of_refs, 0});

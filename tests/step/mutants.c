@@ -83,8 +83,8 @@ WRAP(SKIP_COUNT_ORPHANS, , void, grant_count_orphans, (struct job * j), (j))
 WRAP(SKIP_ADOPT, , void, lane_adopt, (struct lane * l, struct record *r), (l, r))
 WRAP(SKIP_SERVE, 0, uint32_t, task_drain_successors, (struct lane * l, struct record *r),
      (l, r))
-WRAP(SKIP_READY, , void, task_make_ready,
-     (struct board * b, struct record *r, uint32_t c), (b, r, c))
+WRAP(SKIP_READY, , void, task_make_ready, (struct lane * l, struct record *r, uint32_t c),
+     (l, r, c))
 WRAP(SKIP_HANG, , void, task_await_arg,
      (struct lane * l, struct record *t, uint32_t arg, struct arg_ref *ref),
      (l, t, arg, ref))

@@ -48,6 +48,37 @@ Test(task, waits_for_its_arguments_in_any_order)
     rig_free(g);
 }
 
+/* The walk finds what a look at each argument finds, and nothing outside of the record, whatever the
+ * lengths say. */
+Test(task, a_walk_finds_the_arguments_by_id)
+{
+    static struct record r;
+    uint32_t seed = 1, found = 0;
+    for (int turn = 0; turn < 20000; turn++) {
+        struct call call = {.counts = call_counts((uint32_t)turn % 32, 1 + turn % 8)};
+        record_set_call(&r, &call);
+        for (uint32_t i = 0; i < MOB_ARGS_MAX; i++) {
+            seed = seed * 1664525u + 1013904223u;
+            uint32_t x = seed >> 16;
+            record_set_arg_len(&r, i,
+                               x % 2 ? ARG_REF : (uint8_t)(x % (turn % 2 ? 9 : 255)));
+        }
+        call = record_call(&r);
+        struct arg_walk w = arg_walk(&call);
+        for (uint32_t i = 0; i < call_nargs(&call); i++) {
+            struct arg_ref *ref = record_arg_ref(&r, &call, i);
+            if (ref) {
+                cr_assert_eq(arg_walk_on(&w, &r, &call), ref);
+                cr_assert_eq(w.arg, i);
+                cr_assert_leq((uint8_t *)(ref + 1) - r.payload, RECORD_PAYLOAD);
+                found++;
+            }
+        }
+        cr_assert_null(arg_walk_on(&w, &r, &call));
+    }
+    cr_assert_gt(found, 20000);
+}
+
 Test(task, an_argument_that_is_gone_is_refused_and_nothing_is_held)
 {
     struct rig *g = rig_new();

@@ -19,6 +19,10 @@ if [ "$(uname -m)" = x86_64 ]; then
     ibverbs-providers ibverbs-utils libibverbs-dev perftest"
 fi
 
+# To compare with, in metg_bench; what is missing is left out there.
+# shellcheck disable=SC2034 # likewise
+PACKAGES_BENCH="libopenmpi-dev openmpi-bin libstarpu-dev"
+
 # Installs those of the packages given that are missing; says nothing if none is. Returns 1, after
 # saying what to do, if it cannot.
 install_missing()

@@ -421,6 +421,34 @@ static inline uint32_t record_arg_offset(const struct record *r, const struct ca
     return at <= RECORD_PAYLOAD ? at : RECORD_PAYLOAD;
 }
 
+/* A walk over the arguments by id, in order. It begins with arg_walk(). */
+struct arg_walk {
+    uint32_t arg;      /* of the last one found */
+    uint32_t next, at; /* argument, and where it stands in the payload */
+};
+static inline struct arg_walk arg_walk(const struct call *c)
+{
+    return (struct arg_walk){0, 0, 16u * call_nrets(c)};
+}
+/* The next one, or NULL if there is none, or none inside the payload. */
+static inline struct arg_ref *arg_walk_on(struct arg_walk *w, struct record *r,
+                                          const struct call *c)
+{
+    uint32_t nargs = call_nargs(c) < MOB_ARGS_MAX ? call_nargs(c) : MOB_ARGS_MAX;
+    while (w->next < nargs) {
+        uint32_t len = record_arg_len(r, c, w->next), at = w->at;
+        w->arg = w->next++;
+        if (len != ARG_REF) {
+            w->at += (len + 7u) & ~7u;
+            continue;
+        }
+        w->at += (uint32_t)sizeof(struct arg_ref);
+        return w->at <= RECORD_PAYLOAD ? (struct arg_ref *)(void *)(r->payload + at)
+                                       : NULL;
+    }
+    return NULL;
+}
+
 /* Argument @i if it is given by id and stands inside the payload, else NULL. */
 static inline struct arg_ref *record_arg_ref(struct record *r, const struct call *c,
                                              uint32_t i)

@@ -44,6 +44,16 @@ static inline void task_publish_object(const struct lane *l, struct record *r,
  * payload has no room. Arguments are added in their order. */
 void *task_add_value(struct record *r, uint32_t arg, size_t size);
 
+/* Asks for the record of an argument, to be written: its use is counted and the task hung on it when all
+ * arguments are added, and where its maker runs right now each line comes from another core. */
+static inline void task_prefetch_arg(const struct board *b, uint64_t link)
+{
+    struct record *x = board_record(b, link_index(link));
+    if (x) {
+        at_prefetch_write(x);
+    }
+}
+
 /* Adds an argument by id. False if the payload has no room. */
 bool task_add_ref(struct record *r, uint32_t arg, uint64_t link);
 
@@ -82,7 +92,7 @@ static inline void task_wake_worker(struct board *b, uint32_t class)
 }
 
 /* Pushes a QUEUED record and wakes whoever should run it. */
-void task_make_ready(struct board *b, struct record *r, uint32_t class);
+void task_make_ready(struct lane *l, struct record *r, uint32_t class);
 
 /* What follows a push through the lane's own view of the queue. True if nothing does. */
 void task_pushed_any(struct board *b, struct record *r, uint32_t class,
