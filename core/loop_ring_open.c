@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
@@ -159,10 +160,10 @@ static mob_status check_kernel(struct loop *loop)
         }
     }
     loop->ring.zerocopy = io_uring_opcode_supported(probe, IORING_OP_SENDMSG_ZC);
-    unsigned major = 0, minor = 0;
-    if (sscanf(release(&name), "%u.%u", &major, &minor) == 2) {
-        loop->ring.zerocopy_reports = major > 6 || (major == 6 && minor >= 2);
-    }
+    char *end;
+    unsigned long major = strtoul(release(&name), &end, 10);
+    unsigned long minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
+    loop->ring.zerocopy_reports = major > 6 || (major == 6 && minor >= 2);
     io_uring_free_probe(probe);
     return st;
 }

@@ -113,7 +113,7 @@ static void judge(struct conn *lane)
     bool on = zc->ns[1] <= zc->ns[0] + zc->ns[0] / 50 &&
               zc->cpu_ns[1] / 9 <= zc->cpu_ns[0] / 10;
     snprintf(why, sizeof why,
-             "tried, %u MiB took %.1f ms (CPU %.1f ms) with a copy and %.1f ms (CPU %.1f "
+             "tried, %d MiB took %.1f ms (CPU %.1f ms) with a copy and %.1f ms (CPU %.1f "
              "ms) without",
              WINDOW * WINDOWS / 2, (double)zc->ns[0] / 1e6, (double)zc->cpu_ns[0] / 1e6,
              (double)zc->ns[1] / 1e6, (double)zc->cpu_ns[1] / 1e6);

@@ -54,7 +54,8 @@ static bool ranges_of(const struct verbs_peer *peer, const uint8_t *at, uint64_t
         at += left;
         size -= left;
     }
-    struct verbs_range *fit = size == 0 ? malloc(count * sizeof *fit) : NULL;
+    struct verbs_range *fit =
+        size == 0 && count != 0 ? malloc(count * sizeof *fit) : NULL;
     if (fit != NULL) {
         memcpy(fit, all, count * sizeof *fit);
         ret->ranges = fit;

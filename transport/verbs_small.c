@@ -36,9 +36,12 @@ bool verbs_slots_open(struct verbs_rail *rail, unsigned most)
     rail->srq = lib->create_srq(rail->pd, &attr);
     rail->posted = calloc(most, sizeof *rail->posted);
     rail->posts = calloc(most, sizeof *rail->posts);
-    void *slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    rail->slots = slots != MAP_FAILED ? slots : NULL;
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+    /* cppcheck-suppress invalidFunctionArg ; -1 goes with MAP_ANONYMOUS */
+    rail->slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (rail->slots == MAP_FAILED) {
+        rail->slots = NULL;
+    }
     if (rail->srq == NULL || rail->posted == NULL || rail->posts == NULL ||
         rail->slots == NULL) {
         return false;

@@ -104,7 +104,7 @@ static mob_status raise(struct mob *mob, struct reduce_what what, struct levels 
                         size_t level, struct mob_site *site)
 {
     mob_ref made = l->refs[level][0];
-    if (l->count[level] > 1 || level == 0) {
+    if (level == 0 || l->count[level] > 1) {
         MOB_TRY(submit(mob, what, l->refs[level], l->count[level], &made, site));
         if (level > 0) {
             drop(mob, l->refs[level], l->count[level], false);

@@ -299,7 +299,7 @@ struct away_host { /* a node that has our job */
     bool failed, closing;
     uint64_t
         again_ns; /* it had no room for the job: not to be opened there before; or 0 */
-    uint64_t wait_ns;           /* until then, from the last refusal on */
+    uint64_t wait_ns; /* until then, from the last refusal on */
 };
 struct away_job { /* of every job */
     struct away *slots;

@@ -217,11 +217,11 @@ json_t *status_member(const struct cluster *c, const struct peer *p, const char 
     bool here = p == c->self;
     uint64_t used = here ? plan_node_used(c->node->plan) : p->units_used;
     snprintf(id, sizeof id, "%010llx", (unsigned long long)p->id);
-    json_t *o = json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s,s:s}", "id", id, "host",
-                          look_text(p->host), "address", p->address, "state", state,
-                          "head", p->id == c->head_node, "cpus", (int)p->cpus,
-                          "store_limit_bytes", (json_int_t)p->store_bytes, "transport",
-                          "local", "loop", p->loop);
+    json_t *o =
+        json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s,s:s}", "id", id, "host",
+                  look_text(p->host), "address", p->address, "state", state, "head",
+                  p->id == c->head_node, "cpus", (int)p->cpus, "store_limit_bytes",
+                  (json_int_t)p->store_bytes, "transport", "local", "loop", p->loop);
     if (o && !here) {
         add_transport(o, p);
     }

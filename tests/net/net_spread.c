@@ -1,6 +1,7 @@
 /* net_spread.c - cases of net_driver about what is pulled how often, from where, and in which order. Node 1, the
  * driver's, has one CPU; tasks here ask for two. */
 #include <string.h>
+#include <unistd.h>
 
 #include "net_driver.h"
 
@@ -145,7 +146,7 @@ void unwanted(const char *begun)
     uint64_t sum;
     mob_ref ref, data = large_object((size_t)64 << 20, &sum);
     MOB_CHECK(mob_submit(mob, sum_slowly, MOB_ARGS(MOB_REF(data)), &o, &ref));
-    while (fopen(begun, "r") == NULL) { /* the test has seen it on its way */
+    while (access(begun, F_OK) != 0) { /* the test has seen it on its way */
         nap_ms(20);
     }
     MOB_CHECK(mob_cancel(mob, ref));

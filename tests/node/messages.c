@@ -352,10 +352,8 @@ void message_make(struct draft *m, struct facts *f, enum wire_op op)
 {
     m->size = m->fields = 0;
     u8(m, op);
-    if (op == WIRE_SOURCE) {
-        make_owner(m, f, op);
-    } else if (op == WIRE_COPY) {
-        make_guest(m, f, op);
+    if (op == WIRE_SOURCE || op == WIRE_COPY) {
+        (op == WIRE_SOURCE ? make_owner : make_guest)(m, f, op);
     } else if (op >= WIRE_ASK) {
         make_question(m, f, op);
     } else if (op >= WIRE_CLOSED) {

@@ -134,8 +134,9 @@ static void open_end(unsigned i, enum transport_rdma rdma)
     CHECK(addr_parse("127.0.0.1:0", ADDR_LISTEN, &any) == MOB_OK);
     CHECK(transport_verbs.open(&config, &e->tp) == MOB_OK);
     CHECK(transport_listen(e->tp, &any, &e->addr) == MOB_OK);
-    e->memory = mmap(NULL, region, PROT_READ | PROT_WRITE,
-                     MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE;
+    /* cppcheck-suppress invalidFunctionArg ; -1 goes with MAP_ANONYMOUS */
+    e->memory = mmap(NULL, region, PROT_READ | PROT_WRITE, flags, -1, 0);
     CHECK(e->memory != MAP_FAILED);
     CHECK(transport_map(e->tp, e->memory, region, true) == MOB_OK);
 }

@@ -29,8 +29,9 @@ static void step(struct pair *p)
 
 static uint8_t *memory(uint64_t size)
 {
-    void *at =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    /* cppcheck-suppress invalidFunctionArg ; -1 goes with MAP_ANONYMOUS */
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
     cr_assert(at != MAP_FAILED);
     return at;
 }

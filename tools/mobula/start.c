@@ -108,6 +108,23 @@ static bool take_key_option(struct start *s, int opt)
     }
 }
 
+/* What does not go together. */
+static int check_options(struct start *s, bool address, bool network)
+{
+    if (s->head && address) {
+        return tool_usage(
+            "--head makes a new cluster and --address joins one: give one of them");
+    }
+    if (s->key_source.file && s->key_source.from_stdin) {
+        return tool_usage("--key-file and --key-stdin: give one of them");
+    }
+    s->clustered = s->head || address;
+    if (network && !s->clustered) {
+        return tool_usage("the options of a cluster need --head or --address=HOST:PORT");
+    }
+    return 0;
+}
+
 /* What the daemon knows goes to it as it is, and the daemon says what is wrong with it. */
 static int parse(struct start *s, int argc, char **argv)
 {
@@ -162,16 +179,9 @@ static int parse(struct start *s, int argc, char **argv)
             add_arg(s, o->name, o->has_arg ? optarg : NULL);
         }
     }
-    if (s->head && address) {
-        return tool_usage(
-            "--head makes a new cluster and --address joins one: give one of them");
-    }
-    if (s->key_source.file && s->key_source.from_stdin) {
-        return tool_usage("--key-file and --key-stdin: give one of them");
-    }
-    s->clustered = s->head || address;
-    if (network && !s->clustered) {
-        return tool_usage("the options of a cluster need --head or --address=HOST:PORT");
+    int st = check_options(s, address, network);
+    if (st) {
+        return st;
     }
     if (s->clustered) {
         add_arg(s, "key-stdin", NULL);
