@@ -67,7 +67,7 @@
 #define VERBS_RETRY_MIN_NS 1000000000ull
 #define VERBS_RETRY_MAX_NS 30000000000ull
 #define VERBS_REVOKE_NS 5000000000ull /* for a puller to let go of a revoked export */
-#define VERBS_SETTLE_NS 100000000ull /* from a device's node until it is opened */
+#define VERBS_SETTLE_NS 100000000ull  /* from a device's node until it is opened */
 #define VERBS_OPENS_MAX 8 /* times that it is tried, each pause twice the last */
 #define VERBS_WHY_SIZE 160
 

@@ -1,64 +1,7 @@
 /* The verbs backend when its devices fail: whatever happens to a work request, the object
  * arrives as it is, once, and nothing is touched that is not lent any more. The double
  * aborts if a device reads what was given back, or writes where a pull is done. */
-#include "conforms.h"
-
-enum { SIZE = 5 * CHUNK_BYTES + 4321, MESSAGES = 6 };
-
-/* Two nodes between which RDMA moves objects already; node 1 owns one. */
-static struct transport_peer *begin(struct world *w, const struct backend *backend)
-{
-    struct pull p = {0};
-    struct transport_stats stats;
-    world_over(w, backend, 2);
-    struct transport_peer *peer = world_join(w, 0, 1);
-    world_object(w, 1, SIZE);
-    world_object(w, 0, SIZE);
-    for (unsigned i = 0;; i++) {
-        cr_assert_eq(world_pull(peer, &p, 0, CHUNK_BYTES), MOB_OK);
-        WORLD_UNTIL(w, p.calls && w->nodes[1].pins == 0);
-        transport_stats(peer, &stats);
-        if (stats.rdma_bytes != 0) {
-            break;
-        }
-        cr_assert_lt(i, 100, "RDMA is never used: %s", stats.why);
-    }
-    pull_free(&p);
-    return peer;
-}
-
-static void say(struct world *w, struct transport_peer *peer, uint64_t *number)
-{
-    (void)w;
-    cr_assert_eq(transport_send(peer, number, sizeof *number), MOB_OK);
-    ++*number;
-}
-
-/* Pulls both ways with messages between, which all arrive whatever happens. */
-static void exchange(struct world *w, struct transport_peer *peer)
-{
-    struct transport_peer *back = w->nodes[1].peers[0];
-    struct pull p = {0}, q = {0};
-    uint64_t to = w->nodes[1].next_number, fro = w->nodes[0].next_number;
-    cr_assert_eq(world_pull(peer, &p, 7, SIZE - 7), MOB_OK);
-    cr_assert_eq(world_pull(back, &q, 0, SIZE), MOB_OK);
-    for (unsigned i = 0; i < MESSAGES; i++) {
-        say(w, peer, &to);
-        say(w, back, &fro);
-        world_turn(w, 4);
-    }
-    WORLD_UNTIL(w, p.calls && q.calls && w->nodes[0].pins == 0 && w->nodes[1].pins == 0 &&
-                       w->nodes[0].next_number == fro && w->nodes[1].next_number == to);
-    cr_assert(p.status == MOB_OK && q.status == MOB_OK, "%d, %d", p.status, q.status);
-    cr_assert_eq(memcmp(p.dst, w->nodes[1].object + 7, SIZE - 7), 0);
-    cr_assert_eq(memcmp(q.dst, w->nodes[0].object, SIZE), 0);
-    world_turn(w, 200); /* what comes late finds the guards */
-    cr_assert(p.calls == 1 && q.calls == 1);
-    cr_assert_not(w->nodes[0].disorder || w->nodes[1].disorder);
-    cr_assert(w->nodes[0].downs == 0 && w->nodes[1].downs == 0);
-    pull_free(&p);
-    pull_free(&q);
-}
+#include "verbs_faults.h"
 
 /* Has @fault happen at the first, second, ... work request of an exchange, until there is
  * none so late. Returns how many there were. */
@@ -185,12 +128,6 @@ Test(verbs, damage_is_found)
 /* ---- going back to RDMA
  * ------------------------------------------------------------------ */
 
-static void wait_ns(struct world *w, uint64_t ns)
-{
-    uint64_t until = fake_net_now_ns(w->net) + ns;
-    WORLD_UNTIL(w, fake_net_now_ns(w->net) >= until);
-}
-
 Test(verbs, rdma_is_tried_again_after_a_while)
 {
     struct world w;
@@ -229,113 +166,6 @@ Test(verbs, a_port_that_was_down_is_used_again)
     transport_stats(peer, &stats);
     cr_assert_gt(stats.rdma_bytes, before, "%s", stats.why);
     world_end(&w);
-}
-
-/* ---- devices that go and come
- * ------------------------------------------------------------- */
-
-/* Nothing of it is left before long. */
-static void expect_closed(struct world *w, unsigned host)
-{
-    static const struct verbs_double_count none;
-    struct verbs_double_count count;
-    uint64_t until = fake_net_now_ns(w->net) + 60 * NS_PER_S;
-    do {
-        world_step(w);
-        verbs_double_count(w->d, host, &count);
-    } while (memcmp(&count, &none, sizeof none) != 0 && fake_net_now_ns(w->net) < until);
-    cr_assert_eq(memcmp(&count, &none, sizeof none), 0,
-                 "%u contexts, %u regions, %u queue pairs, %u windows left",
-                 count.contexts, count.mrs, count.qps, count.mws);
-}
-
-/* At the first, second, ... work request the device goes. Nothing of it is kept, objects
- * arrive, and those after another device is there move over that one. */
-static void removal(const struct backend *backend, enum verbs_fault_kind kind, int host)
-{
-    const unsigned posted = VERBS_SEND | VERBS_READ | VERBS_BIND | VERBS_INV;
-    bool fired = true;
-    for (uint64_t after = 0; fired; after++) {
-        struct world w;
-        struct transport_stats before, stats;
-        struct verbs_double_fault fault = {
-            .kind = kind, .host = host, .which = posted, .after = after};
-        struct transport_peer *peer = begin(&w, backend);
-        verbs_double_fault(w.d, &fault);
-        exchange(&w, peer);
-        fired = verbs_double_fired(w.d) != 0;
-        verbs_double_calm(w.d);
-        if (!fired) {
-            cr_assert_geq(after, 4);
-            verbs_double_remove(w.d, (unsigned)host, 0);
-        }
-        if (getenv("MOB_TEST_VERBOSE") != NULL) {
-            fprintf(stderr, "%s: removal %d, host %d, after %lu\n", backend->name, kind,
-                    host, (unsigned long)after);
-        }
-        expect_closed(&w, (unsigned)host);
-        exchange(&w, peer);
-        transport_stats(peer, &before);
-        cr_assert_not_null(strstr(before.why, "the device was removed"), "it says: %s",
-                           before.why);
-        verbs_double_put_back(w.d, (unsigned)host, 0);
-        wait_ns(&w, NS_PER_S);
-        exchange(&w, peer); /* a link comes up */
-        exchange(&w, peer);
-        transport_stats(peer, &stats);
-        cr_assert_geq(stats.rdma_bytes - before.rdma_bytes, SIZE - 7, "%s", stats.why);
-        cr_assert_str_empty(stats.why);
-        world_end(&w);
-    }
-}
-
-Test(verbs, devices_that_are_removed_and_put_back)
-{
-    for (int host = 0; host < 2; host++) {
-        removal(&over_verbs_fake, VERBS_REMOVED, host);
-        removal(&over_verbs_strict, VERBS_REMOVED, host);
-        removal(&over_verbs_fake, VERBS_TORN_OUT, host);
-        removal(&over_verbs_strict, VERBS_TORN_OUT, host);
-    }
-}
-
-Test(verbs, a_device_that_comes_later_is_used)
-{
-    struct world w;
-    struct transport_stats stats;
-    world_over(&w, &over_verbs_fake, 0);
-    verbs_double_remove(w.d, 1, 0);
-    world_node(&w, 0, 1, 1);
-    world_node(&w, 1, 1, 1);
-    w.count = 2;
-    struct transport_peer *peer = world_join(&w, 0, 1);
-    world_object(&w, 0, SIZE);
-    world_object(&w, 1, SIZE);
-    exchange(&w, peer);
-    transport_stats(peer, &stats);
-    cr_assert_eq(stats.rdma_bytes, 0);
-    verbs_double_put_back(w.d, 1, 0);
-    wait_ns(&w, NS_PER_S);
-    exchange(&w, peer);
-    exchange(&w, peer);
-    transport_stats(peer, &stats);
-    cr_assert_gt(stats.rdma_bytes, 0, "%s", stats.why);
-    world_end(&w);
-}
-
-Test(verbs, removed_while_the_node_ends)
-{
-    for (unsigned turns = 0; turns < 40; turns++) {
-        struct world w;
-        struct pull p = {0};
-        struct transport_peer *peer = begin(&w, &over_verbs_strict);
-        cr_assert_eq(world_pull(peer, &p, 0, SIZE), MOB_OK);
-        world_turn(&w, turns);
-        verbs_double_remove(w.d, turns % 2, 0);
-        world_turn(&w, turns % 7);
-        world_end(&w);
-        pull_free(&p);
-    }
 }
 
 /* ---- what there is too little of
