@@ -57,6 +57,9 @@ Test(verbs, any_status_of_any_send_and_receive)
     static const unsigned which[] = {VERBS_SEND, VERBS_RECV};
     for (int status = IBV_WC_LOC_LEN_ERR; status <= IBV_WC_GENERAL_ERR; status++) {
         for (int i = 0; i < 4; i++) {
+            if (getenv("MOB_TEST_FULL") == NULL && (i + i / 2 + status) % 2 != 0) {
+                continue; /* of the two hosts one in turn, for each kind */
+            }
             struct verbs_double_fault fault = {.kind = VERBS_STATUS,
                                                .host = i % 2,
                                                .which = which[i / 2],
