@@ -35,6 +35,7 @@ static void find_rails(struct verbs *v)
         snprintf(v->why, sizeof v->why, "%s", why);
         return;
     }
+    verbs_change_watch(v); /* before: none is missed */
     verbs_rails_open(v);
     if (v->rails_count == 0) {
         log_debug("no rdma reason %s", v->why);
@@ -61,6 +62,7 @@ static mob_status verbs_open(const struct transport_config *config,
     v->net = config->net;
     v->strict = config->rdma == TRANSPORT_RDMA_STRICT;
     v->dirty_end = &v->dirty;
+    v->watch_fd = -1;
     below.user = &verbs_under_user;
     below.arg = v;
     below.prefix = VERBS_WORD_BYTES;
@@ -159,12 +161,13 @@ void verbs_turn(struct verbs *v)
     look_at_peers(v);
     v->working = false;
     if (v->closed_below && v->peers == NULL) {
-        if (verbs_rails_close(v)) {
+        if (verbs_rails_close(v) && verbs_change_close(v)) {
             verbs_timer_stop(v, &v->later);
             end(v);
         }
         return;
     }
+    verbs_change_work(v);
     uint64_t now = verbs_now(v);
     if (found != 0) {
         v->poll_until_ns = now + VERBS_POLL_NS;
@@ -209,7 +212,7 @@ void verbs_check_closed(struct verbs *v)
     if (!v->closed_below || v->peers != NULL) {
         return;
     }
-    if (v->rails_count != 0) {
+    if (v->rails_count != 0 || v->watch_fd >= 0) {
         verbs_kick(v);
     } else if (!v->working) {
         end(v);
@@ -231,7 +234,7 @@ static void verbs_close(struct transport *tp)
 
 static bool verbs_has_devices(const struct transport *tp)
 {
-    return LOOP_OWNER(tp, struct verbs, base)->rails_count != 0;
+    return LOOP_OWNER(tp, struct verbs, base)->had_rails;
 }
 
 static unsigned verbs_fds(struct transport *tp, int *fds, unsigned max)

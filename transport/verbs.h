@@ -5,6 +5,7 @@
  *   verbs_message.c messages, the order of them, and what is owed to a peer
  *   verbs_small.c   small messages over a link's queue pair
  *   verbs_device.c  rails: ports of devices, their GIDs, their events
+ *   verbs_change.c devices that come and go
  *   verbs_gid.c     what a port is to peers
  *   verbs_check.c   what of all this would work here, and why not (check.h)
  *   verbs_memory.c  regions that are known to the devices
@@ -67,6 +68,8 @@
 #define VERBS_RETRY_MIN_NS 1000000000ull
 #define VERBS_RETRY_MAX_NS 30000000000ull
 #define VERBS_REVOKE_NS 5000000000ull /* for a puller to let go of a revoked export */
+#define VERBS_SETTLE_NS 100000000ull  /* from a device's node until it is opened */
+#define VERBS_OPENS_MAX 8 /* times that it is tried, each pause twice the last */
 #define VERBS_WHY_SIZE 160
 
 struct verbs;
@@ -297,6 +300,13 @@ struct verbs {
     char memory_why[VERBS_WHY_SIZE]; /* the last region that could not be registered */
     struct verbs_rail *rails[VERBS_RAILS_MAX];
     unsigned rails_count;
+    bool had_rails; /* at some time: peers were told of some */
+    bool changing;  /* a device came or went: all are let go of */
+    int watch_fd;   /* -1: changes are not watched */
+    struct loop_op watch;
+    struct verbs_timer reopen;
+    uint64_t nodes; /* of the devices when they were opened */
+    unsigned opens; /* times that it was tried since they changed */
     struct verbs_peer *peers;
     struct verbs_peer *dirty, **dirty_end;
     struct verbs_timer later;
@@ -405,6 +415,14 @@ void verbs_greet(struct verbs_peer *peer);
 void verbs_rails_pair(const struct verbs_peer *peer, int ret[VERBS_RAILS_MAX]);
 bool verbs_greeted(struct verbs_peer *peer, const struct verbs_hello *hello);
 
+/* ---- verbs_change.c */
+/* From now on devices that come and go are noticed. */
+void verbs_change_watch(struct verbs *v);
+/* False: it is still watched; again later. */
+bool verbs_change_close(struct verbs *v);
+/* Lets go of the devices, once nothing moves over them, if they change. */
+void verbs_change_work(struct verbs *v);
+
 /* ---- verbs_gid.c */
 /* What a GID is worth, below 0: nothing. The first of the best is used; of InfiniBand the
  * first of all. */
@@ -418,6 +436,10 @@ uint32_t verbs_port_mbps(const struct ibv_port_attr *port);
 mob_status verbs_map(struct transport *tp, void *base, uint64_t size, bool writable);
 void verbs_unmap(struct transport *tp, void *base);
 void verbs_unmap_all(struct verbs *v);
+/* Nothing of them is registered any more; they are kept, for the next devices. */
+void verbs_memory_forget(struct verbs *v);
+/* There are devices again: has them all registered, piece by piece. */
+void verbs_memory_renew(struct verbs *v);
 /* Registers the next piece of what is not registered yet. */
 void verbs_memory_work(struct verbs *v);
 /* A piece of a region, from some byte of it on: the MR of each rail (NULL in strict mode
@@ -457,6 +479,8 @@ void verbs_link_drained(struct verbs_link *link);
 bool verbs_link_wanted(struct verbs_peer *peer);
 bool verbs_link_offered(struct verbs_peer *peer, const struct verbs_offer *offer);
 bool verbs_link_accepted(struct verbs_peer *peer, const struct verbs_accept *accept);
+/* Rails of either side are others now: all links end, and come up again when wanted. */
+void verbs_links_renew(struct verbs_peer *peer);
 /* Both sides are ready. */
 void verbs_link_up(struct verbs_link *link);
 bool verbs_link_is_up(struct verbs_peer *peer, const struct verbs_up *up);
@@ -513,6 +537,8 @@ bool verbs_read_sums(struct verbs_pull *pull, const struct verbs_sums *sums);
 bool verbs_serve_message(struct verbs_peer *peer, enum verbs_kind kind,
                          const uint8_t *data, size_t size);
 bool verbs_serves_work(struct verbs_peer *peer);
+/* All exports are to be given back: no queue pair of the peer is left. */
+void verbs_serves_leave(struct verbs_peer *peer);
 /* All exports are given back: no queue pair of the peer is left. */
 void verbs_serves_drop(struct verbs_peer *peer);
 void verbs_grown(struct transport_peer *base, uint64_t cookie);

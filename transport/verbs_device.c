@@ -32,7 +32,7 @@ static void completed(struct loop_op *op, int result)
 {
     struct verbs_rail *rail = LOOP_OWNER(op, struct verbs_rail, completions);
     if (result < 0) {
-        if (!rail->v->closing) {
+        if (!rail->v->closing && !rail->v->changing) {
             log_error("rdma %s: watching its completions failed: %s", rail->path,
                       strerror(-result));
         }
@@ -225,6 +225,7 @@ static bool open_rail(struct verbs *v, struct ibv_device *device, uint8_t port_n
     }
     verbs_rail_describe(rail);
     v->rails[v->rails_count++] = rail;
+    v->had_rails = true;
     loop_watch(v->loop, &rail->completions, rail->channel->fd, POLLIN, completed);
     loop_watch(v->loop, &rail->events, rail->context->async_fd, POLLIN, happened);
     log_info("rdma %s%s", rail->path, v->strict ? ", strict" : "");
@@ -245,6 +246,12 @@ void verbs_rails_open(struct verbs *v)
         count = 0;
     }
     for (int i = 0; list != NULL && i < count; i++) {
+        if (v->lib->node_of(list[i]) == 0) {
+            snprintf(v->why, sizeof v->why,
+                     "%.20s cannot be opened; is /dev/infiniband readable?",
+                     v->lib->get_device_name(list[i]));
+            continue; /* or it is being removed */
+        }
         if (list[i]->transport_type == IBV_TRANSPORT_IWARP) {
             snprintf(v->why, sizeof v->why, "%.20s speaks iWARP, which is not supported",
                      v->lib->get_device_name(list[i]));
@@ -273,7 +280,7 @@ bool verbs_rails_close(struct verbs *v)
     if (!quiet) {
         return false;
     }
-    verbs_unmap_all(v);
+    verbs_memory_forget(v);
     for (unsigned i = 0; i < v->rails_count; i++) {
         take_completion_events(v->rails[i]); /* a queue is not destroyed before */
         shut(v->rails[i]);
@@ -302,16 +309,17 @@ void verbs_greet(struct verbs_peer *peer)
 
 bool verbs_greeted(struct verbs_peer *peer, const struct verbs_hello *hello)
 {
-    if (peer->greeted) {
-        return false;
+    if (peer->greeted) { /* its devices have changed */
+        verbs_links_renew(peer);
     }
     peer->greeted = true;
     peer->hello = *hello;
+    peer->why[0] = '\0';
     peer->unchecked = hello->unchecked && peer->v->base.config.unchecked;
     if (hello->rails_count == 0) {
         snprintf(peer->why, sizeof peer->why, "the other node: %.140s", hello->why);
     }
-    if (peer->v->rails_count != 0) {
+    if (peer->v->had_rails) {
         verbs_touch(peer); /* pulls may have waited for this */
     }
     return true;

@@ -59,6 +59,15 @@ struct verbs_lib {
 
     const char *(*wc_status_str)(enum ibv_wc_status status);
     int (*is_fork_initialized)(void); /* enum ibv_fork_status */
+
+    /* Devices that come and go, which libibverbs does not tell of. watch_open: a
+     * non-blocking fd that is readable when the node of a device was made, changed or
+     * removed, or -1 and errno; close() ends it. watch_drain: has it wait for the next.
+     * node_of: a number that no other device's node has had, as long as this process can
+     * use the node; 0: it cannot, or the node is gone. */
+    int (*watch_open)(void);
+    void (*watch_drain)(int fd);
+    uint64_t (*node_of)(const struct ibv_device *device);
 };
 
 /* The system's libibverbs.so.1, loaded at the first call and kept. NULL: it is not there

@@ -3,7 +3,11 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "verbs_lib.h"
 
@@ -72,6 +76,51 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
     return ibv_post_send(qp, wr, bad);
 }
 
+/* ---- devices that come and go
+ * ------------------------------------------------------------ */
+
+/* Their nodes are the first to go: software RDMA waits for its users then, without an
+ * event. The folder goes with the last one, so that its own name is watched as well. */
+static void watch_drain(int fd);
+
+static int watch_open(void)
+{
+    int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (fd < 0) {
+        return -1;
+    }
+    if (inotify_add_watch(fd, "/dev", IN_CREATE | IN_ONLYDIR) < 0) {
+        close(fd);
+        return -1;
+    }
+    watch_drain(fd);
+    return fd;
+}
+
+static void watch_drain(int fd)
+{
+    union {
+        struct inotify_event event;
+        char bytes[4096];
+    } buffer;
+    while (read(fd, buffer.bytes, sizeof buffer.bytes) > 0) {
+    }
+    /* Again each time: it may be another folder. IN_ATTRIB: the rights come later. */
+    (void)inotify_add_watch(fd, "/dev/infiniband",
+                            IN_CREATE | IN_DELETE | IN_MOVE | IN_ATTRIB | IN_ONLYDIR);
+}
+
+static uint64_t node_of(const struct ibv_device *device)
+{
+    char path[sizeof "/dev/infiniband/" + IBV_SYSFS_NAME_MAX];
+    struct stat st;
+    snprintf(path, sizeof path, "/dev/infiniband/%s", device->dev_name);
+    if (access(path, R_OK | W_OK) != 0 || stat(path, &st) != 0) {
+        return 0;
+    }
+    return (uint64_t)st.st_ino; /* devtmpfs counts them up */
+}
+
 static const struct {
     const char *name;
     void *at;
@@ -121,7 +170,10 @@ static void load(void)
                              .req_notify_cq = req_notify_cq,
                              .poll_cq = poll_cq,
                              .post_srq_recv = post_srq_recv,
-                             .post_send = post_send};
+                             .post_send = post_send,
+                             .watch_open = watch_open,
+                             .watch_drain = watch_drain,
+                             .node_of = node_of};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         void *found = dlsym(handle, names[i].name);
         if (found == NULL) {

@@ -138,6 +138,19 @@ void verbs_links_end(struct verbs_peer *peer, const char *why)
     }
 }
 
+void verbs_links_renew(struct verbs_peer *peer)
+{
+    verbs_links_end(peer, "the devices have changed");
+    for (unsigned i = 0; i < VERBS_RAILS_MAX; i++) {
+        struct verbs_link *link = peer->links[i];
+        if (link != NULL) {
+            link->retry_ns = link->backoff_ns = 0;
+        }
+    }
+    peer->asked = false;
+    peer->asked_ns = 0;
+}
+
 void verbs_links_free(struct verbs_peer *peer)
 {
     for (unsigned i = 0; i < VERBS_RAILS_MAX; i++) {
@@ -258,7 +271,7 @@ static bool coming(const struct verbs_peer *peer)
 
 bool verbs_links_want(struct verbs_peer *peer)
 {
-    if (peer->v->rails_count == 0 || peer->state != VPEER_UP) {
+    if (peer->v->rails_count == 0 || peer->v->changing || peer->state != VPEER_UP) {
         return false;
     }
     if (!peer->greeted) {
@@ -329,9 +342,16 @@ static void accept_offer(struct verbs_link *link, const struct verbs_offer *offe
 bool verbs_link_offered(struct verbs_peer *peer, const struct verbs_offer *offer)
 {
     struct verbs *v = peer->v;
-    if (initiates(peer) || offer->from_rail >= peer->hello.rails_count ||
-        offer->to_rail >= v->rails_count) {
+    if (initiates(peer) || offer->from_rail >= peer->hello.rails_count || !v->had_rails) {
         return false;
+    }
+    if (offer->to_rail >= v->rails_count || v->changing) { /* they cross */
+        struct verbs_down down = {offer->link, offer->generation, ""};
+        uint8_t out[VERBS_SMALL_BYTES];
+        snprintf(down.why, sizeof down.why, "%.150s",
+                 v->why[0] != '\0' ? v->why : "its devices have changed");
+        verbs_tell(peer, VERBS_DOWN, out, verbs_down_put(&down, out));
+        return true;
     }
     struct verbs_link *link =
         link_of(peer, offer->link, v->rails[offer->to_rail], offer->from_rail);
@@ -405,7 +425,7 @@ bool verbs_link_is_down(struct verbs_peer *peer, const struct verbs_down *down)
     } else if (link->generation == down->generation) {
         verbs_link_fail(link, false, "the other node: %.140s", down->why);
     }
-    if (peer->v->rails_count != 0) {
+    if (peer->v->had_rails) {
         verbs_touch(peer);
     }
     return true;

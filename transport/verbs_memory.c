@@ -148,13 +148,34 @@ static uint64_t piece_of(const struct verbs *v)
     return piece;
 }
 
+static bool has_devices(const struct verbs *v)
+{
+    return v->rails_count != 0 && !v->changing;
+}
+
+/* Into pieces, none of which is registered. False: no memory. */
+static bool divide(const struct verbs *v, struct verbs_region *region)
+{
+    uint64_t piece = piece_of(v);
+    uint64_t pieces = region->size / piece + (region->size % piece != 0);
+    struct ibv_mr **mrs = calloc(pieces * v->rails_count, sizeof(struct ibv_mr *));
+    if (mrs == NULL) {
+        return false;
+    }
+    region->piece = piece;
+    region->pieces = (unsigned)pieces;
+    region->registered = 0;
+    region->mrs = mrs;
+    return true;
+}
+
 mob_status verbs_map(struct transport *tp, void *base, uint64_t size, bool writable)
 {
     struct verbs *v = verbs_of(tp);
     struct verbs_region region = {
         (uintptr_t)base, size, piece_of(v), writable, 0, 0, NULL};
-    if (v->rails_count == 0 || size == 0) {
-        return MOB_OK;
+    if ((v->rails_count == 0 && v->watch_fd < 0) || size == 0) {
+        return MOB_OK; /* there are no devices, and none will come */
     }
     unsigned at = rank(v, region.base);
     if ((at != 0 && v->regions[at - 1].base + v->regions[at - 1].size > region.base) ||
@@ -162,14 +183,10 @@ mob_status verbs_map(struct transport *tp, void *base, uint64_t size, bool writa
         size > UINTPTR_MAX - region.base) {
         return status_fail(MOB_ERR_INVALID, "a region over another one");
     }
-    uint64_t pieces = size / region.piece + (size % region.piece != 0);
-    region.pieces = (unsigned)pieces;
-    region.mrs = calloc(pieces * v->rails_count, sizeof(struct ibv_mr *));
-    if (region.mrs == NULL || !reserve(v)) {
-        free(region.mrs);
+    if (!reserve(v) || (has_devices(v) && !divide(v, &region))) {
         return status_fail(MOB_ERR_NOMEM, "no memory, or no room, for another region");
     }
-    mob_status st = register_piece(v, &region);
+    mob_status st = has_devices(v) ? register_piece(v, &region) : MOB_OK;
     if (st != MOB_OK) {
         free(region.mrs);
         return st;
@@ -178,7 +195,7 @@ mob_status verbs_map(struct transport *tp, void *base, uint64_t size, bool writa
             (v->regions_count - at) * sizeof region);
     v->regions[at] = region;
     v->regions_count++;
-    v->unregistered += region.pieces - 1;
+    v->unregistered += region.pieces - region.registered;
     if (v->unregistered != 0) {
         verbs_kick(v);
     }
@@ -217,6 +234,28 @@ static void drop(struct verbs *v, struct verbs_region *region)
     }
     v->unregistered -= region->pieces - region->registered;
     free(region->mrs);
+    region->mrs = NULL;
+    region->pieces = region->registered = 0;
+}
+
+void verbs_memory_forget(struct verbs *v)
+{
+    for (unsigned i = 0; i < v->regions_count; i++) {
+        drop(v, &v->regions[i]);
+    }
+}
+
+void verbs_memory_renew(struct verbs *v)
+{
+    v->memory_why[0] = '\0';
+    for (unsigned i = 0; i < v->regions_count; i++) {
+        if (divide(v, &v->regions[i])) {
+            v->unregistered += v->regions[i].pieces;
+        } else {
+            snprintf(v->memory_why, sizeof v->memory_why, "no memory for a region");
+        }
+    }
+    verbs_kick(v);
 }
 
 void verbs_unmap(struct transport *tp, void *base)

@@ -193,7 +193,7 @@ static void under_down(void *arg, struct transport_peer *under, mob_status statu
     peer->state = VPEER_DOWN;
     verbs_pulls_end(peer, pulls_status(peer));
     verbs_links_end(peer, "the connection is gone");
-    if (v->rails_count != 0) {
+    if (v->had_rails) {
         verbs_touch(peer); /* what READs are under way end first */
     } else {
         finish(peer);
@@ -218,7 +218,7 @@ static void under_writable(void *arg, struct transport_peer *under)
     }
     peer->below_full = false;
     verbs_flush(peer);
-    if (peer->v->rails_count != 0) {
+    if (peer->v->had_rails) {
         verbs_touch(peer); /* pulls that are owed to it, sums that waited */
     }
     verbs_check_room(peer);
@@ -300,6 +300,9 @@ static const char *why(const struct verbs_peer *peer)
     }
     if (!peer->greeted) {
         return "the other node did not say yet what it has";
+    }
+    if (peer->hello.rails_count == 0) {
+        return peer->why;
     }
     for (unsigned i = 0; i < VERBS_RAILS_MAX; i++) {
         if (peer->links[i] != NULL && peer->links[i]->why[0] != '\0') {

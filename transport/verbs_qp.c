@@ -107,6 +107,9 @@ const char *verbs_qp_create(struct verbs_link *link)
         .cap = {.max_send_wr = VERBS_SEND_QUEUE,
                 .max_send_sge = 1,
                 .max_inline_data = VERBS_FRAME_BYTES + VERBS_SMALL_MAX}};
+    if (rail->v->changing) {
+        return "the device is being closed";
+    }
     if (rail->dead) {
         return "the device failed";
     }

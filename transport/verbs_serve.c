@@ -54,6 +54,13 @@ bool verbs_serves_overdue(struct verbs_peer *peer)
     return overdue;
 }
 
+void verbs_serves_leave(struct verbs_peer *peer)
+{
+    for (struct verbs_serve *s = peer->serves; s != NULL; s = s->next) {
+        verbs_serve_end(s); /* its puller finds no link, and goes on below */
+    }
+}
+
 void verbs_serves_drop(struct verbs_peer *peer)
 {
     while (peer->serves != NULL) {
@@ -167,7 +174,7 @@ bool verbs_serve_message(struct verbs_peer *peer, enum verbs_kind kind,
 {
     struct verbs_ask ask;
     uint64_t id, bytes;
-    if (peer->v->rails_count == 0) {
+    if (!peer->v->had_rails) {
         return false; /* nobody was told that we serve over RDMA */
     }
     if (kind == VERBS_ASK) {

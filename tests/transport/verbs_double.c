@@ -2,6 +2,7 @@
 #include "verbs_double_in.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -57,13 +58,16 @@ static struct ibv_device **device_list(unsigned index, int *count)
     struct host *host = &the_double->hosts[index];
     unsigned n = host->dead ? 0 : host->conf.devices;
     struct ibv_device **list = vd_new((n + 1) * sizeof(struct ibv_device *));
+    unsigned there = 0;
     for (unsigned i = 0; i < n; i++) {
         struct ibv_device *base = &host->devs[i].base;
         memcpy(base->name, host->conf.device[i].name, sizeof host->conf.device[i].name);
-        list[i] = base;
+        if (!host->devs[i].removed) {
+            list[there++] = base;
+        }
     }
     if (count != NULL) {
-        *count = (int)n;
+        *count = (int)there;
     }
     return list;
 }
@@ -81,8 +85,8 @@ static const char *get_device_name(struct ibv_device *device)
 static struct ibv_context *open_device(struct ibv_device *device)
 {
     struct dev *dev = (struct dev *)device;
-    if (dev->fatal) {
-        return vd_null(EIO);
+    if (dev->fatal || dev->removed) {
+        return vd_null(dev->removed ? ENODEV : EIO);
     }
     struct ctx *ctx = vd_new(sizeof *ctx);
     ctx->base.device = device;
@@ -213,6 +217,30 @@ static const char *wc_status_str(enum ibv_wc_status status)
     return text;
 }
 
+static uint64_t node_of(const struct ibv_device *device)
+{
+    const struct dev *dev = (const struct dev *)device;
+    uint64_t index = (uint64_t)(dev - dev->host->devs);
+    return dev->removed ? 0 : 1 + index + VERBS_DEVICES * (uint64_t)dev->times;
+}
+
+static int watch_open(unsigned index)
+{
+    struct host *host = &the_double->hosts[index];
+    if (host->watch >= 0) {
+        close(host->watch); /* of a process that is gone */
+    }
+    /* Who watches gets a copy, which is closed without our knowing. */
+    host->watch = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return host->watch < 0 ? -1 : fcntl(host->watch, F_DUPFD_CLOEXEC, 0);
+}
+
+static void watch_drain(int fd)
+{
+    eventfd_t value;
+    (void)eventfd_read(fd, &value);
+}
+
 /* What has no argument that leads to a host needs a function for each. */
 #define HOST(i)                                                                          \
     static struct ibv_device **list_##i(int *count)                                      \
@@ -222,8 +250,12 @@ static const char *wc_status_str(enum ibv_wc_status status)
     static int fork_##i(void)                                                            \
     {                                                                                    \
         return the_double->hosts[i].conf.fork_status;                                    \
+    }                                                                                    \
+    static int watch_##i(void)                                                           \
+    {                                                                                    \
+        return watch_open(i);                                                            \
     }
-#define ENTRY(i) {list_##i, fork_##i},
+#define ENTRY(i) {list_##i, fork_##i, watch_##i},
 /* 8 in octal each, so that pasting digits counts: 0 to 0107. */
 #define EIGHT(X, n) X(n##0) X(n##1) X(n##2) X(n##3) X(n##4) X(n##5) X(n##6) X(n##7)
 #define ALL(X)                                                                           \
@@ -238,6 +270,7 @@ ALL(HOST)
 static const struct {
     struct ibv_device **(*list)(int *count);
     int (*fork)(void);
+    int (*watch)(void);
 } own[] = {ALL(ENTRY)};
 _Static_assert(sizeof own / sizeof *own == VERBS_HOSTS, "a function for each host");
 
@@ -257,6 +290,9 @@ static void fill(struct host *host)
         .ack_async_event = vd_ack_async_event,
         .wc_status_str = wc_status_str,
         .is_fork_initialized = own[host->index].fork,
+        .watch_open = own[host->index].watch,
+        .watch_drain = watch_drain,
+        .node_of = node_of,
     };
     vd_mem_lib(lib);
     vd_cq_lib(lib);
@@ -326,6 +362,7 @@ struct verbs_double *verbs_double_create(struct fake_net *net, uint64_t seed)
         struct host *host = &d->hosts[i];
         host->d = d;
         host->index = i;
+        host->watch = -1;
         host->conf = (struct verbs_double_host){.devices = 1,
                                                 .memlock = UINT64_MAX,
                                                 .mr_room = UINT64_MAX,
@@ -354,6 +391,9 @@ void verbs_double_destroy(struct verbs_double *d)
             vd_abort("host %u has not destroyed all that it made", i);
         }
         verbs_double_unguard(d, i, NULL, UINTPTR_MAX);
+        if (d->hosts[i].watch >= 0) {
+            close(d->hosts[i].watch);
+        }
     }
     vd_forget_agains(d, NULL);
     the_double = NULL;

@@ -62,6 +62,8 @@ enum verbs_fault_kind {
     VERBS_FLIP,         /* a bit of what a READ landed is wrong; it succeeds */
     VERBS_DEVICE_FATAL, /* its device is dead: no completion comes any more */
     VERBS_PORT_DOWN,    /* until verbs_double_port_up() */
+    VERBS_REMOVED,      /* its device is removed, as verbs_double_remove() does */
+    VERBS_TORN_OUT,     /* likewise, and it is dead at once */
 };
 
 /* Which work requests are counted. */
@@ -114,6 +116,10 @@ void verbs_double_calm(struct verbs_double *d);
 void verbs_double_device_fatal(struct verbs_double *d, unsigned host, unsigned device);
 void verbs_double_port_down(struct verbs_double *d, unsigned host, unsigned device);
 void verbs_double_port_up(struct verbs_double *d, unsigned host, unsigned device);
+/* Software RDMA: it is not to be had any more, though it works until it is closed. */
+void verbs_double_remove(struct verbs_double *d, unsigned host, unsigned device);
+/* A device in its place. Nobody has the old one open (else aborts). */
+void verbs_double_put_back(struct verbs_double *d, unsigned host, unsigned device);
 /* The process is gone: as if all its devices were fatal, without an event. */
 void verbs_double_kill(struct verbs_double *d, unsigned host);
 /* Every QP of the host goes to ERR by itself. */

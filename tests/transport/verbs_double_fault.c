@@ -72,6 +72,13 @@ void vd_fault_wr(struct wr *wr)
     case VERBS_DEVICE_FATAL:
         verbs_double_device_fatal(d, dev->host->index, (unsigned)(dev - dev->host->devs));
         return;
+    case VERBS_TORN_OUT:
+        verbs_double_device_fatal(d, dev->host->index, (unsigned)(dev - dev->host->devs));
+        verbs_double_remove(d, dev->host->index, (unsigned)(dev - dev->host->devs));
+        return;
+    case VERBS_REMOVED:
+        verbs_double_remove(d, dev->host->index, (unsigned)(dev - dev->host->devs));
+        return;
     case VERBS_PORT_DOWN:
         verbs_double_port_down(d, dev->host->index, (unsigned)(dev - dev->host->devs));
         return;
@@ -143,6 +150,30 @@ void verbs_double_device_fatal(struct verbs_double *d, unsigned host, unsigned d
     struct dev *dev = &d->hosts[host].devs[device];
     vd_async(dev, IBV_EVENT_DEVICE_FATAL, NULL);
     stop_device(dev);
+}
+
+static void tell_watch(struct host *host)
+{
+    if (host->watch >= 0) {
+        vd_signal(host->watch);
+    }
+}
+
+void verbs_double_remove(struct verbs_double *d, unsigned host, unsigned device)
+{
+    d->hosts[host].devs[device].removed = true;
+    tell_watch(&d->hosts[host]);
+}
+
+void verbs_double_put_back(struct verbs_double *d, unsigned host, unsigned device)
+{
+    struct dev *dev = &d->hosts[host].devs[device];
+    if (dev->ctxs != NULL) {
+        vd_abort("%s is put back while the old one is open", dev->conf->name);
+    }
+    dev->removed = dev->fatal = false;
+    dev->times++;
+    tell_watch(&d->hosts[host]);
 }
 
 void verbs_double_kill(struct verbs_double *d, unsigned host)

@@ -22,7 +22,8 @@ struct dev {
     struct qp *qps;
     struct ctx *ctxs;
     uint32_t next_qpn;
-    bool fatal;
+    bool fatal, removed;
+    unsigned times; /* that it was put back */
 };
 
 struct guard {
@@ -40,6 +41,7 @@ struct host {
     struct verbs_double_count count;
     struct guard *guards;
     uint64_t locked; /* bytes registered */
+    int watch;       /* an eventfd; -1: nobody watches */
 };
 
 struct ordered {
