@@ -47,8 +47,8 @@ bool verbs_slots_open(struct verbs_rail *rail, unsigned most)
         return false;
     }
     rail->slots_count = rail->slots_free = most;
-    (void)madvise(slots, bytes, MADV_DONTFORK); /* a child's copy is of no use */
-    rail->slots_mr = lib->reg_mr(rail->pd, slots, bytes, IBV_ACCESS_LOCAL_WRITE);
+    (void)madvise(rail->slots, bytes, MADV_DONTFORK); /* a child's copy is of no use */
+    rail->slots_mr = lib->reg_mr(rail->pd, rail->slots, bytes, IBV_ACCESS_LOCAL_WRITE);
     if (rail->slots_mr == NULL) {
         return false;
     }
