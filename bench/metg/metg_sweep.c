@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -244,16 +245,30 @@ static void runner_read(pid_t pid, int in, char *lines, size_t size)
     lines[fill] = '\0';
 }
 
+/* The first @count words of a line. False: they are not all numbers. */
+static bool numbers_of(const char *line, uint64_t *ret, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        char *end;
+        ret[i] = strtoull(line, &end, 10);
+        if (end == line) {
+            return false;
+        }
+        line = end;
+    }
+    return true;
+}
+
 static void keep_best(struct sweep *sweep, const char *lines)
 {
-    uint64_t grain, tasks, rounds, ns;
-    uint32_t steps;
     for (const char *line = lines; line && *line;
          line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
-        if (sscanf(line, "%" SCNu64 " %u %" SCNu64 " %" SCNu64 " %" SCNu64, &grain,
-                   &steps, &tasks, &rounds, &ns) != 5) {
+        uint64_t numbers[5];
+        if (!numbers_of(line, numbers, 5)) {
             continue; /* what a system says on its own account */
         }
+        uint64_t grain = numbers[0], tasks = numbers[2], rounds = numbers[3],
+                 ns = numbers[4];
         struct point *p = sweep->points;
         while (p < sweep->points + POINTS_MAX - 1 && p->grain != 0 && p->grain != grain) {
             p++;

@@ -103,6 +103,9 @@ static void drop(struct mob *mob, mob_ref *refs, size_t count, bool cancel)
 static mob_status raise(struct mob *mob, struct reduce_what what, struct levels *l,
                         size_t level, struct mob_site *site)
 {
+    if (level + 1 >= DEPTH_MAX) {
+        return MOB_ERR_FULL; /* more ids than memory can hold */
+    }
     mob_ref made = l->refs[level][0];
     if (level == 0 || l->count[level] > 1) {
         MOB_TRY(submit(mob, what, l->refs[level], l->count[level], &made, site));

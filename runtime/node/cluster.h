@@ -41,7 +41,7 @@
 #define REFUSED_LINES 20
 #define REFUSED_NS (10000000000ull)
 #define STATUS_WAIT_NS (1000000000ull)
-#define STATUS_RATE_NS (1000000000ull) /* that rates are means of, at least */
+#define STATUS_RATE_NS (1000000000ull)  /* that rates are means of, at least */
 #define LEAVE_GUESTS_NS (3000000000ull) /* for other nodes to end a job that shuts down */
 
 #define PEER_LOOP_BYTES 128
@@ -112,7 +112,7 @@ struct cluster {
     uint64_t last_key, last_cookie;
     struct plan_head *plan; /* the head's */
     struct loop_timer plan_timer;
-    uint8_t *scratch; /* WIRE_BATCH_BYTES */
+    uint8_t *scratch;    /* WIRE_BATCH_BYTES */
     uint64_t refused_ns; /* when the first of these was */
     uint64_t refused;    /* connections, since then */
     void *probe;         /* WIRE_PROBE_BYTES, once somebody has asked for them */

@@ -49,7 +49,8 @@ static void all_counts(void)
         OK(mob_reduce(mob, refs, count, MOB_MAX, MOB_F64, &most));
         OK(mob_get_copy(mob, sum, got, sizeof got, MOB_FOREVER));
         for (size_t i = 0; i < 17; i++) {
-            CHECK(got[i] == (double)(count * (count - 1) / 2 + count * i));
+            uint64_t pairs = count * (count - 1) / 2;
+            CHECK(got[i] == (double)(pairs + count * i));
         }
         OK(mob_get_copy(mob, most, got, sizeof got, MOB_FOREVER));
         CHECK(got[3] == (double)(count - 1 + 3));
@@ -115,18 +116,18 @@ static void same_bits(void)
     struct mob *mob = api_init();
     enum { COUNT = 29 };
     mob_ref refs[COUNT];
-    double first = 0;
+    uint64_t first = 0;
     for (int i = 0; i < COUNT; i++) {
         double x = (i % 2 ? -1.0 : 1.0) * (double)(1ull << (i * 7 % 53)) / 3;
         OK(mob_put(mob, &x, sizeof x, MOB_FOREVER, &refs[i]));
     }
     for (int round = 0; round < 20; round++) {
         mob_ref sum;
-        double got;
+        uint64_t got; /* the bits of a double */
         OK(mob_reduce(mob, refs, COUNT, MOB_SUM, MOB_F64, &sum));
         OK(mob_get_copy(mob, sum, &got, sizeof got, MOB_FOREVER));
         first = round ? first : got;
-        CHECK(memcmp(&got, &first, sizeof got) == 0);
+        CHECK(got == first);
         mob_release(mob, sum);
     }
     mob_shutdown(mob);

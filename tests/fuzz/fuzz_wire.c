@@ -99,7 +99,8 @@ void fuzz_seeds(fuzz_give give)
         wire_hello_put(&h, bytes + 1);
         give(bytes, sizeof bytes);
     }
-    for (uint8_t type = WIRE_WELCOME; type <= WIRE_BYE; type++) {
+    for (int of = WIRE_WELCOME; of <= WIRE_BYE; of++) {
+        uint8_t type = (uint8_t)of;
         uint32_t body = type == WIRE_PULL                             ? WIRE_PULL_BYTES
                         : type == WIRE_MESSAGE || type == WIRE_REFUSE ? 100
                                                                       : 0;

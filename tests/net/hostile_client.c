@@ -59,7 +59,8 @@ static size_t make(struct local_msg *m)
         bytes[i] = (uint8_t)draw(256);
     }
     if (draw(2) && type == SOCK_STREAM && size >= 8) {
-        memcpy(bytes, "MOBULA\r\n", 8);
+        static const uint8_t magic[8] = {'M', 'O', 'B', 'U', 'L', 'A', '\r', '\n'};
+        memcpy(bytes, magic, sizeof magic);
     }
     if (type == SOCK_SEQPACKET && size >= LOCAL_HEAD_BYTES && draw(4)) {
         m->op = (uint32_t)draw(LOCAL_OPS + 2);

@@ -375,13 +375,13 @@ static void turn(int listener)
 
 int main(int argc, char **argv)
 {
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
     struct sockaddr_in at = {.sin_family = AF_INET,
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     if (argc != 4) {
         fprintf(stderr, "net_proxy: PORT TARGET_PORT SEED\n");
         return 2;
     }
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
     at.sin_port = htons((uint16_t)strtoul(argv[1], NULL, 10));
     target = at;
     target.sin_port = htons((uint16_t)strtoul(argv[2], NULL, 10));

@@ -182,7 +182,8 @@ struct transport_config {
     unsigned data_connections; /* to each peer dialed, 1 to TRANSPORT_DATA_MAX; 0: 1 */
     bool encrypt;   /* tcp: nobody on the way can read anything; both ends must say so */
     bool unchecked; /* no checksums over object bytes; only if both ends say so */
-    unsigned prefix; /* bytes of a message beyond MESSAGE_BYTES_MAX, in a piece of their own:
+    unsigned
+        prefix; /* bytes of a message beyond MESSAGE_BYTES_MAX, in a piece of their own:
                         those of a backend that stands on this one; at most TRANSPORT_PREFIX_MAX */
     enum transport_rdma rdma;
     const struct transport_ops *under; /* verbs: what carries its peers; NULL: tcp */
