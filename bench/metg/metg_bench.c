@@ -73,7 +73,9 @@ static uint32_t parse_list(const char *option, char *text, const char *const *na
                            uint32_t min, uint32_t max, uint32_t *list)
 {
     uint32_t count = 0;
-    for (char *word = strtok(text, ","); word; word = strtok(NULL, ",")) {
+    char *rest = NULL;
+    for (char *word = strtok_r(text, ",", &rest); word;
+         word = strtok_r(NULL, ",", &rest)) {
         if (count == LIST_MAX) {
             usage_fail(option, word);
         }
