@@ -28,6 +28,9 @@ void copy_landed(struct copy *c)
 
 enum copy_next copy_pulled(struct copy *c, mob_status st)
 {
+    if (c->xfer.received > 0) {
+        c->tries = 0;
+    }
     if (c->begun + c->xfer.received > c->ready) {
         copy_landed(c);
     }

@@ -13,7 +13,7 @@
 
 #include "wire.h"
 
-#define COPY_TRIES 4u  /* of a transfer whose bytes arrive damaged from the owner */
+#define COPY_TRIES 8u  /* in a row, that get no chunk whole from the owner */
 #define COPY_TURNS 16u /* sources that are tried before the owner has to give it itself */
 
 enum copy_next {

@@ -268,7 +268,7 @@ case_flips() {
     two_nodes_and_proxy
     order flips 16000000
     LIMIT=120 on 1 big 16 || fail "big"
-    order flips 300000
+    order flips 3000000 # every third chunk
     LIMIT=120 on 1 endure "${MS:-3000}" >"$WORK/out" || fail "the driver failed: $(tail -3 "$WORK/out")"
     order calm
     echo "$(proxy_did flips) flips, $(proxy_did connections) connections: $(tail -1 "$WORK/out")"
@@ -297,7 +297,7 @@ case_loss() {
     order delay 50
     order stalls 29200 100
     LIMIT=120 on 1 big 1 || fail "big"
-    LIMIT=120 on 1 objects "${COUNT:-400}" || fail "objects"
+    LIMIT=120 on 1 endure "${MS:-3000}" || fail "objects"
     on 1 squares || fail "squares"
     echo "$(proxy_did stalls) stalls in $(proxy_did bytes) bytes"
     [ "$(proxy_did stalls)" -gt 0 ] || fail "nothing was lost"
