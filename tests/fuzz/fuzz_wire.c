@@ -37,7 +37,7 @@ static void frame(const uint8_t *bytes, size_t size, enum wire_kind kind, bool e
     if (wire_seal_head(&seal, head, kind, &header) != MOB_OK) {
         return;
     }
-    FUZZ_CHECK(header.size <= MESSAGE_BYTES_MAX || header.size <= CHUNK_BYTES);
+    FUZZ_CHECK(header.size <= MESSAGE_BYTES_MAX + TRANSPORT_PREFIX_MAX);
     if (size >= head_bytes && size - head_bytes >= header.size) {
         uint8_t *body = malloc(header.size + 1);
         FUZZ_CHECK(body != NULL);
