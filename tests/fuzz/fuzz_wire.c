@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "fuzz.h"
+#include "transport/transport.h"
 #include "wire.h"
 
 enum { HELLO, CONTROL, DATA, SEALED, KINDS };
