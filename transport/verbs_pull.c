@@ -332,7 +332,7 @@ static bool got_here(struct verbs_peer *peer, const uint8_t *data, size_t size)
         free(ranges);
         return false;
     }
-    bool sane = pull != NULL && here.count != 0;
+    bool sane = pull != NULL && here.count != 0; /* no answer that parses has none */
     for (unsigned i = 0; i < here.count && sane; i++) {
         sane = !__builtin_add_overflow(total, ranges[i].size, &total);
     }

@@ -30,6 +30,8 @@ enum copy_next copy_pulled(struct copy *c, mob_status st)
 {
     if (c->xfer.received > 0) {
         c->tries = 0;
+    } else if (st == MOB_ERR_PROTOCOL) {
+        c->tries++;
     }
     if (c->begun + c->xfer.received > c->ready) {
         copy_landed(c);
@@ -44,8 +46,7 @@ enum copy_next copy_pulled(struct copy *c, mob_status st)
     if (st == MOB_ERR_EXISTS && c->ask) {
         return COPY_ELSEWHERE;
     }
-    bool again =
-        st == MOB_ERR_FULL || (st == MOB_ERR_PROTOCOL && ++c->tries < COPY_TRIES);
+    bool again = st == MOB_ERR_FULL || (st == MOB_ERR_PROTOCOL && c->tries < COPY_TRIES);
     return again ? COPY_LATER : COPY_FAILED;
 }
 

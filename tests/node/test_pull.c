@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "copy.h"
 #include "core/clock.h"
 #include "scheduler/spread.h"
 #include "store/task.h"
@@ -442,4 +443,22 @@ Test(pull, the_owner_sends_the_second_to_the_first)
     world_down(&w, OTHER);
     cr_assert_not(spread_has(w.node.cluster->spread, it, w.peers[OTHER].id));
     world_end(&w);
+}
+
+Test(pull, damage_ends_a_transfer_only_if_no_chunk_comes_whole)
+{
+    enum { CHUNK = 1 << 20 };
+    struct copy c = {.size = 100 * CHUNK};
+    for (unsigned i = 0; i < 3 * COPY_TRIES; i++) {
+        c.begun = c.ready;
+        c.xfer.received = CHUNK;
+        cr_assert_eq(copy_pulled(&c, MOB_ERR_PROTOCOL), COPY_LATER);
+    }
+    cr_assert_eq(c.ready, 3 * COPY_TRIES * CHUNK);
+    c.begun = c.ready;
+    c.xfer.received = 0;
+    for (unsigned i = 1; i < COPY_TRIES; i++) {
+        cr_assert_eq(copy_pulled(&c, MOB_ERR_PROTOCOL), COPY_LATER);
+    }
+    cr_assert_eq(copy_pulled(&c, MOB_ERR_PROTOCOL), COPY_FAILED);
 }
