@@ -458,7 +458,8 @@ int main(int argc, char **argv)
                  {"below", below_here},    {"saturate", saturate_here},
                  {"broadcast", broadcast}, {"share", share},
                  {"urgent", urgent},       {"unwanted", unwanted_here},
-                 {"reduce", reduce},       {"trips", trips}};
+                 {"reduce", reduce},       {"fold", fold},
+                 {"trips", trips}};
     file = argc > 2 ? argv[2] : "";
     number = argc > 2 ? atol(argv[2]) : -1;
     /* only_here FILE: a worker that runs where this file is not crashes before mob_init(). */

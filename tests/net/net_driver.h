@@ -52,6 +52,7 @@ void share(void);
 void urgent(void);
 void unwanted(const char *begun);
 void reduce(void);
+void fold(void);
 
 /* ---- net_below.c: what a task waits for where it is ---- */
 void below(const char *file);

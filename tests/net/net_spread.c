@@ -226,3 +226,96 @@ void reduce(void)
         FAIL("all were made here");
     }
 }
+
+/* So long a CPU has something to do. */
+static mob_status hold(struct mob_task *task)
+{
+    long ms;
+    MOB_TRY(mob_arg_copy(task, 0, &ms, sizeof ms));
+    uint64_t until = now_ms() + (uint64_t)ms, node = node_here(mob_task_mob(task));
+    while (now_ms() < until && !mob_task_cancelled(task)) {
+        nap_ms(10);
+    }
+    return mob_return_copy(task, 0, &node, sizeof node);
+}
+MOB_REGISTER(hold);
+
+enum { FOLD_ITEMS = 1 << 20, FOLD_COUNT = 8 }; /* 8 MiB each */
+
+static mob_status thirds(struct mob_task *task)
+{
+    long n;
+    void *to;
+    uint64_t node = node_here(mob_task_mob(task));
+    MOB_TRY(mob_arg_copy(task, 0, &n, sizeof n));
+    MOB_TRY(mob_return_place(task, 0, FOLD_ITEMS * sizeof(double), &to));
+    for (long i = 0; i < FOLD_ITEMS; i++) {
+        ((double *)to)[i] = (double)(n * n + i) / 3 * (n % 2 ? 1e9 : -1);
+    }
+    nap_ms(20);
+    return mob_return_copy(task, 1, &node, sizeof node);
+}
+MOB_REGISTER(thirds);
+
+/* The sum has the bits that adding one after the other gives. */
+static void check_fold(mob_ref arrays[FOLD_COUNT], mob_ref sum)
+{
+    struct mob_view got, from[FOLD_COUNT];
+    MOB_CHECK(mob_get(mob, sum, MOB_FOREVER, &got));
+    for (int i = 0; i < FOLD_COUNT; i++) {
+        MOB_CHECK(mob_get(mob, arrays[i], MOB_FOREVER, &from[i]));
+    }
+    for (size_t k = 0; k < FOLD_ITEMS; k++) {
+        double x = ((const double *)from[0].data)[k];
+        for (int i = 1; i < FOLD_COUNT; i++) {
+            x += ((const double *)from[i].data)[k];
+        }
+        if (memcmp(&x, (const double *)got.data + k, sizeof x) != 0) {
+            FAIL("element %zu has other bits", k);
+        }
+    }
+    for (int i = 0; i < FOLD_COUNT; i++) {
+        mob_view_release(mob, &from[i]);
+    }
+    mob_view_release(mob, &got);
+}
+
+/* Large arrays of several other nodes are added up, for as long as the number says; the only CPU here is taken. */
+void fold(void)
+{
+    uint64_t until = now_ms() + (uint64_t)number, where;
+    long ms = 3600000;
+    int rounds = 0;
+    mob_ref busy;
+    MOB_CHECK(mob_submit(mob, hold, MOB_ARGS(MOB_VALUE(ms)), NULL, &busy));
+    nap_ms(300);
+    do {
+        mob_ref made[FOLD_COUNT][2], arrays[FOLD_COUNT], sum;
+        struct mob_options o = MOB_OPTIONS_INIT;
+        o.returns = 2;
+        o.max_retries = 20;
+        for (long i = 0; i < FOLD_COUNT; i++) {
+            MOB_CHECK(mob_submit(mob, thirds, MOB_ARGS(MOB_VALUE(i)), &o, made[i]));
+            arrays[i] = made[i][0];
+        }
+        for (int i = 0; i < FOLD_COUNT; i++) {
+            MOB_CHECK(mob_get_copy(mob, made[i][1], &where, sizeof where, MOB_FOREVER));
+            if (where == node_here(mob)) {
+                FAIL("made here");
+            }
+        }
+        MOB_CHECK(mob_reduce(mob, arrays, FOLD_COUNT, MOB_SUM, MOB_F64, &sum));
+        check_fold(arrays, sum);
+        mob_release(mob, sum);
+        for (int i = 0; i < FOLD_COUNT; i++) {
+            mob_release(mob, made[i][0]);
+            mob_release(mob, made[i][1]);
+        }
+        if (rounds++ == 0) {
+            puts("begun");
+            fflush(stdout);
+        }
+    } while (now_ms() < until);
+    MOB_CHECK(mob_cancel(mob, busy));
+    printf("%d sums of %d arrays\n", rounds, FOLD_COUNT);
+}
