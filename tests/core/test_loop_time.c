@@ -118,6 +118,30 @@ Test(loop, idle_is_asleep, .timeout = 20)
     loop_destroy(loop);
 }
 
+/* Who looks again and again calls the kernel only when there is something to be had: here it may not be
+ * called at all, and that there is something shows as its refusal. */
+Test(loop, looking_is_no_system_call, .timeout = 20)
+{
+    enum { TURNS = 1000 };
+    struct loop *loop = make(0);
+    struct result in = {0};
+    int fd[2];
+    char c;
+    if (strncmp(loop_backend(loop), "io_uring (", 10) != 0) {
+        loop_destroy(loop);
+        cr_skip_test("epoll, or io_uring before Linux 5.19, asks each time");
+    }
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+    loop_recv(loop, &in.op, fd[0], &c, 1, 0, note);
+    cr_assert_eq(loop_turn(loop, 0), MOB_OK); /* hands it over */
+    refuse(SYS_io_uring_enter, EPERM);
+    for (int i = 0; i < TURNS; i++) {
+        cr_assert_eq(loop_turn(loop, 0), MOB_OK, "turn %d: %s", i, mob_last_error());
+    }
+    cr_assert_eq(write(fd[1], "x", 1), 1);
+    cr_assert_eq(loop_turn(loop, 0), MOB_ERR_SYSTEM, "it went unnoticed");
+}
+
 /* ---- the choice
  * ---------------------------------------------------------------------------- */
 
