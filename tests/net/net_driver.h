@@ -53,6 +53,7 @@ void urgent(void);
 void unwanted(const char *begun);
 void reduce(void);
 void fold(void);
+void fold_speed(void);
 
 /* ---- net_below.c: what a task waits for where it is ---- */
 void below(const char *file);

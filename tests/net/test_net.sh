@@ -159,6 +159,15 @@ case_fold() {
     [ "$sent" -gt 0 ] && [ "$came" -gt "$sent" ] || fail "no chain"
 }
 
+# The same, without deaths, over slow links: for the figures.
+case_fold_speed() {
+    for i in 1 2 3 4; do
+        node_start $i $CPU "$STORE"
+        slow $i "${RATE:-400mbit}"
+    done
+    LIMIT=120 on 1 fold_speed "${ROUNDS:-2}" || fail "fold_speed"
+}
+
 case_urgent() {
     node_start 1 $CPU "$STORE"
     node_start 2 --num-cpus=2 "$STORE"
