@@ -1,5 +1,6 @@
 /* net_spread.c - cases of net_driver about what is pulled how often, from where, and in which order. Node 1, the
  * driver's, has one CPU; tasks here ask for two. */
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 

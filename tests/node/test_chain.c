@@ -34,7 +34,7 @@ static void begin_task(uint32_t nr, uint8_t nargs)
     codec_put_u64(&out, f.lease);
     codec_put_u32(&out, f.epoch);
     codec_put_u32(&out, 0);
-    codec_put_u32(&out, f.units);
+    wire_put_demand(&out, &(struct demand){.need = resources_cpus(f.units)});
     codec_put_u32(&out, 1);
     codec_put_u32(&out, nr);
     codec_put_u64(&out, nr ? ARRAY(100 + nr) : TASK);
@@ -530,7 +530,19 @@ Test(chain, the_owner_names_nodes_that_have_the_arrays)
 /* Arguments of the task in the last TASKS to @peer. */
 static uint8_t args_sent(int peer)
 {
-    return w.peers[peer].last[WIRE_TASKS][44];
+    struct codec_reader r;
+    struct demand demand;
+    codec_reader_init(&r, w.peers[peer].last[WIRE_TASKS], WORLD_LAST_BYTES);
+    (void)codec_get_u8(&r);
+    (void)codec_get_u32(&r);
+    (void)codec_get_u64(&r);
+    (void)codec_get_u64(&r); /* epoch and class */
+    cr_assert(wire_get_demand(&r, &demand));
+    (void)codec_get_u64(&r); /* count and slot */
+    (void)codec_get_u64(&r);
+    (void)codec_get_u16(&r); /* retries and options */
+    (void)codec_get_u8(&r);
+    return codec_get_u8(&r);
 }
 
 Test(chain, what_comes_back_goes_out_with_the_arrays_themselves)
