@@ -104,7 +104,7 @@ void check_grant(const struct plan_head_action *a)
 /* CPUs that no slot with work holds. */
 static uint64_t idle_units(const struct node *n)
 {
-    uint64_t idle = n->units - plan_node_used(n->plan);
+    uint64_t idle = n->units - node_used(n);
     for (uint32_t b = 0; b < n->boards_top; b++) {
         for (uint32_t cls = 0; n->boards[b].used && cls < CLASSES; cls++) {
             idle += (uint64_t)n->boards[b].cls[cls].idle *
@@ -203,7 +203,7 @@ void check_end(void)
         if (!n->alive || !n->member) {
             sim_fail("a node is not back", i);
         }
-        if (plan_node_used(n->plan) || plan_node_offer(n->plan) != n->units) {
+        if (node_used(n) || node_offer(n) != n->units) {
             sim_fail("slots are held when all is over", i);
         }
         if (n->bytes || n->running || n->boards_top) {
@@ -268,10 +268,11 @@ static void print_board(uint32_t i, uint32_t at)
                     "(%u), idle %u (%u), "
                     "starting %u, lent %u, resuming %u, asked back %u (%u), leased %u, "
                     "away %u, want %u\n",
-                    b->job, b->theirs == NONE ? "" : " (guest)", cls, v.units, v.queued,
-                    b->cls[cls].queue[0].count, b->cls[cls].queue[1].count, v.busy,
-                    b->cls[cls].busy, v.idle, b->cls[cls].idle, v.starting, v.lent,
-                    v.resuming, v.asked_back, b->cls[cls].take, v.leased, v.away, v.want);
+                    b->job, b->theirs == NONE ? "" : " (guest)", cls,
+                    sim.jobs[b->job].units[cls], v.queued, b->cls[cls].queue[0].count,
+                    b->cls[cls].queue[1].count, v.busy, b->cls[cls].busy, v.idle,
+                    b->cls[cls].idle, v.starting, v.lent, v.resuming, v.asked_back,
+                    b->cls[cls].take, v.leased, v.away, v.want);
         }
     }
 }
@@ -291,8 +292,8 @@ void check_print(void)
         fprintf(stderr, "node %u%s%s: %u units, running %u", i, n->alive ? "" : " (dead)",
                 n->member ? "" : " (no member)", n->units, n->running);
         if (n->alive) {
-            fprintf(stderr, ", used %" PRIu64 ", offer %" PRIu64, plan_node_used(n->plan),
-                    plan_node_offer(n->plan));
+            fprintf(stderr, ", used %" PRIu64 ", offer %" PRIu64, node_used(n),
+                    node_offer(n));
         }
         fprintf(stderr, "\n");
         for (uint32_t b = 0; b < n->boards_top; b++) {
@@ -310,8 +311,8 @@ void check_print(void)
     }
     count = sim.head ? plan_head_demands(sim.head, demands, 40) : 0;
     for (size_t i = 0; i < count && i < 40; i++) {
-        fprintf(stderr, "demand of %" PRIu64 ", job %u, %u units: want %u, granted %u\n",
-                demands[i].owner, demands[i].job.number, demands[i].units,
-                demands[i].want, demands[i].granted);
+        fprintf(stderr, "demand of %" PRIu64 ", job %u: want %u, granted %u\n",
+                demands[i].owner, demands[i].job.number, demands[i].want,
+                demands[i].granted);
     }
 }

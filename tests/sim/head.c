@@ -10,6 +10,8 @@ static void tell(uint32_t i, const struct plan_head_action *a)
 {
     struct message *m = message_new(DOWN, sim.count, i, 0);
     m->down = *a;
+    m->down.demand = NULL; /* valid in the call alone */
+    m->units = a->demand ? a->demand->need.amount[RESOURCE_CPU] : 0;
     link_send(m);
 }
 
@@ -83,13 +85,14 @@ static void join(const struct message *m)
 static void up_word(uint32_t i, const struct message *m)
 {
     const struct plan_node_action *a = &m->up;
+    struct resources offer = resources_cpus(m->units);
     uint64_t node = sim.joined[i];
     if (a->kind == PLAN_REPORT) {
-        sim_must(plan_head_report(sim.head, node, a->offer, head_clock()), "report", i);
+        sim_must(plan_head_report(sim.head, node, &offer, head_clock()), "report", i);
     } else if (a->kind == PLAN_DEMAND) {
         struct plan_demand d = {.job = a->job,
                                 .cls = a->cls,
-                                .units = a->units,
+                                .demand = demand_cpus(m->units),
                                 .weight = a->weight,
                                 .want = a->count,
                                 .hints_count = a->hints_count};
@@ -98,7 +101,7 @@ static void up_word(uint32_t i, const struct message *m)
     } else {
         check_held(a);
         mob_status s = plan_head_lease_held(sim.head, node, a->lease, a->epoch, a->count,
-                                            a->offer, head_clock());
+                                            &offer, head_clock());
         if (s != MOB_ERR_STATE && s != MOB_ERR_NOT_FOUND) {
             sim_must(s, "held", i);
         }
@@ -159,21 +162,27 @@ void head_say(uint32_t i, const struct plan_node_action *a)
         check_said(a);
     }
     m->up = *a;
-    m->up.hints = NULL;
+    m->units = a->offer    ? a->offer->amount[RESOURCE_CPU]
+               : a->demand ? a->demand->need.amount[RESOURCE_CPU]
+                           : 0;
+    m->up.hints = NULL; /* valid in the call alone, as these */
+    m->up.demand = NULL;
+    m->up.offer = NULL;
     for (uint32_t k = 0; k < a->hints_count; k++) {
         m->hints[k] = a->hints[k];
     }
     link_send(m);
 }
 
-static void lease_word(uint32_t i, const struct plan_head_action *a)
+static void lease_word(uint32_t i, const struct message *m)
 {
+    const struct plan_head_action *a = &m->down;
     struct node *n = &sim.nodes[i];
     struct plan_lease l = {.lease = a->lease,
                            .epoch = a->epoch,
                            .job = a->job,
                            .cls = a->cls,
-                           .units = a->units,
+                           .demand = demand_cpus(m->units),
                            .weight = a->weight,
                            .slots = a->slots,
                            .owner = a->owner ? a->owner : 1};
@@ -193,10 +202,11 @@ static void lease_word(uint32_t i, const struct plan_head_action *a)
     }
     mob_status s = plan_node_lease(n->plan, &l, clock_of(n));
     if (s != MOB_OK && s != MOB_ERR_STATE) { /* not here: the head looks elsewhere */
+        struct resources offer = plan_node_offer(n->plan);
         head_say(i, &(struct plan_node_action){.kind = PLAN_LEASE_HELD,
                                                .lease = a->lease,
                                                .epoch = a->epoch,
-                                               .offer = plan_node_offer(n->plan)});
+                                               .offer = &offer});
     }
 }
 
@@ -212,11 +222,12 @@ static void dead_word(uint32_t i, uint64_t node)
     plan_node_peer_lost(n->plan, node, clock_of(n));
 }
 
-static void down_word(uint32_t i, const struct plan_head_action *a)
+static void down_word(uint32_t i, const struct message *m)
 {
+    const struct plan_head_action *a = &m->down;
     struct node *n = &sim.nodes[i];
     if (a->kind == PLAN_LEASE) {
-        lease_word(i, a);
+        lease_word(i, m);
     } else if (a->kind == PLAN_GRANT) {
         /* The planner knows itself by the name that it was born with. */
         uint64_t node = a->node == n->incarnation ? n->birth : a->node;
@@ -242,6 +253,6 @@ void head_word(const struct message *m)
     } else if (m->kind == REFUSED) {
         node_rejoin(m->to);
     } else {
-        down_word(m->to, &m->down);
+        down_word(m->to, m);
     }
 }

@@ -159,8 +159,9 @@ void job_event(struct event *e)
     b->key = (struct plan_job){n->birth, b->serial};
     sim_must(plan_node_job_add(n->plan, b->key, j->weight, clock_of(n)), "job", j->home);
     for (uint32_t cls = 0; cls < j->classes; cls++) {
-        sim_must(plan_node_class_add(n->plan, b->key, cls, j->units[cls], clock_of(n)),
-                 "class", j->home);
+        struct demand demand = demand_cpus(j->units[cls]);
+        sim_must(plan_node_class_add(n->plan, b->key, cls, &demand, clock_of(n)), "class",
+                 j->home);
     }
     submit(j);
 }

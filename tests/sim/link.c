@@ -282,7 +282,7 @@ static void connect(uint32_t at)
         m->join = (struct plan_join){.node = n->incarnation,
                                      .session = n->incarnation ^ 77,
                                      .member_of = n->member_of,
-                                     .units = n->units};
+                                     .capacity = resources_cpus(n->units)};
         transmit(l, 0, m);
     }
     for (uint32_t side = 0; side < 2; side++) {

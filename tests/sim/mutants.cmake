@@ -31,7 +31,7 @@ sim_mutant(owner_takes_stale node_peers.c "g && (epoch < g->epoch ||" "g && (fal
 sim_mutant(same_epoch head_lease.c "        l->epoch++;\n        if (l->slots < l->told)" "        if (l->slots < l->told)")
 
 # ---- one CPU for two
-sim_mutant(double_slot node_decide.c "    if (c->units > units_free(p)) {" "    if (false) {")
+sim_mutant(double_slot node_decide.c "    if (!resources_fit(&free, &c->demand.need)) {\n        return false;" "    if (false) {\n        return false;")
 sim_mutant(double_grant head_lease.c "    if (l->counted < slots) {" "    if (false) {")
 sim_mutant(tells_first head_lease.c "        head_say_lease(h, l);\n    }\n    h->dirty_count"
   "        head_say_lease(h, l);\n        if (l->slots > l->told) {\n            l->told = l->slots;\n            head_say_grant(h, l);\n        }\n    }\n    h->dirty_count")
@@ -39,7 +39,7 @@ sim_mutant(tells_first head_lease.c "        head_say_lease(h, l);\n    }\n    h
 # ---- words that are not repeated after a break
 sim_mutant(lease_not_repeated head_plan.c "        head_say_lease(h, l);\n    }\n    h->config" "    }\n    h->config")
 sim_mutant(grant_not_repeated head_plan.c "            if (l->told > 0) {\n                head_say_grant(h, l);\n            }" "")
-sim_mutant(offer_not_repeated node_peers.c "    p->offer_sent = UINT64_MAX;" "")
+sim_mutant(offer_not_repeated node_peers.c "    p->head_up = true;\n    p->offer_known = false;" "    p->head_up = true;")
 sim_mutant(demand_not_repeated node_peers.c "        c->want_sent =\n            0;" "")
 sim_mutant(unsaid_demand_stays head_plan.c "        d->void_at = now + PLAN_UNUSED_NS;" "")
 sim_mutant(unsaid_lease_stays node_peers.c "        if (p->leases[i].sync != p->sync) {" "        if (false) {")
@@ -53,8 +53,8 @@ sim_mutant(not_resumed node_decide.c "            node_act(p, PLAN_RESUME, j, c,
 sim_mutant(natives_do_not_cut node_room.c "    if (cut) {" "    if (false) {")
 sim_mutant(nothing_kept node_decide.c "now >= c->short_since + PLAN_RESERVE_NS" "false" --no-faults)
 sim_mutant(no_turns_at_head head_place.c "    if (waits && now >= h->moved_at + PLAN_QUANTUM_NS) {" "    if (false) {" --rivals)
-sim_mutant(no_turns_on_node node_room.c "        if (c->tried && c->units > 0 && job_is_native(p, j)) {" "        if (false) {" --rivals)
-sim_mutant(idle_is_kept node_room.c "    take_idle(p, lacks < p->config.units ? lacks : p->config.units, now);" "")
+sim_mutant(no_turns_on_node node_room.c "        if (c->tried && c->cost > 0 && job_is_native(p, j)) {" "        if (false) {" --rivals)
+sim_mutant(idle_is_kept node_room.c "    take_idle(p, &lacks, &soon, now);" "")
 
 add_custom_target(sim_mutants DEPENDS ${mutant_targets})
 string(REPLACE ";" "\n" mutants "${mutants}")

@@ -20,6 +20,16 @@ static uint64_t new_incarnation(uint32_t i)
     return before ? before + LIFE : FIRST_NODE + i;
 }
 
+uint64_t node_used(const struct node *n)
+{
+    return plan_node_used(n->plan).amount[RESOURCE_CPU];
+}
+
+uint64_t node_offer(const struct node *n)
+{
+    return plan_node_offer(n->plan).amount[RESOURCE_CPU];
+}
+
 /* ---- boards ----------------------------------------------------------------------------------------- */
 
 struct board *board_new(uint32_t i, uint32_t job, uint32_t *ret)
@@ -239,13 +249,14 @@ void node_start(uint32_t i)
     n->member_of = 0;
     n->alive = true;
     n->tick_at = n->starved_since = CLOCK_NEVER;
-    n->plan = plan_node_create(&(struct plan_node_config){.node = n->birth,
-                                                          .units = n->units,
-                                                          .jobs_max = 1024,
-                                                          .leases_max = 4096,
-                                                          .act = act,
-                                                          .arg = (void *)(uintptr_t)i},
-                               clock_of(n));
+    n->plan =
+        plan_node_create(&(struct plan_node_config){.node = n->birth,
+                                                    .capacity = resources_cpus(n->units),
+                                                    .jobs_max = 1024,
+                                                    .leases_max = 4096,
+                                                    .act = act,
+                                                    .arg = (void *)(uintptr_t)i},
+                         clock_of(n));
     if (!n->plan) {
         sim_fail("no planner", i);
     }

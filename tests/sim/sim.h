@@ -168,6 +168,7 @@ struct message {
     struct message *next;
     uint32_t board, job, cls, epoch, count; /* board: the sender's serial of it */
     uint64_t lease, id;
+    uint64_t units; /* CPUs: an offer, or what a class needs */
     union {
         struct {
             struct plan_node_action up;
@@ -180,32 +181,17 @@ struct message {
 };
 
 /* ---- events */
+/* clang-format off */
 enum kind {
-    EV_DELIVER,
-    EV_NOTICE,
-    EV_SILENT,
-    EV_DIAL, /* link.c */
-    EV_TICK,
-    EV_CRASH,
-    EV_RESTART,
-    EV_CUT,
-    EV_BREAK,
-    EV_SENDS,
-    EV_BEAT, /* node.c */
-    EV_STARTED,
-    EV_LOOK,
-    EV_GIVE_BACK, /* workers */
-    EV_DONE,
-    EV_SPAWN,
-    EV_WORKER_DIES,
-    EV_FETCHED, /* task.c */
-    EV_ARRIVE,
-    EV_STOP, /* job.c */
-    EV_HEAD_TICK,
-    EV_HEAD_CRASH,
-    EV_HEAD_UP,
-    EV_LOOK_AROUND,
+    EV_DELIVER, EV_NOTICE, EV_SILENT, EV_DIAL,                            /* link.c */
+    EV_TICK, EV_CRASH, EV_RESTART, EV_CUT, EV_BREAK, EV_SENDS, EV_BEAT,   /* node.c */
+    EV_STARTED, EV_LOOK, EV_GIVE_BACK,                                    /* its workers */
+    EV_DONE, EV_SPAWN, EV_WORKER_DIES, EV_FETCHED,                        /* task.c */
+    EV_ARRIVE, EV_STOP,                                                   /* job.c */
+    EV_HEAD_TICK, EV_HEAD_CRASH, EV_HEAD_UP,                              /* head.c */
+    EV_LOOK_AROUND                                                        /* check.c */
 };
+/* clang-format on */
 
 struct event {
     uint64_t at, seq;
@@ -311,6 +297,8 @@ void task_event(struct event *e);
 void task_resumed(uint32_t at);
 
 /* node.c */
+uint64_t node_used(const struct node *n); /* CPUs, in units; likewise */
+uint64_t node_offer(const struct node *n);
 void node_start(uint32_t i);
 void node_event(struct event *e);
 /* After anything that happened to a node. */

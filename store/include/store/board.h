@@ -11,12 +11,14 @@
 #include <mobula.h>
 #include <stddef.h>
 
+#include "core/demand.h"
 #include "core/limits.h"
+#include "store/feed.h"
 #include "store/queue.h"
 #include "store/record.h"
 
 #define BOARD_MAGIC 0x31616c75626f6dull /* "mobula1" */
-#define BOARD_LAYOUT 4u
+#define BOARD_LAYOUT 5u
 
 #define BOARD_RECORDS_MAX (1u << 22)
 #define BOARD_BLOCK 64u /* records in a block: one word of bitmap */
@@ -71,8 +73,10 @@ struct board_header {
     at_u64 awake[PROCS_MAX / 64] __attribute__((aligned(CACHE_LINE)));
     char failure[FAILURE_TEXT_MAX];        /* daemon, before `failed`: why */
     char job_name[BOARD_JOB_NAME_MAX + 1]; /* daemon: for people, with a NUL */
-    /* Sealers bump it; who waits for several records sleeps on it. */
+    /* Who waits for several records, or for bytes from disk, sleeps on it. The daemon bumps it when bytes have
+     * moved; sealers, once for all sleepers, if `asleep` says that somebody waits for records. */
     at_u32 event __attribute__((aligned(CACHE_LINE)));
+    at_u32 asleep; /* sleepers set it, who wakes them clears it */
 };
 
 enum proc_state {
@@ -108,10 +112,10 @@ struct klass { /* one class of demand */
     struct queue ready;
     at_u64 parked[PROCS_MAX / 64]
         __attribute__((aligned(CACHE_LINE))); /* workers asleep */
-    at_u32 alert;  /* daemon arms; a submitter that finds no idle worker takes it */
-    at_u32 demand; /* daemon: CPU units; 0 with `used` 0: free */
-    at_u32 used;   /* 1 once the class exists */
-    at_u32 room;   /* submitters that wait for room sleep on it; poppers bump it */
+    at_u32 alert; /* daemon arms; a submitter that finds no idle worker takes it */
+    at_u32 used;  /* daemon: 1 once the class exists, and then: */
+    struct demand demand; /* daemon: what its tasks ask for */
+    at_u32 room;          /* submitters that wait for room sleep on it; poppers bump it */
     at_u32 room_waiters;
 } __attribute__((aligned(CACHE_LINE)));
 
@@ -154,6 +158,8 @@ struct board {
     struct proc *procs;
     struct klass *classes;
     struct ledger *ledgers;
+    struct feed
+        *feed; /* of sealed records that somebody asked to hear of (STATE_NOTIFY) */
     struct name *names, *sites;
     at_u64 *segments;
     at_u32 *block_owner;    /* process + 1, or 0: free */
