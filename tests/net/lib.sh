@@ -145,9 +145,9 @@ node_launch() {
     else
         role="--address=$(address 1):${VIA:-$PORT}"
     fi
-    # shellcheck disable=SC2086
     timeout $((20 * PATIENCE)) head -n 1 "$WORK/ready$i" >"$WORK/line$i" &
     eval "READER_$i=$!"
+    # shellcheck disable=SC2086
     (inside "$i" "$BIN/mobulad" $role --listen="$(address "$i")" --key-stdin \
         --node-dir="$(node_dir "$i")" --log-file=- --ready-fd=3 "$@" \
         <"${KEY:-$WORK/key}" 3>"$WORK/ready$i" 2>>"$WORK/node$i.log") &
