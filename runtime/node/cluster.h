@@ -65,7 +65,8 @@ struct peer {
     char host[64], address[ADDR_TEXT_SIZE];
     char loop[PEER_LOOP_BYTES]; /* what its loop runs on */
     char seen[ADDR_TEXT_SIZE];  /* where its connection comes from */
-    uint32_t cpus;
+    struct resources capacity;
+    char labels[LABELS_MAX + 1];
     uint64_t store_bytes;
     struct transport_peer *links[2]; /* up; we send on the first */
     struct transport_peer *dial;
@@ -84,7 +85,8 @@ struct peer {
     bool joined;
     void *words; /* by which it joined, or will when its database has them; or NULL */
     size_t words_size;
-    uint64_t session, units_used, store_used;
+    uint64_t session, store_used;
+    struct resources used;
     uint32_t tasks;
 };
 
