@@ -80,6 +80,13 @@ static void take_event(struct verbs_rail *rail, const struct ibv_async_event *ev
     case IBV_EVENT_PORT_ACTIVE:
         if (event->element.port_num == rail->port) {
             log_info("rdma %s: the port is up", rail->path);
+            verbs_change_address(rail);
+        }
+        return;
+    case IBV_EVENT_GID_CHANGE:
+    case IBV_EVENT_LID_CHANGE:
+        if (event->element.port_num == rail->port) {
+            verbs_change_address(rail);
         }
         return;
     default:

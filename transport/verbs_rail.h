@@ -64,6 +64,8 @@ void verbs_change_work(struct verbs *v);
  * first of all. */
 int verbs_gid_rank(const struct ibv_gid_entry *entry);
 /* The best GID of the port; false: it has none. */
+/* The port's addresses are others now: if its own is, peers are told, and links are made again. */
+void verbs_change_address(struct verbs_rail *rail);
 bool verbs_gid_choose(struct verbs_rail *rail, const struct ibv_port_attr *port);
 void verbs_rail_describe(struct verbs_rail *rail);
 uint32_t verbs_port_mbps(const struct ibv_port_attr *port);
