@@ -63,6 +63,7 @@ struct verbs_link {
     uint32_t sent, acked;    /* ours */
     uint32_t came, told;     /* the peer's: delivered, and acknowledged by us */
     struct verbs_kept *kept; /* ours from acked to sent, VERBS_CREDITS places */
+    uint64_t used;           /* its rail's count when it was used last */
     uint64_t moved_ns;       /* when a completion came, or the first request was posted */
     struct verbs_timer limit;
     uint64_t retry_ns, backoff_ns; /* not before; the next pause */
@@ -108,6 +109,10 @@ void verbs_qp_destroy(struct verbs_link *link);
 
 /* ---- verbs_work.c */
 unsigned verbs_link_room(const struct verbs_link *link);
+static inline void verbs_link_used(struct verbs_link *link)
+{
+    link->used = ++link->rail->uses;
+}
 /* Posts @wr, whose id is set here. False: the link has failed. */
 bool verbs_post(struct verbs_link *link, struct ibv_send_wr *wr,
                 const struct verbs_wr *work);

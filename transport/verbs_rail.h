@@ -34,6 +34,7 @@ struct verbs_rail {
     uint64_t flight_bytes;
     bool starved; /* somebody had no room for a READ in it */
     unsigned links_max;
+    uint64_t uses;                             /* of its links, counted */
     struct verbs_link *links[VERBS_LINKS_MAX]; /* by slot; NULL: free */
     uint16_t epochs[VERBS_LINKS_MAX];          /* of the slot: old completions differ */
 };
