@@ -27,7 +27,8 @@ static uint64_t nodes_now(const struct verbs *v)
     uint64_t all = 0;
     struct ibv_device **list = v->lib->get_device_list(&count);
     for (int i = 0; list != NULL && i < count; i++) {
-        uint64_t node = v->lib->node_of(list[i]);
+        bool wanted = verbs_device_wanted(v->lib->get_device_name(list[i]));
+        uint64_t node = wanted ? v->lib->node_of(list[i]) : 0;
         all += node * node;
     }
     if (list != NULL) {
@@ -146,7 +147,6 @@ void verbs_change_work(struct verbs *v)
     }
 }
 
-static void open_again(struct verbs_timer *timer)
 static bool same_address(const struct verbs_rail *rail, const struct verbs_rail *before)
 {
     const struct verbs_port *a = &rail->port_info, *b = &before->port_info;
@@ -173,6 +173,7 @@ void verbs_change_address(struct verbs_rail *rail)
     }
 }
 
+static void open_again(struct verbs_timer *timer)
 {
     struct verbs *v = LOOP_OWNER(timer, struct verbs, reopen);
     if (v->closing) {

@@ -44,6 +44,11 @@ struct verbs_rail {
 void verbs_rails_open(struct verbs *v);
 /* False: events are still watched; again later. */
 bool verbs_rails_close(struct verbs *v);
+/* The environment names devices, with commas between: no other is used. Not set, or empty: all are. */
+#define VERBS_DEVICES_VARIABLE "MOBULA_RDMA_DEVICES"
+bool verbs_device_wanted(const char *name);
+/* All that are named are there; false: @ret_missing is not. */
+bool verbs_devices_there(const struct verbs_lib *lib, char ret_missing[VERBS_WHY_SIZE]);
 /* NULL: the device has what we need; or what it lacks. */
 const char *verbs_device_lacks(const struct ibv_device_attr *attr, bool strict);
 /* Says hello, or why there is nothing to say hello with. */
@@ -59,14 +64,14 @@ void verbs_change_watch(struct verbs *v);
 bool verbs_change_close(struct verbs *v);
 /* Lets go of the devices, once nothing moves over them, if they change. */
 void verbs_change_work(struct verbs *v);
+/* The port's addresses are others now: if its own is, peers are told, and links are made again. */
+void verbs_change_address(struct verbs_rail *rail);
 
 /* ---- verbs_gid.c */
 /* What a GID is worth, below 0: nothing. The first of the best is used; of InfiniBand the
  * first of all. */
 int verbs_gid_rank(const struct ibv_gid_entry *entry);
 /* The best GID of the port; false: it has none. */
-/* The port's addresses are others now: if its own is, peers are told, and links are made again. */
-void verbs_change_address(struct verbs_rail *rail);
 bool verbs_gid_choose(struct verbs_rail *rail, const struct ibv_port_attr *port);
 void verbs_rail_describe(struct verbs_rail *rail);
 uint32_t verbs_port_mbps(const struct ibv_port_attr *port);
