@@ -68,3 +68,37 @@ void index_remove(struct index_map *m, uint64_t key)
     }
     m->cells[hole].value = INDEX_NONE;
 }
+
+bool index_set_create(struct index_set *s, uint32_t max)
+{
+    s->list = malloc(max * sizeof *s->list);
+    s->at = malloc(max * sizeof *s->at);
+    for (uint32_t i = 0; s->at && i < max; i++) {
+        s->at[i] = INDEX_NONE;
+    }
+    return s->list && s->at;
+}
+
+void index_set_destroy(struct index_set *s)
+{
+    free(s->list);
+    free(s->at);
+}
+
+bool index_set_put(struct index_set *s, uint32_t place, bool in)
+{
+    uint32_t at = s->at[place];
+    if (in == (at != INDEX_NONE)) {
+        return false;
+    }
+    if (in) {
+        s->at[place] = s->count;
+        s->list[s->count++] = place;
+    } else {
+        uint32_t last = s->list[--s->count];
+        s->list[at] = last;
+        s->at[last] = at;
+        s->at[place] = INDEX_NONE;
+    }
+    return true;
+}
