@@ -97,7 +97,7 @@ static const char *check_node(const struct plan_head *h, uint32_t at, uint32_t *
     struct resources leased = resources_zero(&h->nodes[at].capacity);
     struct resources spare = node_spare(&h->nodes[at]);
     bool some = node_open(&h->nodes[at]) && !resources_none(&spare);
-    if (some != (h->spare.at[at] != INDEX_NONE)) {
+    if (some != index_set_has(&h->spare, at)) {
         return "a node has something to spare and is not known for it, or the other way "
                "round";
     }
@@ -143,7 +143,7 @@ const char *plan_head_check(const struct plan_head *h)
             return "a demand's slots are not the sum of its leases";
         }
         bool waits = d->used && d->nodes > 0 && demand_want(h, d) > d->granted;
-        if (waits != (h->unmet.at[i] != INDEX_NONE)) {
+        if (waits != index_set_has(&h->unmet, i)) {
             return "a demand waits and is not among those that do, or the other way "
                    "round";
         }
