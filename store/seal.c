@@ -72,7 +72,7 @@ static void unuse_args(struct lane *l, struct record *r, const struct call *call
     struct arg_walk w = arg_walk(call);
     struct arg_ref *ref;
     while ((ref = arg_walk_on(&w, r, call))) {
-        lane_unuse(l, at_load(&ref->link, AT_RELAXED));
+        lane_unuse_later(l, at_load(&ref->link, AT_RELAXED));
     }
 }
 
