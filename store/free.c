@@ -357,8 +357,10 @@ static bool has_argument(struct record *r, uint64_t link)
 
 /* Marks the tasks of a batch that have a record as argument: somebody may have them in hand, to give it to
  * them. */
-static void mark_successors(const struct board *b, uint64_t link, uint32_t *batch,
-                            uint32_t count, uint32_t how)
+static __attribute__((noinline, cold)) void mark_successors(const struct board *b,
+                                                            uint64_t link,
+                                                            uint32_t *batch,
+                                                            uint32_t count, uint32_t how)
 {
     for (uint32_t i = 0; i < count; i++) {
         if (has_argument(&b->records[batch[i] & RECORD_INDEX_NONE], link)) {

@@ -186,7 +186,7 @@ static void all_arrived(struct lane *l, struct record *t, uint32_t gen,
      * cancelled while it waited. */
     uint64_t s = at_load(&t->state, AT_SEQ_CST);
     while (state_gen(s) == gen && state_phase(s) == PHASE_WAITING) {
-        bool keeps = l->keeps == call_class(call) + 1 && !l->kept;
+        bool keeps = l->keeping == call_class(call) + 1 && !l->kept;
         uint64_t next = state_to(s, keeps ? PHASE_TAKEN : PHASE_QUEUED, l->self);
         if (at_cas(&t->state, &s, next, AT_SEQ_CST)) {
             if (keeps) {

@@ -47,8 +47,6 @@ struct mob_task {
     bool gave_ref;  /* one of them is another object */
     bool more;      /* it submitted, put or gave ids: its end is not the short one */
     uint32_t depth;
-    uint32_t
-        keeps; /* of a worker's outermost: the class + 1 that it serves, as lane.keeps */
     struct mob_task *outer;
     uint32_t
         pinned; /* bit i: argument i is another record's, outside of it, and was looked at */

@@ -77,10 +77,7 @@ static __attribute__((noinline)) void finish_any(struct mob_task *task, mob_stat
 static inline void finish(struct mob_task *task, uint64_t s, mob_status st)
 {
     if (__builtin_expect(st == MOB_OK && !task->more, 1)) {
-        struct lane *l = &task->thread->lane;
-        l->keeps = task->keeps;
-        (void)task_seal_childless(l, task->r, task->link, s);
-        l->keeps = 0;
+        (void)task_seal_childless(&task->thread->lane, task->r, task->link, s);
     } else {
         finish_any(task, st);
     }
@@ -127,7 +124,6 @@ void task_init(struct mob_task *task, struct mob *mob, struct thread *t)
     task->pinned = 0;
     task->message[0] = '\0';
     task->fails_as = MOB_OK;
-    task->keeps = 0;
     task->r = NULL;
 }
 
@@ -167,8 +163,12 @@ static __attribute__((noinline)) void run_nested(struct mob *mob, struct thread 
                                                  struct record *r, uint32_t index)
 {
     struct mob_task task; /* not all of it is set: `message` is long */
+    uint32_t keeps = t->lane.keeps;
+    t->lane.keeps =
+        0; /* what it makes ready must not wait for the end of the outer one */
     task_init(&task, mob, t);
     run_task(&task, mob, t, r, index);
+    t->lane.keeps = keeps;
     at_store(&mob->proc->task, t->task->link, AT_RELAXED);
 }
 
@@ -233,11 +233,11 @@ static __attribute__((noinline)) void run_row(struct mob *mob, struct thread *t,
             (void)task_unclaim(&t->lane, r);
             break;
         }
-        t->top.keeps = row < ROW_MAX ? run : 0;
+        t->lane.keeps = row < ROW_MAX ? run : 0;
         run_task(&t->top, mob, t, r, board_index(&mob->board, r));
         tidy_if_asked(mob, t);
     }
-    t->top.keeps = run;
+    t->lane.keeps = run;
 }
 
 /* Whether the worker is still to serve the class of @run, after what it has in hand. */
@@ -258,7 +258,7 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
     struct queue_item item;
     uint32_t streak = 0; /* tasks since it last waited */
     t->asked = at_load(&self->wake, AT_RELAXED);
-    t->top.keeps = run;
+    t->lane.keeps = run;
     while (serves(mob, t, run)) {
         enum queue_result res = task_claim_hinted(&t->lane, class, &r, &item);
         if (res == QUEUE_OK) {
@@ -282,7 +282,7 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
             _exit(3);
         }
     }
-    t->top.keeps = 0;
+    t->lane.keeps = 0;
     task_idle(mob, t);
     /* Told to stop serving: a push that relied on this worker must find another. Its mark may be there
      * still, after a foreseen task. */

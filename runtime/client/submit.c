@@ -464,6 +464,10 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
     bool no_wait = false;
     uint64_t link = 0;
     mob_status st;
+    if (!options && mob && count <= MOB_ARGS_MAX &&
+        submit_small(mob, fn, args, (uint32_t)count, ret, site)) {
+        return MOB_OK;
+    }
     MOB_TRY(client_thread(mob, &t));
     if (t->plain_site !=
         site) { /* that may have been all that kept it from the short way */
@@ -473,7 +477,8 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
         if (!options && count == 1 && submit_plain(mob, fn, args, ret, site, &st)) {
             return st;
         }
-        if (!options && submit_small(mob, fn, args, (uint32_t)count, ret, site)) {
+        if (!options && count <= MOB_ARGS_MAX &&
+            submit_small(mob, fn, args, (uint32_t)count, ret, site)) {
             return MOB_OK;
         }
     }
@@ -526,10 +531,6 @@ mob_status mob_submit_at(struct mob *mob, mob_fn fn, struct mob_args args,
     if (__builtin_expect(usual && mob, 1) &&
         __builtin_expect(submit_plain(mob, fn, args.args, ret, site, &st), 1)) {
         return st;
-    }
-    if (__builtin_expect(!options && mob, 1) &&
-        submit_small(mob, fn, args.args, (uint32_t)args.count, ret, site)) {
-        return MOB_OK;
     }
     return mob_submit_any(mob, fn, args.args, args.count, options, ret, site);
 }

@@ -157,6 +157,14 @@ static void begin_claim(void)
     begin_submit();
     claim();
 }
+static void
+begin_makes(void) /* a task that runs, and that two and a task of those wait for */
+{
+    begin_claim();
+    c.id[1] = submit(c.id, 1, c.task);
+    c.id[2] = submit(c.id, 1, c.task);
+    c.id[3] = submit(c.id + 1, 2, c.task);
+}
 static void begin_parent(void) /* a task that runs, with a child that runs inside of it */
 {
     begin_claim();
@@ -202,12 +210,6 @@ static void do_create_large(void)
 static void do_seal(void)
 {
     MUST(task_seal(&c.lane, c.r, false));
-}
-static void do_seal_and_keep(void)
-{
-    c.lane.keeps = scene.store_class + 1;
-    do_seal();
-    c.lane.keeps = 0;
 }
 static void do_abort(void)
 {
@@ -273,6 +275,12 @@ static void do_return(void)
 {
     MUST(task_seal_childless(&c.lane, c.taken, link_of(c.taken),
                              at_load(&c.taken->state, AT_RELAXED)));
+}
+static void do_return_and_keep(void)
+{
+    c.lane.keeps = scene.store_class + 1;
+    do_return();
+    c.lane.keeps = 0;
 }
 static void do_return_user(void)
 {
@@ -364,7 +372,6 @@ static const struct op {
     {"create, 4 KiB", none, do_create_large, do_seal},
     {"seal", begin_create, do_seal, none},
     {"seal for three tasks", begin_waiting, do_seal, none},
-    {"seal for three tasks, with one kept", begin_waiting, do_seal_and_keep, end_kept},
     {"abort", begin_create, do_abort, none},
     {"abort for three tasks", begin_waiting, do_abort, none},
     {"get", none, do_get, do_unpin},
@@ -383,6 +390,7 @@ static const struct op {
     {"submit in a task", begin_claim, do_submit_child, end_parent},
     {"claim", begin_submit, claim, do_return},
     {"return", begin_claim, do_return, none},
+    {"return for three tasks, one kept", begin_makes, do_return_and_keep, end_kept},
     {"return of a task with an argument", begin_user, do_return_user, none},
     {"return of 4 KiB", begin_claim, do_return_large, none},
     {"return of an object", begin_ref, do_return_ref, none},

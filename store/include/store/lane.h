@@ -72,9 +72,10 @@ struct lane {
     uint64_t owed_map;
     bool owes; /* it may owe uses: its thread settles before it sleeps */
 
-    /* Of a worker that seals a task and looks for the next: the class that it serves + 1, else 0; and the
-     * first task of that class which the seal made ready: TAKEN at once, to be run next. */
-    uint32_t keeps;
+    /* Of a worker between two tasks: the class that it serves + 1, else 0; the same while it seals one and
+     * gives its successors their argument; and the first of these that became ready and is of that class: TAKEN
+     * at once, to be run next. */
+    uint32_t keeps, keeping;
     struct record *kept;
 
     struct ledger *ledgers[LANE_LEDGERS];
