@@ -10,6 +10,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "journal.h"
 #include "scheduler/spread.h"
 
 /* ---- what must not be done from within a planner's event ------------------------------------------- */
@@ -325,7 +326,8 @@ mob_status cluster_start(struct node *n)
     MOB_TRY(spread_create(n->id, CHUNK_BYTES, &c->spread));
     snprintf(c->self->host, sizeof c->self->host, "%s", n->host);
     cluster_set_loop(c->self, loop_backend(n->loop));
-    c->self->cpus = n->cpus;
+    c->self->capacity = n->capacity;
+    memcpy(c->self->labels, n->labels, sizeof n->labels);
     c->self->store_bytes = n->budget.limit_bytes;
     MOB_TRY(open_transport(c));
     loop_timer_start(n->loop, &c->beat, clock_now_ns() + HEARTBEAT_NS, beat);
@@ -353,6 +355,7 @@ void cluster_stop(struct node *n)
     loop_timer_stop(n->loop, &c->beat);
     loop_timer_stop(n->loop, &c->retry);
     loop_timer_stop(n->loop, &c->plan_timer);
+    journal_stop(c->journal);
     if (!under_way) {
         transport_close(c->transport);
     }
@@ -360,7 +363,8 @@ void cluster_stop(struct node *n)
 
 bool cluster_ended(const struct node *n)
 {
-    return !n->cluster || n->cluster->closed;
+    const struct cluster *c = n->cluster;
+    return !c || (c->closed && journal_ended(c->journal));
 }
 
 void cluster_free(struct node *n)
