@@ -208,7 +208,7 @@ static mob_status ask_records(struct mob *mob)
     return st;
 }
 
-mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
+mob_status client_record(struct mob *mob, struct thread *t, uint64_t deadline_ns,
                          struct record **ret)
 {
     for (;;) {
@@ -224,7 +224,7 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
         /* The table is at its maximum, or memory is. Records come back when ids are released, and
          * when tasks end whose ids were released before: the latter is worth waiting for, as is memory
          * that objects leave for the disk (MOB_ERR_TIMEOUT). */
-        if (no_wait || t->task) {
+        if (deadline_ns == 0 || t->task) {
             return status_fail(MOB_ERR_FULL, "%s", mob_last_error());
         }
         if (st != MOB_ERR_TIMEOUT && !lane_await_record(&t->lane)) {
@@ -232,8 +232,14 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
                                "every record of the job is held by an id; release "
                                "ids that are no longer needed");
         }
+        uint64_t nap_ns = clock_deadline_ns(FULL_NAP_NS);
+        if (clock_now_ns() >= deadline_ns) {
+            return status_fail(MOB_ERR_FULL,
+                               "no record became free within the time limit");
+        }
         at_u32 nobody = {0};
-        (void)park_client(mob, t, &nobody, 0, clock_deadline_ns(FULL_NAP_NS));
+        (void)park_client(mob, t, &nobody, 0,
+                          nap_ns < deadline_ns ? nap_ns : deadline_ns);
     }
 }
 
@@ -536,7 +542,7 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
     if (!take_room(t, call_class(&call))) {
         MOB_TRY(wait_for_room(mob, t, call_class(&call), no_wait));
     }
-    MOB_TRY(client_record(mob, t, no_wait, &r));
+    MOB_TRY(client_record(mob, t, no_wait ? 0 : CLOCK_NEVER, &r));
     st = submit_any(mob, t, r, &call, name, t->plain_number, args, &link);
     if (st) {
         lane_unrecord(&t->lane, r);
