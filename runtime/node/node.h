@@ -287,6 +287,9 @@ struct away { /* one of our tasks on another node */
     uint32_t remote;       /* its proxy there */
     uint8_t attempt, left; /* left: results that are on their way */
     bool cancel_sent, failed;
+    bool
+        folds; /* its arguments are folded on their way; if it comes back that counts as an attempt, the next of
+                 * which does without */
     uint64_t too_large; /* bytes of a result for which this node will never have room */
     struct away_result *results;
     uint32_t next_free;
@@ -458,7 +461,7 @@ void status_drop(struct conn *c);
 
 struct node_config {
     int embedded; /* fd of the driver's connection, or -1 */
-    unsigned num_cpus;
+    int num_cpus; /* -1: what affinity and cgroups allow; 0: it runs no tasks, as a head may */
     uint64_t store_bytes;
     const char *dir; /* its folder; NULL if embedded */
     bool after_kill; /* a killed daemon had that folder before */
