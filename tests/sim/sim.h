@@ -347,7 +347,7 @@ void check_lease(const struct plan_head_action *a);
 void check_said(const struct plan_node_action *a);
 /* A planner took the head's word of a lease or grant. */
 void check_taken(const struct plan_head_action *a, uint32_t by);
-bool check_over(uint64_t lease);
+bool check_over(const struct plan_head_action *a);
 void check_held(const struct plan_node_action *a);
 void check_grant(const struct plan_head_action *a);
 void check_look_around(void);
