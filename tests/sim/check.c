@@ -242,6 +242,7 @@ void check_end(void)
     bool much = sim.o.streams
                     ? sim.messages * STREAM_BUDGET > sim.done
                     : (double)sim.messages > CHANGE_BUDGET * (double)sim.changes +
+                                                 DEMAND_BUDGET * sim.jobs_count +
                                                  RATE_BUDGET * seconds * sim.count;
     if (much) {
         sim_fail("the head hears too much", sim.count);

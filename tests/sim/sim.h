@@ -41,6 +41,8 @@
 #define STREAM_BUDGET 100 /* tasks a message of the head */
 #define CHANGE_BUDGET 6   /* messages a lease change */
 #define RATE_BUDGET 2     /* and a second and node */
+#define DEMAND_BUDGET                                                                    \
+    4 /* and a job: what it wants is said and unsaid, also if it gets nothing */
 #define SETTLE_NS                                                                        \
     (8 * NS_PER_S) /* a death, a reservation and some windows, after all jobs are over */
 
