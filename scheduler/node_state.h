@@ -6,6 +6,7 @@
  *   node_decide.c  who gets and keeps slots, after every event
  *   node_room.c    who gives them for it
  *   node_report.c  what the head and other nodes get: reports, sends, the view, the check
+ *   node_why.c     for people: why tasks wait, leases
  */
 #ifndef SCHEDULER_NODE_STATE_H
 #define SCHEDULER_NODE_STATE_H

@@ -110,7 +110,9 @@ struct cluster {
     uint64_t look_after, last_question;
     struct guest_key *keys;
     uint64_t last_key, last_cookie;
-    struct plan_head *plan; /* the head's */
+    uint64_t words_sent, words_heard; /* about leases, between our planner and the head */
+    uint64_t beats;                   /* heartbeats sent to the head */
+    struct plan_head *plan;           /* the head's */
     struct loop_timer plan_timer;
     uint8_t *scratch;    /* WIRE_BATCH_BYTES */
     uint64_t refused_ns; /* when the first of these was */

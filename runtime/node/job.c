@@ -95,6 +95,7 @@ static void job_free(struct job *j)
         j->driver->job = NULL;
     }
     if (j->board.base) {
+        n->tasks_ended += status_tasks_done(j);
         grant_end(j);
         arena_destroy(j->arena);
         lane_fini(&j->lane);

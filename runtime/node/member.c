@@ -10,6 +10,12 @@
 
 /* ---- to the head -------------------------------------------------------------------------------- */
 
+static void word_to_head(struct cluster *c, const struct codec_writer *w)
+{
+    c->words_sent += c->head != NULL;
+    cluster_to_head(c, w);
+}
+
 /* The planner says how many tasks it wants sent in all, until it hears how many were: a second word
  * of a lease takes the place of the first. */
 static void note_send(struct cluster *c, const struct plan_node_action *a)
@@ -64,7 +70,7 @@ void member_act(struct cluster *c, const struct plan_node_action *a)
     default:
         return;
     }
-    cluster_to_head(c, &w);
+    word_to_head(c, &w);
 }
 
 void member_join(struct cluster *c, struct peer *head)
@@ -89,6 +95,7 @@ void member_beat(struct cluster *c)
     codec_put_u64(&w, plan_node_used(c->node->plan));
     codec_put_u64(&w, c->node->budget.used_bytes);
     codec_put_u32(&w, status_tasks(c->node));
+    c->beats += c->head != NULL;
     cluster_to_head(c, &w);
 }
 
@@ -232,7 +239,7 @@ static bool lease_word(struct peer *from, struct codec_reader *r)
         codec_put_u32(&w, l.epoch);
         codec_put_u32(&w, 0);
         codec_put_u64(&w, plan_node_offer(c->node->plan));
-        cluster_to_head(c, &w);
+        word_to_head(c, &w);
     }
     return true;
 }
@@ -270,6 +277,7 @@ bool member_message(struct peer *p, enum wire_op op, struct codec_reader *r)
     if (p != c->head) {
         return false; /* only the head says such things */
     }
+    c->words_heard += op == WIRE_LEASE || op == WIRE_GRANT || op == WIRE_SYNCED;
     switch (op) {
     case WIRE_NODE:
         return node_word(p, r);

@@ -296,6 +296,7 @@ void node_step(struct node *n)
         loop_timer_stop(n->loop, &n->cluster->soon);
     }
     loop_timer_stop(n->loop, &n->accept_timer);
+    loop_timer_stop(n->loop, &n->census.timer);
     node_spill_stop(n);
     loop_cancel(n->loop, &n->listener_op);
     loop_cancel(n->loop, &n->signal_op);

@@ -52,6 +52,36 @@ struct checker;
 struct guest;
 struct codec_reader;
 
+/* ---- census.c: how many records are at what --------------------------------------------------------- */
+
+enum census_row {
+    CENSUS_WAITING,
+    CENSUS_QUEUED,
+    CENSUS_RUNNING,
+    CENSUS_AWAY,
+    CENSUS_ROWS
+};
+struct job_census { /* as of the last walk over the job's board */
+    uint64_t phases[PHASE_RETIRED + 1];
+    uint64_t tasks[CLASSES_MAX][CENSUS_ROWS];
+};
+struct census_wait { /* in whoever asks */
+    struct census_wait *next;
+    void (*done)(struct census_wait *w);
+    bool waits;
+};
+struct census {
+    struct loop_timer timer;
+    struct census_wait *waits;
+    bool runs;
+    uint32_t job, number, record; /* where the walk is */
+};
+/* Calls @told in a later turn, when all boards were walked. @w waits for nothing else. */
+void census_take(struct node *n, struct census_wait *w,
+                 void (*told)(struct census_wait *w));
+/* Who asked goes. */
+void census_forget(struct node *n, struct census_wait *w);
+
 /* ---- conn.c: a local connection ----------------------------------------------------------------- */
 
 struct conn {
@@ -69,6 +99,7 @@ struct conn {
     size_t answer_at;
     uint64_t cookie; /* of the question to the head that it waits for, or 0 */
     struct loop_timer timer;
+    struct census_wait census;
     char *told; /* what the head has said of it so far */
     size_t told_size;
     struct peer *asked; /* NULL: the head, about the cluster; else about its store */
@@ -356,7 +387,9 @@ struct job {
     struct segment segments[BOARD_SEGMENTS_MAX];
     struct member members[PROCS_MAX];
     uint64_t requeued, failed_tasks; /* for status */
-    uint64_t unmet_ns[CLASSES_MAX];  /* since when no node is large enough for it, or 0 */
+    struct job_census census;        /* likewise */
+    char start_why[256]; /* why the daemon could not start its last worker, or "" */
+    uint64_t unmet_ns[CLASSES_MAX]; /* since when no node is large enough for it, or 0 */
     struct loop_timer demand_timer;
     /* In a cluster: */
     struct arena *arena; /* of the daemon's own segments */
@@ -436,7 +469,10 @@ char *status_node_text(struct node *n);
 struct json_t;
 /* Answers with @root, whose reference goes. */
 void json_reply(struct conn *c, uint32_t op, struct json_t *root);
-/* The records of a job by phase. */
+/* All jobs here; the messages about leases. Of the last census. */
+struct json_t *status_jobs(const struct node *n);
+struct json_t *status_words(const struct node *n);
+/* The records of a job by phase, as of the last census. */
 struct json_t *json_phases(const struct job *j);
 
 /* ---- inspect.c ---- */
@@ -449,6 +485,8 @@ void checker_stop(struct node *n);
 bool status_text(struct node *n, struct codec_reader *r);
 /* The head will not answer what it was asked. */
 void status_head_lost(struct node *n);
+/* Tasks that ended in the job's processes here, its places' earlier ones among them. */
+uint64_t status_tasks_done(const struct job *j);
 /* Tasks that run on this node now. */
 uint32_t status_tasks(const struct node *n);
 /* The connection is going. */
@@ -509,9 +547,12 @@ struct node {
     struct local_msg *scratch; /* one message, for whoever answers */
     struct cluster *cluster;   /* NULL: alone */
     struct checker *checkers;  /* children that check boards */
-    struct node_spill *spill;  /* NULL: objects stay in memory */
-    mob_status verdict;        /* it could not join ... */
-    char why[512];             /* ... and this is why */
+    struct census census;
+    struct counted_ask *asks; /* questions that wait for it */
+    uint64_t tasks_ended;     /* of jobs that are over */
+    struct node_spill *spill; /* NULL: objects stay in memory */
+    mob_status verdict;       /* it could not join ... */
+    char why[512];            /* ... and this is why */
 };
 
 int eventfd_new(void);

@@ -35,6 +35,7 @@ void plan_start(struct job *j, uint32_t cls, uint32_t count)
         if (st) {
             if (st != MOB_ERR_CLOSED) {
                 log_error("%s", mob_last_error());
+                snprintf(j->start_why, sizeof j->start_why, "%s", mob_last_error());
             }
             j->start_failures
                 [cls]++; /* told to the planner later: not from within its event */

@@ -230,6 +230,7 @@ void proc_joined(struct member *m)
     loop_timer_stop(j->node->loop, &m->timer);
     m->slot = SLOT_BUSY;
     j->early_kills = 0;
+    j->start_why[0] = '\0';
     at_store(&j->board.procs[m->proc].state, PROC_BUSY, AT_RELAXED);
     proc_run(m, j->leaving ? RUN_EXIT : m->class + 1);
     (void)plan_node_worker_started(j->node->plan, job_plan_id(j), m->class,

@@ -14,10 +14,12 @@
  *          over TCP), rdma_retries)
  *          and, of the node that answers: dir (its folder), key_file (if its key is in one)
  *   JOB    number, name, driver_pid, failed (true or false), workers [{pid, class, slot}],
- *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes
+ *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes,
+ *          classes [CLASS...], leases [LEASE...] (the first of them), leases_count; see status_job.c
  *   UNMET  job (its number), cpus (that one task asks for), tasks (that wait)
  * A node of a cluster adds "peers", [{id, host, address, transport, moved}], the nodes that it is
- * connected to itself, "cluster": "head", "member", or "headless" (its head is lost), and the
+ * connected to itself, "head_words", {sent, heard, heartbeats, tasks}: messages about leases between
+ * this node and the head, and tasks that ended here since it started, "cluster": "head", "member", or "headless" (its head is lost), and the
  * node's silent_ms; JOB has owner ("" or the node that it came from) and tasks_away (on other nodes
  * now). The nodes are as the head says; of a lost head's, only what this node knows is there, and
  * their state is "unknown" unless they are connected.
@@ -76,35 +78,6 @@ void status_cluster(struct conn *c, struct local_msg *m)
         }
     }
     conn_reply(c, m, NULL, 0);
-}
-
-static json_t *job_json(const struct job *j)
-{
-    uint64_t done = 0;
-    json_t *workers = json_array();
-    for (uint32_t i = 1; i < PROCS_MAX; i++) {
-        done += at_load(&j->board.procs[i].done, AT_RELAXED);
-        const struct member *w = &j->members[i];
-        static const char *const states[] = {"starting", "busy",     "idle",
-                                             "lent",     "resuming", "bare"};
-        if (w->used && !w->dead) {
-            json_array_append_new(workers,
-                                  json_pack("{s:i,s:i,s:s}", "pid", (int)w->pid, "class",
-                                            (int)w->class, "slot", states[w->slot]));
-        }
-    }
-    char owner[24] = "";
-    if (j->guest) {
-        snprintf(owner, sizeof owner, "%010llx", (unsigned long long)j->guest->owner->id);
-    }
-    return json_pack("{s:i,s:o,s:s,s:i,s:i,s:b,s:o,s:o,s:I,s:I,s:I,s:I}", "number",
-                     (int)j->number, "name", look_text(j->name), "owner", owner,
-                     "tasks_away", (int)j->away.out, "driver_pid",
-                     j->driver ? (int)j->driver->pid : 0, "failed", j->failed, "workers",
-                     workers, "records", json_phases(j), "tasks_done", (json_int_t)done,
-                     "tasks_requeued", (json_int_t)j->requeued, "tasks_failed",
-                     (json_int_t)j->failed_tasks, "store_bytes",
-                     (json_int_t)budget_of_job(&j->node->budget, j->index));
 }
 
 static json_t *node_json(struct node *n)
@@ -270,13 +243,8 @@ static json_t *unmet_json(const struct node *n)
 static json_t *status_json(struct node *n, const char *nodes_text)
 {
     const struct cluster *c = n->cluster;
-    json_t *root = node_json(n), *jobs = json_array();
-    for (uint32_t i = 0; i < JOBS_MAX; i++) {
-        if (n->jobs[i]) {
-            json_array_append_new(jobs, job_json(n->jobs[i]));
-        }
-    }
-    json_object_set_new(root, "jobs", jobs);
+    json_t *root = node_json(n);
+    json_object_set_new(root, "jobs", status_jobs(n));
     json_object_set_new(root, "unmet", unmet_json(n));
     if (c) {
         json_t *nodes = nodes_text ? json_loads(nodes_text, 0, NULL) : NULL;
@@ -285,6 +253,7 @@ static json_t *status_json(struct node *n, const char *nodes_text)
         json_object_set_new(root, "address", json_string(c->self->address));
         json_object_set_new(root, "port", json_integer(c->port));
         json_object_set_new(root, "peers", status_peers(n));
+        json_object_set_new(root, "head_words", status_words(n));
         json_object_set_new(root, "nodes",
                             json_is_array(nodes) ? json_incref(nodes) : known_nodes(c));
         json_decref(nodes);
@@ -301,6 +270,7 @@ static void answer(struct conn *c, const char *nodes_text)
 
 void status_drop(struct conn *c)
 {
+    census_forget(c->node, &c->census);
     loop_timer_stop(c->node->loop, &c->timer);
     free(c->told);
     c->told = NULL;
@@ -316,11 +286,11 @@ static void too_late(struct loop_timer *timer)
     answer(c, NULL);
 }
 
-void status_reply(struct conn *c, struct local_msg *m)
+static void counted(struct census_wait *wait)
 {
+    struct conn *c = LOOP_OWNER(wait, struct conn, census);
     struct cluster *k = c->node->cluster;
-    (void)m;
-    if (!k || !k->head || c->cookie) {
+    if (!k || !k->head) {
         answer(c, NULL);
         return;
     }
@@ -330,6 +300,15 @@ void status_reply(struct conn *c, struct local_msg *m)
     cluster_to_head(k, &w);
     loop_timer_start(c->node->loop, &c->timer,
                      loop_now_ns(c->node->loop) + STATUS_WAIT_NS, too_late);
+}
+
+void status_reply(struct conn *c, struct local_msg *m)
+{
+    if (c->census.waits || c->cookie) {
+        conn_deny(c, m->op, status_fail(MOB_ERR_STATE, "one question at a time"));
+    } else {
+        census_take(c->node, &c->census, counted);
+    }
 }
 
 bool status_text(struct node *n, struct codec_reader *r)

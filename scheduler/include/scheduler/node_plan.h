@@ -204,6 +204,34 @@ struct plan_class_view {
 };
 mob_status plan_node_view(const struct plan_node *p, struct plan_job job, uint32_t cls,
                           struct plan_class_view *ret);
+
+/* Why tasks that are queued here do not run yet: the first that holds. */
+enum plan_why {
+    PLAN_WHY_NOTHING,  /* none is queued, or each has a slot that is about to take it */
+    PLAN_WHY_FAILED,   /* the job's workers do not start */
+    PLAN_WHY_LARGE,    /* one of them asks for more than this node has */
+    PLAN_WHY_STARTING, /* workers are starting for them */
+    PLAN_WHY_LEASE,    /* another node's: the slots of its leases here are all in use */
+    PLAN_WHY_PROCS,    /* the job has as many processes here as it may have */
+    PLAN_WHY_TURN,     /* the CPUs are held by other jobs, or by them and its own */
+    PLAN_WHY_CPUS,     /* its own tasks hold them */
+};
+/* MOB_ERR_NOT_FOUND. */
+mob_status plan_node_why(const struct plan_node *p, struct plan_job job, uint32_t cls,
+                         enum plan_why *ret);
+
+struct plan_node_lease_view {
+    uint64_t lease, node; /* whose tasks it is for; @granted: where they run */
+    uint32_t epoch, cls, slots;
+    uint32_t away; /* of one that is granted: tasks that are there now */
+    bool granted;  /* to us, elsewhere; else another node's here */
+};
+/* The first @max of a job's leases. Returns how many there are. */
+uint32_t plan_node_leases(const struct plan_node *p, struct plan_job job,
+                          struct plan_node_lease_view *ret, uint32_t max);
+/* The slots granted elsewhere, by class. Leaves @ret alone if there is no such job. */
+void plan_node_granted(const struct plan_node *p, struct plan_job job,
+                       uint32_t ret[CLASSES_MAX]);
 uint64_t plan_node_used(const struct plan_node *p);  /* units held by slots */
 uint64_t plan_node_offer(const struct plan_node *p); /* units that natives do not need */
 /* NULL, or the invariant that does not hold. */
