@@ -1,7 +1,7 @@
 /* count_store - does a given number of operations on objects and nothing else, to be counted from
  * outside, as count_tasks does tasks.
  *
- * usage: count_store get|view|put_8|put_1k|put_64k|create|wait COUNT
+ * usage: count_store get|view|put_8|put_1k|put_64k|create|wait|set_1k|set_100k COUNT
  * What was put or created is released, in batches. No task runs, so that there is no worker.
  *
  * Its own functions are named count_*, so that a profile can tell them from the library. */
@@ -13,7 +13,7 @@
 
 #include "common.h"
 
-enum { WARM_UP = 512, BATCH = 64, WAITED = 1000 };
+enum { WARM_UP = 512, BATCH = 64, WAITED = 1000, SET_MAX = 100000 };
 
 static struct mob *mob;
 static mob_ref refs[WAITED];
@@ -77,6 +77,30 @@ __attribute__((noinline)) static void count_wait(unsigned long count)
     }
 }
 
+/* One of @size ids in a set comes, is released, and another one takes its place. */
+__attribute__((noinline)) static void count_set(unsigned long count, unsigned long size)
+{
+    static mob_ref in_set[SET_MAX];
+    struct mob_waitset *set;
+    void *data;
+    BENCH_CHECK(mob_waitset_create(mob, &set));
+    for (unsigned long i = 0; i < size + count; i++) {
+        mob_ref *ref = &in_set[i % size];
+        uint64_t tag;
+        if (i >= size) {
+            BENCH_CHECK(mob_seal(mob, *ref));
+            BENCH_CHECK(mob_waitset_next(set, 0, NULL, &tag));
+            mob_release(mob, *ref);
+        }
+        BENCH_CHECK(mob_create(mob, 8, 0, ref, &data));
+        BENCH_CHECK(mob_waitset_add(set, *ref, i));
+    }
+    for (unsigned long i = 0; i < size; i++) {
+        mob_abort(mob, in_set[i]);
+    }
+    mob_waitset_destroy(set);
+}
+
 static int count_run(const char *mode, unsigned long count)
 {
     if (strcmp(mode, "get") == 0) {
@@ -93,6 +117,10 @@ static int count_run(const char *mode, unsigned long count)
         count_create(count);
     } else if (strcmp(mode, "wait") == 0) {
         count_wait(count);
+    } else if (strcmp(mode, "set_1k") == 0) {
+        count_set(count, 1000);
+    } else if (strcmp(mode, "set_100k") == 0) {
+        count_set(count, SET_MAX);
     } else {
         return -1;
     }
@@ -106,7 +134,8 @@ int main(int argc, char **argv)
     unsigned long count = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
     if (count == 0) {
         fprintf(stderr,
-                "usage: count_store get|view|put_8|put_1k|put_64k|create|wait COUNT\n");
+                "usage: count_store "
+                "get|view|put_8|put_1k|put_64k|create|wait|set_1k|set_100k COUNT\n");
         return 2;
     }
     MOB_CHECK(mob_init(&config, &mob));

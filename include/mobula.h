@@ -290,12 +290,40 @@ MOB_API MOB_MUST_CHECK mob_status mob_get_size(struct mob *mob, mob_ref ref,
  * id, or none any more. */
 MOB_API int mob_contains(struct mob *mob, mob_ref ref);
 
-/* Waits until @want of @count ids are there (a failed one counts), or the time limit.
+/* Waits until @want of @count ids are there (a failed one counts), or the time limit. Looks at all of them in
+ * each call: for many ids that are taken as they come there is mob_waitset_next().
  * @ready: one byte per id, set to 1 or 0; set on MOB_ERR_TIMEOUT too.
  * @ret_ready: how many are ready; may be NULL. */
 MOB_API MOB_MUST_CHECK mob_status mob_wait(struct mob *mob, const mob_ref *refs,
                                            size_t count, size_t want, uint64_t timeout_ns,
                                            unsigned char *ready, size_t *ret_ready);
+
+/* A set of ids that are waited for as they come, at a cost for each that does not grow with their number:
+ * what to use for many ids, where each call of mob_wait() has to look at all of them. Any number of sets may
+ * have the same id. One thread at a time uses a set, inside tasks too. */
+struct mob_waitset;
+
+/* @ret: the caller ends it with mob_waitset_destroy(), which may come after mob_shutdown(), and with which the
+ * ids go that are still in it; they are not released. MOB_ERR_NOMEM. */
+MOB_API MOB_MUST_CHECK mob_status mob_waitset_create(struct mob *mob,
+                                                     struct mob_waitset **ret);
+MOB_API void mob_waitset_destroy(struct mob_waitset *set);
+
+/* Puts @ref into the set, there already or not. @tag: the caller's, comes back with it.
+ * MOB_ERR_RELEASED, MOB_ERR_NOMEM, MOB_ERR_FULL (millions). */
+MOB_API MOB_MUST_CHECK mob_status mob_waitset_add(struct mob_waitset *set, mob_ref ref,
+                                                  uint64_t tag);
+
+/* Waits until one of the ids is there (a failed one counts, and one that was released meanwhile), takes it out
+ * of the set and gives it, with its tag. Both outputs may be NULL. In a task it may run one of the awaited
+ * tasks, or lends its CPU.
+ * MOB_ERR_TIMEOUT; MOB_ERR_NOT_FOUND: the set is empty. */
+MOB_API MOB_MUST_CHECK mob_status mob_waitset_next(struct mob_waitset *set,
+                                                   uint64_t timeout_ns, mob_ref *ret,
+                                                   uint64_t *ret_tag);
+
+/* How many ids are in it. */
+MOB_API size_t mob_waitset_count(const struct mob_waitset *set);
 
 /* Drops the caller's hold. The bytes go when no task needs them and no view pins them. An id
  * that is unknown or was released already is ignored. */

@@ -16,6 +16,7 @@ static const size_t part_bytes[] = {
     sizeof(struct proc) * PROCS_MAX,
     sizeof(struct klass) * CLASSES_MAX,
     sizeof(struct ledger) * BOARD_LEDGERS_MAX,
+    sizeof(struct feed),
     sizeof(struct name) * (BOARD_NAMES_MAX + BOARD_SITES_MAX),
     sizeof(at_u64) * BOARD_SEGMENTS_MAX,
     sizeof(at_u32) * BOARD_BLOCKS_MAX,
@@ -28,7 +29,7 @@ static const size_t part_bytes[] = {
 };
 enum {
     PARTS = sizeof part_bytes / sizeof part_bytes[0],
-    PARTS_FIXED = 8,
+    PARTS_FIXED = 9,
     PART_TOUCHED = PARTS - 2,
     PART_RECORDS = PARTS - 1
 };
@@ -63,6 +64,7 @@ static void set_view(struct board *b, char *base, const char *base_ro)
     b->procs = (void *)(base + part_offset(part++));
     b->classes = (void *)(base + part_offset(part++));
     b->ledgers = (void *)(base + part_offset(part++));
+    b->feed = (void *)(base + part_offset(part++));
     b->names = (void *)(base + part_offset(part++));
     b->sites = b->names + BOARD_NAMES_MAX;
     b->segments = (void *)(base + part_offset(part++));

@@ -157,13 +157,24 @@ bool task_mark_waited(struct record *r, uint32_t gen, uint64_t flag, uint64_t *r
     }
 }
 
+/* Said in the feed, then looked whether somebody sleeps; pairs with the sleeper in client/waitset.c, who
+ * says so and then looks at the feed. */
+static void tell_seal(struct board *b, uint32_t index)
+{
+    struct board_header *h = b->header;
+    (void)feed_push(b->feed, index);
+    if (at_load(&h->asleep, AT_SEQ_CST) && at_swap(&h->asleep, 0, AT_SEQ_CST)) {
+        at_add(&h->event, 1, AT_SEQ_CST);
+        park_wake(&h->event, PARK_ALL);
+    }
+}
+
 void task_wake_waiters(struct board *b, const struct record *r, uint64_t state)
 {
     if (state & STATE_WAITERS) {
         park_wake(park_low(&r->state), PARK_ALL);
     }
     if (state & STATE_NOTIFY) {
-        at_add(&b->header->event, 1, AT_SEQ_CST);
-        park_wake(&b->header->event, PARK_ALL);
+        tell_seal(b, board_index(b, r));
     }
 }

@@ -258,6 +258,13 @@ static inline uint64_t limit_deadline(struct limit *limit)
 /* Waits until a record is sealed. In a task runs it, or lends the CPU. */
 mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
                         struct limit *limit, struct record **ret, uint64_t *ret_state);
+/* Runs the awaited task in the one that waits for it, if it has not started. False: it did not. */
+bool client_run_awaited(struct mob *mob, struct thread *t, struct record *r,
+                        uint32_t gen);
+/* A worker that waits inside a task lends its CPU, or has it again. */
+void client_lend(struct mob *mob, bool lent);
+/* MOB_ERR_RELEASED. */
+mob_status client_released(void);
 /* The part of it that is nothing but waiting: spins for a moment, then sleeps. */
 mob_status park_until_sealed(struct mob *mob, struct thread *t, struct record *r,
                              uint32_t gen, struct limit *limit);
@@ -303,6 +310,11 @@ mob_status park_client(struct mob *mob, struct thread *t, const at_u32 *word,
  * client_tidy(). */
 mob_status park_in_task(struct mob *mob, struct thread *t, const at_u32 *word,
                         uint32_t seen, uint32_t asked, uint64_t deadline_ns);
+
+/* ---- waitset.c ---- */
+/* mob_waitset_next(), within a limit that several calls share. @ret: may be NULL. */
+mob_status waitset_next(struct mob_waitset *set, struct limit *limit, mob_ref *ret,
+                        uint64_t *ret_tag);
 
 /* ---- result.c ---- */
 /* The status and text with which a sealed record failed. */

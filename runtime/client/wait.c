@@ -1,4 +1,4 @@
-/* wait.c - waiting for records: first by looking, then by spinning, then asleep. */
+/* wait.c - waiting for records: first by looking, then by spinning, then asleep. Of several: waitset.c. */
 #include <string.h>
 
 #include "client.h"
@@ -178,7 +178,7 @@ static __attribute__((noinline)) mob_status park_sealed(struct mob *mob, struct 
 }
 
 /* A worker that waits inside a task lends its CPU. */
-static void lend(struct mob *mob, bool lent)
+void client_lend(struct mob *mob, bool lent)
 {
     struct proc *p = &mob->board.procs[mob->self];
     at_store(&p->state, lent ? PROC_LENT : PROC_BUSY, AT_SEQ_CST);
@@ -204,34 +204,40 @@ __attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct t
                            "the object was not there within the time limit");
     }
     if (t->task) {
-        lend(mob, true);
+        client_lend(mob, true);
     }
     mob_status st = park_sealed(mob, t, r, gen, deadline_ns);
     if (t->task) {
-        lend(mob, false);
+        client_lend(mob, false);
     }
     return st;
 }
 
 /* With MOBULA_INLINE nobody else would ever run the awaited task. */
-static inline bool may_nest(const struct mob *mob, const struct thread *t)
+bool client_run_awaited(struct mob *mob, struct thread *t, struct record *r, uint32_t gen)
 {
-    return !t->task || t->task->depth < GET_NESTED_MAX || mob->inline_tasks;
+    bool may_nest = !t->task || t->task->depth < GET_NESTED_MAX || mob->inline_tasks;
+    if (__builtin_expect(!t->task && !mob->inline_tasks, 1) || !may_nest ||
+        !task_claim_one(&t->lane, r, gen)) {
+        return false;
+    }
+    task_run(mob, t, r, board_index(&mob->board, r));
+    return true;
 }
 
 static mob_status await_slow(struct mob *mob, struct thread *t, struct record *r,
                              uint32_t gen, struct limit *limit)
 {
-    if (__builtin_expect(t->task || mob->inline_tasks, 0) && may_nest(mob, t) &&
-        task_claim_one(&t->lane, r, gen)) {
-        (void)limit_deadline(limit); /* its time counts */
-        task_run(mob, t, r, board_index(&mob->board, r));
+    if (t->task) {
+        (void)limit_deadline(limit); /* the time of a task that runs here counts */
+    }
+    if (client_run_awaited(mob, t, r, gen)) {
         return MOB_OK;
     }
     return park_until_sealed(mob, t, r, gen, limit);
 }
 
-static mob_status released(void)
+mob_status client_released(void)
 {
     return status_fail(MOB_ERR_RELEASED, "the id was released before, or never existed");
 }
@@ -243,7 +249,7 @@ mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
     MOB_TRY(client_link(mob, ref, &link));
     struct record *r = lane_find(&t->lane, link, &s);
     if (!r || state_gone(s)) {
-        return released();
+        return client_released();
     }
     if (!state_sealed(s)) {
         if (limit->timeout_ns == 0) {
@@ -253,7 +259,7 @@ mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
         MOB_TRY(await_slow(mob, t, r, link_gen(link), limit));
         s = at_load(&r->state, AT_ACQUIRE);
         if (state_gen(s) != link_gen(link) || !state_sealed(s)) {
-            return released();
+            return client_released();
         }
     }
     *ret = r;
@@ -263,9 +269,9 @@ mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
 
 /* ---- any k of n ------------------------------------------------------------------------------------ */
 
-/* Counts what is ready; marks what is not, so that its seal is told, if @mark. */
+/* Notes which ids are there that were not, and counts all that are. */
 static mob_status look(struct mob *mob, struct thread *t, const mob_ref *refs,
-                       size_t count, bool mark, unsigned char *ready, size_t *ret)
+                       size_t count, unsigned char *ready, size_t *ret)
 {
     size_t found = 0;
     for (size_t i = 0; i < count; i++) {
@@ -274,10 +280,9 @@ static mob_status look(struct mob *mob, struct thread *t, const mob_ref *refs,
             MOB_TRY(client_link(mob, refs[i], &link));
             struct record *r = lane_find(&t->lane, link, &s);
             if (!r || state_gone(s)) {
-                return released();
+                return client_released();
             }
-            ready[i] = mark ? !task_mark_waited(r, link_gen(link), STATE_NOTIFY, &s)
-                            : state_phase(s) >= PHASE_DONE;
+            ready[i] = state_phase(s) >= PHASE_DONE;
         }
         found += ready[i];
     }
@@ -285,60 +290,39 @@ static mob_status look(struct mob *mob, struct thread *t, const mob_ref *refs,
     return MOB_OK;
 }
 
-/* Runs one of the awaited tasks in this task, if one has not started. */
-static bool run_one(struct mob *mob, struct thread *t, const mob_ref *refs, size_t count,
-                    const unsigned char *ready)
+/* All of them are wanted: one after the other, which costs nothing beside the waits. */
+static mob_status wait_all(struct mob *mob, struct thread *t, const mob_ref *refs,
+                           size_t count, struct limit *limit, const unsigned char *ready)
 {
-    if ((!t->task && !mob->inline_tasks) || !may_nest(mob, t)) {
-        return false;
-    }
     for (size_t i = 0; i < count; i++) {
-        uint64_t link, s;
-        struct record *r = NULL;
-        if (!ready[i] && client_link(mob, refs[i], &link) == MOB_OK) {
-            r = lane_find(&t->lane, link, &s);
-        }
-        if (r && task_claim_one(&t->lane, r, link_gen(link))) {
-            task_run(mob, t, r, link_index(link));
-            return true;
+        struct record *r;
+        uint64_t s;
+        if (!ready[i]) {
+            MOB_TRY(client_await(mob, t, refs[i], limit, &r, &s));
         }
     }
-    return false;
+    return MOB_OK;
 }
 
-static mob_status wait_some(struct mob *mob, struct thread *t, const mob_ref *refs,
-                            size_t count, size_t want, uint64_t deadline_ns,
-                            unsigned char *ready, size_t *found)
+/* As they come. */
+static mob_status wait_some(struct mob *mob, const mob_ref *refs, size_t count,
+                            size_t want, struct limit *limit, unsigned char *ready,
+                            size_t found)
 {
-    const at_u32 *event = &mob->board.header->event;
-    bool lent = false;
+    struct mob_waitset *set;
+    MOB_TRY(mob_waitset_create(mob, &set));
     mob_status st = MOB_OK;
-    while (!st && *found < want) {
-        if (run_one(mob, t, refs, count, ready)) {
-            st = look(mob, t, refs, count, false, ready, found);
-            continue;
-        }
-        /* The event first, then the marks and the look at the records; pairs with
-         * task_wake_waiters(), which seals and then bumps the event. */
-        uint32_t seen = at_load(event, AT_SEQ_CST),
-                 asked = at_load(&mob->proc->wake, AT_SEQ_CST);
-        st = look(mob, t, refs, count, true, ready, found);
-        if (st || *found >= want) {
-            break;
-        }
-        st = client_health(mob);
-        if (!st && t->task && !lent) {
-            lend(mob, true);
-            lent = true;
-        }
+    for (size_t i = 0; i < count && !st; i++) {
+        st = ready[i] ? MOB_OK : mob_waitset_add(set, refs[i], i);
+    }
+    for (; found < want && !st; found++) {
+        uint64_t i;
+        st = waitset_next(set, limit, NULL, &i);
         if (!st) {
-            client_tidy(mob, t);
-            st = park_in_task(mob, t, event, seen, asked, deadline_ns);
+            ready[i] = 1;
         }
     }
-    if (lent) {
-        lend(mob, false);
-    }
+    mob_waitset_destroy(set);
     return st;
 }
 
@@ -347,32 +331,32 @@ mob_status mob_wait(struct mob *mob, const mob_ref *refs, size_t count, size_t w
 {
     struct thread *t;
     size_t found = 0;
+    struct limit limit = {.timeout_ns = timeout_ns};
     MOB_TRY(client_thread(mob, &t));
     if ((count && (!refs || !ready)) || want > count) {
         return status_fail(MOB_ERR_INVALID, "mob_wait: %zu of %zu ids are wanted", want,
                            count);
     }
-    uint64_t deadline_ns = timeout_ns ? clock_deadline_ns(timeout_ns) : 0;
     if (count) {
         memset(ready, 0, count);
     }
-    mob_status st = look(mob, t, refs, count, false, ready, &found);
-    if (!st && found < want) {
-        st = timeout_ns == 0
-                 ? client_health(mob)
-                 : wait_some(mob, t, refs, count, want, deadline_ns, ready, &found);
-        if (!st && found < want) {
-            st = MOB_ERR_TIMEOUT;
+    MOB_TRY(look(mob, t, refs, count, ready, &found));
+    if (found < want) {
+        mob_status st = timeout_ns == 0 ? client_health(mob)
+                        : want == count
+                            ? wait_all(mob, t, refs, count, &limit, ready)
+                            : wait_some(mob, refs, count, want, &limit, ready, found);
+        if (st && st != MOB_ERR_TIMEOUT) {
+            return st;
         }
-    }
-    if (st == MOB_ERR_TIMEOUT) {
-        status_fail(st, "%zu of %zu wanted ids were there within the time limit", found,
-                    want);
-    } else if (st) {
-        return st;
+        MOB_TRY(look(mob, t, refs, count, ready, &found)); /* others came meanwhile */
     }
     if (ret_ready) {
         *ret_ready = found;
     }
-    return st;
+    return found >= want ? MOB_OK
+                         : status_fail(MOB_ERR_TIMEOUT,
+                                       "%zu of %zu wanted ids were there within the time "
+                                       "limit",
+                                       found, want);
 }

@@ -12,11 +12,12 @@
 #include <stddef.h>
 
 #include "core/limits.h"
+#include "store/feed.h"
 #include "store/queue.h"
 #include "store/record.h"
 
 #define BOARD_MAGIC 0x31616c75626f6dull /* "mobula1" */
-#define BOARD_LAYOUT 4u
+#define BOARD_LAYOUT 5u
 
 #define BOARD_RECORDS_MAX (1u << 22)
 #define BOARD_BLOCK 64u /* records in a block: one word of bitmap */
@@ -71,8 +72,10 @@ struct board_header {
     at_u64 awake[PROCS_MAX / 64] __attribute__((aligned(CACHE_LINE)));
     char failure[FAILURE_TEXT_MAX];        /* daemon, before `failed`: why */
     char job_name[BOARD_JOB_NAME_MAX + 1]; /* daemon: for people, with a NUL */
-    /* Sealers bump it; who waits for several records sleeps on it. */
+    /* Who waits for several records, or for bytes from disk, sleeps on it. The daemon bumps it when bytes have
+     * moved; sealers, once for all sleepers, if `asleep` says that somebody waits for records. */
     at_u32 event __attribute__((aligned(CACHE_LINE)));
+    at_u32 asleep; /* sleepers set it, who wakes them clears it */
 };
 
 enum proc_state {
@@ -154,6 +157,8 @@ struct board {
     struct proc *procs;
     struct klass *classes;
     struct ledger *ledgers;
+    struct feed
+        *feed; /* of sealed records that somebody asked to hear of (STATE_NOTIFY) */
     struct name *names, *sites;
     at_u64 *segments;
     at_u32 *block_owner;    /* process + 1, or 0: free */

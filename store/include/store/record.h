@@ -37,7 +37,7 @@ enum phase {
 #define STATE_PHASE_MASK 0xfull
 #define STATE_WAITERS                                                                    \
     (1ull << 4) /* somebody sleeps on the low half; stays set after the seal */
-#define STATE_NOTIFY (1ull << 5) /* somebody sleeps on the board's event word */
+#define STATE_NOTIFY (1ull << 5) /* the seal is told in the board's feed */
 #define STATE_CANCEL (1ull << 6) /* asked not to run */
 #define STATE_ERROR (1ull << 7)  /* sealed with an error */
 #define STATE_ATTEMPT_SHIFT 8
