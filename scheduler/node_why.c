@@ -2,8 +2,19 @@
  * changes nothing. */
 #include "node_state.h"
 
+/* The first kind of which a slot of the class finds too little; CPUs if none is short. */
+static uint32_t short_kind(const struct plan_node *p, const struct resources *need)
+{
+    for (uint32_t kind = 0; kind < resources_kinds(need); kind++) {
+        if (need->amount[kind] > resources_like(&p->free, need, kind)) {
+            return kind;
+        }
+    }
+    return RESOURCE_CPU;
+}
+
 static enum plan_why why_no_slot(const struct plan_node *p, const struct node_job *j,
-                                 const struct node_class *c)
+                                 const struct node_class *c, uint32_t kind)
 {
     uint32_t held = class_held(c) + c->resuming;
     if (!job_is_native(p, j) && held >= c->quota) {
@@ -14,33 +25,35 @@ static enum plan_why why_no_slot(const struct plan_node *p, const struct node_jo
     }
     FOR_EACH_CLASS(p, other, k)
     {
-        if (other != j && k->units > 0 && class_held(k) > 0) {
+        if (other != j && class_held(k) > 0 &&
+            resources_like(&k->demand.need, &c->demand.need, kind) > 0) {
             return PLAN_WHY_TURN;
         }
     }
-    return PLAN_WHY_CPUS;
+    return PLAN_WHY_SHORT;
 }
 
 mob_status plan_node_why(const struct plan_node *p, struct plan_job job, uint32_t cls,
-                         enum plan_why *ret)
+                         enum plan_why *ret, uint32_t *ret_kind)
 {
     struct node_job *j;
     const struct node_class *c = node_find_class(p, job, cls, &j);
     if (!c) {
         return MOB_ERR_NOT_FOUND;
     }
+    *ret_kind = short_kind(p, &c->demand.need);
     if (c->queued == 0) {
         *ret = PLAN_WHY_NOTHING;
     } else if (j->failed) {
         *ret = PLAN_WHY_FAILED;
-    } else if (c->units > p->config.units) {
+    } else if (!c->fits) {
         *ret = PLAN_WHY_LARGE;
     } else if (c->starting > 0) {
         *ret = PLAN_WHY_STARTING;
     } else if (c->queued <= c->idle) {
         *ret = PLAN_WHY_NOTHING;
     } else {
-        *ret = why_no_slot(p, j, c);
+        *ret = why_no_slot(p, j, c, *ret_kind);
     }
     return MOB_OK;
 }

@@ -1,5 +1,5 @@
 /* status_job.c - a job as `mobula status` shows it: its classes, why their tasks wait, its leases.
- *   CLASS  class, cpus (that one task asks for), waiting (for arguments), queued, running, away (on other
+ *   CLASS  class, cpus and demand (what one task asks for, as text), priority, waiting (for arguments), queued, running, away (on other
  *          nodes, or on their way), workers {starting, busy, idle, lent, resuming},
  *          slots_leased (that other nodes' leases allow here), slots_wanted (elsewhere, as the head was
  *          told), slots_granted (elsewhere), why (why queued tasks do not run; "" if they are about to)
@@ -8,6 +8,7 @@
  * Counts of tasks are those of the last census. */
 #include <jansson.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cluster.h"
 #include "look/look.h"
@@ -40,7 +41,7 @@ static const char *why_nowhere(const struct job *j, uint32_t c)
     return demand_unmet(j, c) ? "no node has what one of them asks for" : NULL;
 }
 
-static const char *why_here(const struct job *j, uint32_t c)
+static void why_here(const struct job *j, uint32_t c, char *buf, size_t size)
 {
     static const char *const texts[] = {
         [PLAN_WHY_NOTHING] = "",
@@ -49,11 +50,18 @@ static const char *why_here(const struct job *j, uint32_t c)
         [PLAN_WHY_STARTING] = "workers are starting",
         [PLAN_WHY_LEASE] = "the slots leased here are in use",
         [PLAN_WHY_PROCS] = "the job has as many processes here as it may have",
-        [PLAN_WHY_TURN] = "other jobs have their turn",
-        [PLAN_WHY_CPUS] = "no CPU is free"};
-    enum plan_why why;
-    mob_status st = plan_node_why(j->node->plan, job_plan_id(j), c, &why);
-    return texts[st ? PLAN_WHY_NOTHING : why];
+        [PLAN_WHY_TURN] = "no %s is free; other jobs have their turn",
+        [PLAN_WHY_SHORT] = "no %s is free"};
+    enum plan_why why = PLAN_WHY_NOTHING;
+    uint32_t kind = 0;
+    (void)plan_node_why(j->node->plan, job_plan_id(j), c, &why, &kind);
+    if (why == PLAN_WHY_TURN || why == PLAN_WHY_SHORT) {
+        snprintf(buf, size, texts[why], resources_name(&j->demand[c].need, kind));
+    } else {
+        snprintf(buf, size, "%s%s%s", texts[why],
+                 texts[why][0] && j->start_why[0] ? ": " : "",
+                 texts[why][0] ? j->start_why : "");
+    }
 }
 
 static void why_text(const struct job *j, uint32_t c, uint64_t queued, uint32_t wanted,
@@ -61,22 +69,19 @@ static void why_text(const struct job *j, uint32_t c, uint64_t queued, uint32_t 
 {
     const struct cluster *k = j->node->cluster;
     const char *why = queued ? why_nowhere(j, c) : "";
-    int at = 0;
     if (why) {
         snprintf(buf, size, "%s", why);
         return;
     }
-    why = why_here(j, c);
-    at = snprintf(buf, size, "%s%s%s", why, *why && j->start_why[0] ? ": " : "",
-                  *why ? j->start_why : "");
-    if (at < 0 || (size_t)at >= size || j->guest || !k || !*why) {
+    why_here(j, c, buf, size);
+    size_t at = strlen(buf);
+    if (j->guest || !k || !*buf) {
         return;
     }
     if (!k->head) {
-        snprintf(buf + at, size - (size_t)at,
-                 "; the head is away, which could lease more");
+        snprintf(buf + at, size - at, "; the head is away, which could lease more");
     } else if (wanted > granted) {
-        snprintf(buf + at, size - (size_t)at,
+        snprintf(buf + at, size - at,
                  "; the head has leased %u of %u slots wanted elsewhere", granted,
                  wanted);
     }
@@ -88,18 +93,21 @@ static json_t *class_json(const struct job *j, uint32_t c, uint32_t granted)
 {
     struct plan_class_view v = {0};
     const uint64_t *tasks = j->census.tasks[c];
-    char why[512];
+    char why[512], demand[RESOURCES_TEXT_MAX];
     (void)plan_node_view(j->node->plan, job_plan_id(j), c, &v);
     why_text(j, c, tasks[CENSUS_QUEUED], v.want, granted, why, sizeof why);
     return json_pack(
-        "{s:i,s:f,s:I,s:I,s:I,s:I,s:{s:i,s:i,s:i,s:i,s:i},s:i,s:i,s:i,s:o}", "class",
-        (int)c, "cpus", (double)j->class_units[c] / CPU_UNITS, "waiting",
-        (json_int_t)tasks[CENSUS_WAITING], "queued", (json_int_t)tasks[CENSUS_QUEUED],
-        "running", (json_int_t)tasks[CENSUS_RUNNING], "away",
-        (json_int_t)tasks[CENSUS_AWAY], "workers", "starting", (int)v.starting, "busy",
-        (int)v.busy, "idle", (int)v.idle, "lent", (int)v.lent, "resuming",
-        (int)v.resuming, "slots_leased", (int)v.leased, "slots_wanted", (int)v.want,
-        "slots_granted", (int)granted, "why", look_text(why));
+        "{s:i,s:f,s:s,s:i,s:I,s:I,s:I,s:I,s:{s:i,s:i,s:i,s:i,s:i},s:i,s:i,s:i,s:o}",
+        "class", (int)c, "cpus",
+        (double)j->demand[c].need.amount[RESOURCE_CPU] / CPU_UNITS, "demand",
+        resources_text(&j->demand[c].need, demand, sizeof demand), "priority",
+        (int)j->demand[c].priority, "waiting", (json_int_t)tasks[CENSUS_WAITING],
+        "queued", (json_int_t)tasks[CENSUS_QUEUED], "running",
+        (json_int_t)tasks[CENSUS_RUNNING], "away", (json_int_t)tasks[CENSUS_AWAY],
+        "workers", "starting", (int)v.starting, "busy", (int)v.busy, "idle", (int)v.idle,
+        "lent", (int)v.lent, "resuming", (int)v.resuming, "slots_leased", (int)v.leased,
+        "slots_wanted", (int)v.want, "slots_granted", (int)granted, "why",
+        look_text(why));
 }
 
 static json_t *lease_json(const struct plan_node_lease_view *l)

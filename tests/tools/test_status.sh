@@ -51,7 +51,7 @@ holds 'job["classes"][0]["running"] == 1 and job["classes"][0]["queued"] == 4'
 holds 'job["classes"][0]["waiting"] == 2 and job["classes"][0]["why"] == "no CPU is free"'
 holds 'job["classes"][0]["workers"]["busy"] == 1 and job["classes"][0]["cpus"] == 1.0'
 works "$mobula" status -v
-says '^JOB  *NAME  *CLASS  *CPUS  *WAITING  *QUEUED  *RUNNING  *AWAY'
+says '^JOB  *NAME  *CLASS  *DEMAND  *WAITING  *QUEUED  *RUNNING  *AWAY'
 says '  no CPU is free$'
 works "$mobula" status --verbose
 touch "$go"

@@ -55,7 +55,12 @@ static void class_row(struct table *t, const json_t *job, const json_t *c)
     table_cell(t, 0, "%llu", (unsigned long long)tool_u64(job, "number"));
     table_cell(t, 1, "%s", tool_str(job, "name"));
     table_cell(t, 2, "%llu", (unsigned long long)tool_u64(c, "class"));
-    table_cell(t, 3, "%.4g", tool_real(c, "cpus"));
+    long long priority = json_integer_value(json_object_get(c, "priority"));
+    if (priority) {
+        table_cell(t, 3, "%s priority=%lld", tool_str(c, "demand"), priority);
+    } else {
+        table_cell(t, 3, "%s", tool_str(c, "demand"));
+    }
     for (unsigned i = 0; i < 4; i++) {
         table_cell(t, 4 + i, "%llu", (unsigned long long)tool_u64(c, counts[i]));
         table_cell(t, 8 + i, "%llu", (unsigned long long)tool_u64(workers, states[i]));
@@ -67,7 +72,7 @@ static void print_classes(const json_t *jobs)
 {
     static const struct table_column columns[] = {
         {"JOB", true, false},     {"NAME", false, true},    {"CLASS", true, false},
-        {"CPUS", true, false},    {"WAITING", true, false}, {"QUEUED", true, false},
+        {"DEMAND", false, true},  {"WAITING", true, false}, {"QUEUED", true, false},
         {"RUNNING", true, false}, {"AWAY", true, false},    {"BUSY", true, false},
         {"IDLE", true, false},    {"LENT", true, false},    {"STARTING", true, false},
         {"WHY", false, true}};
