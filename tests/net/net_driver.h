@@ -53,6 +53,10 @@ void urgent(void);
 void unwanted(const char *begun);
 void reduce(void);
 
+/* ---- net_load.c: graphs of tasks, while nodes die ---- */
+void load(char **arg);
+void flood(void);
+
 /* ---- net_below.c: what a task waits for where it is ---- */
 void below(const char *file);
 void saturate(const char *file);
