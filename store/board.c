@@ -2,11 +2,13 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "core/clock.h"
 #include "core/seg.h"
 #include "core/status.h"
+#include "store/timeline.h"
 
 enum { PAGE = 4096 };
 
@@ -22,6 +24,7 @@ static const size_t part_bytes[] = {
     sizeof(at_u32) * BOARD_BLOCKS_MAX,
     sizeof(at_u64) * BOARD_BLOCKS_MAX,
     /* from here on committed as it is used */
+    sizeof(struct timeline_ring) * PROCS_MAX,
     (sizeof(at_u64) << BOARD_RING_ORDER) * PROCS_MAX,
     (sizeof(at_u64) << BOARD_QUEUE_ORDER) * CLASSES_MAX,
     sizeof(at_u32) * BOARD_RECORDS_MAX,
@@ -30,6 +33,7 @@ static const size_t part_bytes[] = {
 enum {
     PARTS = sizeof part_bytes / sizeof part_bytes[0],
     PARTS_FIXED = 9,
+    PART_TIMELINES = PARTS_FIXED,
     PART_TOUCHED = PARTS - 2,
     PART_RECORDS = PARTS - 1
 };
@@ -70,6 +74,7 @@ static void set_view(struct board *b, char *base, const char *base_ro)
     b->segments = (void *)(base + part_offset(part++));
     b->block_owner = (void *)(base + part_offset(part++));
     b->block_returned = (void *)(base + part_offset(part++));
+    b->timelines = (void *)(base + part_offset(part++));
     b->ring_cells = (void *)(base + part_offset(part++));
     b->ready_cells = (void *)(base + part_offset(part++));
     b->touched = (void *)(base + part_offset(part++));
@@ -206,6 +211,59 @@ void board_unmap(struct board *b)
     b->base = NULL;
     b->base_ro = NULL;
     b->fd = -1;
+}
+
+/* ---- timelines ------------------------------------------------------------------------------------ */
+
+struct timeline_ring *board_timeline(const struct board *b, uint32_t process)
+{
+    return &b->timelines[process % PROCS_MAX];
+}
+
+uint64_t board_timeline_bytes(uint32_t order)
+{
+    return offsetof(struct timeline_ring, slots) +
+           (sizeof(struct timeline_slot) << order);
+}
+
+mob_status board_timeline_commit(struct board *b, uint32_t process, uint32_t order)
+{
+    size_t at = part_offset(PART_TIMELINES) + process * sizeof(struct timeline_ring);
+    MOB_TRY(seg_commit(b->fd, at, board_timeline_bytes(order)));
+    /* Release: who sees it has memory to write to. */
+    at_store(&board_timeline(b, process)->order, order, AT_RELEASE);
+    return MOB_OK;
+}
+
+static size_t timelines_bytes(void)
+{
+    return part_offset(PART_TIMELINES + 1) - part_offset(PART_TIMELINES);
+}
+
+mob_status board_timeline_keep(const struct board *b, const struct timeline_ring **ret)
+{
+    size_t from = part_offset(PART_TIMELINES), to = from + timelines_bytes();
+    void *rings = mmap(NULL, to - from, PROT_READ, MAP_SHARED, b->fd, (off_t)from);
+    if (rings == MAP_FAILED) {
+        return status_fail(MOB_ERR_SYSTEM, "mapping a job's timeline: %m");
+    }
+    mob_status st = seg_discard(b->fd, 0, from);
+    if (!st) {
+        st = seg_discard(b->fd, to, board_bytes() - to);
+    }
+    if (st) {
+        munmap(rings, to - from);
+        return st;
+    }
+    *ret = rings;
+    return MOB_OK;
+}
+
+void board_timeline_drop(const struct timeline_ring *rings)
+{
+    if (rings) {
+        munmap((void *)(uintptr_t)rings, timelines_bytes());
+    }
 }
 
 void board_notice(struct board *b, uint32_t bits)

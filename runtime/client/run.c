@@ -100,13 +100,14 @@ static __attribute__((noinline)) bool fail_before(struct mob_task *task, uint64_
     return task_fail_for_argument(task);
 }
 
-/* The function of a task for the first time, or every time if one is to be waited for. */
+/* The function of a task for the first time, or every time if one is to be waited for or runs are recorded. */
 static __attribute__((noinline)) mob_fn look_up(const struct mob_task *task)
 {
     if (task->mob->wait_gdb) {
         debug_wait(task);
     }
-    return registry_look_up(task->mob, task->call.fn);
+    mob_fn fn = registry_look_up(task->mob, task->call.fn);
+    return fn && task->thread->lane.timeline ? timeline_run : fn;
 }
 
 void task_init(struct mob_task *task, struct mob *mob, struct thread *t)
@@ -202,6 +203,7 @@ static __attribute__((noinline, cold)) void tidy_when_asked(struct mob *mob,
                                                             struct thread *t)
 {
     t->asked = at_load(&mob->proc->wake, AT_SEQ_CST);
+    timeline_look(mob, t);
     client_tidy(mob, t);
 }
 
@@ -214,6 +216,7 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
     struct queue_item item;
     uint32_t streak = 0; /* tasks since it last waited */
     t->asked = at_load(&self->wake, AT_RELAXED);
+    timeline_look(mob, t);
     while (at_load(&self->run, AT_ACQUIRE) == run) {
         enum queue_result res = task_claim_hinted(&t->lane, class, &r, &item);
         if (res == QUEUE_OK) {

@@ -374,6 +374,8 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
     uint64_t link = 0;
     mob_status st;
     MOB_TRY(client_thread(mob, &t));
+    timeline_look(mob, t);
+    uint64_t start_ns = t->lane.timeline ? clock_now_ns() : 0;
     if (t->plain_site !=
         site) { /* that may have been all that kept it from the short way */
         t->plain_number = client_site(mob, site);
@@ -416,6 +418,9 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
     }
     for (uint32_t i = 0; i < call_nrets(&call); i++) {
         ret[i] = client_ref(mob, link, i);
+    }
+    if (start_ns) {
+        timeline_submitted(t, start_ns, link);
     }
     if (mob->inline_tasks) {
         worker_run_inline(mob, t);

@@ -74,6 +74,10 @@ struct away *away_slot_new(struct job *j)
 void away_slot_free(struct job *j, struct away *s)
 {
     struct away_job *a = &j->away;
+    timeline_note(j->node, TIMELINE_AWAY, j->number, s->sent_ns, s->link,
+                  s->peer ? s->peer->id : 0, s->remote_link,
+                  s->remote_link ? MOB_OK
+                                 : MOB_ERR_TASK_DIED); /* it says nothing: undone */
     free(s->results);
     *s = (struct away){.next_free = a->free};
     a->free = (uint32_t)(s - a->slots) + 1;

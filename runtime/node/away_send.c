@@ -228,6 +228,7 @@ static uint32_t send_tasks(struct job *j, struct peer *p, const struct send_job 
             .link = link_make(state_gen(state), board_index(&j->board, r), 0),
             .peer = p,
             .lease = s->lease,
+            .sent_ns = timeline_now(j->node),
             .attempt = (uint8_t)state_attempt(state)};
         uint8_t *before = b.w.at;
         if (!put_task(&b.w, j, (uint32_t)(slot - j->away.slots), slot, r) || !b.w.ok) {

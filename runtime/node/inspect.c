@@ -4,6 +4,7 @@
  * of a board is a child's, so that it neither keeps the daemon from its other work nor harms it. Here:
  *   stat    {}                   this node's memory, all figures at once
  *   jobs    {}                   its jobs and the messages about leases, as in status.c: {jobs, head_words}
+ *   timeline ...                 what is recorded of tasks and transfers; see timeline.c
  *   copy    {owner, job, link}   the copy here of an object of another node: {copy: id, or null}
  *   rm      {job, link}          drops the handle that keeps a sealed object
  *   put     {job, path}          a file's bytes as an object: {id}. Of a tool here alone; /proc/PID/fd/N does
@@ -309,6 +310,9 @@ json_t *inspect_answer(struct node *n, const json_t *ask)
     if (strcmp(what, "jobs") == 0) {
         return json_pack("{s:o,s:o}", "jobs", status_jobs(n), "head_words",
                          status_words(n));
+    }
+    if (strcmp(what, "timeline") == 0) {
+        return timeline_answer(n, ask);
     }
     if (strcmp(what, "copy") == 0) {
         return copy(n, ask);

@@ -99,6 +99,7 @@ static void job_free(struct job *j)
         grant_end(j);
         arena_destroy(j->arena);
         lane_fini(&j->lane);
+        timeline_keep(j);
         board_unmap(&j->board);
         budget_give(&n->budget, (struct budget_owner){j->index, BUDGET_DAEMON},
                     j->board_bytes);
@@ -242,6 +243,7 @@ void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
     m->arg[5] = c->node->budget.limit_bytes;
     conn_reply(c, m, (int[]){j->board.fd, j->bell, watch}, 3);
     close(watch);
+    timeline_job(j);
     log_info("job began job %u pid %d name %s", j->number, (int)c->pid, j->name);
 }
 
@@ -271,6 +273,7 @@ mob_status job_open_guest(struct node *n, struct guest *g, const char *name,
     j->lane.sealed_arg = j;
     job_sync_classes(j);
     loop_watch(n->loop, &j->bell_op, j->bell, POLLIN, job_rung);
+    timeline_job(j);
     log_info("job began job %u of another node, name %s", j->number, j->name);
     *ret = j;
     return MOB_OK;
@@ -295,7 +298,7 @@ void job_fail(struct job *j, mob_status st, const char *text)
     }
     /* Filled only once, and before the status: who sees the status sees the text. */
     (void)text_shorten(j->board.header->failure, FAILURE_TEXT_MAX, text, strlen(text));
-    at_store(&j->board.header->failed, (uint32_t)st, AT_SEQ_CST);
+    at_store(&j->board.header->unusual, (uint32_t)st, AT_SEQ_CST);
     (void)!write(j->watch, "f", 1);
     sweep_wake_all(&j->board);
     proc_end_all(j, true);

@@ -232,6 +232,8 @@ static bool lease_word(struct peer *from, struct codec_reader *r)
         return false;
     }
     bool refuse = false;
+    timeline_note(c->node, TIMELINE_LEASE, l.job.number, timeline_now(c->node), l.lease,
+                  l.owner, (uint64_t)l.slots << 32 | l.epoch, MOB_OK);
     if (l.owner != c->self->id) {
         struct guest_key *k = guest_key_get(c, l.owner, l.job, l.slots > 0);
         refuse = !k || k->failed || guest_key_class(k, &l.demand, &l.cls) != MOB_OK;
@@ -265,6 +267,8 @@ static bool grant_word(struct peer *from, struct codec_reader *r)
     if (!codec_done(r)) {
         return false;
     }
+    timeline_note(c->node, TIMELINE_GRANT, job.number, timeline_now(c->node), lease, node,
+                  (uint64_t)slots << 32 | epoch, MOB_OK);
     /* The planner knows itself by the name that this daemon was born with. */
     node = node == c->self->id ? c->node->id : node;
     (void)plan_node_grant(c->node->plan, lease, epoch, job, cls, node, slots,

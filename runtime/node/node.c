@@ -186,6 +186,10 @@ static mob_status set_up(struct node *n)
     if (!n->plan) {
         return status_fail(MOB_ERR_NOMEM, "no memory for the scheduler");
     }
+    const char *record = getenv("MOBULA_TIMELINE");
+    if (record && *record && strcmp(record, "0") != 0) {
+        MOB_TRY(timeline_set(n, true));
+    }
     MOB_TRY(watch_signals(n));
     if (n->config.dir) {
         MOB_TRY(listen_local(n));
@@ -243,6 +247,7 @@ static void tear_down(struct node *n)
     cluster_free(n);
     node_spill_end(n);
     plan_node_destroy(n->plan);
+    timeline_free(n);
     budget_fini(&n->budget);
     loop_destroy(n->loop);
     free(n->scratch);

@@ -18,6 +18,7 @@
 #include "store/budget.h"
 #include "store/lane.h"
 #include "store/line.h"
+#include "store/timeline.h"
 #include "transport/key.h"
 #include "transport/transport.h"
 
@@ -81,6 +82,18 @@ void census_take(struct node *n, struct census_wait *w,
                  void (*told)(struct census_wait *w));
 /* Who asked goes. */
 void census_forget(struct node *n, struct census_wait *w);
+
+/* ---- timeline.c: what is recorded of the node -------------------------------------------------------- */
+
+struct kept_timeline;
+struct node_timeline {
+    bool on;
+    uint64_t since_ns;
+    struct timeline_ring *own;  /* the daemon's; NULL until it is on for the first time */
+    struct kept_timeline *kept; /* of jobs that are over, the newest first */
+    uint32_t kept_count;
+    uint64_t kept_bytes;
+};
 
 /* ---- conn.c: a local connection ----------------------------------------------------------------- */
 
@@ -318,6 +331,7 @@ struct away { /* one of our tasks on another node */
     uint32_t remote;       /* its proxy there */
     uint8_t attempt, left; /* left: results that are on their way */
     bool cancel_sent, failed;
+    uint64_t sent_ns;   /* for the timeline, or 0 */
     uint64_t too_large; /* bytes of a result for which this node will never have room */
     struct away_result *results;
     uint32_t next_free;
@@ -386,8 +400,12 @@ struct job {
     bool give_up;                         /* it wants no more workers started */
     struct segment segments[BOARD_SEGMENTS_MAX];
     struct member members[PROCS_MAX];
-    uint64_t requeued, failed_tasks; /* for status */
-    struct job_census census;        /* likewise */
+    uint64_t requeued, failed_tasks;   /* for status */
+    struct job_census census;          /* likewise */
+    uint8_t timeline_order[PROCS_MAX]; /* of each process's ring; 0: it has none */
+    uint64_t timeline_bytes;           /* of all of them; in board_bytes */
+    uint64_t timeline_owner; /* the node whose job it is, and its number there */
+    uint32_t timeline_owner_job;
     char start_why[256]; /* why the daemon could not start its last worker, or "" */
     uint64_t unmet_ns[CLASSES_MAX]; /* since when no node is large enough for it, or 0 */
     struct loop_timer demand_timer;
@@ -475,6 +493,24 @@ struct json_t *status_words(const struct node *n);
 /* The records of a job by phase, as of the last census. */
 struct json_t *json_phases(const struct job *j);
 
+/* ---- timeline.c: see there ---- */
+/* A job, or a process of it, begins. */
+void timeline_job(struct job *j);
+void timeline_process(struct job *j, uint32_t proc);
+/* Its board goes. */
+void timeline_keep(struct job *j);
+/* Memory is wanted. */
+void timeline_forget(struct node *n);
+void timeline_free(struct node *n);
+mob_status timeline_set(struct node *n, bool on);
+/* The time for timeline_note(); 0: nothing is recorded, and that does nothing. */
+uint64_t timeline_now(const struct node *n);
+/* What began at @start_ns and is over now. @job: its number. */
+void timeline_note(struct node *n, enum timeline_kind kind, uint32_t job,
+                   uint64_t start_ns, uint64_t link, uint64_t a, uint64_t b,
+                   mob_status st);
+struct json_t *timeline_answer(struct node *n, const struct json_t *ask);
+
 /* ---- inspect.c ---- */
 void inspect_reply(struct conn *c, struct local_msg *m);
 /* The connection is going. */
@@ -550,6 +586,7 @@ struct node {
     struct cluster *cluster;   /* NULL: alone */
     struct checker *checkers;  /* children that check boards */
     struct census census;
+    struct node_timeline timeline;
     struct counted_ask *asks; /* questions that wait for it */
     uint64_t tasks_ended;     /* of jobs that are over */
     struct node_spill *spill; /* NULL: objects stay in memory */

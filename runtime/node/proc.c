@@ -200,6 +200,7 @@ mob_status proc_start(struct job *j, uint32_t class)
     at_store(&p->task, LINK_NONE, AT_RELAXED);
     at_store(&p->last_fn, 0, AT_RELAXED);
     at_store(&p->state, PROC_STARTING, AT_RELEASE);
+    timeline_process(j, m->proc);
     stream_open(&m->out, m, out[0], &j->out);
     stream_open(&m->err, m, err[0], &j->err);
     if (conn_open(n, sock[0], &m->conn) == MOB_OK) {
@@ -322,6 +323,8 @@ void proc_sweep(struct member *m)
     grant_count_orphans(j);
     j->requeued += res.requeued;
     j->failed_tasks += res.failed;
+    timeline_note(j->node, TIMELINE_DIED, j->number, timeline_now(j->node), LINK_NONE,
+                  (uint64_t)m->pid, m->proc, MOB_OK);
     guest_look_all(j); /* it may have sealed a task and died before it said so */
     guest_flush(j);
     char how[128];

@@ -57,7 +57,7 @@ struct board_header {
     at_u32 job;
     at_u64 node;
     at_u32 committed; /* daemon: records that exist */
-    at_u32 failed;    /* daemon: a mob_status that ends the job, or 0 */
+    at_u32 unusual;   /* daemon: a mob_status that ends the job; BOARD_RECORDED; or 0 */
     at_u32 ledgers;   /* anyone: ledgers ever leased, so that scans stay short */
     at_u32 blocks;    /* anyone: blocks ever leased, likewise */
     at_u32
@@ -89,6 +89,9 @@ enum proc_state {
     PROC_DAEMON,
     PROC_DEAD
 };
+
+/* board_header.unusual: what processes do is recorded (timeline.h). */
+#define BOARD_RECORDED 1u
 
 #define RUN_NONE 0u /* proc.run: may claim nothing; else the class + 1 */
 #define RUN_EXIT UINT32_MAX
@@ -153,6 +156,8 @@ static inline uint32_t segment_owner(uint64_t word)
     return (uint32_t)(word >> 40) & 0xffff;
 }
 
+struct timeline_ring;
+
 struct board {
     struct board_header *header;
     struct proc *procs;
@@ -164,6 +169,7 @@ struct board {
     at_u64 *segments;
     at_u32 *block_owner;    /* process + 1, or 0: free */
     at_u64 *block_returned; /* hint: records of the block that others made FREE */
+    struct timeline_ring *timelines; /* of each process; board_timeline() */
     at_u64 *ring_cells;
     at_u64 *ready_cells;
     at_u32 *touched; /* per record: the epoch in which its bytes were used last; a hint */
@@ -187,6 +193,16 @@ mob_status board_create(uint64_t node, uint32_t job, struct board *ret,
 /* Commits the next BOARD_COMMIT_STEP records. The daemon's call, after it found the memory.
  * MOB_ERR_FULL at the maximum. */
 mob_status board_commit_more(struct board *b);
+
+/* The ring in which a process records (timeline.h). It has memory once the daemon has called the next one, with
+ * 2^order events: board_timeline_bytes(). */
+struct timeline_ring *board_timeline(const struct board *b, uint32_t process);
+uint64_t board_timeline_bytes(uint32_t order);
+mob_status board_timeline_commit(struct board *b, uint32_t process, uint32_t order);
+/* The daemon's, of a board that nobody else maps any more: all of its memory goes but the rings, which stay
+ * readable after board_unmap(), until board_timeline_drop(). */
+mob_status board_timeline_keep(const struct board *b, const struct timeline_ring **ret);
+void board_timeline_drop(const struct timeline_ring *rings);
 
 /* Maps a board that the daemon sent and checks that it is one. Takes no ownership of @fd. */
 mob_status board_map(int fd, struct board *ret);
