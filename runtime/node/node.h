@@ -400,6 +400,7 @@ struct job {
     bool give_up;                         /* it wants no more workers started */
     struct segment segments[BOARD_SEGMENTS_MAX];
     struct member members[PROCS_MAX];
+    uint32_t members_top; /* none at or above it was ever used: there are few, and they are large */
     uint64_t requeued, failed_tasks;   /* for status */
     struct job_census census;          /* likewise */
     uint8_t timeline_order[PROCS_MAX]; /* of each process's ring; 0: it has none */

@@ -194,6 +194,7 @@ mob_status proc_start(struct job *j, uint32_t class)
                          .pidfd = pidfd,
                          .class = class,
                          .slot = SLOT_STARTING};
+    j->members_top = m->proc >= j->members_top ? m->proc + 1 : j->members_top;
     struct proc *p = &j->board.procs[m->proc];
     at_store(&p->run, RUN_NONE, AT_RELAXED);
     at_store(&p->pid, (uint32_t)pid, AT_RELAXED);

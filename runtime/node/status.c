@@ -50,7 +50,7 @@ static int whole_cpus(const struct resources *r)
 static uint32_t count_workers(const struct job *j)
 {
     uint32_t count = 0;
-    for (uint32_t i = 2; i < PROCS_MAX; i++) {
+    for (uint32_t i = 2; i < j->members_top; i++) {
         count += j->members[i].used && !j->members[i].dead;
     }
     return count;
@@ -127,7 +127,7 @@ uint32_t status_tasks(const struct node *n)
     uint32_t count = 0;
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         const struct job *j = n->jobs[i];
-        for (uint32_t p = 2; j && p < PROCS_MAX; p++) {
+        for (uint32_t p = 2; j && p < j->members_top; p++) {
             count += j->members[p].used &&
                      at_load(&j->board.procs[p].task, AT_RELAXED) != LINK_NONE;
         }

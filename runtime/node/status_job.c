@@ -144,7 +144,7 @@ static void add_classes(json_t *o, const struct job *j)
 uint64_t status_tasks_done(const struct job *j)
 {
     uint64_t done = 0;
-    for (uint32_t i = 1; i < PROCS_MAX; i++) {
+    for (uint32_t i = 1; i < j->members_top || i == 1; i++) {
         done += at_load(&j->board.procs[i].done, AT_RELAXED);
     }
     return done;
@@ -155,7 +155,7 @@ static json_t *workers_json(const struct job *j)
     static const char *const states[] = {"starting", "busy",     "idle",
                                          "lent",     "resuming", "bare"};
     json_t *workers = json_array();
-    for (uint32_t i = 2; i < PROCS_MAX; i++) {
+    for (uint32_t i = 2; i < j->members_top; i++) {
         const struct member *w = &j->members[i];
         if (w->used && !w->dead) {
             json_array_append_new(workers,

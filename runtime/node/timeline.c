@@ -80,13 +80,13 @@ void timeline_job(struct job *j)
     if (!j->guest) {
         timeline_process(j, 1);
     }
-    for (uint32_t i = 2; i < PROCS_MAX; i++) {
+    for (uint32_t i = 2; i < j->members_top; i++) {
         if (j->members[i].used && !j->members[i].dead) {
             timeline_process(j, i);
         }
     }
     set_recorded(j);
-    for (uint32_t i = 2; i < PROCS_MAX; i++) { /* they look when they are woken */
+    for (uint32_t i = 2; i < j->members_top; i++) { /* they look when they are woken */
         if (j->members[i].used && !j->members[i].dead) {
             task_wake_process(&j->board, i);
         }

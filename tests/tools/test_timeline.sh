@@ -48,6 +48,11 @@ works "$driver" work 5 10
 works "$mobula" timeline "$file"
 holds "len($(task spin_for)) == 40"
 
+# Unless memory is wanted: a job that is over is the first to go.
+works "$bin/storectl" evict
+works "$mobula" timeline "$file"
+holds "len(runs) == 0"
+
 # A killed worker leaves what it was at; the next attempt is another slice.
 works "$mobula" timeline --start
 works "$driver" kill "$scratch/mark"
@@ -66,6 +71,16 @@ works "$driver" many 40000
 works "$mobula" timeline --stop "$file"
 holds "len(runs) == 8192" "about['nodes'][0]['overwritten'] >= 40000 - 8192" \
     "sum(1 for e in events if e.get('cat') in ('submit', 'get')) <= 32768"
+works "$mobula" stop
+
+# To disk and back: more than the store holds.
+mkdir "$scratch/disk"
+works "$mobula" start --num-cpus=1 --object-store-memory=96M --spill-dir="$scratch/disk"
+works "$mobula" timeline --start
+works "$driver" large 200
+works "$mobula" timeline --stop "$file"
+holds "len($(task large)) == 200" "sum(e['args']['bytes'] for e, _ in spans('spill')) >= 100 << 20" \
+    "sum(e['args']['bytes'] for e, _ in spans('restore')) >= 100 << 20"
 works "$mobula" stop
 
 # Two nodes: tasks on both, the arrows cross, objects are on their way, leases are said, clocks are compared.
