@@ -25,6 +25,7 @@ driver_end()
 }
 
 # asks EXPRESSION: python on `root`, what status -v --json says; `job`, the first job of `this`, its first node.
+# shellcheck disable=SC2317 # until_ok calls it
 asks()
 {
     "$mobula" status -v --json "$@" >"$scratch/json" 2>"$scratch/err" || return 1
