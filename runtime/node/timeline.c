@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <stdio.h>
-#include <sys/mman.h>
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -186,11 +185,12 @@ mob_status timeline_set(struct node *n, bool on)
     if (on) {
         timeline_forget(n);
         if (!t->own) {
-            void *own = mmap(NULL, sizeof *t->own, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            if (own == MAP_FAILED) {
+            struct timeline_ring *own =
+                aligned_alloc(_Alignof(struct timeline_ring), sizeof *own);
+            if (!own) {
                 return status_fail(MOB_ERR_NOMEM, "no memory for a timeline");
             }
+            memset(own, 0, sizeof *own);
             t->own = own;
         }
         at_store(&t->own->order, TIMELINE_ORDER_MAX, AT_RELEASE);
@@ -208,9 +208,7 @@ mob_status timeline_set(struct node *n, bool on)
 void timeline_free(struct node *n)
 {
     timeline_forget(n);
-    if (n->timeline.own) {
-        munmap(n->timeline.own, sizeof *n->timeline.own);
-    }
+    free(n->timeline.own);
 }
 
 /* ---- what tools read ----------------------------------------------------------------------------- */
