@@ -368,7 +368,7 @@ void worker_run_inline(struct mob *mob, struct thread *t);
 /* ---- timeline.c ---- */
 /* Sees whether this thread's part is recorded from now on: lane.timeline. */
 void timeline_look(struct mob *mob, struct thread *t);
-/* Record what began at @start_ns, and ends now. */
+/* Record what began at @start_ns, and ends now. LINK_NONE: a wait for any of several. */
 void timeline_submitted(struct thread *t, uint64_t start_ns, uint64_t link);
 void timeline_got(struct thread *t, uint64_t start_ns, uint64_t link, mob_status st);
 /* In the place of a task's function: records that it runs, and runs it. */

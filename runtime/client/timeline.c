@@ -60,6 +60,13 @@ mob_status timeline_run(struct mob_task *task)
 __attribute__((noinline)) void timeline_got(struct thread *t, uint64_t start_ns,
                                             uint64_t link, mob_status st)
 {
-    (void)put(t, TIMELINE_GET, start_ns, timeline_outcome(clock_now_ns() - start_ns, st),
-              link, t->task ? t->task->link : LINK_NONE);
+    uint64_t outcome = timeline_outcome(clock_now_ns() - start_ns, st);
+    uint64_t parent = t->task ? t->task->link : LINK_NONE;
+    if (link == LINK_NONE) {
+        (void)timeline_put(t->lane.timeline,
+                           timeline_what(TIMELINE_GET, 0, 0, thread_number(t), 0),
+                           start_ns, outcome, link, parent, 0, (uint32_t)t->mob->pid);
+    } else {
+        (void)put(t, TIMELINE_GET, start_ns, outcome, link, parent);
+    }
 }

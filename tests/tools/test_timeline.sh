@@ -39,6 +39,7 @@ holds "len($(task spin_for)) == 40 and len($(task add)) == 1" \
     "all(e['args']['attempt'] == 1 and 'queue_us' in e['args'] for e in runs)" \
     "max(e['args']['queue_us'] for e in $(task spin_for)) >= 38 * 2000" \
     "sum(1 for f in flows.values() if [a['ph'] for a in sorted(f, key=lambda a: 'stf'.index(a['ph']))][:2] == ['s', 't']) == 41" \
+    "any(e['ph'] == 'X' and e['name'] == 'wait' for e in events)" \
     "any(a['ph'] == 'f' for f in flows.values() for a in f)" \
     "all(e['args']['queue_us'] + e['args']['argument_us'] > 0 for e in $(task add))" \
     "about['nodes'][0]['answered'] and about['nodes'][0]['overwritten'] == 0"

@@ -91,6 +91,8 @@ static void work(struct mob *mob, int count, uint64_t us)
     }
     MOB_CHECK(
         mob_submit(mob, add, MOB_ARGS(MOB_REF(refs[0]), MOB_REF(refs[1])), NULL, &sum));
+    static unsigned char ready[TASKS_MAX];
+    MOB_CHECK(mob_wait(mob, refs, (size_t)count, 1, MOB_FOREVER, ready, NULL));
     for (int i = 0; i < count; i++) {
         MOB_CHECK(mob_get_copy(mob, refs[i], &got, sizeof got, MOB_FOREVER));
     }

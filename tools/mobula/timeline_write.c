@@ -278,7 +278,12 @@ static void call(struct writer *w, struct ring_view *v, uint32_t at)
     const struct key *task = find(&w->submits, w->t->nodes[v->ring->node].node,
                                   v->ring->job, e->e.word[TIMELINE_LINK]);
     char name[MOB_NAME_MAX + 16];
-    snprintf(name, sizeof name, "%s %s", get ? "get" : "submit", task_name(v->ring, e));
+    if (e->e.word[TIMELINE_LINK] == LINK_NONE) {
+        snprintf(name, sizeof name, "wait");
+    } else {
+        snprintf(name, sizeof name, "%s %s", get ? "get" : "submit",
+                 task_name(v->ring, e));
+    }
     begin(w, 'X', get ? "get" : "submit", pid, tid, e->start_ns);
     text(w, "name", name);
     span(w, "dur", took);

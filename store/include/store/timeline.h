@@ -20,7 +20,7 @@ enum timeline_kind {
     TIMELINE_SUBMIT, /* a call of mob_submit(): link, parent */
     TIMELINE_READY,  /* a moment: the task may run now */
     TIMELINE_RUN,    /* link, parent; attempt, class, name */
-    TIMELINE_GET,    /* somebody waits for a result: link */
+    TIMELINE_GET, /* somebody waits for a result: link; LINK_NONE: for any of several */
     /* The daemon's: */
     TIMELINE_DIED,    /* a moment: a process of the job (a: pid, b: its index) */
     TIMELINE_AWAY,    /* a task at another node: link, a: node, b: link there */
