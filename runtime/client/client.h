@@ -75,6 +75,7 @@ struct thread {
         *plain_site; /* where it submitted last, with its number on the board */
     uint32_t plain_number;
     uint64_t plain_origin; /* both as a record has them */
+    mob_fn recorded;       /* the function that timeline_run() is in the place of */
     uint16_t fn_id;
     int32_t room
         [CLASSES_MAX]; /* tasks that certainly fit into the class's queue: a look at how

@@ -107,6 +107,7 @@ static __attribute__((noinline)) mob_fn look_up(const struct mob_task *task)
         debug_wait(task);
     }
     mob_fn fn = registry_look_up(task->mob, task->call.fn);
+    task->thread->recorded = fn;
     return fn && task->thread->lane.timeline ? timeline_run : fn;
 }
 

@@ -49,7 +49,7 @@ mob_status timeline_run(struct mob_task *task)
     uint64_t parent = call_options(&task->call) & CALL_HAS_PARENT
                           ? at_load(&task->r->parent, AT_RELAXED)
                           : LINK_NONE;
-    mob_fn fn = registry_look_up(task->mob, task->call.fn); /* found a moment ago */
+    mob_fn fn = task->thread->recorded; /* before it runs others in itself */
     uint64_t start_ns = clock_now_ns();
     uint64_t number = put(task->thread, TIMELINE_RUN, start_ns, 0, task->link, parent);
     mob_status st = fn(task);

@@ -28,11 +28,14 @@ mob_status client_health_slow(const struct mob *mob)
         return status_fail(MOB_ERR_NODE_LOST,
                            "the node's daemon is gone; its tasks and objects are lost");
     }
-    uint32_t failed = at_load(&mob->board.header->unusual, AT_ACQUIRE);
+    mob_status failed = (mob_status)at_load(&mob->board.header->unusual, AT_ACQUIRE);
+    if (failed >= 0) {
+        return MOB_OK;
+    }
     char text[FAILURE_TEXT_MAX];
     memcpy(text, mob->board.header->failure, sizeof text);
     text[sizeof text - 1] = '\0';
-    return (mob_status)failed < 0 ? status_fail((mob_status)failed, "%s", text) : MOB_OK;
+    return status_fail(failed, "%s", text);
 }
 
 bool spin_allowed(const struct mob *mob)
