@@ -223,13 +223,16 @@ struct timeline_ring *board_timeline(const struct board *b, uint32_t process)
 uint64_t board_timeline_bytes(uint32_t order)
 {
     return offsetof(struct timeline_ring, slots) +
-           (sizeof(struct timeline_slot) << order);
+           (sizeof(struct timeline_slot) << order) +
+           2 * PAGE; /* that it shares with its neighbours */
 }
 
 mob_status board_timeline_commit(struct board *b, uint32_t process, uint32_t order)
 {
     size_t at = part_offset(PART_TIMELINES) + process * sizeof(struct timeline_ring);
-    MOB_TRY(seg_commit(b->fd, at, board_timeline_bytes(order)));
+    MOB_TRY(seg_commit(b->fd, at,
+                       offsetof(struct timeline_ring, slots) +
+                           (sizeof(struct timeline_slot) << order)));
     /* Release: who sees it has memory to write to. */
     at_store(&board_timeline(b, process)->order, order, AT_RELEASE);
     return MOB_OK;

@@ -241,9 +241,9 @@ void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
     m->arg[3] = c->node->cpus;
     m->arg[4] = c->node->config.embedded >= 0;
     m->arg[5] = c->node->budget.limit_bytes;
+    timeline_job(j); /* before the driver's first submit */
     conn_reply(c, m, (int[]){j->board.fd, j->bell, watch}, 3);
     close(watch);
-    timeline_job(j);
     log_info("job began job %u pid %d name %s", j->number, (int)c->pid, j->name);
 }
 

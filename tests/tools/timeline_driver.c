@@ -130,9 +130,10 @@ static void larges(struct mob *mob, int count)
             i ? mob_submit(mob, large, MOB_ARGS(MOB_REF(refs[i - 1])), NULL, &refs[i])
               : mob_submit(mob, large, MOB_NO_ARGS, NULL, &refs[0]));
     }
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < 2 * count;
+         i++) { /* twice, as what is read first may not be on disk yet */
         struct mob_view view;
-        MOB_CHECK(mob_get(mob, refs[i], MOB_FOREVER, &view));
+        MOB_CHECK(mob_get(mob, refs[i % count], MOB_FOREVER, &view));
         mob_view_release(mob, &view);
     }
 }

@@ -60,7 +60,7 @@ _Static_assert(sizeof(struct timeline_slot) == CACHE_LINE, "one transfer");
 struct timeline_ring {
     at_u64 next;  /* its process: events ever recorded */
     at_u32 order; /* daemon: 2^order slots have memory; 0: none, nothing is recorded */
-    struct timeline_slot slots[1u << TIMELINE_ORDER_MAX] __attribute__((aligned(4096)));
+    struct timeline_slot slots[1u << TIMELINE_ORDER_MAX];
 };
 
 static inline uint64_t timeline_what(enum timeline_kind kind, uint32_t attempt,
