@@ -331,7 +331,10 @@ struct away { /* one of our tasks on another node */
     uint32_t remote;       /* its proxy there */
     uint8_t attempt, left; /* left: results that are on their way */
     bool cancel_sent, failed;
-    uint64_t sent_ns;   /* for the timeline, or 0 */
+    uint64_t sent_ns; /* for the timeline, or 0 */
+    bool
+        folds; /* its arguments are folded on their way; if it comes back that counts as an attempt, the next of
+                 * which does without */
     uint64_t too_large; /* bytes of a result for which this node will never have room */
     struct away_result *results;
     uint32_t next_free;
@@ -400,7 +403,8 @@ struct job {
     bool give_up;                         /* it wants no more workers started */
     struct segment segments[BOARD_SEGMENTS_MAX];
     struct member members[PROCS_MAX];
-    uint32_t members_top; /* none at or above it was ever used: there are few, and they are large */
+    uint32_t
+        members_top; /* none at or above it was ever used: there are few, and they are large */
     uint64_t requeued, failed_tasks;   /* for status */
     struct job_census census;          /* likewise */
     uint8_t timeline_order[PROCS_MAX]; /* of each process's ring; 0: it has none */

@@ -454,19 +454,34 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(void);
-    } cases[] = {{"squares", squares},     {"balance", balance},
-                 {"all_nodes", all_nodes}, {"big", big},
-                 {"objects", objects},     {"chain", chain},
-                 {"nested", nested},       {"errors", errors},
-                 {"steady", steady},       {"lines", lines},
-                 {"info", info},           {"endure", endure},
-                 {"only_here", only_here}, {"room", room},
-                 {"relay", relay},         {"unmet", unmet},
-                 {"below", below_here},    {"saturate", saturate_here},
-                 {"broadcast", broadcast}, {"share", share},
-                 {"urgent", urgent},       {"unwanted", unwanted_here},
-                 {"reduce", reduce},       {"trips", trips},
-                 {"load", load_here},      {"flood", flood}};
+    } cases[] = {{"squares", squares},
+                 {"balance", balance},
+                 {"all_nodes", all_nodes},
+                 {"big", big},
+                 {"objects", objects},
+                 {"chain", chain},
+                 {"nested", nested},
+                 {"errors", errors},
+                 {"steady", steady},
+                 {"lines", lines},
+                 {"info", info},
+                 {"endure", endure},
+                 {"only_here", only_here},
+                 {"room", room},
+                 {"relay", relay},
+                 {"unmet", unmet},
+                 {"below", below_here},
+                 {"saturate", saturate_here},
+                 {"broadcast", broadcast},
+                 {"share", share},
+                 {"urgent", urgent},
+                 {"unwanted", unwanted_here},
+                 {"reduce", reduce},
+                 {"fold", fold},
+                 {"fold_speed", fold_speed},
+                 {"trips", trips},
+                 {"load", load_here},
+                 {"flood", flood}};
     rest = argv + (argc > 2 ? 2 : argc);
     file = argc > 2 ? argv[2] : "";
     number = argc > 2 ? atol(argv[2]) : -1;

@@ -52,6 +52,8 @@ void share(void);
 void urgent(void);
 void unwanted(const char *begun);
 void reduce(void);
+void fold(void);
+void fold_speed(void);
 
 /* ---- net_load.c: graphs of tasks, while nodes die ---- */
 void load(char **arg);
