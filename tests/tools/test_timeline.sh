@@ -109,6 +109,7 @@ until_ok spread
 holds "len(about['nodes']) == 2 and all(n['answered'] for n in about['nodes'])" \
     "all(n['clock_error_ns'] < 10**9 for n in about['nodes'])" \
     "len(spans('away')) > 0 and all('node' in a['args'] for a, _ in spans('away'))" \
+    "any(e['args']['bytes'] > 0 for e, _ in spans('pull'))" \
     "any(e['ph'] == 'i' and e['name'] == 'lease here' and e['args']['slots'] == 1 for e in events)" \
     "any(e['ph'] == 'i' and e['name'] == 'lease elsewhere' for e in events)" \
     "any(len({a['pid'] for a in f}) == 2 for f in flows.values())"
