@@ -67,6 +67,7 @@ extern "C" {
     X(ERR_LOST, -24, "the object was lost and cannot be made again")                     \
     X(ERR_ARG_FAILED, -25, "an argument of the task failed")                             \
     X(ERR_DEMAND, -26, "no node has the CPUs that the task asks for")                    \
+    X(ERR_DEADLINE, -27, "the task's deadline passed")                                   \
     /* this job */                                                                       \
     X(ERR_CORRUPT, -30, "the job's shared memory is corrupt")                            \
     X(ERR_JOB_FAILED, -31, "the job's workers cannot start")                             \
@@ -202,17 +203,24 @@ struct mob_options {
     double
         num_cpus; /* 0 means 1; use MOB_NO_CPU for none. Steps of 0.0001. If no node has so
                            many: see MOB_ERR_DEMAND below */
-    int max_retries;    /* after a worker's death; MOB_RETRIES_DEFAULT: 3 */
+    int max_retries;    /* after a worker's death, up to 250; MOB_RETRIES_DEFAULT: 3;
+                           MOB_RETRIES_FOREVER */
     int retry_on_error; /* 1: the same number of retries if the task returns an error */
     unsigned returns;   /* results, 1 to MOB_RETURNS_MAX; 0 means 1 */
     int no_wait;        /* 1: MOB_ERR_FULL at once instead of waiting for room */
+    uint64_t
+        deadline_ns; /* from now on, up to 30 days; 0: none. A task that has not started by then, to
+                             about 10 ms, fails with MOB_ERR_DEADLINE. One that runs is cancelled, and MOB_GRACE_NS
+                             later its worker is ended, as by mob_cancel_as() with `force` */
 };
 
 #define MOB_NO_CPU (-1.0)
 #define MOB_RETRIES_DEFAULT (-1)
+#define MOB_RETRIES_FOREVER (-2)
+#define MOB_GRACE_NS 1000000000ull /* of a task that is to end: 1 s */
 #define MOB_OPTIONS_INIT                                                                 \
     {                                                                                    \
-        sizeof(struct mob_options), NULL, 0, MOB_RETRIES_DEFAULT, 0, 0, 0                \
+        sizeof(struct mob_options), NULL, 0, MOB_RETRIES_DEFAULT, 0, 0, 0, 0             \
     }
 
 /* Runs @fn as a task when its arguments are there and a CPU is free.
@@ -338,6 +346,26 @@ MOB_API mob_status mob_failure(struct mob *mob, mob_ref ref, char *text, size_t 
  * MOB_ERR_CANCELLED at once; one that runs sees mob_task_cancelled(). Best effort; MOB_OK even if it
  * came too late. */
 MOB_API mob_status mob_cancel(struct mob *mob, mob_ref ref);
+
+struct mob_cancel_options {
+    size_t struct_size; /* sizeof (struct mob_cancel_options) */
+    int recursive; /* 1: also what it submitted, and what that submitted, on all nodes; what it still
+                           submits too. Looks at all of the job's tasks */
+    int force; /* 1: what still runs after grace_ns is ended with its worker, and fails with
+                           MOB_ERR_CANCELLED. It does not run again; other tasks of that worker do, which costs
+                           them no retry */
+    uint64_t grace_ns; /* up to 30 days, to about 10 ms */
+};
+#define MOB_CANCEL_OPTIONS_INIT                                                          \
+    {                                                                                    \
+        sizeof(struct mob_cancel_options), 0, 0, MOB_GRACE_NS                            \
+    }
+
+/* mob_cancel() with options, which may be NULL. With `recursive`, also of a task that is done itself.
+ * Returns MOB_OK, MOB_ERR_RELEASED, MOB_ERR_INVALID, MOB_ERR_NOMEM (the task is cancelled, and not all of
+ * what it submitted). */
+MOB_API mob_status mob_cancel_as(struct mob *mob, mob_ref ref,
+                                 const struct mob_cancel_options *options);
 
 /* ---- objects without a task -------------------------------------------------------------- */
 
@@ -490,7 +518,8 @@ MOB_API MOB_MUST_CHECK mob_status mob_arg_meta(struct mob_task *task, size_t ind
 MOB_API mob_status mob_fail(struct mob_task *task, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* 1 once somebody cancelled the task. */
+/* 1 once somebody cancelled the task, or its deadline passed. A task that returns MOB_ERR_CANCELLED then fails
+ * with that, or with MOB_ERR_DEADLINE. */
 MOB_API int mob_task_cancelled(const struct mob_task *task);
 
 /* ---- looking around ---------------------------------------------------------------------- */

@@ -148,7 +148,8 @@ struct member { /* a worker */
     bool
         used; /* from its start until it is dead, its pipes are read to the end, and swept */
     bool dead, swept;
-    bool late; /* it was killed because it did not reach mob_init() in time */
+    bool late;    /* it was killed because it did not reach mob_init() in time */
+    bool ordered; /* it was killed for a task that it ran: due.c */
     pid_t pid;
     int pidfd;
     struct loop_op op; /* on the pidfd */
@@ -287,6 +288,7 @@ struct away { /* one of our tasks on another node */
     uint32_t remote;       /* its proxy there */
     uint8_t attempt, left; /* left: results that are on their way */
     bool cancel_sent, failed;
+    uint32_t asked;     /* with the cancel that was sent: store/request.h */
     uint64_t too_large; /* bytes of a result for which this node will never have room */
     struct away_result *results;
     uint32_t next_free;
@@ -357,7 +359,7 @@ struct job {
     struct member members[PROCS_MAX];
     uint64_t requeued, failed_tasks; /* for status */
     uint64_t unmet_ns[CLASSES_MAX];  /* since when no node is large enough for it, or 0 */
-    struct loop_timer demand_timer;
+    struct loop_timer demand_timer, due_timer;
     /* In a cluster: */
     struct arena *arena; /* of the daemon's own segments */
     uint32_t
@@ -416,6 +418,10 @@ bool demand_unmet(const struct job *j, uint32_t cls);
 void demand_look(struct job *j);
 /* A node has joined. */
 void demand_look_all(struct node *n);
+
+/* ---- due.c: deadlines, and ends by force ---- */
+/* Does what is asked for a time that has passed, and sets the timer for what is next. */
+void due_look(struct job *j);
 
 /* ---- plan.c: the node's planner ---- */
 void plan_act(void *node, const struct plan_node_action *a);

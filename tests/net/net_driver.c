@@ -441,24 +441,41 @@ static void unwanted_here(void)
 {
     unwanted(file);
 }
+static void cancels_here(void)
+{
+    cancels(file);
+}
 
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         void (*run)(void);
-    } cases[] = {{"squares", squares},     {"balance", balance},
-                 {"all_nodes", all_nodes}, {"big", big},
-                 {"objects", objects},     {"chain", chain},
-                 {"nested", nested},       {"errors", errors},
-                 {"steady", steady},       {"lines", lines},
-                 {"info", info},           {"endure", endure},
-                 {"only_here", only_here}, {"room", room},
-                 {"relay", relay},         {"unmet", unmet},
-                 {"below", below_here},    {"saturate", saturate_here},
-                 {"broadcast", broadcast}, {"share", share},
-                 {"urgent", urgent},       {"unwanted", unwanted_here},
-                 {"reduce", reduce},       {"trips", trips}};
+    } cases[] = {{"squares", squares},
+                 {"balance", balance},
+                 {"all_nodes", all_nodes},
+                 {"big", big},
+                 {"objects", objects},
+                 {"chain", chain},
+                 {"nested", nested},
+                 {"errors", errors},
+                 {"steady", steady},
+                 {"lines", lines},
+                 {"info", info},
+                 {"endure", endure},
+                 {"only_here", only_here},
+                 {"room", room},
+                 {"relay", relay},
+                 {"unmet", unmet},
+                 {"below", below_here},
+                 {"saturate", saturate_here},
+                 {"broadcast", broadcast},
+                 {"share", share},
+                 {"urgent", urgent},
+                 {"unwanted", unwanted_here},
+                 {"cancels", cancels_here},
+                 {"reduce", reduce},
+                 {"trips", trips}};
     file = argc > 2 ? argv[2] : "";
     number = argc > 2 ? atol(argv[2]) : -1;
     /* only_here FILE: a worker that runs where this file is not crashes before mob_init(). */

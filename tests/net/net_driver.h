@@ -38,6 +38,14 @@ static inline uint64_t node_here(struct mob *of)
     return mob_get_info(of, &info) == MOB_OK ? info.node_id : 0;
 }
 
+/* Of a task for node 2: the driver's node has one CPU. */
+static inline struct mob_options elsewhere(void)
+{
+    struct mob_options o = MOB_OPTIONS_INIT;
+    o.num_cpus = 2;
+    return o;
+}
+
 /* ---- net_objects.c: bytes that cross ---- */
 void big(void);
 void room(void);
@@ -52,6 +60,9 @@ void share(void);
 void urgent(void);
 void unwanted(const char *begun);
 void reduce(void);
+
+/* ---- net_cancel.c: what does not run to its end ---- */
+void cancels(const char *folder);
 
 /* ---- net_below.c: what a task waits for where it is ---- */
 void below(const char *file);

@@ -46,6 +46,14 @@ case_nested() {
     on 1 errors || fail "errors"
 }
 
+# What is cancelled, passes its deadline, or is tried again is on node 2.
+case_cancels() {
+    node_start 1 $CPU "$STORE"
+    node_start 2 --num-cpus=2 "$STORE"
+    mkdir "$WORK/marks"
+    on 1 cancels "$WORK/marks" || fail "cancels"
+}
+
 case_chain() {
     two_nodes
     LIMIT=120 on 1 chain 1000 || fail "chain"
