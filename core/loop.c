@@ -99,6 +99,11 @@ uint64_t loop_now_ns(const struct loop *loop)
     return loop->now_ns;
 }
 
+bool loop_polled(const struct loop *loop)
+{
+    return loop->polled;
+}
+
 const char *loop_backend(const struct loop *loop)
 {
     return loop->about;
@@ -167,6 +172,7 @@ uint64_t loop_sleep_ns(const struct loop *loop, uint64_t until_ns, bool busy)
 mob_status loop_turn(struct loop *loop, uint64_t timeout_ns)
 {
     loop->now_ns = clock_now_ns();
+    loop->polled = timeout_ns == 0;
     MOB_TRY(loop->via->wait(loop, timeout_ns != 0 ? clock_deadline_ns(timeout_ns) : 0));
     loop->now_ns = clock_now_ns();
     loop->via->reap(loop);

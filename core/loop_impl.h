@@ -91,6 +91,7 @@ struct loop {
     struct loop_timer *timers; /* root of a pairing heap: the earliest */
     unsigned in_flight;
     bool stopped;
+    bool polled;      /* the turn's caller does not sleep */
     char about[160];  /* for loop_backend() */
     char refusal[80]; /* why it is not io_uring, in a few words */
     char refusal_text

@@ -20,11 +20,13 @@ static const struct {
     unsigned flags;
     const char *name;
 } setups[] = {
-    /* 6.1: completions are made in our own time, without interrupting what runs. */
-    {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+    /* 6.1: completions are made in our own time, without interrupting what runs. The flag says that
+     * there are some to be made, so that who only looks need not call the kernel to know. */
+    {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
      "io_uring (single issuer, deferred work)"},
     /* 5.19 */
-    {IORING_SETUP_COOP_TASKRUN, "io_uring (cooperative work)"},
+    {IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+     "io_uring (cooperative work)"},
     {0, "io_uring"},
 };
 

@@ -172,8 +172,10 @@ void verbs_turn(struct verbs *v)
     if (found != 0) {
         v->poll_until_ns = now + VERBS_POLL_NS;
     }
-    if (v->dirty != NULL || v->unregistered != 0 || now < v->poll_until_ns || arm(v) ||
-        v->dirty != NULL) {
+    /* Nobody who polls is to be woken: the next turn looks at the queue, in memory. */
+    bool polled = v->net == NULL && loop_polled(v->loop);
+    if (v->dirty != NULL || v->unregistered != 0 || now < v->poll_until_ns || polled ||
+        arm(v) || v->dirty != NULL) {
         verbs_kick(v);
     }
 }

@@ -2,6 +2,7 @@
  * test_conformance.c. */
 #include <sys/mman.h>
 
+#include "verbs.h"
 #include "verbs_double.h"
 #include "world.h"
 
@@ -36,13 +37,32 @@ static uint8_t *memory(uint64_t size)
     return at;
 }
 
-static void open_node(struct pair *p, unsigned i, enum transport_rdma rdma)
+static struct verbs_lib counting; /* node 0's */
+static int (*notify)(struct ibv_cq *cq, int solicited_only);
+static unsigned notifies;
+
+static int count_notify(struct ibv_cq *cq, int solicited_only)
+{
+    notifies++;
+    return notify(cq, solicited_only);
+}
+
+/* Over the fake network time is virtual, over TCP the clock's. */
+static void open_node(struct pair *p, unsigned i, const struct transport_ops *under,
+                      enum transport_rdma rdma)
 {
     struct node *n = &p->w.nodes[i];
+    const struct verbs_lib *lib = verbs_double_lib(p->d, i);
+    if (i == 0) {
+        counting = *lib;
+        notify = lib->req_notify_cq;
+        counting.req_notify_cq = count_notify;
+        lib = &counting;
+    }
     struct transport_config config = {.loop = p->w.loop,
-                                      .net = p->w.net,
-                                      .under = &transport_fake,
-                                      .verbs = verbs_double_lib(p->d, i),
+                                      .net = under == &transport_fake ? p->w.net : NULL,
+                                      .under = under,
+                                      .verbs = lib,
                                       .rdma = rdma,
                                       .user = &test_user,
                                       .arg = n,
@@ -55,15 +75,16 @@ static void open_node(struct pair *p, unsigned i, enum transport_rdma rdma)
     cr_assert_eq(transport_listen(n->tp, &any, &n->addr), MOB_OK);
 }
 
-static void make(struct pair *p, enum transport_rdma rdma)
+static void make(struct pair *p, const struct transport_ops *under,
+                 enum transport_rdma rdma)
 {
     memset(p, 0, sizeof *p);
     p->w.backend = &world_fake; /* no memory of its own is looked after */
     cr_assert_eq(loop_create(0, &p->w.loop), MOB_OK);
     cr_assert_eq(fake_net_create(11, &p->w.net), MOB_OK);
     p->d = verbs_double_create(p->w.net, 5);
-    open_node(p, 0, rdma);
-    open_node(p, 1, rdma);
+    open_node(p, 0, under, rdma);
+    open_node(p, 1, under, rdma);
     p->to = memory(REGION);
     p->from = memory(REGION);
     for (uint64_t k = 0; k < REGION; k++) {
@@ -130,7 +151,7 @@ static void reads(enum transport_rdma rdma)
         1, 4096, 4097, CHUNK_BYTES, CHUNK_BYTES + 1, 40ull << 20, 9000000};
     struct pair p;
     uint64_t total = 0;
-    make(&p, rdma);
+    make(&p, &transport_fake, rdma);
     pull_well(&p, 0, 1 << 20); /* waits for the link */
     total = 1 << 20;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -153,4 +174,32 @@ Test(verbs, objects_are_read)
 Test(verbs, objects_are_read_through_windows_in_strict_mode)
 {
     reads(TRANSPORT_RDMA_STRICT);
+}
+
+/* Who turns the loop without sleeping finds completions in memory, and has the device wake nobody;
+ * who sleeps is woken. */
+Test(verbs, who_polls_asks_for_no_events, .timeout = 60)
+{
+    enum { MESSAGES = 5 };
+    struct pair p;
+    make(&p, &transport_tcp, TRANSPORT_RDMA_AUTO);
+    pull_well(&p, 0, 1 << 20);
+    unsigned before = notifies;
+    int came = p.w.nodes[0].messages;
+    for (int i = 1; i <= MESSAGES; i++) {
+        uint64_t rest = clock_now_ns() + 2 * VERBS_POLL_NS;
+        while (clock_now_ns() < rest) {
+            step(&p);
+        }
+        uint64_t sent = verbs_double_messages(p.d);
+        cr_assert_eq(transport_send(p.w.nodes[1].peers[0], "x", 1), MOB_OK);
+        UNTIL(&p, p.w.nodes[0].messages == came + i);
+        cr_assert_gt(verbs_double_messages(p.d), sent, "it did not go over RDMA");
+    }
+    cr_assert_eq(notifies, before, "%u events asked for while polling",
+                 notifies - before);
+    while (notifies == before) {
+        cr_assert_eq(loop_turn(p.w.loop, NS_PER_MS), MOB_OK);
+    }
+    end(&p);
 }

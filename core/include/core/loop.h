@@ -81,7 +81,7 @@ void loop_destroy(struct loop *loop);
 
 /* One turn: hands over what was started, waits until something happens or @timeout_ns is
  * over (0: looks only; CLOCK_NEVER), and calls the callbacks that are due. A signal ends
- * the wait. MOB_ERR_SYSTEM only if the ring, or epoll, is broken itself. */
+ * the wait. On io_uring, to look where nothing has happened is no system call. MOB_ERR_SYSTEM only if the ring, or epoll, is broken itself. */
 mob_status loop_turn(struct loop *loop, uint64_t timeout_ns);
 
 /* Turns until loop_stop(), which callbacks may call. */
@@ -90,6 +90,10 @@ void loop_stop(struct loop *loop);
 
 /* Monotonic time, read once a turn, before the callbacks. */
 uint64_t loop_now_ns(const struct loop *loop);
+
+/* In a callback: whoever turns the loop does not sleep, but turns it again and again (the turn's
+ * @timeout_ns is 0). What can be looked at in memory need not ask for events then. */
+bool loop_polled(const struct loop *loop);
 
 /* What it runs on and how, for people: "io_uring (single issuer, deferred work)", "epoll
  * (io_uring refused by a seccomp filter)". Valid as long as the loop. */
