@@ -14,15 +14,11 @@ static uint32_t slots_on(const struct plan_head *h, const struct head_demand *d,
     /* A native needs no lease on its own node; who refused last is not asked first again.
      */
     bool native = at == d->owner && h->jobs[d->job].key.node == n->node;
-    if (!n->used || n->node == 0 || n->draining || n->quiet || native ||
-        at == d->refused_by) {
+    if (!node_open(n) || native || at == d->refused_by) {
         return 0;
     }
-    if (d->units == 0) {
-        return PLAN_SLOTS_MAX;
-    }
-    uint64_t slots = node_spare(n) / d->units;
-    return slots < PLAN_SLOTS_MAX ? (uint32_t)slots : PLAN_SLOTS_MAX;
+    struct resources spare = node_spare(n);
+    return resources_times(&spare, &d->demand.need, PLAN_SLOTS_MAX);
 }
 
 static uint32_t draw(struct plan_head *h, uint32_t below)
@@ -31,17 +27,37 @@ static uint32_t draw(struct plan_head *h, uint32_t below)
     return (uint32_t)((h->random >> 32) * below >> 32);
 }
 
+static bool has_room(const struct plan_head *h, const struct head_node *n)
+{
+    struct resources spare = node_spare(n);
+    return node_open(n) && resources_fit(&spare, &h->least);
+}
+
 /* A node with room, by chance; those that are full by now leave the list. */
 static uint32_t draw_roomy(struct plan_head *h)
 {
     while (h->roomy_count > 0) {
         uint32_t i = draw(h, h->roomy_count);
-        if (node_spare(&h->nodes[h->roomy[i]]) > 0) {
+        if (has_room(h, &h->nodes[h->roomy[i]])) {
             return h->roomy[i];
         }
         h->roomy[i] = h->roomy[--h->roomy_count];
     }
     return INDEX_NONE;
+}
+
+/* The part of a node that is taken, in LOAD_FULL: of its scarcest kind among CPUs, memory and GPUs. */
+enum { LOAD_FULL = 1 << 16 };
+static uint64_t load_of(const struct head_node *n)
+{
+    struct resources spare = node_spare(n);
+    uint64_t most = 0;
+    for (uint32_t k = 0; k < RESOURCE_BASIC; k++) {
+        uint64_t all = n->capacity.amount[k], left = spare.amount[k];
+        uint64_t taken = all ? (all - left) * LOAD_FULL / all : 0;
+        most = taken > most ? taken : most;
+    }
+    return most;
 }
 
 /* Less loaded of two by chance: near the best, without herding on it or looking at all.
@@ -54,9 +70,7 @@ static uint32_t choose_by_load(struct plan_head *h, const struct head_demand *d)
     }
     bool fits_a = slots_on(h, d, a) > 0, fits_b = slots_on(h, d, b) > 0;
     if (fits_a && fits_b) {
-        const struct head_node *x = &h->nodes[a], *y = &h->nodes[b];
-        /* The larger free fraction; units are below 2^26. */
-        return node_spare(x) * (y->units + 1) >= node_spare(y) * (x->units + 1) ? a : b;
+        return load_of(&h->nodes[a]) <= load_of(&h->nodes[b]) ? a : b;
     }
     if (fits_a || fits_b) {
         return fits_a ? a : b;
@@ -114,7 +128,26 @@ static void sift(struct plan_head *h, uint32_t i)
 
 static bool unmet(const struct plan_head *h, const struct head_demand *d)
 {
-    return d->used && !d->infeasible && demand_want(h, d) > d->granted;
+    return d->used && d->nodes > 0 && demand_want(h, d) > d->granted;
+}
+
+/* The nodes that have room for the smallest of what waits: the least of each kind. */
+static void find_roomy(struct plan_head *h)
+{
+    h->roomy_count = 0;
+    for (uint32_t i = 0; i < h->unmet_count; i++) {
+        const struct resources *need = &h->demands[h->unmet[i]].demand.need;
+        if (i == 0) {
+            h->least = *need;
+        } else {
+            resources_limit(&h->least, need);
+        }
+    }
+    for (uint32_t i = 0; i < h->nodes_top && h->unmet_count > 0; i++) {
+        if (has_room(h, &h->nodes[i])) {
+            h->roomy[h->roomy_count++] = i;
+        }
+    }
 }
 
 /* Room is given to who has least, a node or a part of one at a time. */
@@ -132,6 +165,7 @@ static void give_all(struct plan_head *h, uint64_t now)
     for (uint32_t i = h->unmet_count / 2; i-- > 0;) {
         sift(h, i);
     }
+    find_roomy(h);
     while (h->unmet_count > 0 && h->roomy_count > 0) {
         struct head_demand *d = &h->demands[h->unmet[0]];
         uint32_t at = choose_node(h, d);
@@ -181,18 +215,24 @@ static void take_unused(struct plan_head *h, uint64_t now)
     }
 }
 
-/* Units that were called back and still count. */
-static uint64_t units_coming(const struct plan_head *h)
+/* The cost of what was called back and still counts. */
+static uint64_t coming(const struct plan_head *h)
 {
     uint64_t leased = 0, granted = 0;
-    for (uint32_t i = 0; i < h->nodes_top; i++) {
-        leased += h->nodes[i].used ? h->nodes[i].leased : 0;
+    for (uint32_t i = 0; i < h->jobs_top; i++) {
+        leased += h->jobs[i].demands > 0 ? h->jobs[i].share.used : 0;
     }
     for (uint32_t i = 0; i < h->demands_top; i++) {
         const struct head_demand *d = &h->demands[i];
-        granted += d->used ? (uint64_t)d->granted * d->units : 0;
+        granted += d->used ? d->granted * d->cost : 0;
     }
     return leased - granted;
+}
+
+/* A slot of @v would be of use for @d: they need something of the same kind. */
+static bool same_kinds(const struct head_demand *v, const struct head_demand *d)
+{
+    return resources_cover(&d->demand.need, &v->demand.need) > 0;
 }
 
 /* Moves leases from the job that is furthest ahead to one that waits; one move a quantum,
@@ -203,21 +243,21 @@ static void take_turns(struct plan_head *h, struct head_demand *d, uint64_t now)
     uint64_t most = 0;
     for (uint32_t i = 0; i < h->demands_top; i++) {
         struct head_demand *v = &h->demands[i];
-        if (!v->used || v->job == d->job || v->granted == 0 || v->units == 0) {
+        if (!v->used || v->job == d->job || v->granted == 0 || !same_kinds(v, d)) {
             continue;
         }
-        uint64_t units =
+        uint64_t cost =
             share_to_move(&h->jobs[v->job].share, &h->jobs[d->job].share, PLAN_TURN_NS);
-        if (units > most) {
-            most = units;
+        if (cost > most) {
+            most = cost;
             from = v;
         }
     }
-    uint64_t lacks = (uint64_t)(demand_want(h, d) - d->granted) * d->units;
-    uint64_t coming = from ? units_coming(h) : 0;
+    uint64_t lacks = (demand_want(h, d) - d->granted) * d->cost;
+    uint64_t soon = from ? coming(h) : 0;
     most = most < lacks ? most : lacks;
-    if (most > coming) {
-        uint64_t slots = (most - coming + from->units - 1) / from->units;
+    if (most > soon) {
+        uint64_t slots = (most - soon + from->cost - 1) / from->cost;
         head_shrink(h, from, slots < from->granted ? (uint32_t)slots : from->granted);
         h->moved_at = now;
     }
@@ -251,17 +291,6 @@ void head_place(struct plan_head *h, uint64_t now)
     h->placed_at = now;
     h->place_at = CLOCK_NEVER;
     take_unused(h, now);
-    h->roomy_count = 0;
-    for (uint32_t i = 0; i < h->nodes_top; i++) {
-        if (node_spare(&h->nodes[i]) > 0) {
-            h->roomy[h->roomy_count++] = i;
-        }
-    }
-    for (uint32_t i = 0; i < h->demands_top; i++) {
-        /* No node is large enough for it; its owner knows so too, and what becomes of its tasks. */
-        struct head_demand *d = &h->demands[i];
-        d->infeasible = d->used && d->want > 0 && d->units > h->units_max;
-    }
     give_all(h, now);
     struct head_demand *waits = find_waiting(h);
     if (waits && now >= h->moved_at + PLAN_QUANTUM_NS) {
