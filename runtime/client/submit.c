@@ -91,6 +91,10 @@ static mob_status read_options(const struct mob_options *given, struct mob_optio
                            given->struct_size);
     }
     memcpy(ret, given, given->struct_size);
+    if (ret->priority < -MOB_PRIORITY_MAX || ret->priority > MOB_PRIORITY_MAX) {
+        return status_fail(MOB_ERR_INVALID, "a priority of %d; -%d to %d are allowed",
+                           ret->priority, MOB_PRIORITY_MAX, MOB_PRIORITY_MAX);
+    }
     if (ret->deadline_ns > REQUEST_AHEAD_MAX_NS) {
         return status_fail(MOB_ERR_INVALID,
                            "a deadline in %g s; at most 30 days are allowed",
@@ -116,6 +120,7 @@ static mob_status plan_call(struct mob *mob, const struct mob_options *given,
     uint32_t class = 0;
     struct demand demand;
     MOB_TRY(cpus_of(o.num_cpus, &demand));
+    demand.priority = (int8_t)o.priority;
     MOB_TRY(class_of(mob, &demand, &class));
     call->class_options =
         (uint8_t)(class | (o.retry_on_error ? CALL_RETRY_ON_ERROR << 4 : 0));
