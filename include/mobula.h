@@ -212,15 +212,20 @@ struct mob_options {
         deadline_ns; /* from now on, up to 30 days; 0: none. A task that has not started by then, to
                              about 10 ms, fails with MOB_ERR_DEADLINE. One that runs is cancelled, and MOB_GRACE_NS
                              later its worker is ended, as by mob_cancel_as() with `force` */
+    int priority; /* -MOB_PRIORITY_MAX to MOB_PRIORITY_MAX, 0 by default. Ready tasks of a higher one get
+                     CPUs first, and those of a lower one as their tasks end, within the job. None starves: tasks of
+                     a priority that have no CPU at all get one after 1 s and what is left of the task that has it,
+                     for 0.1 s or a task. A demand and a priority together are one of the job's 16 classes */
 };
 
 #define MOB_NO_CPU (-1.0)
 #define MOB_RETRIES_DEFAULT (-1)
 #define MOB_RETRIES_FOREVER (-2)
+#define MOB_PRIORITY_MAX 100
 #define MOB_GRACE_NS 1000000000ull /* of a task that is to end: 1 s */
 #define MOB_OPTIONS_INIT                                                                 \
     {                                                                                    \
-        sizeof(struct mob_options), NULL, 0, MOB_RETRIES_DEFAULT, 0, 0, 0, 0             \
+        sizeof(struct mob_options), NULL, 0, MOB_RETRIES_DEFAULT, 0, 0, 0, 0, 0          \
     }
 
 /* Runs @fn as a task when its arguments are there and a CPU is free.

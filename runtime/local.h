@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define LOCAL_MAGIC 0x6d6f6231u /* "mob1" */
-#define LOCAL_VERSION 2u
+#define LOCAL_VERSION 3u
 #define LOCAL_TEXT_MAX 16384u
 #define LOCAL_FDS_MAX 6
 
@@ -36,7 +36,7 @@ enum local_op {
     LOCAL_MAP,
     /* one way. arg[0] = link: a result whose bytes are on disk is wanted in memory. */
     LOCAL_RESTORE,
-    /* A class of demand. arg[0] = CPU units. Answer: arg[0] = class. */
+    /* A class. text = the bytes of a struct demand. Answer: arg[0] = class. */
     LOCAL_CLASS,
     /* Answer: arg: node, job, CPUs, store limit, store used, nodes << 32 | workers. */
     LOCAL_INFO,

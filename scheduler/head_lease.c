@@ -45,7 +45,7 @@ static void say(struct plan_head *h, const struct head_lease *l,
                                              .job = j->key,
                                              .owner = h->nodes[d->owner].node,
                                              .cls = d->cls,
-                                             .units = d->units,
+                                             .demand = &d->demand,
                                              .weight = j->share.weight,
                                              .slots = slots});
 }
@@ -64,11 +64,11 @@ void head_set_counted(struct plan_head *h, struct head_lease *l, uint32_t counte
 {
     struct head_demand *d = &h->demands[l->demand];
     struct share *s = &h->jobs[d->job].share;
-    h->nodes[l->node].leased -= (uint64_t)l->counted * d->units;
-    s->used -= (uint64_t)l->counted * d->units;
+    resources_sub(&h->nodes[l->node].leased, &d->demand.need, l->counted);
+    s->used -= l->counted * d->cost;
     l->counted = counted;
-    h->nodes[l->node].leased += (uint64_t)l->counted * d->units;
-    s->used += (uint64_t)l->counted * d->units;
+    resources_add(&h->nodes[l->node].leased, &d->demand.need, l->counted);
+    s->used += l->counted * d->cost;
 }
 
 void head_set_slots(struct plan_head *h, struct head_lease *l, uint32_t slots)

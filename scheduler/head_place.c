@@ -14,15 +14,11 @@ static uint32_t slots_on(const struct plan_head *h, const struct head_demand *d,
     /* A native needs no lease on its own node; who refused last is not asked first again.
      */
     bool native = at == d->owner && h->jobs[d->job].key.node == n->node;
-    if (!n->used || n->node == 0 || n->draining || n->quiet || native ||
-        at == d->refused_by) {
+    if (!node_open(n) || native || at == d->refused_by) {
         return 0;
     }
-    if (d->units == 0) {
-        return PLAN_SLOTS_MAX;
-    }
-    uint64_t slots = node_spare(n) / d->units;
-    return slots < PLAN_SLOTS_MAX ? (uint32_t)slots : PLAN_SLOTS_MAX;
+    struct resources spare = node_spare(n);
+    return resources_times(&spare, &d->demand.need, PLAN_SLOTS_MAX);
 }
 
 static uint32_t draw(struct plan_head *h, uint32_t below)
@@ -31,17 +27,37 @@ static uint32_t draw(struct plan_head *h, uint32_t below)
     return (uint32_t)((h->random >> 32) * below >> 32);
 }
 
+static bool has_room(const struct plan_head *h, const struct head_node *n)
+{
+    struct resources spare = node_spare(n);
+    return node_open(n) && resources_fit(&spare, &h->least);
+}
+
 /* A node with room, by chance; those that are full by now leave the list. */
 static uint32_t draw_roomy(struct plan_head *h)
 {
     while (h->roomy_count > 0) {
         uint32_t i = draw(h, h->roomy_count);
-        if (node_spare(&h->nodes[h->roomy[i]]) > 0) {
+        if (has_room(h, &h->nodes[h->roomy[i]])) {
             return h->roomy[i];
         }
         h->roomy[i] = h->roomy[--h->roomy_count];
     }
     return INDEX_NONE;
+}
+
+/* The part of a node that is taken, in LOAD_FULL: of its scarcest kind among CPUs, memory and GPUs. */
+enum { LOAD_FULL = 1 << 16 };
+static uint64_t load_of(const struct head_node *n)
+{
+    struct resources spare = node_spare(n);
+    uint64_t most = 0;
+    for (uint32_t k = 0; k < RESOURCE_BASIC; k++) {
+        uint64_t all = n->capacity.amount[k], left = spare.amount[k];
+        uint64_t taken = all ? (all - left) * LOAD_FULL / all : 0;
+        most = taken > most ? taken : most;
+    }
+    return most;
 }
 
 /* Less loaded of two by chance: near the best, without herding on it or looking at all.
@@ -54,9 +70,7 @@ static uint32_t choose_by_load(struct plan_head *h, const struct head_demand *d)
     }
     bool fits_a = slots_on(h, d, a) > 0, fits_b = slots_on(h, d, b) > 0;
     if (fits_a && fits_b) {
-        const struct head_node *x = &h->nodes[a], *y = &h->nodes[b];
-        /* The larger free fraction; units are below 2^26. */
-        return node_spare(x) * (y->units + 1) >= node_spare(y) * (x->units + 1) ? a : b;
+        return load_of(&h->nodes[a]) <= load_of(&h->nodes[b]) ? a : b;
     }
     if (fits_a || fits_b) {
         return fits_a ? a : b;
@@ -91,12 +105,27 @@ static uint32_t choose_node(struct plan_head *h, const struct head_demand *d)
 /* ---- who
  * ---------------------------------------------------------------------------------- */
 
-/* True if @a has less than @b, or as much and was owed more. */
+/* Among the demands of a job: its priority, or above all if it has had nothing for too long. */
+static int rank(const struct plan_head *h, const struct head_demand *d)
+{
+    bool late =
+        d->none_since != CLOCK_NEVER && h->placed_at >= d->none_since + PLAN_RESERVE_NS;
+    return late ? INT8_MAX + 1 : d->demand.priority;
+}
+
+/* True if @a has less than @b, or as much and was owed more; of one job, if it is of a higher rank. */
 static bool deserves(const struct plan_head *h, uint32_t a, uint32_t b)
 {
-    const struct share *x = &h->jobs[h->demands[a].job].share;
-    const struct share *y = &h->jobs[h->demands[b].job].share;
-    return share_below(x, y) || (!share_below(y, x) && x->deficit > y->deficit);
+    const struct head_demand *d = &h->demands[a], *e = &h->demands[b];
+    const struct share *x = &h->jobs[d->job].share, *y = &h->jobs[e->job].share;
+    if (d->job == e->job) {
+        return rank(h, d) > rank(h, e);
+    }
+    if (share_below(x, y) || share_below(y, x)) {
+        return share_below(x, y);
+    }
+    /* At last by place, so that the demands of a job stand together. */
+    return x->deficit != y->deficit ? x->deficit > y->deficit : d->job < e->job;
 }
 
 static void sift(struct plan_head *h, uint32_t i)
@@ -114,7 +143,26 @@ static void sift(struct plan_head *h, uint32_t i)
 
 static bool unmet(const struct plan_head *h, const struct head_demand *d)
 {
-    return d->used && !d->infeasible && demand_want(h, d) > d->granted;
+    return d->used && d->nodes > 0 && demand_want(h, d) > d->granted;
+}
+
+/* The nodes that have room for the smallest of what waits: the least of each kind. */
+static void find_roomy(struct plan_head *h)
+{
+    h->roomy_count = 0;
+    for (uint32_t i = 0; i < h->unmet_count; i++) {
+        const struct resources *need = &h->demands[h->unmet[i]].demand.need;
+        if (i == 0) {
+            h->least = *need;
+        } else {
+            resources_limit(&h->least, need);
+        }
+    }
+    for (uint32_t i = 0; i < h->nodes_top && h->unmet_count > 0; i++) {
+        if (has_room(h, &h->nodes[i])) {
+            h->roomy[h->roomy_count++] = i;
+        }
+    }
 }
 
 /* Room is given to who has least, a node or a part of one at a time. */
@@ -132,6 +180,7 @@ static void give_all(struct plan_head *h, uint64_t now)
     for (uint32_t i = h->unmet_count / 2; i-- > 0;) {
         sift(h, i);
     }
+    find_roomy(h);
     while (h->unmet_count > 0 && h->roomy_count > 0) {
         struct head_demand *d = &h->demands[h->unmet[0]];
         uint32_t at = choose_node(h, d);
@@ -181,18 +230,37 @@ static void take_unused(struct plan_head *h, uint64_t now)
     }
 }
 
-/* Units that were called back and still count. */
-static uint64_t units_coming(const struct plan_head *h)
+/* The cost of what was called back and still counts. */
+static uint64_t coming(const struct plan_head *h)
 {
     uint64_t leased = 0, granted = 0;
-    for (uint32_t i = 0; i < h->nodes_top; i++) {
-        leased += h->nodes[i].used ? h->nodes[i].leased : 0;
+    for (uint32_t i = 0; i < h->jobs_top; i++) {
+        leased += h->jobs[i].demands > 0 ? h->jobs[i].share.used : 0;
     }
     for (uint32_t i = 0; i < h->demands_top; i++) {
         const struct head_demand *d = &h->demands[i];
-        granted += d->used ? (uint64_t)d->granted * d->units : 0;
+        granted += d->used ? d->granted * d->cost : 0;
     }
     return leased - granted;
+}
+
+/* A slot of @v would be of use for @d: they need something of the same kind. */
+static bool same_kinds(const struct head_demand *v, const struct head_demand *d)
+{
+    return resources_cover(&d->demand.need, &v->demand.need) > 0;
+}
+
+/* Takes from @from what @d lacks, up to a cost of @most. */
+static void move(struct plan_head *h, struct head_demand *from, struct head_demand *d,
+                 uint64_t most, uint64_t now)
+{
+    uint64_t lacks = (demand_want(h, d) - d->granted) * d->cost, soon = coming(h);
+    most = most < lacks ? most : lacks;
+    if (most > soon) {
+        uint64_t slots = (most - soon + from->cost - 1) / from->cost;
+        head_shrink(h, from, slots < from->granted ? (uint32_t)slots : from->granted);
+        h->moved_at = now;
+    }
 }
 
 /* Moves leases from the job that is furthest ahead to one that waits; one move a quantum,
@@ -203,27 +271,49 @@ static void take_turns(struct plan_head *h, struct head_demand *d, uint64_t now)
     uint64_t most = 0;
     for (uint32_t i = 0; i < h->demands_top; i++) {
         struct head_demand *v = &h->demands[i];
-        if (!v->used || v->job == d->job || v->granted == 0 || v->units == 0) {
+        if (!v->used || v->job == d->job || v->granted == 0 || !same_kinds(v, d)) {
             continue;
         }
-        uint64_t units =
+        uint64_t cost =
             share_to_move(&h->jobs[v->job].share, &h->jobs[d->job].share, PLAN_TURN_NS);
-        if (units > most) {
-            most = units;
+        if (cost > most) {
+            most = cost;
             from = v;
         }
     }
-    uint64_t lacks = (uint64_t)(demand_want(h, d) - d->granted) * d->units;
-    uint64_t coming = from ? units_coming(h) : 0;
-    most = most < lacks ? most : lacks;
-    if (most > coming) {
-        uint64_t slots = (most - coming + from->units - 1) / from->units;
-        head_shrink(h, from, slots < from->granted ? (uint32_t)slots : from->granted);
-        h->moved_at = now;
+    if (from) {
+        move(h, from, d, most, now);
     }
 }
 
-/* The demand in vain of the job that is owed most, and which jobs are in need. */
+/* Within a job a demand that waits takes leases of one of a lower rank; the first that is found, as it gets all
+ * that it lacks at once. True if there is one. */
+static bool take_from_lower(struct plan_head *h, uint64_t now)
+{
+    for (uint32_t i = 0; i < h->jobs_top; i++) {
+        h->jobs[i].lowest = INDEX_NONE;
+    }
+    for (uint32_t i = 0; i < h->demands_top; i++) {
+        const struct head_demand *d = &h->demands[i];
+        uint32_t *low = d->used && d->granted > 0 ? &h->jobs[d->job].lowest : NULL;
+        if (low && (*low == INDEX_NONE || rank(h, d) < rank(h, &h->demands[*low]))) {
+            *low = i;
+        }
+    }
+    for (uint32_t i = 0; i < h->demands_top; i++) {
+        struct head_demand *d = &h->demands[i];
+        uint32_t low = unmet(h, d) ? h->jobs[d->job].lowest : INDEX_NONE;
+        if (low != INDEX_NONE && rank(h, d) > rank(h, &h->demands[low]) &&
+            same_kinds(&h->demands[low], d)) {
+            move(h, &h->demands[low], d, UINT64_MAX, now);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The demand in vain of the job that is owed most, which jobs are in need, and since when who has nothing
+ * waits. */
 static struct head_demand *find_waiting(struct plan_head *h)
 {
     struct head_demand *waits = NULL;
@@ -235,7 +325,14 @@ static struct head_demand *find_waiting(struct plan_head *h)
         if (unmet(h, d)) {
             struct share *s = &h->jobs[d->job].share;
             s->needy = true;
+            if (d->granted > 0) {
+                d->none_since = CLOCK_NEVER;
+            } else if (d->none_since == CLOCK_NEVER) {
+                d->none_since = h->placed_at;
+            }
             waits = !waits || s->deficit > h->jobs[waits->job].share.deficit ? d : waits;
+        } else {
+            d->none_since = CLOCK_NEVER;
         }
     }
     return waits;
@@ -251,20 +348,9 @@ void head_place(struct plan_head *h, uint64_t now)
     h->placed_at = now;
     h->place_at = CLOCK_NEVER;
     take_unused(h, now);
-    h->roomy_count = 0;
-    for (uint32_t i = 0; i < h->nodes_top; i++) {
-        if (node_spare(&h->nodes[i]) > 0) {
-            h->roomy[h->roomy_count++] = i;
-        }
-    }
-    for (uint32_t i = 0; i < h->demands_top; i++) {
-        /* No node is large enough for it; its owner knows so too, and what becomes of its tasks. */
-        struct head_demand *d = &h->demands[i];
-        d->infeasible = d->used && d->want > 0 && d->units > h->units_max;
-    }
     give_all(h, now);
     struct head_demand *waits = find_waiting(h);
-    if (waits && now >= h->moved_at + PLAN_QUANTUM_NS) {
+    if (waits && now >= h->moved_at + PLAN_QUANTUM_NS && !take_from_lower(h, now)) {
         take_turns(h, waits, now);
     }
     if (waits) { /* turns and retries come due by time alone */

@@ -84,12 +84,29 @@ static void begin(struct plan_head *h, uint64_t now)
     share_account(h->active, count, dt_us);
 }
 
-static void find_units_max(struct plan_head *h)
+bool head_could(const struct head_node *n, const struct head_demand *d)
 {
-    h->units_max = 0;
-    for (uint32_t i = 0; i < h->nodes_top; i++) {
-        if (h->nodes[i].used && h->nodes[i].units > h->units_max) {
-            h->units_max = h->nodes[i].units;
+    return n->used && n->node != 0 && resources_fit(&n->capacity, &d->demand.need);
+}
+
+/* A member came, or (@came false) goes: what can be met, and what it costs, changes. */
+static void count_member(struct plan_head *h, const struct head_node *n, bool came)
+{
+    (came ? resources_add : resources_sub)(&h->total, &n->capacity, 1);
+    for (uint32_t i = 0; i < h->jobs_top; i++) {
+        h->jobs[i].share.used = 0;
+    }
+    for (uint32_t i = 0; i < h->demands_top; i++) {
+        struct head_demand *d = &h->demands[i];
+        if (!d->used) {
+            continue;
+        }
+        uint32_t one = head_could(n, d);
+        d->nodes = came ? d->nodes + one : d->nodes - one;
+        d->cost = share_cost(&d->demand.need, &h->total);
+        FOR_EACH_LEASE(h, d->leases, OF_DEMAND, l)
+        {
+            h->jobs[d->job].share.used += l->counted * d->cost;
         }
     }
 }
@@ -141,13 +158,13 @@ static void repeat(struct plan_head *h, uint32_t at, uint64_t now)
 
 mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uint64_t now)
 {
-    if (!join->node || !join->session ||
-        join->units > (uint64_t)NODE_CPUS_MAX * CPU_UNITS) {
+    if (!join->node || !join->session || !resources_ok(&join->capacity)) {
         return MOB_ERR_INVALID;
     }
     uint32_t at = index_find(&h->node_index, join->node);
     if (at != INDEX_NONE) {
-        if (h->nodes[at].session != join->session || h->nodes[at].units != join->units) {
+        if (h->nodes[at].session != join->session ||
+            !resources_equal(&h->nodes[at].capacity, &join->capacity)) {
             return MOB_ERR_EXISTS;
         }
         heard(h, join->node, now);
@@ -168,11 +185,13 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
     h->nodes[at] = (struct head_node){.used = true,
                                       .node = join->node,
                                       .session = join->session,
-                                      .units = join->units,
+                                      .capacity = join->capacity,
+                                      .offer = resources_zero(&join->capacity),
+                                      .leased = resources_zero(&join->capacity),
                                       .leases = INDEX_NONE,
                                       .heard = now};
     index_put(&h->node_index, join->node, at);
-    find_units_max(h);
+    count_member(h, &h->nodes[at], true);
     h->scan_at = h->scan_at < now + HEARTBEAT_NS ? h->scan_at : now + HEARTBEAT_NS;
     repeat(h, at, now);
     head_place(h, now);
@@ -232,12 +251,10 @@ static void remove_node(struct plan_head *h, uint32_t at, uint64_t now)
     h->config.act(h->config.arg,
                   &(struct plan_head_action){.kind = PLAN_NODE_DEAD, .node = node});
     index_remove(&h->node_index, node);
+    count_member(h, &h->nodes[at], false);
     h->nodes[at].quiet = true; /* nobody is the owner of its demands now */
-    h->nodes[at].offer = 0;
     /* The place stays taken until the last lease of the dead owner is back. */
     h->nodes[at].node = 0;
-    h->nodes[at].units = 0;
-    find_units_max(h);
     head_place(h, now);
 }
 
@@ -292,17 +309,23 @@ uint64_t plan_head_deadline(const struct plan_head *h)
 /* ---- what nodes say
  * ----------------------------------------------------------------------- */
 
-mob_status plan_head_report(struct plan_head *h, uint64_t node, uint64_t offer,
-                            uint64_t now)
+static mob_status set_offer(struct head_node *n, const struct resources *offer)
+{
+    if (!resources_ok(offer) || !resources_fit(&n->capacity, offer)) {
+        return MOB_ERR_INVALID;
+    }
+    n->offer = *offer;
+    return MOB_OK;
+}
+
+mob_status plan_head_report(struct plan_head *h, uint64_t node,
+                            const struct resources *offer, uint64_t now)
 {
     struct head_node *n = heard(h, node, now);
     if (!n) {
         return MOB_ERR_NOT_FOUND;
     }
-    if (offer > n->units) {
-        return MOB_ERR_INVALID;
-    }
-    n->offer = offer;
+    MOB_TRY(set_offer(n, offer));
     head_place(h, now);
     return MOB_OK;
 }
@@ -327,12 +350,11 @@ static uint32_t job_place(struct plan_head *h, struct plan_job key)
     return at;
 }
 
-static bool demand_ok(const struct plan_demand *in)
+static bool word_ok(const struct plan_demand *in)
 {
-    return in->job.node && in->cls < CLASSES_MAX &&
-           in->units <= NODE_CPUS_MAX * CPU_UNITS && in->weight >= 1 &&
-           in->weight <= PLAN_WEIGHT_MAX && in->want <= PLAN_SLOTS_MAX &&
-           in->hints_count <= PLAN_HINTS_MAX;
+    return in->job.node && in->cls < CLASSES_MAX && demand_ok(&in->demand) &&
+           in->weight >= 1 && in->weight <= PLAN_WEIGHT_MAX &&
+           in->want <= PLAN_SLOTS_MAX && in->hints_count <= PLAN_HINTS_MAX;
 }
 
 static mob_status demand_new(struct plan_head *h, uint32_t owner,
@@ -356,10 +378,15 @@ static mob_status demand_new(struct plan_head *h, uint32_t owner,
                               .owner = owner,
                               .job = job,
                               .cls = in->cls,
-                              .units = in->units,
+                              .demand = in->demand,
+                              .cost = share_cost(&in->demand.need, &h->total),
                               .leases = INDEX_NONE,
                               .refused_by = INDEX_NONE,
-                              .void_at = CLOCK_NEVER};
+                              .void_at = CLOCK_NEVER,
+                              .none_since = CLOCK_NEVER};
+    for (uint32_t i = 0; i < h->nodes_top; i++) {
+        d->nodes += head_could(&h->nodes[i], d);
+    }
     h->nodes[owner].demands++;
     index_put(&h->demand_index, demand_key(job, in->cls, owner), at);
     *ret = d;
@@ -385,7 +412,7 @@ mob_status plan_head_demand(struct plan_head *h, uint64_t owner,
     if (!n) {
         return MOB_ERR_NOT_FOUND;
     }
-    if (!demand_ok(in)) {
+    if (!word_ok(in)) {
         return MOB_ERR_INVALID;
     }
     uint32_t at = demand_find(h, (uint32_t)(n - h->nodes), in);
@@ -398,7 +425,7 @@ mob_status plan_head_demand(struct plan_head *h, uint64_t owner,
     } else {
         d = &h->demands[at];
     }
-    if (d->units != in->units) {
+    if (!demand_equal(&d->demand, &in->demand)) {
         return MOB_ERR_EXISTS;
     }
     d->want = in->want;
@@ -414,8 +441,8 @@ mob_status plan_head_demand(struct plan_head *h, uint64_t owner,
 }
 
 mob_status plan_head_lease_held(struct plan_head *h, uint64_t node, uint64_t lease,
-                                uint32_t epoch, uint32_t slots, uint64_t offer,
-                                uint64_t now)
+                                uint32_t epoch, uint32_t slots,
+                                const struct resources *offer, uint64_t now)
 {
     struct head_node *n = heard(h, node, now);
     uint32_t at = n ? index_find(&h->lease_index, lease) : INDEX_NONE;
@@ -423,10 +450,10 @@ mob_status plan_head_lease_held(struct plan_head *h, uint64_t node, uint64_t lea
         return MOB_ERR_NOT_FOUND;
     }
     struct head_lease *l = &h->leases[at];
-    if (&h->nodes[l->node] != n || offer > n->units) {
+    if (&h->nodes[l->node] != n) {
         return MOB_ERR_INVALID;
     }
-    n->offer = offer;
+    MOB_TRY(set_offer(n, offer));
     if (epoch != l->epoch || slots > l->slots) {
         head_place(h, now);
         return MOB_ERR_STATE;

@@ -14,28 +14,35 @@
 
 struct head_node {
     bool used, draining, quiet;
-    uint64_t node, session, units, offer, heard;
-    uint64_t leased;  /* units of the leases that it executes */
-    uint32_t leases;  /* the first of them */
+    uint64_t node, session, heard;
+    struct resources capacity, offer;
+    struct resources leased; /* of the leases that it executes */
+    uint32_t leases;         /* the first of them */
     uint32_t demands; /* that it owns: its place is not free before they are gone */
 };
 
 struct head_job {
     struct plan_job key;
-    struct share share; /* used: units of its leases */
+    struct share share; /* used: cost of its leases */
     uint32_t demands;   /* 0: the place is free */
+    uint32_t lowest;    /* scratch: its demand of the lowest rank that has leases */
 };
 
 struct head_demand {
-    bool used, infeasible;
+    bool used;
     uint32_t owner; /* place of its node */
     uint32_t job;
-    uint32_t cls, units, want;
+    uint32_t cls, want;
+    uint32_t nodes; /* members that are large enough for one task of it */
+    struct demand demand;
+    uint64_t cost;                 /* share_cost() of one slot */
     uint32_t granted;              /* slots of its leases */
     uint32_t leases;               /* the first, ended ones that still count among them */
     uint64_t void_at;              /* the owner came back and has not said it again */
     uint32_t refusals, refused_by; /* in a row; the last node that did */
     uint64_t retry_at;
+    uint64_t
+        none_since; /* since when it waits and has nothing; CLOCK_NEVER: it does not */
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count;
 };
@@ -62,8 +69,9 @@ struct plan_head {
     struct plan_head_config config;
     uint64_t last, random, serial;
     uint64_t scan_at, place_at, placed_at, moved_at;
-    uint32_t free_lease; /* the first free place below leases_top */
-    uint64_t units_max;  /* of one node: the largest demand that can be met */
+    uint32_t free_lease;    /* the first free place below leases_top */
+    struct resources total; /* CPUs, memory and GPUs of all members */
+    struct resources least; /* scratch: what no demand that waits needs less of */
     uint32_t nodes_count, nodes_top, jobs_top, demands_top, leases_top;
     struct head_node *nodes;
     struct head_job *jobs; /* demands_max: each demand may be of a job of its own */
@@ -71,7 +79,7 @@ struct plan_head {
     struct head_lease *leases;
     struct share **active; /* scratch: demands_max */
     uint32_t *unmet;       /* scratch: a heap of demands, the most deserving first */
-    uint32_t *roomy;       /* scratch: nodes with spare units */
+    uint32_t *roomy;       /* scratch: nodes with something to spare */
     uint32_t *dirty;       /* leases to speak of */
     uint32_t unmet_count, roomy_count, dirty_count;
     struct index_map node_index, lease_index, job_index; /* by node, lease, mixed job */
@@ -94,10 +102,16 @@ static inline uint64_t pair_key(uint32_t demand, uint32_t node)
     return (uint64_t)demand << 32 | node;
 }
 
-static inline uint64_t node_spare(const struct head_node *n)
+/* A node that may get leases, and what it has for them. */
+static inline bool node_open(const struct head_node *n)
 {
-    bool open = n->used && !n->draining && !n->quiet && n->offer > n->leased;
-    return open ? n->offer - n->leased : 0;
+    return n->used && n->node != 0 && !n->draining && !n->quiet;
+}
+static inline struct resources node_spare(const struct head_node *n)
+{
+    struct resources spare = n->offer;
+    resources_sub(&spare, &n->leased, 1);
+    return spare;
 }
 
 /* What the demand may have: a silent owner's word does not count. */
@@ -129,6 +143,9 @@ void head_shrink(struct plan_head *h, struct head_demand *d, uint32_t slots);
 void head_flush(struct plan_head *h);
 void head_say_lease(struct plan_head *h, const struct head_lease *l);
 void head_say_grant(struct plan_head *h, const struct head_lease *l);
+
+/* head_plan.c: a demand could be met on a node if it had it to itself. */
+bool head_could(const struct head_node *n, const struct head_demand *d);
 
 /* head_place.c */
 void head_place(struct plan_head *h, uint64_t now);

@@ -11,9 +11,9 @@ size_t plan_head_nodes(const struct plan_head *h, struct plan_member_view *ret,
         }
         if (count < max) {
             ret[count] = (struct plan_member_view){.node = n->node,
-                                                   .units = n->units,
+                                                   .capacity = n->capacity,
                                                    .offer = n->offer,
-                                                   .leased_units = n->leased,
+                                                   .leased = n->leased,
                                                    .silent_ns = now - n->heard,
                                                    .draining = n->draining};
         }
@@ -41,7 +41,7 @@ size_t plan_head_leases(const struct plan_head *h, struct plan_lease_view *ret,
                                                   .node = h->nodes[l->node].node,
                                                   .epoch = l->epoch,
                                                   .cls = d->cls,
-                                                  .units = d->units,
+                                                  .demand = &d->demand,
                                                   .slots = l->slots,
                                                   .job = h->jobs[d->job].key,
                                                   .state = state};
@@ -61,13 +61,14 @@ size_t plan_head_demands(const struct plan_head *h, struct plan_demand_view *ret
             continue;
         }
         if (count < max) {
-            ret[count] = (struct plan_demand_view){.job = h->jobs[d->job].key,
-                                                   .owner = h->nodes[d->owner].node,
-                                                   .cls = d->cls,
-                                                   .units = d->units,
-                                                   .want = d->want,
-                                                   .granted = d->granted,
-                                                   .infeasible = d->infeasible};
+            ret[count] =
+                (struct plan_demand_view){.job = h->jobs[d->job].key,
+                                          .owner = h->nodes[d->owner].node,
+                                          .cls = d->cls,
+                                          .demand = &d->demand,
+                                          .want = d->want,
+                                          .granted = d->granted,
+                                          .infeasible = d->want > 0 && d->nodes == 0};
         }
         count++;
     }
@@ -93,22 +94,23 @@ static const char *check_lease(const struct plan_head *h, const struct head_leas
 
 static const char *check_node(const struct plan_head *h, uint32_t at, uint32_t *leases)
 {
-    uint64_t leased = 0;
+    struct resources leased = resources_zero(&h->nodes[at].capacity);
     for (uint32_t i = h->nodes[at].leases; i != INDEX_NONE;) {
         const struct head_lease *l = &h->leases[i];
         const char *wrong = check_lease(h, l);
         if (wrong || l->node != at) {
             return wrong ? wrong : "a lease is in another node's list";
         }
-        leased += (uint64_t)l->counted * h->demands[l->demand].units;
+        resources_add(&leased, &h->demands[l->demand].demand.need, l->counted);
         ++*leases;
         i = l->link[OF_NODE].next;
     }
-    if (leased != h->nodes[at].leased) {
-        return "a node's leased units are not the sum of its leases";
+    if (!resources_equal(&leased, &h->nodes[at].leased)) {
+        return "what a node has leased out is not the sum of its leases";
     }
-    return leased > h->nodes[at].units ? "more units of a node are leased out than it has"
-                                       : NULL;
+    return resources_fit(&h->nodes[at].capacity, &leased)
+               ? NULL
+               : "more of a node is leased out than it has";
 }
 
 const char *plan_head_check(const struct plan_head *h)

@@ -1,5 +1,5 @@
 /* One pass after every event: slots are given out in the order resuming workers, natives
- * by deficit, guests in turn; then what is short of units asks others for theirs.
+ * by deficit, guests in turn; then what is short of room asks others for theirs.
  *
  * Natives go first, but a guest's tasks must not wait here for ever. Those that came under a lease go back
  * to their owner when it is over; those that a guest's task has submitted here cannot, and it waits for
@@ -16,7 +16,7 @@ void node_act(struct plan_node *p, enum plan_node_action_kind kind,
                                              .job = j->key,
                                              .cls = (uint32_t)(c - j->cls),
                                              .count = count,
-                                             .units = c->units,
+                                             .demand = &c->demand,
                                              .weight = j->share.weight,
                                              .hints = c->hints,
                                              .hints_count = c->hints_count});
@@ -26,7 +26,7 @@ uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
                    const struct node_class *c)
 {
     uint32_t here = c->idle + c->starting;
-    if (j->failed || c->queued <= here || c->units > p->config.units) {
+    if (j->failed || c->queued <= here || !c->fits) {
         return 0;
     }
     uint32_t lack = c->queued - here;
@@ -38,11 +38,13 @@ uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
     return lack;
 }
 
-/* One slot for @c; false if there are no units or no process for it now. */
+/* One slot for @c; false if there is no room or no process for it now. */
 static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c,
                   uint64_t now)
 {
-    if (c->units > units_free(p)) {
+    struct resources free = p->free;
+    resources_sub(&free, &p->keep, 1);
+    if (!resources_fit(&free, &c->demand.need)) {
         return false;
     }
     if (j->bare > 0) {
@@ -64,41 +66,43 @@ static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c,
         }
         return false;
     }
-    p->used += c->units;
+    resources_sub(&p->free, &c->demand.need, 1);
     return true;
 }
 
 /* Workers whose get is over come first: their tasks hold arguments, and others wait for
- * them. Returns the units that one of them lacks, or 0. */
-static uint64_t resume(struct plan_node *p)
+ * them. What one of them lacks is kept for it; it was running a moment ago. */
+static void resume(struct plan_node *p)
 {
-    uint64_t lacks = 0;
     FOR_EACH_CLASS(p, j, c)
     {
-        while (c->resuming > 0 && c->units <= units_free(p)) {
+        uint64_t *free = &p->free.amount[RESOURCE_CPU];
+        uint64_t *keep = &p->keep.amount[RESOURCE_CPU];
+        while (c->resuming > 0 && class_cpus(c) <= *free) {
             c->resuming--;
             c->busy++;
-            p->used += c->units;
+            *free -= class_cpus(c);
             node_act(p, PLAN_RESUME, j, c, 1);
         }
-        lacks = c->resuming > 0 && c->units > lacks ? c->units : lacks;
+        *keep = c->resuming > 0 && class_cpus(c) > *keep ? class_cpus(c) : *keep;
     }
-    return lacks;
 }
 
-/* The next class of @j that lacks slots and was not tried in this pass. While others wait,
- * whose slots are asked back gets none: what comes back is theirs. */
+/* The next class of @j that lacks slots and was not tried in this pass: of the highest priority, and of those
+ * in turn. While others wait, whose slots are asked back gets none: what comes back is theirs. */
 static struct node_class *next_class(const struct plan_node *p, struct node_job *j,
                                      bool others)
 {
+    struct node_class *best = NULL;
     for (uint32_t i = 0; i < j->classes; i++) {
         uint32_t at = (j->next_cls + i) % j->classes;
         struct node_class *c = &j->cls[at];
-        if (!c->tried && node_lack(p, j, c) > 0 && !(others && c->taking > 0)) {
-            return c;
+        if (!c->tried && node_lack(p, j, c) > 0 && !(others && c->taking > 0) &&
+            (!best || c->demand.priority > best->demand.priority)) {
+            best = c;
         }
     }
-    return NULL;
+    return best;
 }
 
 /* The native that is owed most, or the guest whose turn it is, with something to serve.
@@ -123,9 +127,11 @@ static struct node_job *next_job(struct plan_node *p, bool native, bool others)
     return best;
 }
 
-static void served(struct plan_node *p, struct node_job *j, struct node_class *c)
+static void served(struct plan_node *p, struct node_job *j, struct node_class *c,
+                   uint64_t now)
 {
-    j->share.used += c->units;
+    c->served_at = now;
+    j->share.used += c->cost;
     j->next_cls = (uint32_t)(c - j->cls) + 1;
     c->short_since = CLOCK_NEVER;
     if (!job_is_native(p, j)) {
@@ -142,14 +148,15 @@ static uint64_t owed_since(const struct plan_node *p, const struct node_class *c
     return owed ? c->none_since : CLOCK_NEVER;
 }
 
-/* Since when a class waits for units to be kept for it; CLOCK_NEVER: it does not. Nobody takes what is
+/* Since when a class waits for room to be kept for it; CLOCK_NEVER: it does not. Nobody takes what is
  * owed away in its quantum. */
 static uint64_t late_since(const struct plan_node *p, const struct node_class *c,
                            uint64_t now)
 {
-    bool late = c->short_since != CLOCK_NEVER && now >= p->extra_until &&
-                now >= c->short_since + PLAN_RESERVE_NS && class_held(c) == 0;
-    return late ? c->short_since : CLOCK_NEVER;
+    uint64_t since = c->short_since > c->none_since ? c->short_since : c->none_since;
+    bool late = since != CLOCK_NEVER && now >= p->extra_until &&
+                now >= since + PLAN_RESERVE_NS && class_held(c) == 0;
+    return late ? since : CLOCK_NEVER;
 }
 
 static bool has_extra(const struct plan_node *p)
@@ -164,9 +171,8 @@ static bool has_extra(const struct plan_node *p)
 }
 
 /* A class that has nothing and waited too long, because CPUs come free one by one and it
- * needs more, or because natives have them all, comes before all others. Returns what it still lacks, to
- * be kept for it. */
-static uint64_t reserve(struct plan_node *p, bool native, uint64_t now)
+ * needs more, because natives or classes of a higher priority have them all, comes before all others. What it needs is kept for it. */
+static void reserve(struct plan_node *p, bool native, uint64_t now)
 {
     struct node_job *job = NULL;
     struct node_class *first = NULL;
@@ -184,14 +190,16 @@ static uint64_t reserve(struct plan_node *p, bool native, uint64_t now)
         }
     }
     if (first && serve(p, job, first, now)) {
-        served(p, job, first);
+        served(p, job, first, now);
+        first->kept_until = now + PLAN_QUANTUM_NS;
         if (job_is_native(p, job) != native) {
             first->extra = true;
             p->extra_until = now + PLAN_QUANTUM_NS;
         }
-        return 0;
+    } else if (first && !resources_fit(&p->free, &first->demand.need)) {
+        resources_raise(&p->keep, &first->demand.need);
+        p->kept_for = first;
     }
-    return first && first->units > units_free(p) ? first->units : 0;
 }
 
 /* Gives slots out until nobody can be served. @others wait; returns whether some do now. */
@@ -201,7 +209,7 @@ static bool serve_all(struct plan_node *p, bool native, bool others, uint64_t no
     while ((j = next_job(p, native, others))) {
         struct node_class *c = next_class(p, j, others);
         if (serve(p, j, c, now)) {
-            served(p, j, c);
+            served(p, j, c, now);
             continue;
         }
         c->tried = true;
@@ -253,14 +261,14 @@ void node_set_deadline(struct plan_node *p, uint64_t now)
         uint64_t at = p->grants[i].not_before;
         p->deadline = at > now && at < p->deadline ? at : p->deadline;
     }
-    uint32_t holders = 0; /* classes that could have to give units up */
+    uint32_t holders = 0; /* classes that could have to give something up */
     FOR_EACH_CLASS(p, j, c)
     {
-        holders += c->units > 0 && class_held(c) + c->quota > 0;
+        holders += c->cost > 0 && class_held(c) + c->quota > 0;
     }
     FOR_EACH_CLASS(p, j, c)
     {
-        bool rivals = holders > (c->units > 0 && class_held(c) + c->quota > 0);
+        bool rivals = holders > (c->cost > 0 && class_held(c) + c->quota > 0);
         uint64_t at = c->queued > 0 ? now + PLAN_UNUSED_NS : CLOCK_NEVER;
         if (c->short_since != CLOCK_NEVER && rivals) {
             /* Cuts, turns and reservations all come due by time alone. */
@@ -275,14 +283,13 @@ void node_set_deadline(struct plan_node *p, uint64_t now)
     }
 }
 
-/* Notes which guest classes have tasks here and nothing to run them, and which gave back what they were
+/* Notes which classes have tasks here and nothing to run them, and which guests gave back what they were
  * owed. One that is larger than the node waits for a larger one. */
-static void watch_guests(struct plan_node *p, uint64_t now)
+static void watch_classes(struct plan_node *p, uint64_t now)
 {
     FOR_EACH_CLASS(p, j, c)
     {
-        bool none = !job_is_native(p, j) && !j->failed && c->queued > 0 &&
-                    c->units <= p->config.units && class_held(c) == 0;
+        bool none = !j->failed && c->queued > 0 && c->fits && class_held(c) == 0;
         if (!none) {
             c->none_since = CLOCK_NEVER;
         } else if (c->none_since == CLOCK_NEVER) {
@@ -297,7 +304,7 @@ static void watch_guests(struct plan_node *p, uint64_t now)
 
 void node_decide(struct plan_node *p, uint64_t now)
 {
-    watch_guests(p, now);
+    watch_classes(p, now);
     FOR_EACH_CLASS(p, j, c)
     {
         c->tried = false;
@@ -308,19 +315,20 @@ void node_decide(struct plan_node *p, uint64_t now)
     for (struct node_job *j = p->jobs; j < p->jobs + p->jobs_top; j++) {
         j->share.used = 0;
         for (struct node_class *c = j->cls; j->used && c < j->cls + j->classes; c++) {
-            j->share.used += (uint64_t)(c->starting + c->busy) * c->units;
+            j->share.used += (c->starting + c->busy) * c->cost;
         }
     }
-    /* What a resuming worker needs is kept for it; it was running a moment ago. */
-    uint64_t urgent = resume(p);
     bool others = false;
-    for (int native = 1; native >= 0 && urgent == 0; native--) {
-        urgent = reserve(p, native, now);
-        if (urgent == 0) {
-            others = serve_all(p, native, others, now);
+    resources_clear(&p->keep);
+    p->kept_for = NULL;
+    resume(p);
+    for (int native = 1; native >= 0; native--) {
+        if (resources_none(&p->keep)) {
+            reserve(p, native, now);
         }
+        others = serve_all(p, native, others, now);
     }
-    node_make_room(p, urgent, now);
+    node_make_room(p, now);
     settle(p, now);
     node_send(p, now);
     node_report(p, now);

@@ -16,10 +16,11 @@ struct plan_node *plan_node_create(const struct plan_node_config *config, uint64
     c->workers_max = c->workers_max ? c->workers_max : PROCS_MAX - 1;
     c->leases_max = c->leases_max ? c->leases_max : NODES_MAX;
     p->last = now;
-    p->offer_sent = UINT64_MAX;
+    p->free = c->capacity;
+    p->keep = resources_zero(&c->capacity);
     p->soon_at = p->window_at = p->deadline = CLOCK_NEVER;
-    if (!c->act || !c->node || c->units > (uint64_t)NODE_CPUS_MAX * CPU_UNITS ||
-        c->jobs_max > JOBS_MAX || c->workers_max > PROCS_MAX || c->leases_max > 65536) {
+    if (!c->act || !c->node || !resources_ok(&c->capacity) || c->jobs_max > JOBS_MAX ||
+        c->workers_max > PROCS_MAX || c->leases_max > 65536) {
         status_fail(MOB_ERR_INVALID, "a node planner with numbers out of range");
         plan_node_destroy(p);
         return NULL;
@@ -166,14 +167,15 @@ mob_status plan_node_job_remove(struct plan_node *p, struct plan_job job, uint64
         }
     }
     for (struct node_class *c = j->cls; c < j->cls + j->classes; c++) {
-        p->used -= (uint64_t)class_held(c) * c->units;
-        c->starting = c->busy = c->idle = 0;
+        resources_add(&p->free, &c->demand.need, class_held(c));
+        class_book_kept(&p->free, c, c->lent + c->resuming, resources_add);
+        c->starting = c->busy = c->idle = c->lent = c->resuming = 0;
         if (c->reported && p->head_up) {
             c->hints_count = 0;
             node_act(p, PLAN_DEMAND, j, c, 0);
         }
     }
-    /* The units are free before the leases end, so that the head hears the offer as it is
+    /* All is free before the leases end, so that the head hears the offer as it is
      * now. */
     for (uint32_t i = p->leases_count; i-- > 0;) {
         if (p->leases[i].job == at) {
@@ -190,32 +192,35 @@ mob_status plan_node_job_remove(struct plan_node *p, struct plan_job job, uint64
     return MOB_OK;
 }
 
-mob_status node_check_class(uint32_t cls, uint32_t units)
+mob_status node_check_class(uint32_t cls, const struct demand *demand)
 {
-    return cls < CLASSES_MAX && units <= NODE_CPUS_MAX * CPU_UNITS ? MOB_OK
-                                                                   : MOB_ERR_INVALID;
+    return cls < CLASSES_MAX && demand_ok(demand) ? MOB_OK : MOB_ERR_INVALID;
 }
 
-void node_add_class(struct node_job *j, uint32_t cls, uint32_t units)
+void node_add_class(const struct plan_node *p, struct node_job *j, uint32_t cls,
+                    const struct demand *demand)
 {
-    j->cls[cls].known = true;
-    j->cls[cls].units = units;
+    struct node_class *c = &j->cls[cls];
+    c->known = true;
+    c->demand = *demand;
+    c->fits = resources_fit(&p->config.capacity, &demand->need);
+    c->cost = share_cost(&demand->need, &p->config.capacity);
     j->classes = cls < j->classes ? j->classes : cls + 1;
 }
 
 mob_status plan_node_class_add(struct plan_node *p, struct plan_job job, uint32_t cls,
-                               uint32_t units, uint64_t now)
+                               const struct demand *demand, uint64_t now)
 {
     (void)now; /* a class without tasks changes no decision */
-    MOB_TRY(node_check_class(cls, units));
+    MOB_TRY(node_check_class(cls, demand));
     struct node_job *j = node_find(p, job);
     if (!j) {
         return MOB_ERR_NOT_FOUND;
     }
     if (j->cls[cls].known) {
-        return j->cls[cls].units == units ? MOB_OK : MOB_ERR_EXISTS;
+        return demand_equal(&j->cls[cls].demand, demand) ? MOB_OK : MOB_ERR_EXISTS;
     }
-    node_add_class(j, cls, units);
+    node_add_class(p, j, cls, demand);
     return MOB_OK;
 }
 
@@ -263,9 +268,19 @@ static uint32_t *count_of(struct node_job *j, struct node_class *c, enum plan_sl
     return NULL;
 }
 
-static bool holds_units(enum plan_slot slot)
+static bool holds_all(enum plan_slot slot)
 {
     return slot == PLAN_SLOT_STARTING || slot == PLAN_SLOT_BUSY || slot == PLAN_SLOT_IDLE;
+}
+
+/* Frees what a slot of a class holds in its state. */
+static void give_up(struct plan_node *p, const struct node_class *c, enum plan_slot slot)
+{
+    if (holds_all(slot)) {
+        resources_add(&p->free, &c->demand.need, 1);
+    } else if (slot != PLAN_SLOT_NONE) {
+        class_book_kept(&p->free, c, 1, resources_add);
+    }
 }
 
 /* Moves one slot, or, with @dies, takes it and its worker away. */
@@ -291,10 +306,13 @@ static mob_status move(struct plan_node *p, struct plan_job job, uint32_t cls,
     } else {
         ++*count_of(j, c, to);
     }
-    bool frees = holds_units(from) && (dies || !holds_units(to));
-    p->used -= frees ? c->units : 0;
-    /* What gave its units up was one of those asked for, if any were. */
-    if (frees && c->taking > 0) {
+    if (dies || to == PLAN_SLOT_NONE) {
+        give_up(p, c, from);
+    } else if (to == PLAN_SLOT_LENT) {
+        p->free.amount[RESOURCE_CPU] += class_cpus(c);
+    }
+    /* What gave its slot up was one of those asked for, if any were. */
+    if (holds_all(from) && (dies || !holds_all(to)) && c->taking > 0) {
         c->taking--;
     }
     node_decide(p, now);

@@ -20,16 +20,16 @@ void node_say_held(struct plan_node *p, const struct node_lease *l)
     if (!p->head_up) {
         return; /* the head repeats the lease when it is back, and is answered then */
     }
+    p->offer_known = true;
     p->offer_sent = node_room(p);
     const struct node_job *j = &p->jobs[l->job];
     p->config.act(p->config.arg, &(struct plan_node_action){.kind = PLAN_LEASE_HELD,
                                                             .job = j->key,
                                                             .cls = l->cls,
                                                             .count = l->slots,
-                                                            .units = j->cls[l->cls].units,
                                                             .lease = l->lease,
                                                             .epoch = l->epoch,
-                                                            .offer = p->offer_sent});
+                                                            .offer = &p->offer_sent});
 }
 
 void node_drop_lease(struct plan_node *p, uint32_t at)
@@ -59,12 +59,9 @@ void node_drop_lease(struct plan_node *p, uint32_t at)
 /* Slots that natives and other leases leave for this class. */
 static uint32_t slots_that_fit(const struct plan_node *p, const struct node_class *c)
 {
-    uint64_t offer = plan_node_offer(p), promised = node_promised(p);
-    if (c->units == 0) {
-        return PLAN_SLOTS_MAX;
-    }
-    uint64_t fit = offer > promised ? (offer - promised) / c->units : 0;
-    return fit < PLAN_SLOTS_MAX ? (uint32_t)fit : PLAN_SLOTS_MAX;
+    struct resources left = plan_node_offer(p), promised = node_promised(p);
+    resources_sub(&left, &promised, 1);
+    return c->fits ? resources_times(&left, &c->demand.need, PLAN_SLOTS_MAX) : 0;
 }
 
 /* The job and class of a new lease, added if they are new too. */
@@ -72,7 +69,8 @@ static mob_status lease_place(struct plan_node *p, const struct plan_lease *in,
                               struct node_job **ret_j)
 {
     struct node_job *j = node_find(p, in->job);
-    if (j && j->cls[in->cls].known && j->cls[in->cls].units != in->units) {
+    if (j && j->cls[in->cls].known &&
+        !demand_equal(&j->cls[in->cls].demand, &in->demand)) {
         return MOB_ERR_EXISTS;
     }
     if (p->leases_count == p->config.leases_max) {
@@ -82,7 +80,9 @@ static mob_status lease_place(struct plan_node *p, const struct plan_lease *in,
         MOB_TRY(node_add_job(p, in->job, in->weight, &j));
         j->implied = true;
     }
-    node_add_class(j, in->cls, in->units);
+    if (!j->cls[in->cls].known) {
+        node_add_class(p, j, in->cls, &in->demand);
+    }
     *ret_j = j;
     return MOB_OK;
 }
@@ -104,7 +104,7 @@ static mob_status lease_new(struct plan_node *p, const struct plan_lease *in,
 
 mob_status plan_node_lease(struct plan_node *p, const struct plan_lease *in, uint64_t now)
 {
-    MOB_TRY(node_check_class(in->cls, in->units));
+    MOB_TRY(node_check_class(in->cls, &in->demand));
     if (!in->lease || !in->epoch || !in->owner || in->slots > PLAN_SLOTS_MAX) {
         return MOB_ERR_INVALID;
     }
@@ -370,7 +370,7 @@ void plan_node_head_up(struct plan_node *p, uint64_t head, uint64_t now)
     }
     p->head = head;
     p->head_up = true;
-    p->offer_sent = UINT64_MAX;
+    p->offer_known = false;
     FOR_EACH_CLASS(p, j, c)
     {
         c->want_sent =

@@ -1,48 +1,53 @@
 #include "node_state.h"
 
-uint64_t plan_node_used(const struct plan_node *p)
+struct resources plan_node_used(const struct plan_node *p)
 {
-    return p->used;
+    struct resources used = p->config.capacity;
+    resources_sub(&used, &p->free, 1);
+    return used;
 }
 
-uint64_t plan_node_offer(const struct plan_node *p)
+struct resources plan_node_offer(const struct plan_node *p)
 {
-    uint64_t needed = 0;
+    struct resources offer = p->config.capacity;
     FOR_EACH_CLASS(p, j, c)
     {
         if (job_is_native(p, j)) {
             uint32_t idle = c->idle < c->queued ? c->idle : c->queued;
-            needed += (uint64_t)c->units * (c->starting + c->busy + c->resuming + idle);
-            needed +=
-                c->units <= p->config.units ? (uint64_t)c->units * node_lack(p, j, c) : 0;
+            uint64_t needed = (uint64_t)c->starting + c->busy + c->resuming + idle;
+            resources_sub(&offer, &c->demand.need, needed + node_lack(p, j, c));
+            class_book_kept(&offer, c, c->lent, resources_sub);
         }
     }
-    return needed < p->config.units ? p->config.units - needed : 0;
+    return offer;
 }
 
-uint64_t node_promised(const struct plan_node *p)
+struct resources node_promised(const struct plan_node *p)
 {
-    uint64_t promised = 0;
+    struct resources promised = resources_zero(&p->config.capacity);
     FOR_EACH_CLASS(p, j, c)
     {
         if (!job_is_native(p, j)) {
             uint32_t held = class_held(c) + c->resuming;
-            promised += (uint64_t)c->units * (held > c->quota ? held : c->quota);
+            resources_add(&promised, &c->demand.need, held > c->quota ? held : c->quota);
+            class_book_kept(&promised, c, c->lent, resources_add);
         }
     }
     return promised;
 }
 
-uint64_t node_room(const struct plan_node *p)
+struct resources node_room(const struct plan_node *p)
 {
-    uint64_t beyond = 0, offer = plan_node_offer(p);
+    struct resources room = plan_node_offer(p);
     FOR_EACH_CLASS(p, j, c)
     {
-        if (!job_is_native(p, j) && class_held(c) > c->quota) {
-            beyond += (uint64_t)c->units * (class_held(c) - c->quota);
+        if (!job_is_native(p, j)) {
+            uint32_t held = class_held(c);
+            resources_sub(&room, &c->demand.need, held > c->quota ? held - c->quota : 0);
+            class_book_kept(&room, c, c->lent, resources_sub);
         }
     }
-    return offer > beyond ? offer - beyond : 0;
+    return room;
 }
 
 /* ---- tasks for other nodes
@@ -87,7 +92,6 @@ static void send_up_to(struct plan_node *p, const struct node_job *j,
                                                                 .job = j->key,
                                                                 .cls = cls,
                                                                 .count = g->asked,
-                                                                .units = c->units,
                                                                 .node = g->node,
                                                                 .lease = g->lease,
                                                                 .epoch = g->epoch});
@@ -144,11 +148,12 @@ static void say_demand(struct plan_node *p, struct node_job *j, struct node_clas
     node_act(p, PLAN_DEMAND, j, c, want);
 }
 
-static void say_offer(struct plan_node *p, uint64_t offer)
+static void say_offer(struct plan_node *p, const struct resources *offer)
 {
-    p->offer_sent = offer;
-    p->config.act(p->config.arg,
-                  &(struct plan_node_action){.kind = PLAN_REPORT, .offer = offer});
+    p->offer_known = true;
+    p->offer_sent = *offer;
+    p->config.act(p->config.arg, &(struct plan_node_action){.kind = PLAN_REPORT,
+                                                            .offer = &p->offer_sent});
 }
 
 static bool doubled(const struct node_class *c, uint32_t want)
@@ -158,8 +163,9 @@ static bool doubled(const struct node_class *c, uint32_t want)
 
 static void say_soon(struct plan_node *p)
 {
-    if (p->offer_sent == UINT64_MAX) {
-        say_offer(p, node_room(p));
+    if (!p->offer_known) {
+        struct resources room = node_room(p);
+        say_offer(p, &room);
     }
     FOR_EACH_CLASS(p, j, c)
     {
@@ -173,8 +179,8 @@ static void say_soon(struct plan_node *p)
 /* The window is over: what held all through it is said. */
 static void say_lasting(struct plan_node *p)
 {
-    if (p->offer_low != p->offer_sent) {
-        say_offer(p, p->offer_low);
+    if (!resources_equal(&p->offer_low, &p->offer_sent)) {
+        say_offer(p, &p->offer_low);
     }
     FOR_EACH_CLASS(p, j, c)
     {
@@ -202,9 +208,10 @@ void node_report(struct plan_node *p, uint64_t now)
         p->soon_at = p->window_at = CLOCK_NEVER;
         return;
     }
-    uint64_t room = node_room(p);
-    bool soon = p->offer_sent == UINT64_MAX, lasting = room != p->offer_sent;
-    p->offer_low = room < p->offer_low ? room : p->offer_low;
+    struct resources room = node_room(p);
+    bool soon = !p->offer_known;
+    bool lasting = soon || !resources_equal(&room, &p->offer_sent);
+    resources_limit(&p->offer_low, &room);
     FOR_EACH_CLASS(p, j, c)
     {
         uint32_t want = want_of(p, j, c);
@@ -245,8 +252,7 @@ mob_status plan_node_view(const struct plan_node *p, struct plan_job job, uint32
     if (!c) {
         return MOB_ERR_NOT_FOUND;
     }
-    *ret = (struct plan_class_view){.units = c->units,
-                                    .queued = c->queued,
+    *ret = (struct plan_class_view){.queued = c->queued,
                                     .starting = c->starting,
                                     .busy = c->busy,
                                     .idle = c->idle,
@@ -260,7 +266,7 @@ mob_status plan_node_view(const struct plan_node *p, struct plan_job job, uint32
 }
 
 static const char *check_job(const struct plan_node *p, const struct node_job *j,
-                             uint64_t *used)
+                             struct resources *used)
 {
     uint32_t workers = j->bare, waiting = 0, job = (uint32_t)(j - p->jobs);
     for (uint32_t i = 0; i < j->classes; i++) {
@@ -288,7 +294,8 @@ static const char *check_job(const struct plan_node *p, const struct node_job *j
         }
         workers += class_held(c) + c->lent + c->resuming;
         waiting += c->lent + c->resuming;
-        *used += (uint64_t)c->units * class_held(c);
+        resources_add(used, &c->demand.need, class_held(c));
+        class_book_kept(used, c, c->lent + c->resuming, resources_add);
     }
     if (workers != j->workers || workers > p->config.workers_max) {
         return "a job's workers do not add up, or are too many";
@@ -299,18 +306,19 @@ static const char *check_job(const struct plan_node *p, const struct node_job *j
 
 const char *plan_node_check(const struct plan_node *p)
 {
-    uint64_t used = 0;
+    struct resources used = resources_zero(&p->config.capacity);
     for (uint32_t i = 0; i < p->jobs_top; i++) {
         const char *wrong = p->jobs[i].used ? check_job(p, &p->jobs[i], &used) : NULL;
         if (wrong) {
             return wrong;
         }
     }
-    if (used != p->used) {
-        return "the units in use are not the sum over slots";
+    if (!resources_fit(&p->config.capacity, &used)) {
+        return "slots hold more than the node has";
     }
-    if (used > p->config.units) {
-        return "slots hold more units than the node has";
+    resources_add(&used, &p->free, 1);
+    if (!resources_equal(&used, &p->config.capacity)) {
+        return "what is free and what slots hold is not what the node has";
     }
     for (uint32_t i = 0; i < p->leases_count; i++) {
         if (!p->jobs[p->leases[i].job].used ||

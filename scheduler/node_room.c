@@ -1,4 +1,4 @@
-/* Where units come from for who was served in vain: idle slots first, then guests' leases, then natives
+/* Where room comes from for who was served in vain: idle slots first, then guests' leases, then natives
  * that are ahead, and busy slots for one who must not wait. */
 #include "node_state.h"
 
@@ -12,34 +12,51 @@ void node_take(struct plan_node *p, struct node_job *j, struct node_class *c,
     }
 }
 
-/* Units that were asked back lately and may come any moment. */
-static uint64_t units_coming(const struct plan_node *p, uint64_t now)
+/* What is free, or was asked back lately and may come any moment. */
+static struct resources have_soon(const struct plan_node *p, uint64_t now)
 {
-    uint64_t coming = 0;
+    struct resources soon = p->free;
     FOR_EACH_CLASS(p, j, c)
     {
         if (c->taking > 0 && now < c->taking_since + PLAN_QUANTUM_NS) {
-            coming += (uint64_t)c->taking * c->units;
+            resources_add(&soon, &c->demand.need, c->taking);
         }
     }
-    return coming;
+    return soon;
 }
 
-/* Asks idle slots back until @units are free or coming. */
-static void take_idle(struct plan_node *p, uint64_t units, uint64_t now)
+/* What @count tasks need beyond @soon. */
+static struct resources missing_for(const struct plan_node *p,
+                                    const struct resources *need, uint64_t count,
+                                    const struct resources *soon)
 {
-    uint64_t got = units_free(p) + units_coming(p, now);
+    struct resources missing = resources_zero(&p->config.capacity);
+    resources_add(&missing, need, count);
+    resources_limit(&missing, &p->config.capacity);
+    resources_sub(&missing, soon, 1);
+    return missing;
+}
+
+/* Asks slots back to cover a part of @missing; they are soon there. */
+static void take(struct plan_node *p, struct node_job *j, struct node_class *c,
+                 uint32_t most, const struct resources *missing, struct resources *soon,
+                 uint64_t now)
+{
+    uint64_t enough = resources_cover(missing, &c->demand.need);
+    uint32_t count = enough < most ? (uint32_t)enough : most;
+    node_take(p, j, c, count, now);
+    resources_add(soon, &c->demand.need, count);
+}
+
+/* Asks idle slots back until nothing is missing of what is lacked. */
+static void take_idle(struct plan_node *p, const struct resources *lacks,
+                      struct resources *soon, uint64_t now)
+{
     FOR_EACH_CLASS(p, j, c)
     {
-        if (got >= units) {
-            return;
-        }
-        uint32_t spare = c->units > 0 ? spare_idle(c) : 0;
-        if (spare > 0) {
-            uint64_t enough = (units - got + c->units - 1) / c->units;
-            spare = spare < enough ? spare : (uint32_t)enough;
-            node_take(p, j, c, spare, now);
-            got += (uint64_t)spare * c->units;
+        if (spare_idle(c) > 0) {
+            struct resources missing = missing_for(p, lacks, 1, soon);
+            take(p, j, c, spare_idle(c), &missing, soon, now);
         }
     }
 }
@@ -48,123 +65,161 @@ static void take_idle(struct plan_node *p, uint64_t units, uint64_t now)
  * what they allow, not what is still held: that comes back when its tasks end. */
 static void cut_leases(struct plan_node *p)
 {
-    uint64_t leased = 0, offer = plan_node_offer(p);
+    struct resources over = resources_zero(&p->config.capacity);
+    struct resources offer = plan_node_offer(p);
     FOR_EACH_CLASS(p, j, c)
     {
-        leased += job_is_native(p, j) ? 0 : (uint64_t)c->quota * c->units;
+        resources_add(&over, &c->demand.need, job_is_native(p, j) ? 0 : c->quota);
     }
-    for (uint32_t i = p->leases_count; i-- > 0 && leased > offer;) {
+    resources_sub(&over, &offer, 1);
+    for (uint32_t i = p->leases_count; i-- > 0;) {
         struct node_lease *l = &p->leases[i];
-        uint32_t units = p->jobs[l->job].cls[l->cls].units;
-        if (units == 0 || l->slots == 0 || job_is_native(p, &p->jobs[l->job])) {
+        const struct resources *need = &p->jobs[l->job].cls[l->cls].demand.need;
+        uint64_t cut = resources_cover(&over, need);
+        if (cut == 0 || l->slots == 0 || job_is_native(p, &p->jobs[l->job])) {
             continue;
         }
-        uint64_t need = (leased - offer + units - 1) / units;
-        uint32_t cut = need < l->slots ? (uint32_t)need : l->slots;
-        leased -= (uint64_t)cut * units;
-        node_set_lease(p, l, l->slots - cut);
+        cut = cut < l->slots ? cut : l->slots;
+        resources_sub(&over, need, cut);
+        node_set_lease(p, l, l->slots - (uint32_t)cut);
         node_say_held(p, l);
     }
 }
 
-/* A slot of @v for a class @c of @j that waits; 0 units if it need not give any. */
+/* What a slot of @v for a class @c of @j that waits is worth to them; 0 if it need not give any. */
 static uint64_t to_move(const struct node_job *v, const struct node_class *vc,
                         const struct node_job *j, const struct node_class *c,
                         uint64_t now)
 {
-    if (vc->units == 0 || vc->busy + vc->idle <= vc->taking) {
+    if (vc->busy + vc->idle <= vc->taking) {
         return 0;
     }
     if (v != j) {
         return share_to_move(&v->share, &j->share, PLAN_QUANTUM_NS);
     }
-    /* Within a job its classes take turns by the quantum. */
-    bool turn = now >= c->short_since + PLAN_QUANTUM_NS;
-    return turn &&
-           (uint64_t)class_held(vc) * vc->units > (uint64_t)class_held(c) * c->units;
+    /* Within a job classes of one priority take turns by the quantum. */
+    bool turn = now >= c->short_since + PLAN_QUANTUM_NS &&
+                now >= vc->served_at + PLAN_QUANTUM_NS &&
+                vc->demand.priority == c->demand.priority;
+    return turn && class_held(vc) * vc->cost > class_held(c) * c->cost;
 }
 
-/* Time-slicing among natives: the one who is owed gets slots of the one who is ahead. */
+/* The class of the lowest priority in a job, below that of @c, that has slots to give of what is missing. */
+static struct node_class *lowest_below(struct node_job *j, const struct node_class *c,
+                                       const struct resources *missing, uint64_t now)
+{
+    struct node_class *low = NULL;
+    for (struct node_class *v = j->cls; v < j->cls + j->classes; v++) {
+        if (v->known && v->busy + v->idle > v->taking && now >= v->kept_until &&
+            v->demand.priority < (low ? low : c)->demand.priority &&
+            resources_cover(missing, &v->demand.need) > 0) {
+            low = v;
+        }
+    }
+    return low;
+}
+
+/* What a class of a higher priority lacks, others of its job give at once. */
+static void take_from_lower(struct plan_node *p, struct node_job *j,
+                            const struct node_class *c, struct resources *soon,
+                            uint64_t now)
+{
+    for (struct node_class *low = j->cls; low;) {
+        struct resources missing =
+            missing_for(p, &c->demand.need, node_lack(p, j, c), soon);
+        low = lowest_below(j, c, &missing, now);
+        if (low) {
+            take(p, j, low, low->busy + low->idle - low->taking, &missing, soon, now);
+        }
+    }
+}
+
+/* Time-slicing among natives: the one who is owed gets slots of the one who is ahead, if it has what the other
+ * lacks. */
 static void take_turns(struct plan_node *p, struct node_job *j, struct node_class *c,
-                       uint64_t now)
+                       struct resources *soon, uint64_t now)
 {
     struct node_job *from = NULL;
     struct node_class *from_class = NULL;
     uint64_t most = 0;
+    uint32_t lack = node_lack(p, j, c);
+    struct resources missing = missing_for(p, &c->demand.need, lack, soon);
     FOR_EACH_CLASS(p, v, vc)
     {
-        if (job_is_native(p, v) && vc != c) {
-            uint64_t units = to_move(v, vc, j, c, now);
-            if (units > most ||
-                (units > 0 && units == most && vc->busy > from_class->busy)) {
+        if (job_is_native(p, v) && vc != c &&
+            resources_cover(&missing, &vc->demand.need) > 0) {
+            uint64_t cost = to_move(v, vc, j, c, now);
+            if (cost > most ||
+                (cost > 0 && cost == most && vc->busy > from_class->busy)) {
                 from = v;
                 from_class = vc;
-                most = units;
+                most = cost;
             }
         }
     }
     if (!from) {
         return;
     }
-    uint64_t lacks = (uint64_t)node_lack(p, j, c) * c->units;
-    most = most < c->units ? c->units : most > lacks ? lacks : most;
-    uint64_t got = units_free(p) + units_coming(p, now);
-    if (got < most) {
-        uint64_t count = (most - got + from_class->units - 1) / from_class->units;
-        uint32_t there = from_class->busy + from_class->idle - from_class->taking;
-        node_take(p, from, from_class, count < there ? (uint32_t)count : there, now);
-    }
+    uint64_t slots = most / c->cost;
+    slots = slots < 1 ? 1 : slots < lack ? slots : lack;
+    missing = missing_for(p, &c->demand.need, slots, soon);
+    take(p, from, from_class, from_class->busy + from_class->idle - from_class->taking,
+         &missing, soon, now);
 }
 
 /* Asks busy slots back for who must not wait longer, from the class that holds most. */
-static void take_busy(struct plan_node *p, uint64_t units, uint64_t now)
+static void take_busy(struct plan_node *p, struct resources *soon, uint64_t now)
 {
-    uint64_t got = units_free(p) + units_coming(p, now);
-    while (got < units) {
+    for (;;) {
+        struct resources missing = missing_for(p, &p->keep, 1, soon);
         struct node_job *from = NULL;
         struct node_class *most = NULL;
+        uint64_t holds = 0;
         FOR_EACH_CLASS(p, j, c)
         {
-            uint64_t left = (uint64_t)(c->busy + c->idle - c->taking) * c->units;
-            if (left >
-                (most ? (uint64_t)(most->busy + most->idle - most->taking) * most->units
-                      : 0)) {
+            uint64_t left = (c->busy + c->idle - c->taking) * c->cost;
+            if (left > holds && resources_cover(&missing, &c->demand.need) > 0) {
                 from = j;
                 most = c;
+                holds = left;
             }
         }
         if (!from) {
             return;
         }
-        node_take(p, from, most, 1, now);
-        got += most->units;
+        take(p, from, most, 1, &missing, soon, now);
     }
 }
 
-void node_make_room(struct plan_node *p, uint64_t urgent, uint64_t now)
+void node_make_room(struct plan_node *p, uint64_t now)
 {
-    uint64_t lacks = urgent;
-    bool cut = urgent > 0;
+    struct resources lacks = p->keep;
+    bool cut = !resources_none(&p->keep), any = cut;
     FOR_EACH_CLASS(p, j, c)
     {
-        if (c->tried && c->units > 0) {
-            uint64_t units = (uint64_t)node_lack(p, j, c) * c->units;
-            lacks += units;
+        if (c->tried && c->cost > 0) {
+            uint32_t more = node_lack(p, j, c) - (c == p->kept_for);
+            resources_add(&lacks, &c->demand.need, more);
+            any = true;
             cut = cut || (job_is_native(p, j) && now >= c->short_since + PLAN_REPORT_NS);
         }
     }
-    if (lacks == 0) {
+    if (!any) {
         return;
     }
-    take_idle(p, lacks < p->config.units ? lacks : p->config.units, now);
+    struct resources soon = have_soon(p, now);
+    take_idle(p, &lacks, &soon, now);
     if (cut) {
         cut_leases(p);
     }
-    take_busy(p, urgent, now);
+    if (!resources_none(&p->keep)) {
+        take_busy(p, &soon, now);
+    }
     FOR_EACH_CLASS(p, j, c)
     {
-        if (c->tried && c->units > 0 && job_is_native(p, j)) {
-            take_turns(p, j, c, now);
+        if (c->tried && c->cost > 0 && job_is_native(p, j)) {
+            take_from_lower(p, j, c, &soon, now);
+            take_turns(p, j, c, &soon, now);
         }
     }
 }

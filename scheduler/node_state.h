@@ -17,7 +17,9 @@
 struct node_class {
     bool known;
     bool reported; /* the head may have a demand of it */
-    uint32_t units;
+    bool fits;     /* this node is large enough for one task */
+    struct demand demand;
+    uint64_t cost; /* share_cost() of one slot */
     uint32_t queued;
     uint32_t starting, busy, idle, lent, resuming;
     uint32_t taking; /* slots asked back, at most busy + idle */
@@ -27,11 +29,13 @@ struct node_class {
     /* Sums over its grants: slots; tasks sent; slots that those tasks fill; tasks asked for. */
     uint32_t granted, away, filled, asked;
     uint32_t want_sent, want_high; /* said; most that it wanted since the window began */
-    uint64_t short_since; /* since when it waits for units; CLOCK_NEVER: it does not */
+    uint64_t short_since; /* since when it waits for room; CLOCK_NEVER: it does not */
+    uint64_t none_since;  /* since when it has tasks here and no slot; or CLOCK_NEVER */
+    bool extra;           /* it was given a slot beyond its leases, which it was owed */
+    bool tried;           /* scratch of one pass: it cannot be served now */
+    uint64_t served_at;   /* when it got its last slot */
     uint64_t
-        none_since; /* a guest's: since when it has tasks here and no slot; or CLOCK_NEVER */
-    bool extra;     /* it was given a slot beyond its leases, which it was owed */
-    bool tried;     /* scratch of one pass: it cannot be served now */
+        kept_until; /* it was served as it had waited too long: classes before it take none until then */
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count;
 };
@@ -41,7 +45,7 @@ struct node_job {
     bool implied; /* a lease added it; it goes with the last lease if no worker came */
     bool failed;
     struct plan_job key;
-    struct share share; /* used: units of busy and starting slots */
+    struct share share; /* used: cost of busy and starting slots */
     uint32_t bare, workers;
     uint32_t start_fails; /* in a row */
     uint32_t classes;     /* highest known class, plus one */
@@ -72,15 +76,18 @@ struct node_grant {
 
 struct plan_node {
     struct plan_node_config config;
-    uint64_t last; /* time that is accounted for */
-    uint64_t used; /* units held by slots */
+    uint64_t last;         /* time that is accounted for */
+    struct resources free; /* what no slot holds */
+    struct resources keep; /* of it, in this pass: for who comes before all others */
+    const struct node_class *kept_for; /* that class; NULL: workers whose get is over */
     uint64_t head;
     bool head_up;
     uint32_t sync;
-    uint64_t offer_sent; /* UINT64_MAX: unknown to the head */
-    uint64_t offer_low;  /* since the window began */
-    uint64_t soon_at;    /* when rises are said; CLOCK_NEVER: there are none */
-    uint64_t window_at;  /* when the window ends, and falls that lasted are said */
+    bool offer_known; /* to the head, as: */
+    struct resources offer_sent;
+    struct resources offer_low; /* since the window began */
+    uint64_t soon_at;           /* when rises are said; CLOCK_NEVER: there are none */
+    uint64_t window_at;         /* when the window ends, and falls that lasted are said */
     uint64_t deadline;
     uint64_t extra_until; /* the slot beyond leases that was given last is kept so long */
     uint32_t jobs_top;    /* places of jobs in use or once used */
@@ -93,7 +100,7 @@ struct plan_node {
     struct index_map lease_index, grant_index;
 };
 
-/* The slots of a class that hold units. */
+/* The slots of a class that hold all that it needs. */
 static inline uint32_t class_held(const struct node_class *c)
 {
     return c->starting + c->busy + c->idle;
@@ -104,9 +111,22 @@ static inline bool job_is_native(const struct plan_node *p, const struct node_jo
     return j->key.node == p->config.node;
 }
 
-static inline uint64_t units_free(const struct plan_node *p)
+static inline uint64_t class_cpus(const struct node_class *c)
 {
-    return p->config.units - p->used;
+    return c->demand.need.amount[RESOURCE_CPU];
+}
+
+/* What @count workers of a class hold while they wait inside a get, all but their CPUs, booked or (@add or
+ * @sub) unbooked. */
+static inline void
+class_book_kept(struct resources *r, const struct node_class *c, uint32_t count,
+                void (*book)(struct resources *, const struct resources *, uint64_t))
+{
+    if (count > 0) {
+        struct resources kept = c->demand.need;
+        kept.amount[RESOURCE_CPU] = 0;
+        book(r, &kept, count);
+    }
 }
 
 /* Slots that idle beyond the class's own queue and were not asked back yet. */
@@ -127,10 +147,11 @@ struct node_class *node_find_class(const struct plan_node *p, struct plan_job ke
                                    uint32_t cls, struct node_job **ret_job);
 /* Accounts for the time since the last event. */
 void node_begin(struct plan_node *p, uint64_t now);
-mob_status node_check_class(uint32_t cls, uint32_t units);
+mob_status node_check_class(uint32_t cls, const struct demand *demand);
 mob_status node_add_job(struct plan_node *p, struct plan_job key, uint32_t weight,
                         struct node_job **ret);
-void node_add_class(struct node_job *j, uint32_t cls, uint32_t units);
+void node_add_class(const struct plan_node *p, struct node_job *j, uint32_t cls,
+                    const struct demand *demand);
 
 /* node_peers.c */
 void node_set_lease(struct plan_node *p, struct node_lease *l, uint32_t slots);
@@ -153,17 +174,17 @@ uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
 /* Asks @count slots of a class back. */
 void node_take(struct plan_node *p, struct node_job *j, struct node_class *c,
                uint32_t count, uint64_t now);
-/* Finds units for what was tried in vain; @urgent of them for one who must not wait. */
-void node_make_room(struct plan_node *p, uint64_t urgent, uint64_t now);
+/* Finds room for what was tried in vain; first for one who must not wait, what is kept for it. */
+void node_make_room(struct plan_node *p, uint64_t now);
 
 /* node_report.c */
 void node_send(struct plan_node *p, uint64_t now);
 /* Sees what there is to say, and when; node_say() says it. */
 void node_report(struct plan_node *p, uint64_t now);
 void node_say(struct plan_node *p, uint64_t now);
-/* Units that guest slots hold or leases promise, whichever is more. */
-uint64_t node_promised(const struct plan_node *p);
+/* What guest slots hold or leases promise, whichever is more. */
+struct resources node_promised(const struct plan_node *p);
 /* What may be leased: the offer without slots that leases no longer cover. */
-uint64_t node_room(const struct plan_node *p);
+struct resources node_room(const struct plan_node *p);
 
 #endif

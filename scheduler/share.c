@@ -4,6 +4,21 @@
  * (4096 nodes of 4096 CPUs are 1.7e11 units). */
 #define DT_US_MAX 1000000
 
+uint64_t share_cost(const struct resources *need, const struct resources *total)
+{
+    __extension__ typedef unsigned __int128 wide;
+    uint64_t cpus = total->amount[RESOURCE_CPU];
+    uint64_t cost = need->amount[RESOURCE_CPU];
+    cpus = cpus > CPU_UNITS ? cpus : CPU_UNITS;
+    for (uint32_t k = RESOURCE_MEMORY; k < RESOURCE_BASIC; k++) {
+        uint64_t all = total->amount[k], part = need->amount[k];
+        part = part < all ? part : all;
+        uint64_t as_cpus = all ? (uint64_t)((wide)part * cpus / all) : 0;
+        cost = as_cpus > cost ? as_cpus : cost;
+    }
+    return cost > 0 ? cost : !resources_none(need);
+}
+
 void share_account(struct share *const *list, uint32_t count, uint64_t dt_us)
 {
     int64_t used = 0, weight = 0;

@@ -16,8 +16,13 @@
 
 #include "scheduler/plan.h"
 
+/* What @need costs where @total is there in all, in CPU units: the largest of its parts of the CPUs, the memory
+ * and the GPUs, as so many CPUs (dominant resource fairness). CPUs alone cost what they are. Named
+ * resources are not counted: a cluster has no bound of their kinds. 0: it needs nothing. */
+uint64_t share_cost(const struct resources *need, const struct resources *total);
+
 struct share {
-    uint64_t used;   /* units that it holds now */
+    uint64_t used;   /* cost of what it holds now */
     int64_t deficit; /* unit * us / weight; positive: it is owed */
     uint32_t weight; /* 1 to PLAN_WEIGHT_MAX */
     bool needy;      /* it waits for units */

@@ -113,8 +113,6 @@ struct mob {
 
     pthread_mutex_t threads_lock;
     struct thread *threads;
-    uint32_t class_demand[CLASSES_MAX]; /* + 1; 0: not asked for yet */
-    pthread_mutex_t class_lock;
     unsigned cpus_here; /* that this process may run on */
     uint64_t ref_hi;    /* the upper half of ids of this job on this node */
     mob_fn

@@ -83,7 +83,6 @@ static mob_status mob_new(struct mob **ret)
     pthread_mutex_init(&mob->sock_lock, NULL);
     pthread_mutex_init(&mob->memory_lock, NULL);
     pthread_mutex_init(&mob->threads_lock, NULL);
-    pthread_mutex_init(&mob->class_lock, NULL);
     mob_status st = arena_create(&mob->arena);
     if (st) {
         spare_put(mob);

@@ -173,7 +173,6 @@ static mob_status accept_hello(struct mob *mob, struct local_msg *m, int *fds,
     mob->embedded = m->arg[4] & 1;
     mob->store_bytes = m->arg[5];
     mob->ref_hi = mob->node << 24 | (uint64_t)(mob->job & 0xfffff) << 4 | 1;
-    mob->class_demand[0] = CPU_UNITS + 1; /* every board's first class: one CPU */
     mob_status st = board_map(fds[0], &mob->board);
     if (st) {
         close_all(fds, count);

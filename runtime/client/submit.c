@@ -26,14 +26,15 @@ struct plan {
 
 /* ---- classes ------------------------------------------------------------------------------------------ */
 
-static mob_status ask_class(struct mob *mob, uint32_t units, uint32_t *ret)
+static mob_status ask_class(struct mob *mob, const struct demand *demand, uint32_t *ret)
 {
     struct local_msg *m = malloc(sizeof *m);
     if (!m) {
         return status_fail(MOB_ERR_NOMEM, "no memory for a message");
     }
     local_msg_init(m, LOCAL_CLASS);
-    m->arg[0] = units;
+    memcpy(m->text, demand, sizeof *demand);
+    m->text_size = sizeof *demand;
     mob_status st = client_ask(mob, m, NULL, 0, NULL, NULL);
     if (!st && m->arg[0] >= CLASSES_MAX) {
         st = status_fail(MOB_ERR_PROTOCOL, "the node's daemon sent a malformed class");
@@ -43,10 +44,26 @@ static mob_status ask_class(struct mob *mob, uint32_t units, uint32_t *ret)
     return st;
 }
 
-/* The class of a demand; the first task of each demand asks the daemon. */
-static mob_status class_of(struct mob *mob, double num_cpus, uint8_t *ret)
+/* The class of a demand: on the board, once any process of the job has asked the daemon for it. */
+static mob_status class_of(struct mob *mob, const struct demand *demand, uint32_t *ret)
 {
-    uint32_t units = CPU_UNITS;
+    for (uint32_t i = 0; i < CLASSES_MAX; i++) {
+        const struct klass *k = &mob->board.classes[i];
+        if (!at_load(&k->used, AT_ACQUIRE)) {
+            continue;
+        }
+        struct demand known = k->demand; /* others can write to the board */
+        if (demand_ok(&known) && demand_equal(&known, demand)) {
+            *ret = i;
+            return MOB_OK;
+        }
+    }
+    return ask_class(mob, demand, ret);
+}
+
+static mob_status cpus_of(double num_cpus, struct demand *ret)
+{
+    uint64_t units = CPU_UNITS;
     if (num_cpus == MOB_NO_CPU) {
         units = 0;
     } else if (num_cpus != 0) {
@@ -57,23 +74,10 @@ static mob_status class_of(struct mob *mob, double num_cpus, uint8_t *ret)
                                "MOB_NO_CPU are allowed",
                                num_cpus, NODE_CPUS_MAX);
         }
-        units = (uint32_t)llround(u);
+        units = (uint64_t)llround(u);
     }
-    for (uint32_t i = 0; i < CLASSES_MAX; i++) {
-        if (__atomic_load_n(&mob->class_demand[i], __ATOMIC_ACQUIRE) == units + 1) {
-            *ret = (uint8_t)i;
-            return MOB_OK;
-        }
-    }
-    uint32_t class = 0;
-    pthread_mutex_lock(&mob->class_lock);
-    mob_status st = ask_class(mob, units, &class);
-    if (!st) {
-        __atomic_store_n(&mob->class_demand[class], units + 1, __ATOMIC_RELEASE);
-        *ret = (uint8_t) class;
-    }
-    pthread_mutex_unlock(&mob->class_lock);
-    return st;
+    *ret = demand_cpus(units);
+    return MOB_OK;
 }
 
 /* ---- options -------------------------------------------------------------------------------------------- */
@@ -87,6 +91,10 @@ static mob_status read_options(const struct mob_options *given, struct mob_optio
                            given->struct_size);
     }
     memcpy(ret, given, given->struct_size);
+    if (ret->priority < -MOB_PRIORITY_MAX || ret->priority > MOB_PRIORITY_MAX) {
+        return status_fail(MOB_ERR_INVALID, "a priority of %d; -%d to %d are allowed",
+                           ret->priority, MOB_PRIORITY_MAX, MOB_PRIORITY_MAX);
+    }
     if (ret->deadline_ns > REQUEST_AHEAD_MAX_NS) {
         return status_fail(MOB_ERR_INVALID,
                            "a deadline in %g s; at most 30 days are allowed",
@@ -109,8 +117,11 @@ static mob_status plan_call(struct mob *mob, const struct mob_options *given,
             "%u arguments, %u results, %d retries; at most %d, %d and %d are allowed",
             nargs, returns, o.max_retries, MOB_ARGS_MAX, MOB_RETURNS_MAX, RETRIES_MAX);
     }
-    uint8_t class = 0;
-    MOB_TRY(class_of(mob, o.num_cpus, &class));
+    uint32_t class = 0;
+    struct demand demand;
+    MOB_TRY(cpus_of(o.num_cpus, &demand));
+    demand.priority = (int8_t)o.priority;
+    MOB_TRY(class_of(mob, &demand, &class));
     call->class_options =
         (uint8_t)(class | (o.retry_on_error ? CALL_RETRY_ON_ERROR << 4 : 0));
     call->counts = call_counts(nargs, returns);

@@ -206,7 +206,7 @@ static struct wire_batch begin_tasks(struct job *j, const struct send_job *s)
     codec_put_u64(&b.w, s->lease);
     codec_put_u32(&b.w, s->epoch);
     codec_put_u32(&b.w, s->cls);
-    codec_put_u32(&b.w, j->class_units[s->cls]);
+    wire_put_demand(&b.w, &j->demand[s->cls]);
     wire_batch_begin(&b);
     return b;
 }

@@ -325,7 +325,8 @@ mob_status cluster_start(struct node *n)
     MOB_TRY(spread_create(n->id, CHUNK_BYTES, &c->spread));
     snprintf(c->self->host, sizeof c->self->host, "%s", n->host);
     cluster_set_loop(c->self, loop_backend(n->loop));
-    c->self->cpus = n->cpus;
+    c->self->capacity = n->capacity;
+    memcpy(c->self->labels, n->labels, sizeof n->labels);
     c->self->store_bytes = n->budget.limit_bytes;
     MOB_TRY(open_transport(c));
     loop_timer_start(n->loop, &c->beat, clock_now_ns() + HEARTBEAT_NS, beat);

@@ -64,7 +64,8 @@ struct peer {
     char host[64], address[ADDR_TEXT_SIZE];
     char loop[PEER_LOOP_BYTES]; /* what its loop runs on */
     char seen[ADDR_TEXT_SIZE];  /* where its connection comes from */
-    uint32_t cpus;
+    struct resources capacity;
+    char labels[LABELS_MAX + 1];
     uint64_t store_bytes;
     struct transport_peer *links[2]; /* up; we send on the first */
     struct transport_peer *dial;
@@ -81,7 +82,8 @@ struct peer {
     } rate;
     /* On the head: */
     bool joined;
-    uint64_t session, units_used, store_used;
+    uint64_t session, store_used;
+    struct resources used;
     uint32_t tasks;
 };
 

@@ -1,11 +1,11 @@
-/* demand.c - tasks that ask for more CPUs than any node has.
+/* demand.c - tasks that ask for what no node has.
  *
- * Where no other node can join, such a task is refused when it is submitted. In a cluster a larger node
+ * Where no other node can join, such a task is refused when it is submitted. In a cluster a node that has it
  * may come:
  *
- *   met --tasks wait, no node is large enough--> unmet, the driver is told --unmet_grace_ns--> over
+ *   met --tasks wait, no node could run them--> unmet, the driver is told --unmet_grace_ns--> over
  *    ^                                             |                                             |
- *    +-------------- a node that is large enough has joined -------------------------------------+
+ *    +-------------- a node that can has joined ---------------------------------------------+
  *
  * While it is over, the class's tasks fail, those that come later too. Each node judges its own board by
  * the members that it knows of. */
@@ -18,46 +18,109 @@
 
 enum { FAIL_AT_ONCE = 4096 }; /* tasks; the others' turn is the next one of the loop */
 
-/* The CPUs of the largest node, its host's name, and how many nodes there are. */
-static uint32_t largest(const struct node *n, const char **ret_host, unsigned *ret_nodes)
+/* Calls @look for each node that this one knows of, itself first. */
+static void each_node(const struct node *n,
+                      void (*look)(void *arg, const char *host, const struct resources *),
+                      void *arg)
 {
-    uint32_t cpus = n->cpus;
-    *ret_host = n->host;
-    *ret_nodes = 1;
+    look(arg, n->host, &n->capacity);
     for (const struct peer *p = n->cluster ? n->cluster->peers : NULL; p; p = p->next) {
-        if (!p->member || p->gone || p == n->cluster->self) {
-            continue;
-        }
-        ++*ret_nodes;
-        if (p->cpus > cpus) {
-            cpus = p->cpus;
-            *ret_host = p->host;
+        if (p->member && !p->gone && p != n->cluster->self) {
+            look(arg, p->host, &p->capacity);
         }
     }
-    return cpus;
 }
 
-static bool too_large(const struct node *n, uint64_t units)
+/* Which nodes could meet a demand, and if none could, why not. */
+struct search {
+    const struct demand *demand;
+    uint32_t nodes, could;
+    uint64_t most[RESOURCE_KINDS]; /* that any of them has of each kind of the demand */
+    const char *who[RESOURCE_KINDS];
+};
+
+static void consider(void *arg, const char *host, const struct resources *has)
 {
-    const char *host;
-    unsigned nodes;
-    return units > (uint64_t)n->cpus * CPU_UNITS &&
-           units > (uint64_t)largest(n, &host, &nodes) * CPU_UNITS;
+    struct search *s = arg;
+    const struct resources *need = &s->demand->need;
+    s->nodes++;
+    s->could += resources_fit(has, need);
+    for (uint32_t k = 0; k < resources_kinds(need); k++) {
+        uint64_t amount = resources_like(has, need, k);
+        if (!s->who[k] || amount > s->most[k]) {
+            s->most[k] = amount;
+            s->who[k] = host;
+        }
+    }
 }
 
-mob_status demand_check(const struct job *j, uint64_t units)
+static struct search search(const struct node *n, const struct demand *demand)
+{
+    struct search s = {.demand = demand};
+    each_node(n, consider, &s);
+    return s;
+}
+
+static bool too_large(const struct node *n, const struct demand *demand)
+{
+    return !resources_fit(&n->capacity, &demand->need) && search(n, demand).could == 0;
+}
+
+/* "asks for 3 tape, and the largest of 2 nodes, alpha, has 2": the first kind that nobody has enough of. */
+static const char *why_not(const struct node *n, const struct demand *demand, char *buf,
+                           size_t size)
+{
+    const struct resources *need = &demand->need;
+    struct search s = search(n, demand);
+    char wants[RESOURCES_TEXT_MAX], has[32];
+    for (uint32_t k = 0; k < resources_kinds(need); k++) {
+        if (need->amount[k] > s.most[k]) {
+            struct resources most = *need;
+            most.amount[k] = s.most[k];
+            resources_amount(&most, k, has, sizeof has);
+            const char *kind = k == RESOURCE_CPU   ? "CPUs"
+                               : k == RESOURCE_GPU ? "GPUs"
+                                                   : resources_name(need, k);
+            resources_amount(need, k, wants, sizeof wants);
+            if (node_clustered(&n->config)) {
+                snprintf(buf, size, "%s %s, and the largest of %u node%s, %s, has %s",
+                         wants, kind, s.nodes, s.nodes == 1 ? "" : "s", s.who[k], has);
+            } else {
+                snprintf(buf, size, "%s %s, and the node has %s", wants, kind, has);
+            }
+            return buf;
+        }
+    }
+    snprintf(buf, size, "%s, and none of %u nodes has all of it",
+             resources_text(need, wants, sizeof wants), s.nodes);
+    return buf;
+}
+
+/* What gives a node more of the first kind that it lacks. */
+static const char *what_gives(const struct node *n, const struct resources *need)
+{
+    static const char *const option[2][RESOURCE_BASIC + 1] = {
+        {"--num-cpus", "--memory", "--gpus", "--resources"},
+        {"mob_config.num_cpus", "mob_config.memory", "mob_config.gpus",
+         "mob_config.resources"}};
+    uint32_t k = 0;
+    while (k < RESOURCE_BASIC && need->amount[k] <= n->capacity.amount[k]) {
+        k++;
+    }
+    return option[n->config.embedded >= 0][k];
+}
+
+mob_status demand_check(const struct job *j, const struct demand *demand)
 {
     const struct node *n = j->node;
-    if (j->inline_tasks || node_clustered(&n->config) || !too_large(n, units)) {
+    char why[1024];
+    if (j->inline_tasks || node_clustered(&n->config) || !too_large(n, demand)) {
         return MOB_OK;
     }
-    return status_fail(
-        MOB_ERR_DEMAND,
-        "a task asks for %g CPUs, the node has %u, and it is no node of a "
-        "cluster, which another could join: ask for less, or start it with "
-        "more (%s)",
-        (double)units / CPU_UNITS, n->cpus,
-        n->config.embedded >= 0 ? "mob_config.num_cpus" : "--num-cpus");
+    return status_fail(MOB_ERR_DEMAND,
+                       "a task asks for %s; the node is none of a cluster, which another "
+                       "could join: ask for less, or start it with more (%s)",
+                       why_not(n, demand, why, sizeof why), what_gives(n, &demand->need));
 }
 
 static uint64_t waiting(const struct job *j, uint32_t c)
@@ -68,19 +131,16 @@ static uint64_t waiting(const struct job *j, uint32_t c)
 
 bool demand_unmet(const struct job *j, uint32_t c)
 {
-    return too_large(j->node, j->class_units[c]) && waiting(j, c) > 0;
+    return too_large(j->node, &j->demand[c]) && waiting(j, c) > 0;
 }
 
 static void tell(struct job *j, uint32_t c)
 {
-    const char *host;
-    unsigned nodes, cpus = largest(j->node, &host, &nodes);
-    char text[320];
+    char why[1024], text[1400];
     int size = snprintf(text, sizeof text,
-                        "mobula: tasks of this job ask for %g CPUs each, and the largest "
-                        "of %u nodes, %s, has %u: they fail unless a larger node joins "
-                        "within %g s\n",
-                        (double)j->class_units[c] / CPU_UNITS, nodes, host, cpus,
+                        "mobula: tasks of this job ask for %s: they fail unless a node "
+                        "that has it joins within %g s\n",
+                        why_not(j->node, &j->demand[c], why, sizeof why),
                         (double)j->node->config.unmet_grace_ns / 1e9);
     log_warn("job %u: %.*s", j->number, size - 1, text);
     output_add(&j->err, text, (size_t)size);
@@ -88,16 +148,15 @@ static void tell(struct job *j, uint32_t c)
 
 static void fail_one(struct job *j, uint32_t c, struct record *r)
 {
-    const char *host;
-    unsigned nodes, cpus = largest(j->node, &host, &nodes);
-    char text[FAILURE_TEXT_MAX], name[MOB_NAME_MAX + 1];
+    char why[1024], text[FAILURE_TEXT_MAX], name[MOB_NAME_MAX + 1];
     bool cancelled = at_load(&r->state, AT_ACQUIRE) & STATE_CANCEL;
     board_name_text(&j->board, r->name, name);
-    snprintf(text, sizeof text,
-             "task %s: it asks for %g CPUs, and the largest of %u nodes, %s, has %u; no "
-             "larger one joined within %g s: ask for less, or start a node with so many",
-             name, (double)j->class_units[c] / CPU_UNITS, nodes, host, cpus,
-             (double)j->node->config.unmet_grace_ns / 1e9);
+    snprintf(
+        text, sizeof text,
+        "task %s: it asks for %s; no node that has it joined within %g s: ask for less, "
+        "or start a node with so much",
+        name, why_not(j->node, &j->demand[c], why, sizeof why),
+        (double)j->node->config.unmet_grace_ns / 1e9);
     grant_error(j, r, cancelled ? MOB_ERR_CANCELLED : MOB_ERR_DEMAND, text);
     (void)task_seal(&j->lane, r, true);
     j->failed_tasks++;
@@ -128,7 +187,7 @@ void demand_look(struct job *j)
     uint64_t now = loop_now_ns(n->loop), next = UINT64_MAX;
     for (uint32_t c = 0; c < j->classes && !j->leaving; c++) {
         uint64_t *since = &j->unmet_ns[c];
-        if (!too_large(n, j->class_units[c])) {
+        if (!too_large(n, &j->demand[c])) {
             *since = 0;
             continue;
         }

@@ -67,10 +67,11 @@ struct guest_key *guest_key_get(struct cluster *c, uint64_t owner, struct plan_j
     return k;
 }
 
-mob_status guest_key_class(struct guest_key *k, uint32_t units, uint32_t *ret)
+mob_status guest_key_class(struct guest_key *k, const struct demand *demand,
+                           uint32_t *ret)
 {
     uint32_t i = 0;
-    while (i < k->classes && k->units[i] != units) {
+    while (i < k->classes && !demand_equal(&k->demand[i], demand)) {
         i++;
     }
     if (i == CLASSES_MAX) {
@@ -78,7 +79,7 @@ mob_status guest_key_class(struct guest_key *k, uint32_t units, uint32_t *ret)
                            CLASSES_MAX);
     }
     if (i == k->classes) {
-        k->units[i] = units;
+        k->demand[i] = *demand;
         k->classes++;
     }
     *ret = i;

@@ -15,7 +15,8 @@ struct guest_key { /* a job of another node, as this node's planner knows it */
     struct guest_key *next;
     uint64_t owner;
     struct plan_job theirs, ours;
-    uint32_t classes, units[CLASSES_MAX];
+    uint32_t classes;
+    struct demand demand[CLASSES_MAX];
     uint32_t number; /* the owner's, as it was opened last */
     bool failed;     /* no worker of it starts here */
     bool waits;      /* it found no room, and may be opened again */
@@ -76,7 +77,8 @@ struct guest {
 bool guest_message(struct peer *p, enum wire_op op, struct codec_reader *r);
 struct guest_key *guest_key_get(struct cluster *c, uint64_t owner, struct plan_job theirs,
                                 bool make);
-mob_status guest_key_class(struct guest_key *k, uint32_t units, uint32_t *ret);
+mob_status guest_key_class(struct guest_key *k, const struct demand *demand,
+                           uint32_t *ret);
 struct job *guest_find(struct cluster *c, const struct peer *owner, uint32_t number);
 /* The owner was told that its job does not run here, or not yet. */
 bool guest_was_refused(const struct cluster *c, const struct peer *owner,

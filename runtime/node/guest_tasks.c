@@ -224,14 +224,16 @@ bool guest_tasks(struct peer *p, uint32_t number, struct codec_reader *r)
     struct cluster *c = p->cluster;
     struct plan_node *plan = c->node->plan;
     uint64_t lease = codec_get_u64(r), now = loop_now_ns(c->node->loop);
-    uint32_t epoch = codec_get_u32(r), cls = codec_get_u32(r), units = codec_get_u32(r);
+    struct demand demand;
+    uint32_t epoch = codec_get_u32(r), cls = codec_get_u32(r);
+    bool good = wire_get_demand(r, &demand);
     uint32_t count = codec_get_u32(r), undone = 0;
-    if (!r->ok || cls >= CLASSES_MAX || units > NODE_CPUS_MAX * CPU_UNITS) {
+    if (!good || !r->ok || cls >= CLASSES_MAX) {
         return false;
     }
     struct job *j = guest_find(c, p, number);
     bool take =
-        j && !j->leaving && !j->failed && job_add_class(j, units, &cls) == MOB_OK &&
+        j && !j->leaving && !j->failed && job_add_class(j, &demand, &cls) == MOB_OK &&
         plan_node_received(plan, job_plan_id(j), cls, lease, epoch, count, now) == MOB_OK;
     for (uint32_t i = 0; i < count; i++) {
         if (!read_task(r, &t)) {

@@ -75,7 +75,7 @@ static void act(void *arg, const struct plan_head_action *a)
         wire_put_key(&w, a->job);
         codec_put_u64(&w, a->owner);
         codec_put_u32(&w, a->cls);
-        codec_put_u32(&w, a->units);
+        wire_put_demand(&w, a->demand);
         codec_put_u32(&w, a->weight);
         codec_put_u32(&w, a->slots);
         break;
@@ -105,9 +105,10 @@ static struct codec_writer node_word(struct cluster *c, const struct peer *p)
     codec_put_u64(&w, p->id);
     codec_put_str(&w, p->address);
     codec_put_str(&w, p->host);
-    codec_put_u32(&w, p->cpus);
     codec_put_u64(&w, p->store_bytes);
     codec_put_str(&w, p->loop);
+    wire_put_resources(&w, &p->capacity);
+    codec_put_str(&w, p->labels);
     return w;
 }
 
@@ -158,11 +159,12 @@ static mob_status may_join(const struct peer *p, const struct plan_join *in,
                            uint16_t port)
 {
     const struct cluster *c = p->cluster;
-    if (in->units > (uint64_t)NODE_CPUS_MAX * CPU_UNITS || (port == 0 && p != c->self)) {
+    if (!resources_ok(&in->capacity) || (port == 0 && p != c->self)) {
         return MOB_ERR_INVALID;
     }
     if (p->joined) { /* it is the same node as before, or its twin */
-        bool same = p->session == in->session && p->cpus == in->units / CPU_UNITS;
+        bool same =
+            p->session == in->session && resources_equal(&p->capacity, &in->capacity);
         return same ? MOB_OK : MOB_ERR_EXISTS;
     }
     return in->member_of == c->head_id ? MOB_ERR_NODE_LOST : MOB_OK;
@@ -175,17 +177,20 @@ static bool join(struct peer *p, struct codec_reader *r)
     uint32_t version = codec_get_u32(r);
     in.session = codec_get_u64(r);
     in.member_of = codec_get_u64(r);
-    in.units = codec_get_u64(r);
+    (void)codec_get_u64(r); /* CPU units; what older versions had instead of amounts */
     uint64_t store = codec_get_u64(r);
     uint16_t port = codec_get_u16(r);
-    char host[sizeof p->host], loop[sizeof p->loop] = "";
+    char host[sizeof p->host], loop[sizeof p->loop] = "", labels[LABELS_MAX + 1] = "";
     const uint8_t *ip = NULL;
+    bool good = true;
     codec_get_str(r, host, sizeof host);
     if (version == WIRE_VERSION) { /* of others only what tells who they are */
         codec_get_str(r, loop, sizeof loop);
         ip = codec_get_raw(r, WIRE_IP_BYTES);
+        good = wire_get_resources(r, &in.capacity);
+        codec_get_str(r, labels, sizeof labels);
     }
-    if (!r->ok || (version == WIRE_VERSION && !codec_done(r))) {
+    if (!good || !r->ok || (version == WIRE_VERSION && !codec_done(r))) {
         return false;
     }
     bool was = p->joined;
@@ -198,7 +203,8 @@ static bool join(struct peer *p, struct codec_reader *r)
         refuse(p, no, why_not(no));
         return true;
     }
-    p->cpus = (uint32_t)(in.units / CPU_UNITS);
+    p->capacity = in.capacity;
+    memcpy(p->labels, labels, sizeof labels);
     p->store_bytes = store;
     if (p != c->self) {
         set_address(p, ip, port);
@@ -222,8 +228,10 @@ static bool join(struct peer *p, struct codec_reader *r)
         return true;
     }
     if (!was) {
-        log_info("node joined %s (%010llx) at %s cpus %u", p->host,
-                 (unsigned long long)p->id, p->address, p->cpus);
+        char has[RESOURCES_TEXT_MAX];
+        log_info("node joined %s (%010llx) at %s with %s", p->host,
+                 (unsigned long long)p->id, p->address,
+                 resources_text(&p->capacity, has, sizeof has));
         struct codec_writer word = node_word(c, p);
         to_all(c, &word);
     }
@@ -236,7 +244,7 @@ static bool demand(struct peer *p, struct codec_reader *r)
 {
     struct plan_demand d = {.job = wire_get_key(r)};
     d.cls = codec_get_u32(r);
-    d.units = codec_get_u32(r);
+    bool good = wire_get_demand(r, &d.demand);
     d.weight = codec_get_u32(r);
     d.want = codec_get_u32(r);
     d.hints_count = codec_get_u32(r);
@@ -244,7 +252,7 @@ static bool demand(struct peer *p, struct codec_reader *r)
         d.hints[i].node = codec_get_u64(r);
         d.hints[i].bytes = codec_get_u64(r);
     }
-    if (!codec_done(r)) {
+    if (!good || !codec_done(r)) {
         return false;
     }
     mob_status st = plan_head_demand(p->cluster->plan, p->id, &d, now_ns(p->cluster));
@@ -257,27 +265,29 @@ static bool demand(struct peer *p, struct codec_reader *r)
 static bool member_word(struct peer *p, enum wire_op op, struct codec_reader *r)
 {
     struct cluster *c = p->cluster;
-    uint64_t a = 0, b = 0, offer = 0;
+    uint64_t a = 0, b = 0;
     uint32_t epoch = 0, slots = 0;
+    struct resources amounts;
+    bool good;
     switch (op) {
     case WIRE_HEARTBEAT:
-        a = codec_get_u64(r);
+        good = wire_get_resources(r, &amounts);
         b = codec_get_u64(r);
         slots = codec_get_u32(r);
-        if (!codec_done(r)) {
+        if (!good || !codec_done(r)) {
             return false;
         }
-        p->units_used = a;
+        p->used = amounts;
         p->store_used = b;
         p->tasks = slots;
         (void)plan_head_heartbeat(c->plan, p->id, now_ns(c));
         return true;
     case WIRE_REPORT:
-        offer = codec_get_u64(r);
-        if (!codec_done(r)) {
+        good = wire_get_resources(r, &amounts);
+        if (!good || !codec_done(r)) {
             return false;
         }
-        (void)plan_head_report(c->plan, p->id, offer, now_ns(c));
+        (void)plan_head_report(c->plan, p->id, &amounts, now_ns(c));
         return true;
     case WIRE_DEMAND:
         return demand(p, r);
@@ -285,11 +295,11 @@ static bool member_word(struct peer *p, enum wire_op op, struct codec_reader *r)
         a = codec_get_u64(r);
         epoch = codec_get_u32(r);
         slots = codec_get_u32(r);
-        offer = codec_get_u64(r);
-        if (!codec_done(r)) {
+        good = wire_get_resources(r, &amounts);
+        if (!good || !codec_done(r)) {
             return false;
         }
-        (void)plan_head_lease_held(c->plan, p->id, a, epoch, slots, offer, now_ns(c));
+        (void)plan_head_lease_held(c->plan, p->id, a, epoch, slots, &amounts, now_ns(c));
         return true;
     case WIRE_GOODBYE:
         if (!codec_done(r)) {
@@ -336,7 +346,7 @@ void head_beat(struct cluster *c)
             cluster_send(p, &w);
         }
     }
-    c->self->units_used = plan_node_used(c->node->plan);
+    c->self->used = plan_node_used(c->node->plan);
     c->self->store_used = c->node->budget.used_bytes;
     (void)plan_head_heartbeat(c->plan, c->self->id, now_ns(c));
     arm(c);

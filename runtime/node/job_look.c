@@ -1,5 +1,6 @@
 /* job_look.c - what the daemon looks at while a job runs: what its processes ask for on the board, what
  * a death left behind, and what its workers and queues are at, for the planner. */
+#include <string.h>
 #include <sys/uio.h>
 
 #include "cluster.h"
@@ -202,25 +203,28 @@ void job_refresh(struct job *j)
 }
 /* ---- classes of demand ------------------------------------------------------------------------------------------- */
 
-static mob_status add_class(struct job *j, uint32_t units, uint32_t *ret)
+static mob_status add_class(struct job *j, const struct demand *demand, uint32_t *ret)
 {
     for (uint32_t c = 0; c < j->classes; c++) {
-        if (j->class_units[c] == units) {
+        if (demand_equal(&j->demand[c], demand)) {
             *ret = c;
             return MOB_OK;
         }
     }
     if (j->classes == CLASSES_MAX) {
-        return status_fail(MOB_ERR_FULL,
-                           "the job uses %d different demands of CPUs, the most that "
-                           "it may have",
-                           CLASSES_MAX);
+        return status_fail(
+            MOB_ERR_FULL,
+            "the job has %d kinds of tasks, which differ in what they ask "
+            "for (CPUs, memory, GPUs, resources, priority, strategy, labels), "
+            "the most that it may have: let some ask for the same, rounded "
+            "up for example",
+            CLASSES_MAX);
     }
     uint32_t c = j->classes;
-    MOB_TRY(plan_node_class_add(j->node->plan, job_plan_id(j), c, units,
+    MOB_TRY(plan_node_class_add(j->node->plan, job_plan_id(j), c, demand,
                                 loop_now_ns(j->node->loop)));
-    j->class_units[c] = units;
-    at_store(&j->board.classes[c].demand, units, AT_RELAXED);
+    j->demand[c] = *demand;
+    j->board.classes[c].demand = *demand; /* read after `used` */
     at_store(&j->board.classes[c].alert, j->inline_tasks ? 0 : 1, AT_RELAXED);
     at_store(&j->board.classes[c].used, 1, AT_RELEASE);
     j->classes++;
@@ -233,28 +237,31 @@ void job_sync_classes(struct job *j)
     const struct guest_key *k = j->guest->key;
     uint32_t unused;
     while (j->classes < k->classes &&
-           add_class(j, k->units[j->classes], &unused) == MOB_OK) {
+           add_class(j, &k->demand[j->classes], &unused) == MOB_OK) {
     }
 }
 
-mob_status job_add_class(struct job *j, uint32_t units, uint32_t *ret)
+mob_status job_add_class(struct job *j, const struct demand *demand, uint32_t *ret)
 {
     if (j->guest) { /* a lease may have named classes before: numbered as the planner knows them */
-        MOB_TRY(guest_key_class(j->guest->key, units, ret));
+        MOB_TRY(guest_key_class(j->guest->key, demand, ret));
         job_sync_classes(j);
         return *ret < j->classes ? MOB_OK : MOB_ERR_FULL;
     }
-    return add_class(j, units, ret);
+    return add_class(j, demand, ret);
 }
 
 void job_class(struct conn *c, struct local_msg *m)
 {
     uint32_t class = 0;
-    mob_status st = m->arg[0] <= (uint64_t)NODE_CPUS_MAX * CPU_UNITS
-                        ? demand_check(c->job, m->arg[0])
-                        : status_fail(MOB_ERR_INVALID, "a demand of %llu CPU units",
-                                      (unsigned long long)m->arg[0]);
-    st = st ? st : job_add_class(c->job, (uint32_t)m->arg[0], &class);
+    struct demand demand;
+    mob_status st = MOB_ERR_PROTOCOL;
+    if (m->text_size == sizeof demand) {
+        memcpy(&demand, m->text, sizeof demand);
+        st = demand_ok(&demand) ? demand_check(c->job, &demand) : st;
+    }
+    st = st == MOB_ERR_PROTOCOL ? status_fail(st, "a malformed demand") : st;
+    st = st ? st : job_add_class(c->job, &demand, &class);
     if (st) {
         conn_deny(c, m->op, st);
         return;

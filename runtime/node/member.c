@@ -39,13 +39,13 @@ void member_act(struct cluster *c, const struct plan_node_action *a)
         return;
     case PLAN_REPORT:
         w = cluster_begin(c, WIRE_REPORT);
-        codec_put_u64(&w, a->offer);
+        wire_put_resources(&w, a->offer);
         break;
     case PLAN_DEMAND:
         w = cluster_begin(c, WIRE_DEMAND);
         wire_put_key(&w, a->job);
         codec_put_u32(&w, a->cls);
-        codec_put_u32(&w, a->units);
+        wire_put_demand(&w, a->demand);
         codec_put_u32(&w, a->weight);
         codec_put_u32(&w, a->count);
         codec_put_u32(&w, a->hints_count);
@@ -59,7 +59,7 @@ void member_act(struct cluster *c, const struct plan_node_action *a)
         codec_put_u64(&w, a->lease);
         codec_put_u32(&w, a->epoch);
         codec_put_u32(&w, a->count);
-        codec_put_u64(&w, a->offer);
+        wire_put_resources(&w, a->offer);
         break;
     default:
         return;
@@ -79,6 +79,8 @@ void member_join(struct cluster *c, struct peer *head)
     codec_put_str(&w, c->node->host);
     codec_put_str(&w, c->self->loop);
     codec_put_raw(&w, c->ip, sizeof c->ip);
+    wire_put_resources(&w, &c->node->capacity);
+    codec_put_str(&w, c->node->labels);
     c->joining = head == c->self ? NULL : head;
     cluster_send(head, &w);
 }
@@ -86,7 +88,8 @@ void member_join(struct cluster *c, struct peer *head)
 void member_beat(struct cluster *c)
 {
     struct codec_writer w = cluster_begin(c, WIRE_HEARTBEAT);
-    codec_put_u64(&w, plan_node_used(c->node->plan));
+    struct resources used = plan_node_used(c->node->plan);
+    wire_put_resources(&w, &used);
     codec_put_u64(&w, c->node->budget.used_bytes);
     codec_put_u32(&w, status_tasks(c->node));
     cluster_to_head(c, &w);
@@ -150,13 +153,16 @@ static bool node_word(struct peer *from, struct codec_reader *r)
 {
     struct cluster *c = from->cluster;
     char address[ADDR_TEXT_SIZE], host[64], loop[PEER_LOOP_BYTES];
+    char labels[LABELS_MAX + 1];
+    struct resources capacity;
     uint64_t id = codec_get_u64(r);
     codec_get_str(r, address, sizeof address);
     codec_get_str(r, host, sizeof host);
-    uint32_t cpus = codec_get_u32(r);
     uint64_t store = codec_get_u64(r);
     codec_get_str(r, loop, sizeof loop);
-    if (!codec_done(r) || id == 0 || cpus > NODE_CPUS_MAX) {
+    bool good = wire_get_resources(r, &capacity);
+    codec_get_str(r, labels, sizeof labels);
+    if (!good || !codec_done(r) || id == 0 || !resources_ok(&capacity)) {
         return false;
     }
     struct peer *p = cluster_peer_make(c, id);
@@ -165,7 +171,8 @@ static bool node_word(struct peer *from, struct codec_reader *r)
     }
     p->member = true;
     if (p != c->self) {
-        p->cpus = cpus;
+        p->capacity = capacity;
+        memcpy(p->labels, labels, sizeof labels);
         p->store_bytes = store;
         cluster_set_host(p, host);
         cluster_set_loop(p, loop);
@@ -210,16 +217,16 @@ static bool lease_word(struct peer *from, struct codec_reader *r)
     l.job = wire_get_key(r);
     l.owner = codec_get_u64(r);
     l.cls = codec_get_u32(r);
-    l.units = codec_get_u32(r);
+    bool good = wire_get_demand(r, &l.demand);
     l.weight = codec_get_u32(r);
     l.slots = codec_get_u32(r);
-    if (!codec_done(r) || l.cls >= CLASSES_MAX) {
+    if (!good || !codec_done(r) || l.cls >= CLASSES_MAX) {
         return false;
     }
     bool refuse = false;
     if (l.owner != c->self->id) {
         struct guest_key *k = guest_key_get(c, l.owner, l.job, l.slots > 0);
-        refuse = !k || k->failed || guest_key_class(k, l.units, &l.cls) != MOB_OK;
+        refuse = !k || k->failed || guest_key_class(k, &l.demand, &l.cls) != MOB_OK;
         l.job = k ? k->ours : l.job;
     }
     mob_status st = refuse ? MOB_ERR_FULL : MOB_OK;
@@ -228,10 +235,11 @@ static bool lease_word(struct peer *from, struct codec_reader *r)
     }
     if (st && st != MOB_ERR_STATE) { /* not here: the head looks elsewhere */
         struct codec_writer w = cluster_begin(c, WIRE_HELD);
+        struct resources offer = plan_node_offer(c->node->plan);
         codec_put_u64(&w, l.lease);
         codec_put_u32(&w, l.epoch);
         codec_put_u32(&w, 0);
-        codec_put_u64(&w, plan_node_offer(c->node->plan));
+        wire_put_resources(&w, &offer);
         cluster_to_head(c, &w);
     }
     return true;

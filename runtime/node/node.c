@@ -179,8 +179,9 @@ static mob_status set_up(struct node *n)
                   "the loop runs on epoll: %s", loop_refusal(n->loop));
     }
     MOB_TRY(node_spill_start(n, n->config.spill_dirs));
+    n->capacity = resources_cpus((uint64_t)n->cpus * CPU_UNITS);
     struct plan_node_config plan = {
-        .node = n->id, .units = (uint64_t)n->cpus * CPU_UNITS, .act = plan_act, .arg = n};
+        .node = n->id, .capacity = n->capacity, .act = plan_act, .arg = n};
     n->plan = plan_node_create(&plan, clock_now_ns());
     if (!n->plan) {
         return status_fail(MOB_ERR_NOMEM, "no memory for the scheduler");

@@ -350,7 +350,7 @@ struct job {
     int exe;
     struct output out, err;
     uint32_t classes;
-    uint32_t class_units[CLASSES_MAX];
+    struct demand demand[CLASSES_MAX];
     uint32_t backlog[CLASSES_MAX];        /* as last told to the planner */
     uint32_t start_failures[CLASSES_MAX]; /* to be told to it */
     uint32_t early_kills;                 /* of workers, since one joined */
@@ -407,11 +407,11 @@ void job_class(struct conn *c, struct local_msg *m);
 /* Classes that the planner knows of a guest, on its board too. */
 void job_sync_classes(struct job *j);
 /* The class of a demand, added if it is new. */
-mob_status job_add_class(struct job *j, uint32_t units, uint32_t *ret);
+mob_status job_add_class(struct job *j, const struct demand *demand, uint32_t *ret);
 
-/* ---- demand.c: tasks that ask for more CPUs than any node has ---- */
+/* ---- demand.c: tasks that ask for what no node has ---- */
 /* A class of demand is asked for. MOB_ERR_DEMAND: this node will never meet it, and there are no others. */
-mob_status demand_check(const struct job *j, uint64_t units);
+mob_status demand_check(const struct job *j, const struct demand *demand);
 /* Tasks wait in a class that no node known here is large enough for. */
 bool demand_unmet(const struct job *j, uint32_t cls);
 /* Tells the driver of such tasks, and fails those that have waited for long enough. */
@@ -496,6 +496,8 @@ struct node {
     uint64_t id;
     uint64_t started_ns;
     unsigned cpus;
+    struct resources capacity; /* those CPUs, and what else tasks may ask for */
+    char labels[LABELS_MAX + 1];
     struct budget budget;
     struct line memory_line; /* processes that were refused memory */
     struct plan_node *plan;

@@ -33,6 +33,16 @@
 #include "core/status.h"
 #include "look/look.h"
 
+static double cpus_of(const struct resources *r)
+{
+    return (double)r->amount[RESOURCE_CPU] / CPU_UNITS;
+}
+
+static int whole_cpus(const struct resources *r)
+{
+    return (int)(r->amount[RESOURCE_CPU] / CPU_UNITS);
+}
+
 static uint32_t count_workers(const struct job *j)
 {
     uint32_t count = 0;
@@ -112,10 +122,11 @@ static json_t *node_json(struct node *n)
     char id[24];
     snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
     const char *dir = n->config.dir ? n->config.dir : "";
+    struct resources used = plan_node_used(n->plan);
     return json_pack("{s:s,s:o,s:i,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host",
                      look_text(n->host), "pid", (int)getpid(), "state",
                      n->stopping ? "leaving" : "alive", "cpus", (int)n->cpus, "cpus_used",
-                     (double)plan_node_used(n->plan) / CPU_UNITS, "store_limit_bytes",
+                     cpus_of(&used), "store_limit_bytes",
                      (json_int_t)n->budget.limit_bytes, "store_used_bytes",
                      (json_int_t)n->budget.used_bytes, "loop", loop_backend(n->loop),
                      "dir", look_text(dir));
@@ -215,18 +226,18 @@ json_t *status_member(const struct cluster *c, const struct peer *p, const char 
 {
     char id[24];
     bool here = p == c->self;
-    uint64_t used = here ? plan_node_used(c->node->plan) : p->units_used;
+    struct resources used = here ? plan_node_used(c->node->plan) : p->used;
     snprintf(id, sizeof id, "%010llx", (unsigned long long)p->id);
-    json_t *o =
-        json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s,s:s}", "id", id, "host",
-                  look_text(p->host), "address", p->address, "state", state, "head",
-                  p->id == c->head_node, "cpus", (int)p->cpus, "store_limit_bytes",
-                  (json_int_t)p->store_bytes, "transport", "local", "loop", p->loop);
+    json_t *o = json_pack("{s:s,s:o,s:s,s:s,s:b,s:i,s:I,s:s,s:s}", "id", id, "host",
+                          look_text(p->host), "address", p->address, "state", state,
+                          "head", p->id == c->head_node, "cpus", whole_cpus(&p->capacity),
+                          "store_limit_bytes", (json_int_t)p->store_bytes, "transport",
+                          "local", "loop", p->loop);
     if (o && !here) {
         add_transport(o, p);
     }
     if (o && (here || c->is_head)) { /* only the head hears of others */
-        json_object_set_new(o, "cpus_used", json_real((double)used / CPU_UNITS));
+        json_object_set_new(o, "cpus_used", json_real(cpus_of(&used)));
         json_object_set_new(o, "store_used_bytes",
                             json_integer((json_int_t)(here ? c->node->budget.used_bytes
                                                            : p->store_used)));
@@ -257,10 +268,10 @@ static json_t *unmet_json(const struct node *n)
         const struct job *j = n->jobs[i];
         for (uint32_t k = 0; j && k < j->classes; k++) {
             if (demand_unmet(j, k)) {
-                json_array_append_new(
-                    unmet, json_pack("{s:i,s:f,s:i}", "job", (int)j->number, "cpus",
-                                     (double)j->class_units[k] / CPU_UNITS, "tasks",
-                                     (int)j->backlog[k]));
+                json_array_append_new(unmet,
+                                      json_pack("{s:i,s:f,s:i}", "job", (int)j->number,
+                                                "cpus", cpus_of(&j->demand[k].need),
+                                                "tasks", (int)j->backlog[k]));
             }
         }
     }

@@ -6,15 +6,18 @@
  * Terms: `node` is a member incarnation; `job` is a number that the owner of the job gave it, so
  * that it means something only together with that owner; `link` is a record's, on the board of the
  * one who says it; `key` is a planner's name for a job (u64 node, u32 number).
+ * `amounts` are a vector of core/resources.h: count u8, and for each kind that is not 0 its number u8 (0 CPUs, 1
+ * memory, 2 GPUs; 3: name str follows), amount u64. `demand` is what a class asks for (core/demand.h): amounts,
+ * priority i8, strategy u8, node u64, selector str.
  *
  * Between a node and its head
- *   JOIN       version u32, session u64, member_of u64, units u64, store u64, port u16, host str, loop str,
- *              ip raw[16]        at which it listens; 0: at all of its host's
+ *   JOIN       version u32, session u64, member_of u64, CPU units u64, store u64, port u16, host str, then of this
+ *              version: loop str, ip raw[16] (at which it listens; 0: at all of its host's), amounts, labels str
  *   WELCOME    head u64
  *   REFUSED    status i32, text str                    then the head hangs up
- *   NODE       node u64, address str, host str, cpus u32, store u64, loop str     one for each member
+ *   NODE       node u64, address str, host str, store u64, loop str, amounts, labels str     one for each member
  *   DEAD       node u64
- *   HEARTBEAT  cpu units used u64, store used u64, tasks u32    to the head; without fields from it
+ *   HEARTBEAT  amounts used, store used u64, tasks u32    to the head; without fields from it
  *   GOODBYE                                            the node leaves in good order
  *   REPORT, DEMAND, HELD, LEASE, GRANT, SYNCED: the planners' words
  *   STATUS     cookie u64                              asks for
@@ -25,7 +28,7 @@
  * From a job's owner to a node that works for it
  *   OPEN       job u32, key, name str, hash raw[32], executable size u64, start size u64, token u64
  *   CLOSE      job u32, kill u8
- *   TASKS      job u32, lease u64, epoch u32, class u32, units u32, count u32, tasks
+ *   TASKS      job u32, lease u64, epoch u32, class u32, demand, count u32, tasks
  *     task     slot u32, link u64, retries u8, options u8, returns u8, args u8,
  *              function str, name str, arguments
  *     argument kind u8: VALUE or OBJECT or REMOTE or ERROR; link u64 unless VALUE;
@@ -139,6 +142,13 @@ bool wire_get_name(const uint8_t from[TRANSPORT_OBJECT_BYTES], struct wire_name 
 /* Metadata as it follows. False: malformed. */
 void wire_put_meta(struct codec_writer *w, const struct mob_meta *meta);
 bool wire_get_meta(struct codec_reader *r, struct mob_meta *ret);
+
+void wire_put_resources(struct codec_writer *w, const struct resources *r);
+/* False: malformed; amounts may be beyond their bounds still. */
+bool wire_get_resources(struct codec_reader *r, struct resources *ret);
+void wire_put_demand(struct codec_writer *w, const struct demand *d);
+/* False: malformed, or no demand. */
+bool wire_get_demand(struct codec_reader *r, struct demand *ret);
 
 void wire_put_key(struct codec_writer *w, struct plan_job key);
 struct plan_job wire_get_key(struct codec_reader *r);

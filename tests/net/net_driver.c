@@ -346,7 +346,7 @@ static void unmet(void)
         if (number < 0 &&
             (st != MOB_ERR_DEMAND ||
              !strstr(mob_last_error(), "task where: it asks for 2 CPUs, and "
-                                       "the largest of 1 nodes"))) {
+                                       "the largest of 1 node,"))) {
             FAIL("%s: %s", mob_status_name(st), mob_last_error());
         }
         if (number >= 0 && st) {

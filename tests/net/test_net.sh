@@ -603,7 +603,7 @@ case_both_ways() {
 case_unmet() {
     node_start 1 $CPU "$STORE" --unmet-grace=2
     on 1 unmet 2>"$WORK/err" || fail "unmet: $(cat "$WORK/err")"
-    grep -q 'ask for 2 CPUs each, and the largest of 1 nodes, .*, has 1: they fail unless' "$WORK/err" ||
+    grep -q 'ask for 2 CPUs, and the largest of 1 node, .*, has 1: they fail unless' "$WORK/err" ||
         fail "the driver was not told: $(cat "$WORK/err")"
     [ "$(grep -c 'ask for 2 CPUs' "$WORK/err")" = 1 ] || fail "told more than once"
 }

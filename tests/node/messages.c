@@ -74,6 +74,31 @@ static void key(struct draft *m, const struct facts *f)
     u32(m, f->key.number);
 }
 
+/* CPUs, and now and then something that has a name. */
+static void amounts(struct draft *m, struct facts *f)
+{
+    uint64_t named = dice(f, 8) == 0;
+    u8(m, 1 + named);
+    u8(m, RESOURCE_CPU);
+    u64(m, f->units);
+    if (named) {
+        u8(m, RESOURCE_BASIC);
+        str(m, "tape");
+        u64(m, dice(f, 3));
+    }
+}
+
+static void demand(struct draft *m, struct facts *f)
+{
+    u8(m, 1);
+    u8(m, RESOURCE_CPU);
+    u64(m, f->units);
+    u8(m, 0);
+    u8(m, DEMAND_DEFAULT);
+    u64(m, 0);
+    str(m, "");
+}
+
 /* ---- between a node and its head -------------------------------------------------------------------- */
 
 static void make_membership(struct draft *m, struct facts *f, enum wire_op op)
@@ -89,6 +114,8 @@ static void make_membership(struct draft *m, struct facts *f, enum wire_op op)
         str(m, "some-host");
         str(m, "epoll (io_uring refused by a seccomp filter)");
         put(m, (uint8_t[WIRE_IP_BYTES]){0}, WIRE_IP_BYTES);
+        amounts(m, f);
+        str(m, "zone=a");
         break;
     case WIRE_WELCOME:
         u64(m, f->head);
@@ -101,15 +128,16 @@ static void make_membership(struct draft *m, struct facts *f, enum wire_op op)
         u64(m, f->node);
         str(m, "127.0.0.1:7");
         str(m, "other-host");
-        u32(m, 2);
         u64(m, 1ull << 30);
         str(m, "io_uring");
+        amounts(m, f);
+        str(m, "");
         break;
     case WIRE_DEAD:
         u64(m, f->node);
         break;
     case WIRE_HEARTBEAT:
-        u64(m, f->units);
+        amounts(m, f);
         u64(m, 1000);
         u32(m, 3);
         break;
@@ -130,12 +158,12 @@ static void make_planning(struct draft *m, struct facts *f, enum wire_op op)
 {
     switch (op) {
     case WIRE_REPORT:
-        u64(m, f->units);
+        amounts(m, f);
         break;
     case WIRE_DEMAND:
         key(m, f);
         u32(m, f->cls);
-        u32(m, f->units);
+        demand(m, f);
         u32(m, 1);
         u32(m, dice(f, 4));
         u32(m, 1);
@@ -146,7 +174,7 @@ static void make_planning(struct draft *m, struct facts *f, enum wire_op op)
         u64(m, f->lease);
         u32(m, f->epoch);
         u32(m, dice(f, 3));
-        u64(m, f->units);
+        amounts(m, f);
         break;
     case WIRE_LEASE:
         u64(m, f->lease);
@@ -154,7 +182,7 @@ static void make_planning(struct draft *m, struct facts *f, enum wire_op op)
         key(m, f);
         u64(m, f->self);
         u32(m, f->cls);
-        u32(m, f->units);
+        demand(m, f);
         u32(m, 1);
         u32(m, 1 + dice(f, 2));
         break;
@@ -226,7 +254,7 @@ static void make_owner(struct draft *m, struct facts *f, enum wire_op op)
         u64(m, f->lease);
         u32(m, f->epoch);
         u32(m, f->cls);
-        u32(m, f->units);
+        demand(m, f);
         u32(m, count);
         for (uint32_t i = 0; i < count; i++) {
             uint32_t nargs = (uint32_t)dice(f, 4);

@@ -228,15 +228,14 @@ void world_make(struct world *w, bool head)
     memset(&n->config.key, 7, sizeof n->config.key);
     n->id = 99;
     n->cpus = WORLD_CPUS;
+    n->capacity = resources_cpus((uint64_t)WORLD_CPUS * CPU_UNITS);
     n->listener = n->signal_fd = -1;
     snprintf(n->host, sizeof n->host, "world");
     n->scratch = malloc(sizeof *n->scratch);
     MUST(budget_init(&n->budget, &budget) == MOB_OK && n->scratch);
     MUST(loop_create(0, &n->loop) == MOB_OK);
-    struct plan_node_config plan = {.node = n->id,
-                                    .units = (uint64_t)WORLD_CPUS * CPU_UNITS,
-                                    .act = plan_act,
-                                    .arg = n};
+    struct plan_node_config plan = {
+        .node = n->id, .capacity = n->capacity, .act = plan_act, .arg = n};
     n->plan = plan_node_create(&plan, clock_now_ns());
     MUST(n->plan && cluster_start(n) == MOB_OK);
     while (n->cluster->head_dial) {
@@ -312,7 +311,8 @@ struct job *world_job(struct world *w)
         close(fds[i]);
     }
     w->driver = sock[0];
-    MUST(job_add_class(j, (WORLD_CPUS + 1) * CPU_UNITS, &w->big) == MOB_OK);
+    struct demand big = demand_cpus((WORLD_CPUS + 1) * CPU_UNITS);
+    MUST(job_add_class(j, &big, &w->big) == MOB_OK);
     return j;
 }
 

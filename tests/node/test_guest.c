@@ -31,7 +31,7 @@ static void guest_task_with(uint64_t link, uint64_t size)
     codec_put_u64(&c, f.lease);
     codec_put_u32(&c, f.epoch);
     codec_put_u32(&c, 0);
-    codec_put_u32(&c, f.units);
+    wire_put_demand(&c, &(struct demand){.need = resources_cpus(f.units)});
     codec_put_u32(&c, 1);
     codec_put_u32(&c, 0);
     codec_put_u64(&c, 1ull << 32 | 16);
@@ -73,7 +73,7 @@ Test(guest, tasks_that_wait_under_a_lease_that_is_over_go_back)
     wire_put_key(&c, f.key);
     codec_put_u64(&c, f.self);
     codec_put_u32(&c, 0);
-    codec_put_u32(&c, f.units);
+    wire_put_demand(&c, &(struct demand){.need = resources_cpus(f.units)});
     codec_put_u32(&c, 1);
     codec_put_u32(&c, 0); /* slots */
     cr_assert(world_say(&w, 0, m.bytes, codec_written(&c)));

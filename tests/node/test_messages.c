@@ -142,6 +142,8 @@ static void join_as(uint64_t units, uint16_t port, const char *host)
     codec_put_str(&c, host);
     codec_put_str(&c, "epoll (\033[2J)");
     codec_put_raw(&c, join_ip, sizeof join_ip);
+    wire_put_resources(&c, &(struct resources){.amount = {units}});
+    codec_put_str(&c, "");
     cr_assert(world_say(&w, 1, m.bytes, codec_written(&c)));
 }
 
@@ -166,7 +168,7 @@ Test(messages, a_member_stays_what_it_was)
     join_as(CPU_UNITS, 7, "host");
     join_as(UINT64_MAX, 7, "other");
     cr_assert(p->joined);
-    cr_assert_eq(p->cpus, 1);
+    cr_assert_eq(p->capacity.amount[RESOURCE_CPU], CPU_UNITS);
     cr_assert_str_eq(p->host, "host");
     world_end(&w);
 }

@@ -38,7 +38,7 @@ static void task_with(uint32_t i, uint64_t link, uint64_t size)
     codec_put_u64(&c, f.lease);
     codec_put_u32(&c, f.epoch);
     codec_put_u32(&c, 0);
-    codec_put_u32(&c, f.units);
+    wire_put_demand(&c, &(struct demand){.need = resources_cpus(f.units)});
     codec_put_u32(&c, 1);
     codec_put_u32(&c, i);
     codec_put_u64(&c, TASK(i));

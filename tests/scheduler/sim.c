@@ -21,10 +21,15 @@
 /* ---- always and finally
  * -------------------------------------------------------------------- */
 
+static uint64_t cpus_used(const struct node *n)
+{
+    return plan_node_used(n->plan).amount[RESOURCE_CPU];
+}
+
 /* CPUs that no slot with work holds. */
 static uint64_t idle_units(const struct node *n)
 {
-    uint64_t idle = n->units - plan_node_used(n->plan);
+    uint64_t idle = n->units - cpus_used(n);
     for (uint32_t job = 0; job < JOBS; job++) {
         idle += (uint64_t)n->board[job].idle * sim.job[job].units;
     }
@@ -46,10 +51,10 @@ static void print_state(uint32_t k)
                 "node %u: %u units, used %" PRIu64 ", offer %" PRIu64 "; queued %u (%u), "
                 "busy %u (%u), idle %u (%u), starting %u, lent %u, asked back %u (%u), "
                 "leased %u, away %u, want %u\n",
-                i, n->units, plan_node_used(n->plan), plan_node_offer(n->plan), v.queued,
-                n->board[k].queued, v.busy, n->board[k].busy, v.idle, n->board[k].idle,
-                v.starting, v.lent, v.asked_back, n->board[k].take, v.leased, v.away,
-                v.want);
+                i, n->units, cpus_used(n), plan_node_offer(n->plan).amount[RESOURCE_CPU],
+                v.queued, n->board[k].queued, v.busy, n->board[k].busy, v.idle,
+                n->board[k].idle, v.starting, v.lent, v.asked_back, n->board[k].take,
+                v.leased, v.away, v.want);
         }
     }
     struct plan_member_view members[64];
@@ -58,16 +63,19 @@ static void print_state(uint32_t k)
         fprintf(stderr,
                 "head: node %" PRIu64 ": %" PRIu64 " units, offer %" PRIu64
                 ", leased %" PRIu64 "\n",
-                members[m].node, members[m].units, members[m].offer,
-                members[m].leased_units);
+                members[m].node, members[m].capacity.amount[RESOURCE_CPU],
+                members[m].offer.amount[RESOURCE_CPU],
+                members[m].leased.amount[RESOURCE_CPU]);
     }
     struct plan_demand_view demands[64];
     for (size_t i = plan_head_demands(sim.head, demands, 64), m = 0; m < i && m < 64;
          m++) {
         fprintf(stderr,
-                "head: demand of %" PRIu64 ", job %u, %u units: want %u, granted %u\n",
-                demands[m].owner, demands[m].job.number, demands[m].units,
-                demands[m].want, demands[m].granted);
+                "head: demand of %" PRIu64 ", job %u, %" PRIu64
+                " units: want %u, granted %u\n",
+                demands[m].owner, demands[m].job.number,
+                demands[m].demand->need.amount[RESOURCE_CPU], demands[m].want,
+                demands[m].granted);
     }
     struct plan_lease_view leases[64];
     size_t count = plan_head_leases(sim.head, leases, 64);
@@ -141,8 +149,10 @@ static void handle(struct event *e)
     case EV_ARRIVE:
         n->board[e->job].known = true;
         sim_must(plan_node_job_add(n->plan, j->key, j->weight, sim.now), "job", e->node);
-        sim_must(plan_node_class_add(n->plan, j->key, 0, j->units, sim.now), "class",
-                 e->node);
+        sim_must(plan_node_class_add(n->plan, j->key, 0,
+                                     &(struct demand){.need = resources_cpus(j->units)},
+                                     sim.now),
+                 "class", e->node);
         sim_add_tasks(e->node, e->job, j->left);
         break;
     case EV_LOOK:
@@ -289,14 +299,14 @@ static void set_up(uint32_t nodes, bool streams)
                            .tick_at = CLOCK_NEVER,
                            .starved_since = CLOCK_NEVER};
         n->away = calloc((size_t)JOBS * nodes, sizeof *n->away);
-        n->plan =
-            plan_node_create(&(struct plan_node_config){.node = n->incarnation,
-                                                        .units = n->units,
-                                                        .jobs_max = JOBS,
-                                                        .leases_max = 4096,
-                                                        .act = sim_node_act,
-                                                        .arg = (void *)(uintptr_t)i},
-                             0);
+        n->plan = plan_node_create(
+            &(struct plan_node_config){.node = n->incarnation,
+                                       .capacity = resources_cpus(n->units),
+                                       .jobs_max = JOBS,
+                                       .leases_max = 4096,
+                                       .act = sim_node_act,
+                                       .arg = (void *)(uintptr_t)i},
+            0);
         sim_post_node(EV_CONNECT, i, 0, sim_draw(100 * NS_PER_MS));
         sim_post_node(EV_HEARTBEAT, i, 0, 100 * NS_PER_MS + sim_draw(HEARTBEAT_NS));
         if (sim.faults && sim_draw(10) == 0) {
@@ -352,7 +362,7 @@ static void run(uint64_t seed, uint32_t nodes, bool streams)
         }
     }
     for (uint32_t i = 0; i < nodes; i++) {
-        if (sim.nodes[i].alive && plan_node_used(sim.nodes[i].plan) > 0) {
+        if (sim.nodes[i].alive && cpus_used(&sim.nodes[i]) > 0) {
             sim_fail("slots are held when all is over", i);
         }
         plan_node_destroy(sim.nodes[i].plan);

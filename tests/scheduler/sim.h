@@ -63,6 +63,7 @@ struct event {
         struct plan_node_action up;
         struct plan_head_action down;
     };
+    struct resources offer; /* of `up`, which points to it only while it is said */
 };
 
 struct job {

@@ -127,6 +127,7 @@ void sim_node_act(void *arg, const struct plan_node_action *a)
             uint64_t at = sim.now + sim_delay();
             n->last_up = n->last_up >= at ? n->last_up + 1 : at; /* in order */
             e.at = n->last_up, e.line = n->line, e.up = *a;
+            e.offer = a->offer ? *a->offer : (struct resources){0};
             sim.messages +=
                 n->said_up != sim.events; /* one event's words share a message */
             n->said_up = sim.events;

@@ -217,19 +217,19 @@ void sim_to_head(struct event *e)
         return; /* lost with its connection */
     }
     if (a->kind == PLAN_REPORT) {
-        sim_must(plan_head_report(sim.head, n->incarnation, a->offer, sim.now), "report",
+        sim_must(plan_head_report(sim.head, n->incarnation, &e->offer, sim.now), "report",
                  e->node);
     } else if (a->kind == PLAN_DEMAND) {
         struct plan_demand d = {.job = a->job,
                                 .cls = a->cls,
-                                .units = a->units,
+                                .demand = demand_cpus(sim.job[sim_job_of(a->job)].units),
                                 .weight = a->weight,
                                 .want = a->count};
         sim_must(plan_head_demand(sim.head, n->incarnation, &d, sim.now), "demand",
                  e->node);
     } else {
         mob_status s = plan_head_lease_held(sim.head, n->incarnation, a->lease, a->epoch,
-                                            a->count, a->offer, sim.now);
+                                            a->count, &e->offer, sim.now);
         if (s != MOB_ERR_STATE && s != MOB_ERR_NOT_FOUND) {
             sim_must(s, "held", e->node);
         }
@@ -278,7 +278,7 @@ void sim_to_node(struct event *e)
                                .epoch = a->epoch,
                                .job = a->job,
                                .cls = a->cls,
-                               .units = a->units,
+                               .demand = demand_cpus(sim.job[job].units),
                                .weight = a->weight,
                                .slots = a->slots,
                                .owner = a->owner ? a->owner : 1};
@@ -300,7 +300,9 @@ void sim_to_node(struct event *e)
 void sim_connect_head(uint32_t i)
 {
     struct node *n = &sim.nodes[i];
-    struct plan_join join = {n->incarnation, n->incarnation ^ 77, 0, n->units};
+    struct plan_join join = {.node = n->incarnation,
+                             .session = n->incarnation ^ 77,
+                             .capacity = resources_cpus(n->units)};
     n->up = true;
     plan_node_head_up(n->plan, 5, sim.now);
     sim_must(plan_head_join(sim.head, &join, sim.now), "join", i);

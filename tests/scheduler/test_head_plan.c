@@ -5,6 +5,7 @@
 
 #define CPU CPU_UNITS
 #define MS NS_PER_MS
+#define CPUS(units) (&(struct resources){.amount = {units}})
 
 static struct plan_head_action seen[4096];
 static uint32_t seen_count;
@@ -48,9 +49,11 @@ static struct plan_head *cluster(uint32_t nodes, uint32_t cpus)
     struct plan_head *h =
         plan_head_create(&(struct plan_head_config){.head = 5, .seed = 1, .act = act}, 0);
     for (uint32_t i = 1; i <= nodes; i++) {
-        struct plan_join join = {i, 100 + i, 0, (uint64_t)cpus * CPU};
+        struct plan_join join = {.node = i,
+                                 .session = 100 + i,
+                                 .capacity = resources_cpus((uint64_t)cpus * CPU)};
         OK(plan_head_join(h, &join, 0));
-        OK(plan_head_report(h, i, i > 1 ? (uint64_t)cpus * CPU : 0, 0));
+        OK(plan_head_report(h, i, CPUS(i > 1 ? (uint64_t)cpus * CPU : 0), 0));
     }
     return h;
 }
@@ -58,7 +61,7 @@ static struct plan_head *cluster(uint32_t nodes, uint32_t cpus)
 static struct plan_demand demand(uint32_t number, uint32_t units, uint32_t want)
 {
     return (struct plan_demand){
-        .job = {1, number}, .units = units, .weight = 1, .want = want};
+        .job = {1, number}, .demand = demand_cpus(units), .weight = 1, .want = want};
 }
 
 Test(head_plan, a_demand_gets_a_lease_and_the_owner_hears_after_the_node)
@@ -69,7 +72,7 @@ Test(head_plan, a_demand_gets_a_lease_and_the_owner_hears_after_the_node)
     const struct plan_head_action *l = last(PLAN_LEASE, 2);
     cr_assert(l && l->slots == 2);
     cr_assert_null(last(PLAN_GRANT, 1));
-    OK(plan_head_lease_held(h, 2, l->lease, l->epoch, 2, 2 * CPU, 11 * MS));
+    OK(plan_head_lease_held(h, 2, l->lease, l->epoch, 2, CPUS(2 * CPU), 11 * MS));
     cr_assert(last(PLAN_GRANT, 1) && last(PLAN_GRANT, 1)->slots == 2);
     plan_head_destroy(h);
 }
@@ -82,9 +85,9 @@ Test(head_plan, a_refusal_is_tried_elsewhere)
     const struct plan_head_action *l =
         last(PLAN_LEASE, 2) ? last(PLAN_LEASE, 2) : last(PLAN_LEASE, 3);
     uint64_t first = l->to;
-    OK(plan_head_lease_held(h, first, l->lease, l->epoch, 0, CPU, 20 * MS));
+    OK(plan_head_lease_held(h, first, l->lease, l->epoch, 0, CPUS(CPU), 20 * MS));
     cr_assert_not_null(last(PLAN_LEASE, 5 - first));
-    cr_assert_eq(plan_head_lease_held(h, first, 12345, 1, 0, CPU, 20 * MS),
+    cr_assert_eq(plan_head_lease_held(h, first, 12345, 1, 0, CPUS(CPU), 20 * MS),
                  MOB_ERR_NOT_FOUND);
     plan_head_destroy(h);
 }
@@ -107,7 +110,7 @@ Test(head_plan, a_lost_node_is_declared_once_and_its_leases_end_once)
     struct plan_demand d = demand(1, CPU, 2);
     OK(plan_head_demand(h, 1, &d, 10 * MS));
     const struct plan_head_action *l = last(PLAN_LEASE, 2);
-    OK(plan_head_lease_held(h, 2, l->lease, l->epoch, 2, 2 * CPU, 11 * MS));
+    OK(plan_head_lease_held(h, 2, l->lease, l->epoch, 2, CPUS(2 * CPU), 11 * MS));
     seen_count = 0;
     for (uint64_t now = 100 * MS; now < 12000 * MS; now += 100 * MS) {
         OK(plan_head_heartbeat(h, 1, now));
@@ -120,7 +123,8 @@ Test(head_plan, a_lost_node_is_declared_once_and_its_leases_end_once)
     cr_assert_eq(count(PLAN_GRANT), 1);
     cr_assert_eq(last(PLAN_GRANT, 1)->slots, 0);
     cr_assert_eq(plan_head_leases(h, NULL, 0), 0);
-    struct plan_join back = {2, 102, 5, 2 * CPU};
+    struct plan_join back = {
+        .node = 2, .session = 102, .member_of = 5, .capacity = resources_cpus(2 * CPU)};
     cr_assert_eq(plan_head_join(h, &back, 12000 * MS), MOB_ERR_NODE_LOST);
     plan_head_destroy(h);
 }
@@ -131,14 +135,14 @@ Test(head_plan, unused_leases_come_back)
     struct plan_demand d = demand(1, CPU, 2);
     OK(plan_head_demand(h, 1, &d, 10 * MS));
     const struct plan_head_action l = *last(PLAN_LEASE, 2);
-    OK(plan_head_lease_held(h, 2, l.lease, l.epoch, 2, 2 * CPU, 11 * MS));
+    OK(plan_head_lease_held(h, 2, l.lease, l.epoch, 2, CPUS(2 * CPU), 11 * MS));
     d.want = 0;
     OK(plan_head_demand(h, 1, &d, 20 * MS));
     cr_assert_eq(last(PLAN_LEASE, 2)->slots, 0, "the owner has waited already");
     cr_assert_eq(last(PLAN_GRANT, 1)->slots, 0);
-    cr_assert_eq(plan_head_lease_held(h, 2, l.lease, l.epoch, 2, 2 * CPU, 300 * MS),
+    cr_assert_eq(plan_head_lease_held(h, 2, l.lease, l.epoch, 2, CPUS(2 * CPU), 300 * MS),
                  MOB_ERR_STATE, "an old epoch says nothing");
-    OK(plan_head_lease_held(h, 2, l.lease, l.epoch + 1, 0, 2 * CPU, 300 * MS));
+    OK(plan_head_lease_held(h, 2, l.lease, l.epoch + 1, 0, CPUS(2 * CPU), 300 * MS));
     cr_assert_eq(plan_head_leases(h, NULL, 0) + plan_head_demands(h, NULL, 0), 0);
     plan_head_destroy(h);
 }
@@ -149,8 +153,9 @@ Test(head_plan, what_an_owner_does_not_say_again_when_it_comes_back_ends)
     struct plan_demand d = demand(1, CPU, 2);
     OK(plan_head_demand(h, 1, &d, 10 * MS));
     struct plan_head_action l = *last(PLAN_LEASE, 2);
-    OK(plan_head_lease_held(h, 2, l.lease, l.epoch, 2, 2 * CPU, 11 * MS));
-    struct plan_join back = {1, 101, 5, 2 * CPU};
+    OK(plan_head_lease_held(h, 2, l.lease, l.epoch, 2, CPUS(2 * CPU), 11 * MS));
+    struct plan_join back = {
+        .node = 1, .session = 101, .member_of = 5, .capacity = resources_cpus(2 * CPU)};
     for (int said = 1; said >= 0; said--) {
         uint64_t now = said ? 100 * MS : 1000 * MS;
         OK(plan_head_join(h, &back, now));
@@ -180,8 +185,8 @@ Test(head_plan, a_job_a_little_ahead_keeps_its_leases_for_a_while)
         struct plan_lease_view v[2];
         size_t leases = plan_head_leases(h, v, 2);
         for (size_t i = 0; i < leases; i++) { /* the node does as it is told */
-            OK(plan_head_lease_held(h, 2, v[i].lease, v[i].epoch, v[i].slots, 3 * CPU,
-                                    now));
+            OK(plan_head_lease_held(h, 2, v[i].lease, v[i].epoch, v[i].slots,
+                                    CPUS(3 * CPU), now));
         }
         moves += count(PLAN_LEASE) > before;
     }
@@ -208,10 +213,10 @@ Test(head_plan, one_nodes_room_is_shared_by_weight)
     struct plan_head *h = cluster(2, 8);
     struct plan_demand a = demand(1, CPU, 20), b = demand(2, CPU, 20);
     b.weight = 3;
-    OK(plan_head_report(h, 2, 0, 5 * MS));
+    OK(plan_head_report(h, 2, CPUS(0), 5 * MS));
     OK(plan_head_demand(h, 1, &a, 10 * MS));
     OK(plan_head_demand(h, 1, &b, 20 * MS));
-    OK(plan_head_report(h, 2, 8 * CPU, 30 * MS));
+    OK(plan_head_report(h, 2, CPUS(8 * CPU), 30 * MS));
     cr_assert_eq(granted(h, 1), 2);
     cr_assert_eq(granted(h, 2), 6);
     plan_head_destroy(h);
@@ -221,11 +226,11 @@ Test(head_plan, who_has_least_is_next)
 {
     struct plan_head *h = cluster(3, 4);
     struct plan_demand a = demand(1, CPU, 20), b = demand(2, CPU, 20);
-    OK(plan_head_report(h, 3, 0, 5 * MS));
+    OK(plan_head_report(h, 3, CPUS(0), 5 * MS));
     OK(plan_head_demand(h, 1, &a, 10 * MS));
     cr_assert_eq(granted(h, 1), 4);
     OK(plan_head_demand(h, 1, &b, 20 * MS));
-    OK(plan_head_report(h, 3, CPU, 30 * MS));
+    OK(plan_head_report(h, 3, CPUS(CPU), 30 * MS));
     cr_assert_eq(granted(h, 2), 1);
     plan_head_destroy(h);
 }
@@ -244,7 +249,7 @@ Test(head_plan, a_demand_that_two_refused_is_tried_again)
             plan_head_tick(h, now);
         }
         struct plan_head_action l = *last(PLAN_LEASE, 2);
-        OK(plan_head_lease_held(h, 2, l.lease, l.epoch, 0, CPU, ++now));
+        OK(plan_head_lease_held(h, 2, l.lease, l.epoch, 0, CPUS(CPU), ++now));
     }
     cr_assert(now < 1000 * MS, "asked five times in %g ms", (double)now / 1e6);
     cr_assert(now > 2 * PLAN_RETRY_NS, "and not all at once");
@@ -293,9 +298,10 @@ Test(head_plan, infeasible_until_a_node_comes_that_is_large_enough)
     struct plan_demand_view v;
     cr_assert_eq(plan_head_demands(h, &v, 1), 1);
     cr_assert(v.infeasible);
-    struct plan_join big = {9, 109, 0, 8 * CPU};
+    struct plan_join big = {
+        .node = 9, .session = 109, .member_of = 0, .capacity = resources_cpus(8 * CPU)};
     OK(plan_head_join(h, &big, 200 * MS));
-    OK(plan_head_report(h, 9, 8 * CPU, 210 * MS));
+    OK(plan_head_report(h, 9, CPUS(8 * CPU), 210 * MS));
     cr_assert_not_null(last(PLAN_LEASE, 9));
     plan_head_destroy(h);
 }
@@ -306,7 +312,7 @@ Test(head_plan, a_job_that_waits_gets_its_share_back)
     struct plan_demand a = demand(1, CPU, 20), b = demand(2, CPU, 20);
     OK(plan_head_demand(h, 1, &a, 10 * MS));
     struct plan_head_action l = *last(PLAN_LEASE, 2);
-    OK(plan_head_lease_held(h, 2, l.lease, l.epoch, 8, 8 * CPU, 11 * MS));
+    OK(plan_head_lease_held(h, 2, l.lease, l.epoch, 8, CPUS(8 * CPU), 11 * MS));
     OK(plan_head_demand(h, 1, &b, 20 * MS));
     for (uint64_t now = 50 * MS; now < 1000 * MS; now += 50 * MS) {
         OK(plan_head_heartbeat(h, 1, now));
@@ -321,12 +327,105 @@ Test(head_plan, a_job_that_waits_gets_its_share_back)
 Test(head_plan, twins_and_nonsense_are_refused)
 {
     struct plan_head *h = cluster(2, 2);
-    struct plan_join twin = {2, 999, 0, 2 * CPU}, same = {2, 102, 5, 2 * CPU};
+    struct plan_join twin = {.node = 2,
+                             .session = 999,
+                             .member_of = 0,
+                             .capacity = resources_cpus(2 * CPU)},
+                     same = {.node = 2,
+                             .session = 102,
+                             .member_of = 5,
+                             .capacity = resources_cpus(2 * CPU)};
     cr_assert_eq(plan_head_join(h, &twin, 0), MOB_ERR_EXISTS);
     OK(plan_head_join(h, &same, 0));
-    cr_assert_eq(plan_head_report(h, 2, 3 * CPU, 0), MOB_ERR_INVALID);
-    cr_assert_eq(plan_head_report(h, 77, 0, 0), MOB_ERR_NOT_FOUND);
+    cr_assert_eq(plan_head_report(h, 2, CPUS(3 * CPU), 0), MOB_ERR_INVALID);
+    cr_assert_eq(plan_head_report(h, 77, CPUS(0), 0), MOB_ERR_NOT_FOUND);
     struct plan_demand d = demand(1, CPU, PLAN_SLOTS_MAX + 1);
     cr_assert_eq(plan_head_demand(h, 1, &d, 0), MOB_ERR_INVALID);
+    plan_head_destroy(h);
+}
+
+Test(head_plan, each_kind_bounds_and_the_node_that_has_it_is_found)
+{
+    struct plan_head *h = cluster(30, 4);
+    struct plan_demand d = demand(1, CPU, 5);
+    cr_assert_eq(resources_set(&d.demand.need, "tape", CPU), MOB_OK);
+    OK(plan_head_demand(h, 1, &d, 10 * MS));
+    struct plan_demand_view v;
+    cr_assert_eq(plan_head_demands(h, &v, 1), 1);
+    cr_assert(v.infeasible, "nobody has a tape");
+    cr_assert_eq(count(PLAN_LEASE), 0);
+    struct plan_join join = {
+        .node = 77, .session = 7, .capacity = resources_cpus(4 * CPU)};
+    cr_assert_eq(resources_set(&join.capacity, "tape", 2 * CPU), MOB_OK);
+    OK(plan_head_join(h, &join, 20 * MS));
+    OK(plan_head_report(h, 77, &join.capacity, 20 * MS));
+    plan_head_tick(h, 30 * MS);
+    const struct plan_head_action *l = last(PLAN_LEASE, 77);
+    cr_assert(l && l->slots == 2, "two tapes");
+    cr_assert_eq(count(PLAN_LEASE), 1);
+    cr_assert_eq(plan_head_demands(h, &v, 1), 1);
+    cr_assert_not(v.infeasible);
+    OK(plan_head_leave(h, 77, 40 * MS));
+    cr_assert_eq(plan_head_demands(h, &v, 1), 1);
+    cr_assert(v.infeasible, "and it is gone again");
+    plan_head_destroy(h);
+}
+
+/* ---- priorities within a job ---------------------------------------------------------------------------- */
+
+/* Nodes that do at once what the head says, and owners whose wants never end. */
+static void settle(struct plan_head *h, uint32_t *from, uint32_t *granted, uint64_t now)
+{
+    for (; *from < seen_count; ++*from) {
+        const struct plan_head_action a = seen[*from];
+        if (a.kind == PLAN_LEASE) {
+            cr_assert_eq(plan_head_lease_held(h, a.to, a.lease, a.epoch, a.slots,
+                                              CPUS(2 * CPU), now),
+                         MOB_OK);
+            granted[a.cls] = a.slots;
+        }
+    }
+}
+
+Test(head_plan, leases_go_to_the_highest_priority_and_none_starves)
+{
+    struct plan_head *h = cluster(2, 2);
+    struct plan_demand d[3];
+    static const int8_t priority[] = {0, 90, -90};
+    uint32_t from = 0, granted[3] = {0}, had[3] = {0};
+    uint64_t last_had[3] = {0}, gap[3] = {0};
+    for (uint32_t c = 0; c < 3; c++) {
+        d[c] = demand(1, CPU, 5);
+        d[c].cls = c;
+        d[c].demand.priority = priority[c];
+    }
+    OK(plan_head_demand(h, 1, &d[0], 10 * MS));
+    settle(h, &from, granted, 11 * MS);
+    cr_assert_eq(granted[0], 2);
+    OK(plan_head_demand(h, 1, &d[1], 200 * MS));
+    settle(h, &from, granted, 201 * MS);
+    OK(plan_head_demand(h, 1, &d[2], 202 * MS));
+    for (uint64_t t = 203; t < 20000; t++) {
+        if (t % 100 == 0) {
+            OK(plan_head_heartbeat(h, 1, t * MS));
+            OK(plan_head_heartbeat(h, 2, t * MS));
+        }
+        if (t * MS >= plan_head_deadline(h)) {
+            plan_head_tick(h, t * MS);
+        }
+        settle(h, &from, granted, t * MS);
+        cr_assert_lt(seen_count, 4000);
+        cr_assert(t > 400 || granted[2] == 0);
+        cr_assert(t < 260 || t > 900 || granted[1] == 2, "at once, and for a while");
+        for (uint32_t c = 0; c < 3; c++) {
+            had[c] += granted[c];
+            gap[c] = t - last_had[c] > gap[c] ? t - last_had[c] : gap[c];
+            last_had[c] = granted[c] ? t : last_had[c];
+        }
+    }
+    const uint64_t bound = (PLAN_RESERVE_NS + 4 * PLAN_QUANTUM_NS) / MS;
+    cr_assert_leq(gap[0], bound, "%u", (unsigned)gap[0]);
+    cr_assert_leq(gap[2], bound, "%u", (unsigned)gap[2]);
+    cr_assert_gt(had[1], had[0] + had[2]);
     plan_head_destroy(h);
 }

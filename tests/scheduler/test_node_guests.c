@@ -41,7 +41,7 @@ static void guest_begin(uint32_t i, uint32_t children)
     struct plan_lease l = {.lease = 90 + i,
                            .epoch = 1,
                            .job = {8, 3 + i},
-                           .units = CPU,
+                           .demand = demand_cpus(CPU),
                            .weight = 1,
                            .slots = 1,
                            .owner = 8};
@@ -63,19 +63,21 @@ static void begin(uint32_t cpus, uint32_t guests, uint32_t children, uint32_t ch
     w.cpus = cpus;
     w.guests = guests;
     w.child_ms = child_ms;
-    w.p = plan_node_create(&(struct plan_node_config){.node = 7,
-                                                      .units = (uint64_t)cpus * CPU,
-                                                      .jobs_max = 16,
-                                                      .leases_max = 16,
-                                                      .act = ignore},
-                           0);
+    w.p = plan_node_create(
+        &(struct plan_node_config){.node = 7,
+                                   .capacity = resources_cpus((uint64_t)cpus * CPU),
+                                   .jobs_max = 16,
+                                   .leases_max = 16,
+                                   .act = ignore},
+        0);
     plan_node_head_up(w.p, 5, 0);
     for (uint32_t i = 0; i < guests; i++) {
         guest_begin(i, children);
     }
     w.native = (struct plan_job){7, 1};
     MUST(plan_node_job_add(w.p, w.native, 1, 0));
-    MUST(plan_node_class_add(w.p, w.native, 0, CPU, 0));
+    MUST(plan_node_class_add(w.p, w.native, 0,
+                             &(struct demand){.need = resources_cpus(CPU)}, 0));
 }
 
 /* A slot of a job whose task is over: goes back if it was asked for. */

@@ -5,13 +5,16 @@
 
 #define CPU CPU_UNITS
 #define MS NS_PER_MS
+#define NEED(units) (&(struct demand){.need = resources_cpus(units)})
 
 static struct plan_node_action seen[4096];
+static uint64_t offers[4096]; /* CPU units that each of them offered */
 static uint32_t seen_count;
 
 static void act(void *arg, const struct plan_node_action *a)
 {
     (void)arg;
+    offers[seen_count % 4096] = a->offer ? a->offer->amount[RESOURCE_CPU] : 0;
     seen[seen_count++ % 4096] = *a;
 }
 
@@ -29,12 +32,13 @@ static uint32_t count(enum plan_node_action_kind kind, uint32_t number)
 static struct plan_node *node(uint32_t cpus)
 {
     seen_count = 0;
-    return plan_node_create(&(struct plan_node_config){.node = 7,
-                                                       .units = (uint64_t)cpus * CPU,
-                                                       .jobs_max = 8,
-                                                       .leases_max = 8,
-                                                       .act = act},
-                            0);
+    return plan_node_create(
+        &(struct plan_node_config){.node = 7,
+                                   .capacity = resources_cpus((uint64_t)cpus * CPU),
+                                   .jobs_max = 8,
+                                   .leases_max = 8,
+                                   .act = act},
+        0);
 }
 
 static struct plan_job job(struct plan_node *p, uint32_t number, uint32_t weight,
@@ -42,7 +46,7 @@ static struct plan_job job(struct plan_node *p, uint32_t number, uint32_t weight
 {
     struct plan_job key = {7, number};
     cr_assert_eq(plan_node_job_add(p, key, weight, 0), MOB_OK);
-    cr_assert_eq(plan_node_class_add(p, key, 0, units, 0), MOB_OK);
+    cr_assert_eq(plan_node_class_add(p, key, 0, NEED(units), 0), MOB_OK);
     return key;
 }
 
@@ -59,7 +63,7 @@ Test(node_plan, a_backlog_starts_as_many_workers_as_cpus)
     struct plan_job a = job(p, 1, 1, CPU);
     OK(plan_node_backlog(p, a, 0, 4, NULL, 0, 0));
     cr_assert_eq(count(PLAN_START, 1), 2);
-    cr_assert_eq(plan_node_used(p), 2 * CPU);
+    cr_assert_eq(plan_node_used(p).amount[RESOURCE_CPU], 2 * CPU);
     plan_node_destroy(p);
 }
 
@@ -166,7 +170,7 @@ Test(node_plan, a_lease_is_held_to_what_natives_leave_and_cut_for_them)
     struct plan_lease l = {.lease = 99,
                            .epoch = 2,
                            .job = {8, 3},
-                           .units = CPU,
+                           .demand = demand_cpus(CPU),
                            .weight = 1,
                            .slots = 9,
                            .owner = 8};
@@ -184,7 +188,7 @@ Test(node_plan, a_lease_is_held_to_what_natives_leave_and_cut_for_them)
     cr_assert_eq(count(PLAN_TAKE, 3), 3, "natives go first");
     for (uint32_t i = 0; i < seen_count; i++) {
         if (seen[i].kind == PLAN_LEASE_HELD && seen[i].count == 1) {
-            cr_assert_eq(seen[i].offer, 0, "what is not back yet is not to be leased");
+            cr_assert_eq(offers[i], 0, "what is not back yet is not to be leased");
         }
     }
     struct plan_class_view v;
@@ -222,7 +226,7 @@ static struct plan_lease lease(uint64_t id, uint32_t number, uint32_t slots)
     return (struct plan_lease){.lease = id,
                                .epoch = 1,
                                .job = {8, number},
-                               .units = CPU,
+                               .demand = demand_cpus(CPU),
                                .weight = 1,
                                .slots = slots,
                                .owner = 8};
@@ -500,8 +504,8 @@ Test(node_plan, events_that_do_not_fit_change_nothing)
     cr_assert_eq(plan_node_slot_idle(p, a, 0, 0), MOB_ERR_STATE);
     cr_assert_eq(plan_node_slot_idle(p, a, CLASSES_MAX, 0), MOB_ERR_NOT_FOUND);
     cr_assert_eq(plan_node_backlog(p, none, 0, 1, NULL, 0, 0), MOB_ERR_NOT_FOUND);
-    cr_assert_eq(plan_node_class_add(p, a, CLASSES_MAX, 1, 0), MOB_ERR_INVALID);
-    cr_assert_eq(plan_node_class_add(p, a, 0, 1, 0), MOB_ERR_EXISTS);
+    cr_assert_eq(plan_node_class_add(p, a, CLASSES_MAX, NEED(1), 0), MOB_ERR_INVALID);
+    cr_assert_eq(plan_node_class_add(p, a, 0, NEED(1), 0), MOB_ERR_EXISTS);
     cr_assert_eq(plan_node_job_add(p, none, 0, 0), MOB_ERR_INVALID);
     cr_assert_eq(seen_count, 0);
     plan_node_destroy(p);

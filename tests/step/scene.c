@@ -112,6 +112,14 @@ void scene_turn(void)
     world_turn(&scene.world);
 }
 
+static uint32_t class_of_cpus(struct job *j, uint64_t cpus)
+{
+    struct demand demand = demand_cpus(cpus * CPU_UNITS);
+    uint32_t class;
+    MUST(job_add_class(j, &demand, &class) == MOB_OK);
+    return class;
+}
+
 void scene_make(const char *program)
 {
     uint64_t value = 0;
@@ -119,10 +127,9 @@ void scene_make(const char *program)
     setenv("MOBULA_SPIN_US", "0", 1);
     world_make(&scene.world, true);
     struct job *j = scene.job = world_job(&scene.world);
-    MUST(job_add_class(j, CPU_UNITS, &scene.usual_class) == MOB_OK);
-    /* All CPUs, so that there is one worker. */
-    MUST(job_add_class(j, WORLD_CPUS * CPU_UNITS, &scene.class) == MOB_OK);
-    MUST(job_add_class(j, (WORLD_CPUS + 2) * CPU_UNITS, &scene.store_class) == MOB_OK);
+    scene.usual_class = class_of_cpus(j, 1);
+    scene.class = class_of_cpus(j, WORLD_CPUS); /* so that there is one worker */
+    scene.store_class = class_of_cpus(j, WORLD_CPUS + 2);
     MUST(lane_init(&scene.keeper, &j->board, KEEPER, keeper_freed, NULL) == MOB_OK);
     scene_grant(KEEPER_SEGMENT, KEEPER, &scene.keeper_base);
     memset(scene.keeper_base, FILL, LARGE_BYTES);

@@ -8,6 +8,15 @@
 #define PROCS_MAX 256      /* processes of one job on one node: 4 words of bitmap */
 #define CPU_UNITS 10000    /* one CPU in units of demand: steps of 0.0001 */
 #define NODE_CPUS_MAX 4096 /* CPUs of one node */
+#define NODE_GPUS_MAX 64   /* GPUs of one node: a word of bitmap */
+
+/* Of one node, and of one demand; a cluster may have more in all. */
+#define RESOURCES_NAMED_MAX 8 /* kinds beside CPUs, memory and GPUs */
+#define RESOURCE_NAME_MAX 23
+#define RESOURCE_MAX (1ull << 46) /* of one kind: 64 TiB, or 7e9 whole ones */
+
+#define LABELS_MAX 255   /* bytes of a node's labels as text */
+#define SELECTOR_MAX 255 /* the same of what a task says of them */
 
 /* Object bytes travel between nodes, and are checked, in pieces of this size. */
 #define CHUNK_BYTES (1u << 20)

@@ -1,8 +1,8 @@
-/* head_plan.h - the planner of the head: who is a member, and who may use whose spare
- * CPUs.
+/* head_plan.h - the planner of the head: who is a member, and who may use what others have
+ * to spare.
  *
  * It deals in capacity, never in tasks. Every word from a node is absolute ("I offer
- * 30000 units", "this class wants 12 slots elsewhere"), so a word that is lost with a
+ * three CPUs and a GPU", "this class wants 12 slots elsewhere"), so a word that is lost with a
  * connection is repaired by saying it again, and one that is doubled does nothing.
  *
  * A demand is (job, class, owner): the owner is the node on whose board the tasks are. A
@@ -22,7 +22,7 @@
  * and the smaller number holds.
  *
  * Invariants, which plan_head_check() walks: the sums in nodes, jobs and demands are
- * those of their leases; no node has more units leased than it has; an owner is told of
+ * those of their leases; of no kind a node has more leased than it has; an owner is told of
  * no more slots than its node agreed to; a demand has at most one lease on a node. */
 #ifndef SCHEDULER_HEAD_PLAN_H
 #define SCHEDULER_HEAD_PLAN_H
@@ -46,7 +46,8 @@ struct plan_head_action {
     uint32_t epoch;
     struct plan_job job;
     uint64_t owner;
-    uint32_t cls, units, weight, slots;
+    uint32_t cls, weight, slots;
+    const struct demand *demand; /* of PLAN_LEASE; valid during the call */
 };
 
 /* Called for every action, inside the event that causes it. It must not call the planner.
@@ -75,7 +76,7 @@ struct plan_join {
     uint64_t session; /* random, chosen by the daemon at its start: tells a comeback from
                          a twin */
     uint64_t member_of; /* the head incarnation that it was last a member of, or 0 */
-    uint64_t units;     /* CPUs * CPU_UNITS */
+    struct resources capacity;
 };
 /* A node comes, or comes back on a new connection; its leases and grants are repeated to
  * it and PLAN_SYNCED follows. It then says its offer and demands. MOB_ERR_EXISTS: another
@@ -86,18 +87,19 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join,
 /* Any word from a node is a sign of life; this is one without content. */
 mob_status plan_head_heartbeat(struct plan_head *h, uint64_t node, uint64_t now);
 /* No new leases there, and those that it has are called back. It is empty when the view's
- * leased_units are 0. */
+ * `leased` is nothing. */
 mob_status plan_head_drain(struct plan_head *h, uint64_t node, uint64_t now);
 /* The node goes in good order; for the others it is as dead (PLAN_NODE_DEAD). */
 mob_status plan_head_leave(struct plan_head *h, uint64_t node, uint64_t now);
 
 /* ---- what nodes say: PLAN_REPORT, PLAN_DEMAND, PLAN_LEASE_HELD
  * ------------------------------ */
-mob_status plan_head_report(struct plan_head *h, uint64_t node, uint64_t offer,
-                            uint64_t now);
+mob_status plan_head_report(struct plan_head *h, uint64_t node,
+                            const struct resources *offer, uint64_t now);
 struct plan_demand {
     struct plan_job job;
-    uint32_t cls, units, weight;
+    struct demand demand;
+    uint32_t cls, weight;
     uint32_t want; /* slots on other nodes, held ones among them; 0: it is over */
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count;
@@ -107,27 +109,31 @@ mob_status plan_head_demand(struct plan_head *h, uint64_t owner,
 /* MOB_ERR_STATE: the epoch is stale, which happens when words cross and needs no answer.
  */
 mob_status plan_head_lease_held(struct plan_head *h, uint64_t node, uint64_t lease,
-                                uint32_t epoch, uint32_t slots, uint64_t offer,
-                                uint64_t now);
+                                uint32_t epoch, uint32_t slots,
+                                const struct resources *offer, uint64_t now);
 
 /* ---- to look at
  * ----------------------------------------------------------------------------- Copy up
- * to @max into @ret and return how many there are in all. */
+ * to @max into @ret and return how many there are in all. Demands are valid until the
+ * next event. */
 struct plan_member_view {
-    uint64_t node, units, offer, leased_units, silent_ns;
+    uint64_t node, silent_ns;
+    struct resources capacity, offer, leased;
     bool draining;
 };
 struct plan_lease_view {
     uint64_t lease, owner, node;
-    uint32_t epoch, cls, units, slots;
+    uint32_t epoch, cls, slots;
     struct plan_job job;
+    const struct demand *demand;
     const char *state; /* "offered", "active", "ending" */
 };
 struct plan_demand_view {
     struct plan_job job;
     uint64_t owner;
-    uint32_t cls, units, want, granted;
-    bool infeasible;
+    uint32_t cls, want, granted;
+    const struct demand *demand;
+    bool infeasible; /* no node is large enough, and none with the labels it asks for */
 };
 size_t plan_head_nodes(const struct plan_head *h, struct plan_member_view *ret,
                        size_t max, uint64_t now);

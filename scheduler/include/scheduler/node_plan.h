@@ -1,22 +1,21 @@
-/* node_plan.h - the planner of one node, which alone rules the node's CPUs.
+/* node_plan.h - the planner of one node, which alone rules the node's resources.
  *
- * It knows the node's CPUs in units, the jobs with workers here, and for each class of a
- * job its demand, a hint of how many tasks are queued on this node's board, and its
- * slots:
+ * It knows what the node has, the jobs with workers here, and for each class of a job its
+ * demand, a hint of how many tasks are queued on this node's board, and its slots:
  *
- *   starting  a worker is being started to hold it     } these hold units
- *   busy      its worker runs tasks                    } (and a slot that was asked back
- * holds idle      its worker waits for a task              }  them until it is returned)
- *   lent      its worker waits inside a get and holds no units
- *   resuming  its worker's get is over and it waits for units
+ *   starting  a worker is being started to hold it  } these hold what the class needs, also
+ *   busy      its worker runs tasks                 } a slot that was asked back, until it
+ *   idle      its worker waits for a task           } is returned
+ *   lent      its worker waits inside a get; its CPUs are free, all else is held: the task's
+ *             memory, its GPUs and what is named are in use still
+ *   resuming  its worker's get is over and it waits for CPUs
  *
  * A worker of a job with no slot is bare. The planner counts; which worker it is is the
  * daemon's to say. A job is native if its driver is on this node, else a guest. A guest
  * runs under leases from the head, natives as they like; natives go first.
  *
  * Invariants, which plan_node_check() walks:
- *   - the units held by slots are at most the node's units, whatever the head or a peer
- * says
+ *   - of each kind slots hold at most what the node has, whatever the head or a peer says
  *   - a job's workers are its slots and its bare workers, at most workers_max
  *   - lent and resuming workers of a job are at most PLAN_LENT_MAX
  *   - a lease has one epoch at a time; within an epoch its slots only get fewer
@@ -41,8 +40,8 @@ enum plan_node_action_kind {
     /* For other nodes. */
     PLAN_SEND, /* claim up to @count queued tasks for @node under @lease, @epoch */
     /* For the head; all that one event causes shares one message. */
-    PLAN_REPORT, /* @offer: units that natives do not need and no slot beyond its lease has */
-    PLAN_DEMAND, /* @job, @cls of @units, @weight: wants @count slots elsewhere; @hints */
+    PLAN_REPORT, /* @offer: what natives do not need and no slot beyond its lease has */
+    PLAN_DEMAND, /* @job, @cls of @demand, @weight: wants @count slots elsewhere; @hints */
     PLAN_LEASE_HELD, /* @lease at @epoch has @count slots here from now on (0: it is
                         over), @offer */
 };
@@ -52,13 +51,14 @@ struct plan_node_action {
     struct plan_job job;
     uint32_t cls;
     uint32_t count;
-    uint32_t units;
     uint32_t weight;
     uint64_t node;
     uint64_t lease;
     uint32_t epoch;
-    uint64_t offer;
-    const struct plan_hint *hints; /* valid during the call */
+    /* Valid during the call; NULL where they mean nothing. */
+    const struct demand *demand;
+    const struct resources *offer;
+    const struct plan_hint *hints;
     uint32_t hints_count;
 };
 
@@ -67,8 +67,8 @@ struct plan_node_action {
 typedef void (*plan_node_act)(void *arg, const struct plan_node_action *action);
 
 struct plan_node_config {
-    uint64_t node;     /* incarnation */
-    uint64_t units;    /* CPUs * CPU_UNITS */
+    uint64_t node; /* incarnation */
+    struct resources capacity;
     uint32_t jobs_max; /* 0: JOBS_MAX */
     uint32_t
         workers_max; /* processes of one job; 0: PROCS_MAX - 1 (the driver is one too) */
@@ -97,10 +97,10 @@ mob_status plan_node_job_add(struct plan_node *p, struct plan_job job, uint32_t 
 /* The job is over and its workers here are gone: slots, leases and grants of it end,
  * silently for the workers, with PLAN_LEASE_HELD 0 and PLAN_DEMAND 0 for the head. */
 mob_status plan_node_job_remove(struct plan_node *p, struct plan_job job, uint64_t now);
-/* @units: the demand of one task; 0 takes no CPU. Adding a class again with the same
- * demand is MOB_OK, with another MOB_ERR_EXISTS. */
+/* @demand: of one task; it may need nothing. Adding a class again with the same demand is
+ * MOB_OK, with another MOB_ERR_EXISTS. */
 mob_status plan_node_class_add(struct plan_node *p, struct plan_job job, uint32_t cls,
-                               uint32_t units, uint64_t now);
+                               const struct demand *demand, uint64_t now);
 /* Tasks QUEUED on this node's board, roughly, and which nodes have their argument bytes.
  * Absolute. */
 mob_status plan_node_backlog(struct plan_node *p, struct plan_job job, uint32_t cls,
@@ -148,8 +148,9 @@ struct plan_lease {
     uint64_t lease;
     uint32_t epoch;
     struct plan_job job;
-    uint32_t cls, units, weight, slots;
+    uint32_t cls, weight, slots;
     uint64_t owner;
+    struct demand demand;
 };
 mob_status plan_node_lease(struct plan_node *p, const struct plan_lease *lease,
                            uint64_t now);
@@ -197,15 +198,15 @@ void plan_node_peer_lost(struct plan_node *p, uint64_t node, uint64_t now);
 /* ---- to look at
  * --------------------------------------------------------------------------- */
 struct plan_class_view {
-    uint32_t units, queued, starting, busy, idle, lent, resuming, asked_back;
+    uint32_t queued, starting, busy, idle, lent, resuming, asked_back;
     uint32_t leased; /* slots that leases allow here */
     uint32_t away;   /* tasks at other nodes */
     uint32_t want;   /* slots wanted elsewhere, as last reported */
 };
 mob_status plan_node_view(const struct plan_node *p, struct plan_job job, uint32_t cls,
                           struct plan_class_view *ret);
-uint64_t plan_node_used(const struct plan_node *p);  /* units held by slots */
-uint64_t plan_node_offer(const struct plan_node *p); /* units that natives do not need */
+struct resources plan_node_used(const struct plan_node *p);  /* held by slots */
+struct resources plan_node_offer(const struct plan_node *p); /* natives do not need it */
 /* NULL, or the invariant that does not hold. */
 const char *plan_node_check(const struct plan_node *p);
 

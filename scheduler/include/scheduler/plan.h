@@ -18,6 +18,7 @@
 #include <mobula.h>
 
 #include "core/clock.h"
+#include "core/demand.h"
 #include "core/limits.h"
 
 /* A job: the incarnation of the node where its driver runs, and a number there. */

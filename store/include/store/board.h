@@ -11,6 +11,7 @@
 #include <mobula.h>
 #include <stddef.h>
 
+#include "core/demand.h"
 #include "core/limits.h"
 #include "store/feed.h"
 #include "store/queue.h"
@@ -115,10 +116,10 @@ struct klass { /* one class of demand */
     struct queue ready;
     at_u64 parked[PROCS_MAX / 64]
         __attribute__((aligned(CACHE_LINE))); /* workers asleep */
-    at_u32 alert;  /* daemon arms; a submitter that finds no idle worker takes it */
-    at_u32 demand; /* daemon: CPU units; 0 with `used` 0: free */
-    at_u32 used;   /* 1 once the class exists */
-    at_u32 room;   /* submitters that wait for room sleep on it; poppers bump it */
+    at_u32 alert; /* daemon arms; a submitter that finds no idle worker takes it */
+    at_u32 used;  /* daemon: 1 once the class exists, and then: */
+    struct demand demand; /* daemon: what its tasks ask for */
+    at_u32 room;          /* submitters that wait for room sleep on it; poppers bump it */
     at_u32 room_waiters;
 } __attribute__((aligned(CACHE_LINE)));
 

@@ -1,0 +1,34 @@
+/* demand.h - what the tasks of one class ask for; equal demands are one class. Values. */
+#ifndef CORE_DEMAND_H
+#define CORE_DEMAND_H
+
+#include "core/resources.h"
+
+/* As in enum mob_strategy. */
+enum demand_strategy {
+    DEMAND_DEFAULT,   /* the node that is best by bytes and load */
+    DEMAND_SPREAD,    /* the least loaded node, one slot at a time */
+    DEMAND_NODE,      /* one node and no other */
+    DEMAND_NODE_SOFT, /* one node while it is there and has room, else any */
+    DEMAND_STRATEGIES
+};
+
+struct demand {
+    struct resources need;
+    int8_t priority;  /* among the classes of its job: higher first */
+    uint8_t strategy; /* enum demand_strategy */
+    uint64_t node;    /* of DEMAND_NODE and _SOFT: its incarnation; else 0 */
+    char selector[SELECTOR_MAX +
+                  1]; /* of labels that its node must have, core/labels.h; "": none */
+};
+
+static inline struct demand demand_cpus(uint64_t units)
+{
+    return (struct demand){.need = resources_cpus(units)};
+}
+
+/* What came from elsewhere is a demand. */
+bool demand_ok(const struct demand *d);
+bool demand_equal(const struct demand *a, const struct demand *b);
+
+#endif

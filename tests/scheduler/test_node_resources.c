@@ -1,0 +1,211 @@
+/* The node planner with more than CPUs: each kind bounds by itself, and what is held is never more than there is. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "scheduler/node_plan.h"
+
+#define CPU CPU_UNITS
+#define MS NS_PER_MS
+#define MB (1ull << 20)
+
+static uint32_t started[8], taken[8]; /* by class */
+
+static void act(void *arg, const struct plan_node_action *a)
+{
+    (void)arg;
+    started[a->cls] += a->kind == PLAN_START || a->kind == PLAN_GIVE ? a->count : 0;
+    taken[a->cls] += a->kind == PLAN_TAKE ? a->count : 0;
+}
+
+static struct resources amounts(uint64_t cpus, uint64_t mb, uint64_t tapes)
+{
+    struct resources r = {.amount = {cpus * CPU, mb * MB}};
+    cr_assert_eq(resources_set(&r, "tape", tapes * CPU), MOB_OK);
+    return r;
+}
+
+static const struct plan_job native = {7, 1};
+
+static struct plan_node *node(uint64_t cpus, uint64_t mb, uint64_t tapes)
+{
+    memset(started, 0, sizeof started);
+    memset(taken, 0, sizeof taken);
+    struct plan_node *p = plan_node_create(
+        &(struct plan_node_config){
+            .node = 7, .capacity = amounts(cpus, mb, tapes), .jobs_max = 8, .act = act},
+        0);
+    cr_assert_eq(plan_node_job_add(p, native, 1, 0), MOB_OK);
+    return p;
+}
+
+static void class_needs(struct plan_node *p, uint32_t cls, struct resources need)
+{
+    struct demand d = {.need = need};
+    cr_assert_eq(plan_node_class_add(p, native, cls, &d, 0), MOB_OK);
+}
+
+#define OK(call)                                                                         \
+    do {                                                                                 \
+        cr_assert_eq((call), MOB_OK);                                                    \
+        const char *wrong_ = plan_node_check(p);                                         \
+        cr_assert_null(wrong_, "%s", wrong_);                                            \
+    } while (0)
+
+Test(node_resources, the_scarcest_kind_bounds)
+{
+    struct plan_node *p = node(8, 1000, 3);
+    class_needs(p, 0, amounts(1, 400, 0));
+    class_needs(p, 1, amounts(1, 0, 1));
+    class_needs(p, 2, amounts(1, 0, 4));
+    for (uint32_t c = 0; c < 3; c++) {
+        OK(plan_node_backlog(p, native, c, 10, NULL, 0, 0));
+    }
+    cr_assert_eq(started[0], 2, "memory");
+    cr_assert_eq(started[1], 3, "tapes");
+    cr_assert_eq(started[2], 0, "the node has too few tapes");
+    cr_assert_eq(plan_node_used(p).amount[RESOURCE_MEMORY], 800 * MB);
+    cr_assert_eq(plan_node_used(p).amount[RESOURCE_CPU], 5 * CPU);
+    plan_node_destroy(p);
+}
+
+Test(node_resources, a_worker_that_waits_gives_its_cpu_and_keeps_its_memory)
+{
+    struct plan_node *p = node(1, 1000, 0);
+    class_needs(p, 0, amounts(1, 600, 0));
+    class_needs(p, 1, amounts(1, 300, 0));
+    OK(plan_node_backlog(p, native, 0, 1, NULL, 0, 0));
+    OK(plan_node_worker_started(p, native, 0, 0));
+    OK(plan_node_backlog(p, native, 0, 1, NULL, 0,
+                         0)); /* it submitted one, and waits for it */
+    OK(plan_node_slot_lent(p, native, 0, 0));
+    cr_assert_eq(started[0], 1, "there is no memory for another one");
+    OK(plan_node_backlog(p, native, 1, 1, NULL, 0, 0));
+    cr_assert_eq(started[1], 1, "there is a CPU, and memory for this one");
+    cr_assert_eq(plan_node_used(p).amount[RESOURCE_MEMORY], 900 * MB);
+    OK(plan_node_worker_started(p, native, 1, 0));
+    OK(plan_node_slot_resume(p, native, 0, MS));
+    cr_assert_eq(taken[1], 1, "its CPU comes first");
+    OK(plan_node_worker_died(p, native, 0, PLAN_SLOT_RESUMING, MS));
+    cr_assert_eq(plan_node_used(p).amount[RESOURCE_MEMORY], 300 * MB);
+    plan_node_destroy(p);
+}
+
+/* Tapes come free one by one, and what needs two of them waits. What it needs is kept for it: CPUs beyond that
+ * serve others. */
+Test(node_resources, what_is_kept_for_one_leaves_the_rest_to_others)
+{
+    struct plan_node *p = node(4, 0, 2);
+    class_needs(p, 0, amounts(1, 0, 1));
+    class_needs(p, 1, amounts(1, 0, 2));
+    class_needs(p, 2, amounts(1, 0, 0));
+    OK(plan_node_backlog(p, native, 0, 2, NULL, 0, 0));
+    OK(plan_node_worker_started(p, native, 0, 0));
+    OK(plan_node_worker_started(p, native, 0, 0));
+    OK(plan_node_backlog(p, native, 0, 0, NULL, 0, 0));
+    OK(plan_node_backlog(p, native, 1, 1, NULL, 0, 0));
+    OK(plan_node_backlog(p, native, 0, 100, NULL, 0, MS));
+    cr_assert_eq(started[1], 0);
+    uint64_t now = PLAN_RESERVE_NS + 10 * MS;
+    OK(plan_node_backlog(p, native, 2, 10, NULL, 0, now));
+    cr_assert_eq(started[2], 1, "of two free CPUs one is kept");
+    for (int i = 0; i < 2; i++) {
+        OK(plan_node_slot_returned(p, native, 0, PLAN_SLOT_BUSY, now));
+    }
+    cr_assert_eq(started[1], 1, "both tapes and a CPU were kept for it");
+    plan_node_destroy(p);
+}
+
+/* Only slots that have what is missing are asked for. */
+Test(node_resources, who_lacks_tapes_takes_no_cpus)
+{
+    struct plan_node *p = node(4, 0, 1);
+    class_needs(p, 0, amounts(1, 0, 0));
+    class_needs(p, 1, amounts(1, 0, 1));
+    class_needs(p, 2, amounts(0, 0, 1));
+    OK(plan_node_backlog(p, native, 1, 1, NULL, 0, 0));
+    OK(plan_node_worker_started(p, native, 1, 0));
+    OK(plan_node_slot_idle(p, native, 1, 0));
+    OK(plan_node_backlog(p, native, 0, 1, NULL, 0, 0));
+    OK(plan_node_worker_started(p, native, 0, 0));
+    OK(plan_node_slot_idle(p, native, 0, 0));
+    OK(plan_node_backlog(p, native, 2, 1, NULL, 0, MS));
+    cr_assert_eq(taken[1], 1);
+    cr_assert_eq(taken[0], 0);
+    plan_node_destroy(p);
+}
+
+/* Any events in any order: plan_node_check() finds each kind booked as slots hold it, and never above what
+ * there is. The head leases as much as it likes. */
+Test(node_resources, nothing_is_ever_overbooked, .timeout = 60)
+{
+    uint64_t random = 1;
+#define DRAW(n)                                                                          \
+    (random = random * 6364136223846793005ull + 1442695040888963407ull,                  \
+     (uint32_t)((random >> 33) % (n)))
+    struct plan_node *p = node(6, 4096, 3);
+    plan_node_head_up(p, 5, 0);
+    for (uint32_t c = 0; c < 6; c++) {
+        class_needs(p, c, amounts(c % 3, c * 300, c == 4));
+    }
+    for (uint32_t c = 0; c < 3; c++) {
+        struct plan_lease l = {.lease = 50 + c,
+                               .epoch = 1,
+                               .job = {8, 3},
+                               .cls = c,
+                               .weight = 1,
+                               .slots = 20,
+                               .owner = 8};
+        l.demand.need = amounts(1, 500 * c, c == 2);
+        cr_assert_eq(plan_node_lease(p, &l, 0), MOB_OK);
+    }
+    uint64_t now = 0, most = 0;
+    for (int i = 0; i < 200000; i++) {
+        bool guest = DRAW(3) == 0;
+        struct plan_job j = guest ? (struct plan_job){8, 3} : native;
+        uint32_t c = DRAW(guest ? 3 : 6);
+        static const enum plan_slot from[] = {PLAN_SLOT_BUSY, PLAN_SLOT_IDLE,
+                                              PLAN_SLOT_LENT, PLAN_SLOT_RESUMING,
+                                              PLAN_SLOT_NONE};
+        now += DRAW(2000) * NS_PER_US;
+        switch (DRAW(9)) {
+        case 0:
+            (void)plan_node_backlog(p, j, c, DRAW(8), NULL, 0, now);
+            break;
+        case 1:
+            (void)plan_node_worker_started(p, j, c, now);
+            break;
+        case 2:
+            (void)plan_node_worker_failed(p, j, c, now),
+                (void)plan_node_worker_started(p, j, c, now);
+            break;
+        case 3:
+            (void)plan_node_slot_idle(p, j, c, now);
+            break;
+        case 4:
+            (void)plan_node_slot_busy(p, j, c, now);
+            break;
+        case 5:
+            (void)plan_node_slot_lent(p, j, c, now);
+            break;
+        case 6:
+            (void)plan_node_slot_resume(p, j, c, now);
+            break;
+        case 7:
+            (void)plan_node_slot_returned(p, j, c, from[DRAW(2)], now);
+            break;
+        default:
+            (void)(DRAW(4) ? plan_node_tick(p, now),
+                   0       : (int)plan_node_worker_died(p, j, c, from[DRAW(5)], now));
+        }
+        const char *wrong = plan_node_check(p);
+        cr_assert_null(wrong, "event %d: %s", i, wrong);
+        struct resources used = plan_node_used(p);
+        most = used.amount[RESOURCE_MEMORY] > most ? used.amount[RESOURCE_MEMORY] : most;
+    }
+    cr_assert_gt(most, 3500 * MB, "it came near its end: %llu", (unsigned long long)most);
+    cr_assert_eq(plan_node_job_remove(p, native, now), MOB_OK);
+    cr_assert_eq(plan_node_job_remove(p, (struct plan_job){8, 3}, now), MOB_OK);
+    struct resources used = plan_node_used(p);
+    cr_assert(resources_none(&used), "all is back");
+    plan_node_destroy(p);
+}
