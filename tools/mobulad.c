@@ -182,7 +182,7 @@ static mob_status parse(int opt, const char *arg, struct settings *s)
         return MOB_OK;
     case 'c':
         MOB_TRY(text_parse_u64(arg, 0, NODE_CPUS_MAX, &n));
-        s->node.num_cpus = (unsigned)n;
+        s->node.num_cpus = (int)n;
         return MOB_OK;
     case 'm':
         return text_parse_bytes(arg, &s->node.store_bytes);
@@ -207,7 +207,11 @@ static mob_status complete(struct settings *s)
     struct node_config *n = &s->node;
     const char *env = getenv("MOBULA_KEY_FILE"), *home = getenv("HOME");
     if (!node_clustered(n)) {
-        return MOB_OK;
+        return n->num_cpus == 0
+                   ? status_fail(MOB_ERR_INVALID, "--num-cpus=0: a node that is alone "
+                                                  "would run nothing; give it --head or "
+                                                  "--address, or a CPU")
+                   : MOB_OK;
     }
     if (n->head && n->head_address) {
         return status_fail(MOB_ERR_INVALID,
@@ -386,10 +390,12 @@ static void fill_standard_streams(void)
 int main(int argc, char **argv)
 {
     fill_standard_streams();
-    struct settings s = {
-        .node = {.embedded = -1, .ready_fd = -1, .unmet_grace_ns = UNMET_GRACE_NS},
-        .level = LOG_LEVEL_WARN,
-        .port = PORT_UNSET};
+    struct settings s = {.node = {.embedded = -1,
+                                  .num_cpus = -1,
+                                  .ready_fd = -1,
+                                  .unmet_grace_ns = UNMET_GRACE_NS},
+                         .level = LOG_LEVEL_WARN,
+                         .port = PORT_UNSET};
     signal(SIGPIPE, SIG_IGN);
     const char *env = getenv("MOBULA_LOG_LEVEL");
     if (env && parse_level(env, &s)) {

@@ -24,6 +24,26 @@ static const char *unwanted(const struct transport_config *config)
     return NULL;
 }
 
+/* Who names a device wants it, and not to find out later that objects went over TCP. */
+static mob_status check_named(const struct transport_config *config)
+{
+    const char *why, *names = getenv(VERBS_DEVICES_VARIABLE);
+    char missing[VERBS_WHY_SIZE];
+    if (unwanted(config) != NULL || names == NULL || *names == '\0') {
+        return MOB_OK;
+    }
+    const struct verbs_lib *lib =
+        config->verbs != NULL ? config->verbs : verbs_lib_system(&why);
+    if (!verbs_devices_there(lib, missing)) {
+        return status_fail(MOB_ERR_INVALID,
+                           VERBS_DEVICES_VARIABLE
+                           " names %s, and this machine has no such RDMA device "
+                           "(mobula check-transport tells which it has)",
+                           missing);
+    }
+    return MOB_OK;
+}
+
 static void find_rails(struct verbs *v)
 {
     const char *why = unwanted(&v->base.config);
@@ -51,6 +71,7 @@ static mob_status verbs_open(const struct transport_config *config,
     if (config->user == NULL || config->prefix != 0) {
         return status_fail(MOB_ERR_INVALID, "verbs needs a user, and nothing above it");
     }
+    MOB_TRY(check_named(config));
     struct verbs *v = calloc(1, sizeof *v);
     if (v == NULL) {
         return status_fail(MOB_ERR_NOMEM, "no memory for a transport");

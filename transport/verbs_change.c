@@ -27,7 +27,8 @@ static uint64_t nodes_now(const struct verbs *v)
     uint64_t all = 0;
     struct ibv_device **list = v->lib->get_device_list(&count);
     for (int i = 0; list != NULL && i < count; i++) {
-        uint64_t node = v->lib->node_of(list[i]);
+        bool wanted = verbs_device_wanted(v->lib->get_device_name(list[i]));
+        uint64_t node = wanted ? v->lib->node_of(list[i]) : 0;
         all += node * node;
     }
     if (list != NULL) {
@@ -143,6 +144,32 @@ void verbs_change_work(struct verbs *v)
         v->nodes = 0;
         greet_all(v);
         start(v);
+    }
+}
+
+static bool same_address(const struct verbs_rail *rail, const struct verbs_rail *before)
+{
+    const struct verbs_port *a = &rail->port_info, *b = &before->port_info;
+    return rail->gid_index == before->gid_index && a->gid_type == b->gid_type &&
+           a->lid == b->lid && memcmp(a->gid, b->gid, sizeof a->gid) == 0;
+}
+
+void verbs_change_address(struct verbs_rail *rail)
+{
+    struct verbs *v = rail->v;
+    struct verbs_rail before = {.gid_index = rail->gid_index,
+                                .port_info = rail->port_info};
+    struct ibv_port_attr port = {0};
+    if (v->closing || v->changing || rail->dead ||
+        v->lib->query_port(rail->context, rail->port, &port) != 0 ||
+        !verbs_gid_choose(rail, &port)) {
+        return; /* without any GID links fail by themselves, and one that comes is told of */
+    }
+    rail->port_info.lid = port.lid;
+    if (!same_address(rail, &before)) {
+        verbs_rail_describe(rail);
+        log_info("rdma %s: it has another address now", rail->path);
+        greet_all(v);
     }
 }
 

@@ -256,6 +256,12 @@ static void look_at_device(const struct check_config *config, const struct verbs
 {
     struct ibv_device_attr attr = {0};
     const char *name = lib->get_device_name(device);
+    if (!verbs_device_wanted(name)) {
+        struct check_port *p = next_port(c, name, 1);
+        say(p->why, "it is not in " VERBS_DEVICES_VARIABLE);
+        say(p->fix, "name it there, or unset " VERBS_DEVICES_VARIABLE);
+        return;
+    }
     if (device->transport_type == IBV_TRANSPORT_IWARP) {
         struct check_port *p = next_port(c, name, 1);
         say(p->why, "it speaks iWARP, which is not supported");
@@ -327,6 +333,7 @@ static void judge(struct check_rdma *c, const char *driver_fix)
 void transport_check(const struct check_config *config, struct check_rdma *ret)
 {
     const char *why = "";
+    char missing[VERBS_WHY_SIZE];
     const struct verbs_lib *lib = config->verbs ? config->verbs : verbs_lib_system(&why);
     memset(ret, 0, sizeof *ret);
     ret->library = lib != NULL;
@@ -349,5 +356,11 @@ void transport_check(const struct check_config *config, struct check_rdma *ret)
         ret->verdict = CHECK_FIX;
         say(ret->why, "on this kernel a fork() would take pages from the device");
         say(ret->fix, "set RDMAV_FORK_SAFE=1 in the environment of nodes");
+    }
+    if (!verbs_devices_there(lib, missing)) {
+        ret->verdict = CHECK_FIX;
+        say(ret->why, VERBS_DEVICES_VARIABLE " names %.60s, and there is no such device",
+            missing);
+        say(ret->fix, "name one that is there, or unset " VERBS_DEVICES_VARIABLE);
     }
 }

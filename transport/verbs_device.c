@@ -80,6 +80,13 @@ static void take_event(struct verbs_rail *rail, const struct ibv_async_event *ev
     case IBV_EVENT_PORT_ACTIVE:
         if (event->element.port_num == rail->port) {
             log_info("rdma %s: the port is up", rail->path);
+            verbs_change_address(rail);
+        }
+        return;
+    case IBV_EVENT_GID_CHANGE:
+    case IBV_EVENT_LID_CHANGE:
+        if (event->element.port_num == rail->port) {
+            verbs_change_address(rail);
         }
         return;
     default:
@@ -191,6 +198,46 @@ static const char *set_up(struct verbs_rail *rail, const struct ibv_device_attr 
     return NULL;
 }
 
+bool verbs_device_wanted(const char *name)
+{
+    const char *at = getenv(VERBS_DEVICES_VARIABLE);
+    size_t size = strlen(name);
+    if (at == NULL || *at == '\0') {
+        return true;
+    }
+    for (; at != NULL; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, name, size) == 0 && (at[size] == ',' || at[size] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool verbs_devices_there(const struct verbs_lib *lib, char ret_missing[VERBS_WHY_SIZE])
+{
+    const char *at = getenv(VERBS_DEVICES_VARIABLE);
+    int count = 0;
+    struct ibv_device **list = lib != NULL ? lib->get_device_list(&count) : NULL;
+    bool there = true;
+    for (; there && at != NULL && *at != '\0'; at += strspn(at, ",")) {
+        size_t size = strcspn(at, ",");
+        there = size == 0;
+        for (int i = 0; i < count && list != NULL && !there; i++) {
+            const char *name = lib->get_device_name(list[i]);
+            there = strlen(name) == size && strncmp(name, at, size) == 0;
+        }
+        if (!there) {
+            snprintf(ret_missing, VERBS_WHY_SIZE, "%.*s", (int)size, at);
+        }
+        at += size;
+    }
+    if (list != NULL) {
+        lib->free_device_list(list);
+    }
+    return there;
+}
+
 static bool open_rail(struct verbs *v, struct ibv_device *device, uint8_t port_number)
 {
     const struct verbs_lib *lib = v->lib;
@@ -246,6 +293,11 @@ void verbs_rails_open(struct verbs *v)
         count = 0;
     }
     for (int i = 0; list != NULL && i < count; i++) {
+        if (!verbs_device_wanted(v->lib->get_device_name(list[i]))) {
+            snprintf(v->why, sizeof v->why, "%.20s is not in " VERBS_DEVICES_VARIABLE,
+                     v->lib->get_device_name(list[i]));
+            continue;
+        }
         if (v->lib->node_of(list[i]) == 0) {
             snprintf(v->why, sizeof v->why,
                      "%.20s cannot be opened; is /dev/infiniband readable?",

@@ -6,7 +6,7 @@
 
 #include "verbs.h"
 
-enum { GIDS_MAX = 1024 };
+enum { GIDS_MAX = 256 }; /* a queue pair names its own by a byte */
 
 enum gid_family { GID_V4, GID_V6, GID_LINK_LOCAL };
 

@@ -374,6 +374,7 @@ bool verbs_link_offered(struct verbs_peer *peer, const struct verbs_offer *offer
 void verbs_link_up(struct verbs_link *link)
 {
     link->state = LINK_UP;
+    verbs_link_used(link);
     link->why[0] = '\0';
     verbs_timer_stop(link->rail->v, &link->limit);
     log_info("rdma link up peer %s over %s window %u", link->peer->address,

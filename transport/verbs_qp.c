@@ -25,6 +25,34 @@ static bool take_slot(struct verbs_link *link)
     return false;
 }
 
+/* No object is under way over it: what a peer reads of ours is seen by its export alone. Small messages
+ * that it did not acknowledge yet go below. */
+static bool rests(const struct verbs_link *link)
+{
+    return link->state == LINK_UP && link->signaled == 0 &&
+           link->peer->pulls_count == 0 && link->peer->serves == NULL;
+}
+
+/* Of the links at rest the one that has rested longest gives way. Its queue pair drains first, so the
+ * slot is free when the other one tries again; and its own pause keeps the two from taking turns. */
+static void make_room(struct verbs_rail *rail)
+{
+    struct verbs_link *least = NULL;
+    for (unsigned i = 0; i < rail->links_max; i++) {
+        struct verbs_link *link = rail->links[i];
+        if (link->state == LINK_DRAINING) {
+            return; /* one is on its way */
+        }
+        if (rests(link) && (least == NULL || link->used < least->used)) {
+            least = link;
+        }
+    }
+    if (least != NULL) {
+        verbs_link_fail(least, true, "%s: it was at rest, and another peer had none",
+                        rail->path);
+    }
+}
+
 static void free_slot(struct verbs_link *link)
 {
     link->rail->epochs[link->slot]++;
@@ -114,6 +142,7 @@ const char *verbs_qp_create(struct verbs_link *link)
         return "the device failed";
     }
     if (!take_slot(link)) {
+        make_room(rail);
         return "the port has as many queue pairs as it takes";
     }
     link->head = link->tail = link->reads = link->signaled = 0;

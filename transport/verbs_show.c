@@ -205,7 +205,11 @@ bool verbs_show(struct verbs_serve *serve)
     }
     serve->here.links = links;
     for (unsigned k = 0; k < VERBS_RAILS_MAX; k++) {
-        serve->generations[k] = links & 1u << k ? peer->links[k]->generation : 0;
+        serve->generations[k] = 0;
+        if (links & 1u << k) {
+            serve->generations[k] = peer->links[k]->generation;
+            verbs_link_used(peer->links[k]);
+        }
     }
     serve->chunks = sums_count(serve->size);
     if (!peer->unchecked && sums_table_new(&serve->table) != MOB_OK) {

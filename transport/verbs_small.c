@@ -327,6 +327,7 @@ void verbs_small_came(struct verbs_rail *rail, const struct ibv_wc *wc)
         if (link->state == LINK_ACCEPTED) { /* it is up there, or it could not send */
             verbs_link_up(link);
         }
+        verbs_link_used(link);
         frame_came(link, rail->slots + (size_t)slot * VERBS_SLOT_BYTES, wc->byte_len);
         verbs_touch(link->peer);
     } else if (wc->status != IBV_WC_SUCCESS && link != NULL) {

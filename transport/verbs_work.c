@@ -37,6 +37,7 @@ bool verbs_post(struct verbs_link *link, struct ibv_send_wr *wr,
         (wr->send_flags & IBV_SEND_SIGNALED) != 0;
     link->signaled += (wr->send_flags & IBV_SEND_SIGNALED) != 0;
     link->head++;
+    verbs_link_used(link);
     if (work->kind == WORK_READ) {
         link->reads++;
         rail->flight_bytes += work->bytes;

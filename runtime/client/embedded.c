@@ -67,7 +67,12 @@ static void exec_daemon(const char *path, const struct mob_config *config, int s
     snprintf(cpus_arg, sizeof cpus_arg, "--num-cpus=%u", config->num_cpus);
     snprintf(store_arg, sizeof store_arg, "--object-store-memory=%llu",
              (unsigned long long)config->store_bytes);
-    char *argv[] = {(char *)"mobulad", sock_arg, why_arg, cpus_arg, store_arg, NULL};
+    char *argv[] = {(char *)"mobulad",
+                    sock_arg,
+                    why_arg,
+                    store_arg,
+                    config->num_cpus ? cpus_arg : NULL,
+                    NULL};
     /* A terminal's Ctrl-C is for the program; the daemon ends when its socket closes. */
     setsid();
     fcntl(sock, F_SETFD, 0);

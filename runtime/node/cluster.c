@@ -10,6 +10,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "journal.h"
 #include "scheduler/spread.h"
 
 /* ---- what must not be done from within a planner's event ------------------------------------------- */
@@ -354,6 +355,7 @@ void cluster_stop(struct node *n)
     loop_timer_stop(n->loop, &c->beat);
     loop_timer_stop(n->loop, &c->retry);
     loop_timer_stop(n->loop, &c->plan_timer);
+    journal_stop(c->journal);
     if (!under_way) {
         transport_close(c->transport);
     }
@@ -361,7 +363,8 @@ void cluster_stop(struct node *n)
 
 bool cluster_ended(const struct node *n)
 {
-    return !n->cluster || n->cluster->closed;
+    const struct cluster *c = n->cluster;
+    return !c || (c->closed && journal_ended(c->journal));
 }
 
 void cluster_free(struct node *n)

@@ -4,6 +4,7 @@
  *   cluster_peers.c  peers, their connections, messages that wait for them
  *   member.c         membership as a member sees it
  *   head.c           the head's side: membership and leases (in the daemon started with --head)
+ *   journal.h        what a head knows after its death
  *   away.h           an owner's tasks that run on other nodes
  *   guest.h          jobs of other nodes that run here
  *   fetch.h          pulls, and what others pull from here
@@ -82,6 +83,8 @@ struct peer {
     } rate;
     /* On the head: */
     bool joined;
+    void *words; /* by which it joined, or will when its database has them; or NULL */
+    size_t words_size;
     uint64_t session, store_used;
     struct resources used;
     uint32_t tasks;
@@ -99,6 +102,7 @@ struct cluster {
     uint64_t head_node;   /* the node that was the head last */
     struct addr head_addr;
     struct complaint head_unreached;
+    uint64_t head_lost_ns; /* when the last head was */
     uint16_t port;
     uint8_t ip[16]; /* at which we listen; 0: at all of this host's */
     uint64_t started_ns;
@@ -112,7 +116,8 @@ struct cluster {
     uint64_t look_after, last_question;
     struct guest_key *keys;
     uint64_t last_key, last_cookie;
-    struct plan_head *plan; /* the head's */
+    struct plan_head *plan;  /* the head's */
+    struct journal *journal; /* likewise; NULL: it has no folder */
     struct loop_timer plan_timer;
     uint8_t *scratch;    /* WIRE_BATCH_BYTES */
     uint64_t refused_ns; /* when the first of these was */

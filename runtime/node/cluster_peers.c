@@ -101,6 +101,13 @@ static void drop_queue(struct peer *p)
     p->queue_bytes = 0;
 }
 
+static void peer_free(struct peer *p)
+{
+    drop_queue(p);
+    free(p->words);
+    free(p);
+}
+
 /* The head names members, and says when they are dead. A connection can come from others too, which
  * are nothing to us once it is gone. */
 static bool of_no_use(const struct cluster *c, const struct peer *p)
@@ -116,8 +123,7 @@ void cluster_reap(struct cluster *c)
         struct peer *p = *at;
         if (of_no_use(c, p)) {
             *at = p->next;
-            drop_queue(p);
-            free(p);
+            peer_free(p);
         } else {
             at = &p->next;
         }
@@ -408,7 +414,6 @@ void cluster_free_peers(struct cluster *c)
     while (c->peers) {
         struct peer *p = c->peers;
         c->peers = p->next;
-        drop_queue(p);
-        free(p);
+        peer_free(p);
     }
 }

@@ -1,5 +1,6 @@
 /* head.c - the head's side: who is a member, and the words of the head's planner. */
 #include <jansson.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "journal.h"
 
 static uint64_t now_ns(const struct cluster *c)
 {
@@ -42,6 +44,25 @@ static void to_all(struct cluster *c, const struct codec_writer *w)
     }
 }
 
+static void say_dead(void *arg, uint64_t id)
+{
+    struct cluster *c = arg;
+    struct codec_writer w = cluster_begin(c, WIRE_DEAD);
+    codec_put_u64(&w, id);
+    to_all(c, &w);
+    struct peer *p = cluster_peer(c, id);
+    if (p && !p->joined && p->links[0]) {
+        cluster_send(p, &w); /* if it lives it must end what it does for others */
+    }
+}
+
+static void forget_words(struct peer *p)
+{
+    free(p->words);
+    p->words = NULL;
+}
+
+/* Others hear of it when it is dead for a head that starts anew as well. */
 static void died(struct cluster *c, uint64_t id)
 {
     struct peer *p = cluster_peer(c, id);
@@ -49,10 +70,13 @@ static void died(struct cluster *c, uint64_t id)
         return;
     }
     log_warn("node %s (%010llx) is dead", p->host, (unsigned long long)id);
-    struct codec_writer w = cluster_begin(c, WIRE_DEAD);
-    codec_put_u64(&w, id);
-    to_all(c, &w); /* itself too: if it lives it must end what it does for others */
     p->joined = false;
+    forget_words(p);
+    if (c->journal) {
+        journal_remove(c->journal, id, false);
+    } else {
+        say_dead(c, id);
+    }
 }
 
 static void act(void *arg, const struct plan_head_action *a)
@@ -154,15 +178,50 @@ static void set_address(struct peer *p, const uint8_t ip[WIRE_IP_BYTES], uint16_
     addr_text(&addr, p->address);
 }
 
+/* What a node says of itself, as in JOIN. */
+struct joining {
+    uint32_t version;
+    struct plan_join in;
+    uint64_t store;
+    uint16_t port;
+    char host[sizeof((struct peer *)0)->host], loop[PEER_LOOP_BYTES];
+    char labels[LABELS_MAX + 1];
+    const uint8_t *ip;
+};
+
+static bool read_join(struct codec_reader *r, uint64_t node, struct joining *ret)
+{
+    *ret = (struct joining){.in.node = node};
+    ret->version = codec_get_u32(r);
+    ret->in.session = codec_get_u64(r);
+    ret->in.member_of = codec_get_u64(r);
+    (void)codec_get_u64(r); /* CPU units; what older versions had instead of amounts */
+    ret->store = codec_get_u64(r);
+    ret->port = codec_get_u16(r);
+    codec_get_str(r, ret->host, sizeof ret->host);
+    if (ret->version != WIRE_VERSION) { /* of others only what tells who they are */
+        return r->ok;
+    }
+    codec_get_str(r, ret->loop, sizeof ret->loop);
+    ret->ip = codec_get_raw(r, WIRE_IP_BYTES);
+    bool good = wire_get_resources(r, &ret->in.capacity);
+    codec_get_str(r, ret->labels, sizeof ret->labels);
+    return good && codec_done(r);
+}
+
 /* What a node says of itself is passed on to all others, who would take nonsense for ours. */
-static mob_status may_join(const struct peer *p, const struct plan_join *in,
-                           uint16_t port)
+static mob_status may_join(const struct peer *p, const struct joining *j, size_t size)
 {
     const struct cluster *c = p->cluster;
-    if (!resources_ok(&in->capacity) || (port == 0 && p != c->self)) {
+    const struct plan_join *in = &j->in;
+    if (j->version != WIRE_VERSION) {
+        return MOB_ERR_VERSION;
+    }
+    if (!resources_ok(&in->capacity) || size > JOURNAL_WORDS_MAX ||
+        (j->port == 0 && p != c->self)) {
         return MOB_ERR_INVALID;
     }
-    if (p->joined) { /* it is the same node as before, or its twin */
+    if (p->joined || p->words) { /* it is the same node as before, or its twin */
         bool same =
             p->session == in->session && resources_equal(&p->capacity, &in->capacity);
         return same ? MOB_OK : MOB_ERR_EXISTS;
@@ -170,48 +229,38 @@ static mob_status may_join(const struct peer *p, const struct plan_join *in,
     return in->member_of == c->head_id ? MOB_ERR_NODE_LOST : MOB_OK;
 }
 
-static bool join(struct peer *p, struct codec_reader *r)
+static struct journal_member row_of(const struct peer *p)
+{
+    return (struct journal_member){.node = p->id,
+                                   .host = p->host,
+                                   .address = p->address,
+                                   .words = p->words,
+                                   .size = p->words_size};
+}
+
+static void note_words(struct peer *p, const struct joining *j, const void *words,
+                       size_t size)
+{
+    p->session = j->in.session;
+    p->capacity = j->in.capacity;
+    memcpy(p->labels, j->labels, sizeof p->labels);
+    p->store_bytes = j->store;
+    cluster_set_host(p, j->host);
+    cluster_set_loop(p, j->loop);
+    forget_words(p);
+    p->words = malloc(size);
+    MOB_ASSERT(p->words);
+    p->words_size = size;
+    memcpy(p->words, words, size);
+}
+
+/* It is a member from here on. */
+static void admit(struct peer *p, const struct joining *j)
 {
     struct cluster *c = p->cluster;
-    struct plan_join in = {.node = p->id};
-    uint32_t version = codec_get_u32(r);
-    in.session = codec_get_u64(r);
-    in.member_of = codec_get_u64(r);
-    (void)codec_get_u64(r); /* CPU units; what older versions had instead of amounts */
-    uint64_t store = codec_get_u64(r);
-    uint16_t port = codec_get_u16(r);
-    char host[sizeof p->host], loop[sizeof p->loop] = "", labels[LABELS_MAX + 1] = "";
-    const uint8_t *ip = NULL;
-    bool good = true;
-    codec_get_str(r, host, sizeof host);
-    if (version == WIRE_VERSION) { /* of others only what tells who they are */
-        codec_get_str(r, loop, sizeof loop);
-        ip = codec_get_raw(r, WIRE_IP_BYTES);
-        good = wire_get_resources(r, &in.capacity);
-        codec_get_str(r, labels, sizeof labels);
-    }
-    if (!good || !r->ok || (version == WIRE_VERSION && !codec_done(r))) {
-        return false;
-    }
     bool was = p->joined;
-    if (!was) {
-        cluster_set_host(p, host);
-        cluster_set_loop(p, loop);
-    }
-    mob_status no = version != WIRE_VERSION ? MOB_ERR_VERSION : may_join(p, &in, port);
-    if (no) {
-        refuse(p, no, why_not(no));
-        return true;
-    }
-    p->capacity = in.capacity;
-    memcpy(p->labels, labels, sizeof labels);
-    p->store_bytes = store;
-    if (p != c->self) {
-        set_address(p, ip, port);
-    }
     /* The planner speaks to the node as soon as it has joined; the welcome must come first. */
     p->joined = true;
-    p->session = in.session;
     struct codec_writer w = cluster_begin(c, WIRE_WELCOME);
     codec_put_u64(&w, c->head_id);
     cluster_send(p, &w);
@@ -221,19 +270,75 @@ static bool join(struct peer *p, struct codec_reader *r)
             cluster_send(p, &word);
         }
     }
-    mob_status st = plan_head_join(c->plan, &in, now_ns(c));
+    mob_status st = plan_head_join(c->plan, &j->in, now_ns(c));
     if (st) {
         p->joined = was;
+        if (!was) {
+            forget_words(p);
+        }
+        if (!was && c->journal) {
+            journal_remove(c->journal, p->id, true);
+        }
         refuse(p, st, why_not(st));
-        return true;
-    }
-    if (!was) {
+    } else if (!was) {
         char has[RESOURCES_TEXT_MAX];
         log_info("node joined %s (%010llx) at %s with %s", p->host,
                  (unsigned long long)p->id, p->address,
                  resources_text(&p->capacity, has, sizeof has));
         struct codec_writer word = node_word(c, p);
         to_all(c, &word);
+    }
+}
+
+/* The member whose words were kept. */
+static void kept(void *arg, uint64_t node)
+{
+    struct cluster *c = arg;
+    struct peer *p = cluster_peer(c, node);
+    struct codec_reader r;
+    struct joining j;
+    if (!p || !p->words) { /* it went away meanwhile */
+        journal_remove(c->journal, node, true);
+        return;
+    }
+    codec_reader_init(&r, p->words, p->words_size);
+    if (read_join(&r, node, &j)) {
+        j.in.member_of = 0; /* that was looked at when it came */
+        admit(p, &j);
+    }
+    arm(c);
+}
+
+static bool join(struct peer *p, struct codec_reader *r)
+{
+    struct cluster *c = p->cluster;
+    struct joining j;
+    const void *words = r->at;
+    size_t size = codec_left(r);
+    if (!read_join(r, p->id, &j)) {
+        return false;
+    }
+    if (c->journal && j.in.member_of && journal_related(j.in.member_of, c->head_id)) {
+        j.in.member_of = c->head_id; /* an earlier start of this head is this head */
+    }
+    mob_status no = may_join(p, &j, size);
+    if (no) {
+        if (!p->joined && !p->words) {
+            cluster_set_host(p, j.host);
+        }
+        refuse(p, no, why_not(no));
+        return true;
+    }
+    note_words(p, &j, words, size);
+    if (p != c->self) {
+        set_address(p, j.ip, j.port);
+    }
+    if (c->journal && p != c->self) {
+        struct journal_member m = row_of(p);
+        journal_put(c->journal, &m, p->joined); /* it may have another address now */
+    }
+    if (p->joined || p == c->self || !c->journal) {
+        admit(p, &j);
     }
     return true;
 }
@@ -352,15 +457,79 @@ void head_beat(struct cluster *c)
     arm(c);
 }
 
+/* ---- beginning and end ---------------------------------------------------------------------------------- */
+
+/* A member that the last head left is one until it is silent for too long. */
+static void restore(void *arg, const struct journal_member *m)
+{
+    struct cluster *c = arg;
+    struct codec_reader r;
+    struct joining j;
+    codec_reader_init(&r, m->words, m->size);
+    struct peer *p = read_join(&r, m->node, &j) ? cluster_peer_make(c, m->node) : NULL;
+    j.in.member_of = 0;
+    if (!p || p == c->self || plan_head_join(c->plan, &j.in, now_ns(c)) != MOB_OK) {
+        return;
+    }
+    note_words(p, &j, m->words, m->size);
+    snprintf(p->address, sizeof p->address, "%s", m->address);
+    p->joined = true;
+    log_info("node %s (%010llx) at %s was a member", p->host, (unsigned long long)p->id,
+             p->address);
+}
+
+static void rewrite(void *arg)
+{
+    struct cluster *c = arg;
+    for (struct peer *p = c->peers; p; p = p->next) {
+        if (p->words && p != c->self) {
+            struct journal_member m = row_of(p);
+            journal_put(c->journal, &m, true);
+        }
+    }
+}
+
+static void journal_over(void *arg)
+{
+    struct cluster *c = arg;
+    node_step(c->node);
+}
+
+/* A head without a folder is one of a test, and has nothing to come back to. */
+static mob_status open_journal(struct cluster *c)
+{
+    static const char what[] = "the key of a head's database";
+    struct journal_config config = {.dir = c->node->config.dir,
+                                    .loop = c->node->loop,
+                                    .words_version = WIRE_VERSION,
+                                    .kept = kept,
+                                    .gone = say_dead,
+                                    .rewrite = rewrite,
+                                    .ended = journal_over,
+                                    .arg = c};
+    c->head_id = c->self->id;
+    if (!config.dir) {
+        return MOB_OK;
+    }
+    crypto_generichash(config.key, sizeof config.key, (const uint8_t *)what, sizeof what,
+                       c->node->config.key.bytes, sizeof c->node->config.key.bytes);
+    MOB_TRY(journal_open(&config, &c->journal));
+    c->head_id = journal_head(c->journal);
+    return MOB_OK;
+}
+
 mob_status head_start(struct cluster *c)
 {
+    MOB_TRY(open_journal(c));
     struct plan_head_config config = {
-        .head = c->self->id, .seed = c->session, .act = act, .arg = c};
+        .head = c->head_id, .seed = c->session, .act = act, .arg = c};
     c->plan = plan_head_create(&config, clock_now_ns());
     if (!c->plan) {
         return MOB_ERR_NOMEM;
     }
-    c->head_id = c->self->id;
+    if (c->journal) {
+        MOB_TRY(journal_members(c->journal, restore, c));
+    }
     c->head = c->self;
     uint64_t id = c->head_id;
     c->head_id = 0; /* we come as everybody else does */
@@ -371,6 +540,7 @@ mob_status head_start(struct cluster *c)
 
 void head_free(struct cluster *c)
 {
+    journal_close(c->journal);
     plan_head_destroy(c->plan);
     c->plan = NULL;
 }

@@ -14,6 +14,7 @@
 #include "core/machine.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "journal.h"
 #include "local.h"
 
 enum {
@@ -316,6 +317,8 @@ void home_close(struct home *home)
     if (home->log || home->cleaned) {
         unlinkat(home->dir_fd, "log", 0);
     }
+    unlinkat(home->dir_fd, JOURNAL_FILE, 0);
+    unlinkat(home->dir_fd, JOURNAL_FILE "-wal", 0);
     unlinkat(home->dir_fd, "lock", 0);
     if (home->made && slash && slash != home->dir && rmdir(home->dir) == 0) {
         *slash = '\0';

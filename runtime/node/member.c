@@ -100,6 +100,7 @@ void member_head_lost(struct cluster *c)
     log_warn("the head at %s is lost; this node goes on and looks for it",
              c->is_head ? "here" : c->node->config.head_address);
     c->head = NULL;
+    c->head_lost_ns = loop_now_ns(c->node->loop);
     plan_node_head_down(c->node->plan, loop_now_ns(c->node->loop));
     status_head_lost(c->node);
 }

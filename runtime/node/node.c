@@ -165,7 +165,7 @@ static mob_status set_up(struct node *n)
         return status_fail(MOB_ERR_NOMEM, "no memory to start with");
     }
     MOB_TRY(new_id(&n->id));
-    n->cpus = n->config.num_cpus ? n->config.num_cpus : machine_cpus();
+    n->cpus = n->config.num_cpus >= 0 ? (unsigned)n->config.num_cpus : machine_cpus();
     machine_hostname(n->host, sizeof n->host);
     n->started_ns = clock_now_ns();
     MOB_TRY(budget_init(&n->budget, &budget));

@@ -464,7 +464,7 @@ void status_drop(struct conn *c);
 
 struct node_config {
     int embedded; /* fd of the driver's connection, or -1 */
-    unsigned num_cpus;
+    int num_cpus; /* -1: what affinity and cgroups allow; 0: it runs no tasks, as a head may */
     uint64_t store_bytes;
     const char *dir; /* its folder; NULL if embedded */
     bool after_kill; /* a killed daemon had that folder before */

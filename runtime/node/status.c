@@ -19,7 +19,8 @@
  * A node of a cluster adds "peers", [{id, host, address, transport, moved}], the nodes that it is
  * connected to itself, "cluster": "head", "member", or "headless" (its head is lost), and the
  * node's silent_ms; JOB has owner ("" or the node that it came from) and tasks_away (on other nodes
- * now). The nodes are as the head says; of a lost head's, only what this node knows is there, and
+ * now). A head adds "database": "ok", or why its disk does not take who is a member; a headless node
+ * "head_away_ms": since when. The nodes are as the head says; of a lost head's, only what this node knows is there, and
  * their state is "unknown" unless they are connected.
  * Readers leave alone what they do not know, and do without what is missing. */
 #include <jansson.h>
@@ -31,6 +32,7 @@
 #include "cluster.h"
 #include "core/clock.h"
 #include "core/status.h"
+#include "journal.h"
 #include "look/look.h"
 
 static double cpus_of(const struct resources *r)
@@ -293,6 +295,16 @@ static json_t *status_json(struct node *n, const char *nodes_text)
         json_t *nodes = nodes_text ? json_loads(nodes_text, 0, NULL) : NULL;
         const char *state = c->is_head ? "head" : c->head ? "member" : "headless";
         json_object_set_new(root, "cluster", json_string(state));
+        if (c->journal) {
+            const char *trouble = journal_trouble(c->journal);
+            json_object_set_new(root, "database", look_text(trouble ? trouble : "ok"));
+        }
+        if (!c->head && c->ever_joined) {
+            uint64_t away_ms = (loop_now_ns(n->loop) - c->head_lost_ns) / NS_PER_MS;
+            json_object_set_new(root, "head_away_ms", json_integer((json_int_t)away_ms));
+            json_object_set_new(root, "head_address",
+                                json_string(n->config.head_address));
+        }
         json_object_set_new(root, "address", json_string(c->self->address));
         json_object_set_new(root, "port", json_integer(c->port));
         json_object_set_new(root, "peers", status_peers(n));

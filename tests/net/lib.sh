@@ -132,8 +132,8 @@ node_dir() {
     if [ "$MODE" = netns ] && [ "$1" != 1 ]; then echo /tmp/node; else echo "$WORK/node$1"; fi
 }
 
-# Starts it and gives the line that it says in LINE; its pid is in PID_I.
-node_try() {
+# Starts it; its pid is in PID_I.
+node_launch() {
     i=$1
     shift
     mkdir -p "$WORK/home$i"
@@ -145,21 +145,38 @@ node_try() {
     else
         role="--address=$(address 1):${VIA:-$PORT}"
     fi
+    timeout $((20 * PATIENCE)) head -n 1 "$WORK/ready$i" >"$WORK/line$i" &
+    eval "READER_$i=$!"
     # shellcheck disable=SC2086
     (inside "$i" "$BIN/mobulad" $role --listen="$(address "$i")" --key-stdin \
         --node-dir="$(node_dir "$i")" --log-file=- --ready-fd=3 "$@" \
         <"${KEY:-$WORK/key}" 3>"$WORK/ready$i" 2>>"$WORK/node$i.log") &
     eval "PID_$i=$!"
     PIDS="$PIDS $!"
-    LINE=$(timeout $((20 * PATIENCE)) head -n 1 "$WORK/ready$i")
 }
 
-node_start() {
-    node_try "$@"
+# The line that it says is in LINE.
+node_line() {
+    eval "wait \$READER_$1"
+    LINE=$(cat "$WORK/line$1")
+}
+
+node_serves() {
+    node_line "$1"
     case $LINE in
     ready*) ;;
     *) fail "node $1 did not start: $LINE" ;;
     esac
+}
+
+node_try() {
+    node_launch "$@"
+    node_line "$1"
+}
+
+node_start() {
+    node_launch "$@"
+    node_serves "$1"
 }
 
 pid_of() {
@@ -183,12 +200,35 @@ on() {
         new=$(mktemp "$WORK/new.XXXXXX")
         cp "$BIN/${PROGRAM:-net_driver}" "$new" && chmod 755 "$new" && mv "$new" "$WORK/driver"
     fi
-    dir=$(node_dir "$i")
     if [ "$MODE" = netns ]; then
-        MOBULA_ADDRESS=$dir timeout "$((${LIMIT:-60} * PATIENCE))" ip netns exec "$TAG-$i" "$WORK/driver" "$@"
+        MOBULA_ADDRESS=$(seen_dir "$i") timeout "$((${LIMIT:-60} * PATIENCE))" \
+            ip netns exec "$TAG-$i" "$WORK/driver" "$@"
     else
-        MOBULA_ADDRESS=$dir timeout "$((${LIMIT:-60} * PATIENCE))" "$WORK/driver" "$@"
+        MOBULA_ADDRESS=$(node_dir "$i") timeout "$((${LIMIT:-60} * PATIENCE))" "$WORK/driver" "$@"
     fi
+}
+
+# The folder of node I as it is seen from outside of its mount namespace.
+seen_dir() {
+    dir=$(node_dir "$1")
+    [ "$dir" = /tmp/node ] && dir=/proc/$(pid_of "$1")/root$dir
+    echo "$dir"
+}
+
+# What `mobula status` of node I says.
+status_of() {
+    "$BIN/mobula" status --node-dir="$(seen_dir "$1")"
+}
+
+# As if the machine lost its power: the daemon of node I and all workers there, at once.
+node_power_off() {
+    if [ "$MODE" = netns ]; then
+        # shellcheck disable=SC2046 # pids
+        kill -KILL $(ip netns pids "$TAG-$1") 2>/dev/null
+    else
+        node_kill "$1" KILL
+    fi
+    node_wait "$1"
 }
 
 # proxy_start: nodes that start from now on reach the head through net_proxy; order WORDS: see there.

@@ -427,6 +427,13 @@ static void info(void)
 
 static const char *file; /* of the command line */
 
+static char **rest;
+
+static void load_here(void)
+{
+    load(rest);
+}
+
 static void below_here(void)
 {
     below(file);
@@ -475,7 +482,10 @@ int main(int argc, char **argv)
                  {"unwanted", unwanted_here},
                  {"cancels", cancels_here},
                  {"reduce", reduce},
-                 {"trips", trips}};
+                 {"trips", trips},
+                 {"load", load_here},
+                 {"flood", flood}};
+    rest = argv + (argc > 2 ? 2 : argc);
     file = argc > 2 ? argv[2] : "";
     number = argc > 2 ? atol(argv[2]) : -1;
     /* only_here FILE: a worker that runs where this file is not crashes before mob_init(). */

@@ -64,6 +64,10 @@ void reduce(void);
 /* ---- net_cancel.c: what does not run to its end ---- */
 void cancels(const char *folder);
 
+/* ---- net_load.c: graphs of tasks, while nodes die ---- */
+void load(char **arg);
+void flood(void);
+
 /* ---- net_below.c: what a task waits for where it is ---- */
 void below(const char *file);
 void saturate(const char *file);

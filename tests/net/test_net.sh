@@ -394,6 +394,74 @@ case_kill_head() {
     on 1 balance || fail "balance after the head came back"
 }
 
+# The job has got so many hundredths further.
+flood_at() {
+    [ "$(grep -c ^flood: "$WORK/out")" -ge "$1" ]
+}
+
+# How often a node has been welcomed by a head.
+joined() {
+    grep -c 'joined the cluster' "$WORK/node$1.log"
+}
+
+has_joined() {
+    [ "$(joined "$1")" -ge "$2" ]
+}
+
+# A head that is nothing but a head is killed again and again while a job of another node runs on three. The
+# nodes go on, and are members again of the same cluster; one that starts meanwhile waits, and joins.
+case_head_alone() {
+    node_start 1 --num-cpus=0 "$STORE"
+    for i in 2 3; do
+        node_start $i $CPU "$STORE"
+    done
+    LIMIT=200 on 2 flood "${COUNT:-100000}" >"$WORK/out" 2>&1 &
+    driver=$!
+    for start in 2 3 4 5; do
+        eventually flood_at $((start * 15)) || fail "it does not go on: $(tail -3 "$WORK/out")"
+        node_kill 1 KILL
+        node_wait 1
+        before=$(grep -c ^flood: "$WORK/out")
+        eventually grep -q 'is lost' "$WORK/node3.log" || fail "the node did not notice"
+        [ $start = 2 ] && node_launch 4 $CPU "$STORE"
+        eventually flood_at $((before + 2)) || fail "nothing goes on without a head: $(tail -3 "$WORK/out")"
+        status_of 3 | grep -q 'the head at .* has been away for' || fail "$(status_of 3)"
+        node_start 1 --num-cpus=0 "$STORE"
+        [ $start = 2 ] && node_serves 4
+        for i in 2 3; do
+            eventually has_joined $i $start || fail "node $i did not come back"
+        done
+        eventually has_joined 4 $((start - 1)) || fail "node 4 did not come back"
+    done
+    wait $driver || fail "the driver failed: $(tail -3 "$WORK/out")"
+    tail -1 "$WORK/out"
+    [ "$(grep -c 'was a member' "$WORK/node1.log")" = 11 ] || fail "the head forgot who was a member"
+    grep -h 'declared dead\|joins anew\|is dead' "$WORK"/node?.log && fail "a node was taken for dead"
+    on 2 all_nodes 3 || fail "not all nodes work after that"
+}
+
+# A node that was declared dead is dead for the next start of its head too, and one that dies while there is
+# no head is declared dead by the next.
+case_head_remembers() {
+    node_start 1 --num-cpus=0 "$STORE"
+    node_start 2 $CPU "$STORE"
+    node_start 3 $CPU "$STORE"
+    node_kill 2 STOP
+    eventually grep -q 'is dead' "$WORK/node1.log" || fail "it was not declared dead"
+    node_kill 1 KILL
+    node_wait 1
+    node_power_off 3
+    node_start 1 --num-cpus=0 "$STORE"
+    [ "$(grep -c 'was a member' "$WORK/node1.log")" = 1 ] || fail "the head takes others for members"
+    node_kill 2 CONT
+    eventually grep -q 'joins anew' "$WORK/node2.log" || fail "a dead node is alive again"
+    eventually sh -c "[ \$(grep -c 'is dead' '$WORK/node1.log') = 2 ]" || fail "the other is not declared dead"
+    eventually on 2 info 2 || fail "there are others than those two"
+    on 2 squares || fail "squares"
+    "$BIN/mobula" stop --node-dir="$WORK/node1" || fail "the head does not stop"
+    [ ! -e "$WORK/node1" ] || fail "the head left $(ls "$WORK/node1")"
+}
+
 # What a task waits for on a node gets its turn there, though the node's own job could use all of it.
 case_below() {
     two_nodes

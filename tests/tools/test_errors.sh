@@ -21,6 +21,7 @@ refuses 2 'one of them' "$mobula" start --head --key-stdin --key-file=x
 refuses 2 'need --head or --address' "$mobula" start --port=6379
 refuses 2 "--num-cpus: 'many'" "$mobula" start --num-cpus=many
 refuses 2 "--num-cpus: '5000'" "$mobula" start --num-cpus=5000
+refuses 1 'would run nothing' "$mobula" start --num-cpus=0
 refuses 2 "--object-store-memory: '1Z'" "$mobula" start --object-store-memory=1Z
 refuses 2 "--log-level: 'loud'" "$mobula" start --log-level=loud
 refuses 2 'say a command' "$bin/storectl"

@@ -106,3 +106,37 @@ Test(verbs_change, removed_while_the_node_ends)
         pull_free(&p);
     }
 }
+
+/* A device's address is another one in the middle of a transfer: that one ends well, and the next ones
+ * use the new address. */
+Test(verbs_change, an_address_that_changes)
+{
+    for (unsigned host = 0; host < 2; host++) {
+        for (unsigned turns = 0; turns < 60; turns += 7) {
+            struct world w;
+            struct pull p = {0};
+            struct transport_stats before, stats;
+            struct transport_peer *peer = begin(&w, &over_verbs_fake);
+            struct verbs_double_device *device = &verbs_double_host(w.d, host)->device[0];
+            cr_assert_eq(world_pull(peer, &p, 0, SIZE), MOB_OK);
+            world_turn(&w, turns);
+            memset(&device->gids[2], 0, sizeof device->gids[2]);
+            verbs_double_gid(device, 4, "10.7.99.1", IBV_GID_TYPE_ROCE_V2, 2);
+            verbs_double_gids_changed(w.d, host, 0);
+            WORLD_UNTIL(&w, p.calls && w.nodes[1].pins == 0);
+            cr_assert_eq(p.status, MOB_OK);
+            cr_assert_eq(memcmp(p.dst, w.nodes[1].object, SIZE), 0);
+            pull_free(&p);
+            wait_ns(&w, NS_PER_S);
+            exchange(&w, peer); /* a link comes up */
+            transport_stats(peer, &before);
+            exchange(&w, peer);
+            transport_stats(peer, &stats);
+            cr_assert_gt(stats.rdma_bytes, before.rdma_bytes, "%s", stats.why);
+            transport_stats(host == 0 ? peer : w.nodes[1].peers[0], &stats);
+            cr_assert_not_null(strstr(stats.path, "gid 4 ::ffff:10.7.99.1"), "%s",
+                               stats.path);
+            world_end(&w);
+        }
+    }
+}

@@ -104,6 +104,9 @@ void verbs_double_count(const struct verbs_double *d, unsigned host,
 void verbs_double_gid(struct verbs_double_device *device, unsigned index,
                       const char *text, uint32_t type, uint32_t ifindex);
 
+/* Tells who has the device open that its GIDs are others. */
+void verbs_double_gids_changed(struct verbs_double *d, unsigned host, unsigned device);
+
 /* ---- faults
  * ------------------------------------------------------------------------------ */
 

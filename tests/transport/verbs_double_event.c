@@ -45,6 +45,11 @@ void vd_async(struct dev *dev, enum ibv_event_type type, struct qp *qp)
     }
 }
 
+void verbs_double_gids_changed(struct verbs_double *d, unsigned host, unsigned device)
+{
+    vd_async(&d->hosts[host].devs[device], IBV_EVENT_GID_CHANGE, NULL);
+}
+
 static bool is_of_qp(enum ibv_event_type type)
 {
     return type == IBV_EVENT_QP_FATAL || type == IBV_EVENT_QP_REQ_ERR ||

@@ -67,6 +67,21 @@ static void print_nodes(const json_t *root)
     table_free(t);
 }
 
+/* What is not as it should be with the head. */
+static void print_head(const json_t *root)
+{
+    const json_t *away = json_object_get(root, "head_away_ms");
+    const char *database = tool_str(root, "database");
+    if (away) {
+        printf("\nthe head at %s has been away for %.1f s: what runs goes on, and "
+               "nothing new is given to other nodes until it is back\n",
+               tool_str(root, "head_address"), (double)json_integer_value(away) / 1000);
+    }
+    if (*database && strcmp(database, "ok") != 0) {
+        printf("\nthe head's database: %s\n", database);
+    }
+}
+
 static void job_row(struct table *t, const json_t *j)
 {
     const json_t *phases = json_object_get(j, "records");
@@ -152,6 +167,7 @@ int status_main(int argc, char **argv)
         return tool_print_json(root);
     }
     print_nodes(root);
+    print_head(root);
     peers_print(json_object_get(root, "peers"));
     print_jobs(root);
     print_unmet(root);
