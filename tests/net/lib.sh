@@ -201,8 +201,9 @@ on() {
         cp "$BIN/${PROGRAM:-net_driver}" "$new" && chmod 755 "$new" && mv "$new" "$WORK/driver"
     fi
     if [ "$MODE" = netns ]; then
-        MOBULA_ADDRESS=$(seen_dir "$i") timeout "$((${LIMIT:-60} * PATIENCE))" \
-            ip netns exec "$TAG-$i" "$WORK/driver" "$@"
+        # Its workers begin in its folder, and the node may have none of that name.
+        (cd / && MOBULA_ADDRESS=$(seen_dir "$i") timeout "$((${LIMIT:-60} * PATIENCE))" \
+            ip netns exec "$TAG-$i" "$WORK/driver" "$@")
     else
         MOBULA_ADDRESS=$(node_dir "$i") timeout "$((${LIMIT:-60} * PATIENCE))" "$WORK/driver" "$@"
     fi
@@ -215,9 +216,11 @@ seen_dir() {
     echo "$dir"
 }
 
-# What `mobula status` of node I says.
+# status_of I [OPTION...]: what `mobula status` of node I says.
 status_of() {
-    "$BIN/mobula" status --node-dir="$(seen_dir "$1")"
+    dir=$(seen_dir "$1")
+    shift
+    "$BIN/mobula" status --node-dir="$dir" "$@"
 }
 
 # As if the machine lost its power: the daemon of node I and all workers there, at once.

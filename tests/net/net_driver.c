@@ -482,6 +482,8 @@ int main(int argc, char **argv)
                  {"unwanted", unwanted_here},
                  {"cancels", cancels_here},
                  {"reduce", reduce},
+                 {"fold", fold},
+                 {"fold_speed", fold_speed},
                  {"trips", trips},
                  {"load", load_here},
                  {"flood", flood}};

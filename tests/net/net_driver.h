@@ -60,6 +60,8 @@ void share(void);
 void urgent(void);
 void unwanted(const char *begun);
 void reduce(void);
+void fold(void);
+void fold_speed(void);
 
 /* ---- net_cancel.c: what does not run to its end ---- */
 void cancels(const char *folder);
