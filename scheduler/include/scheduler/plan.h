@@ -2,7 +2,7 @@
  *
  * A planner decides and does nothing else. It is fed events with the time, and calls back
  * with actions. It reads no clock, does no I/O, and allocates only when it is created, so
- * the same object code runs in the daemon and in the simulator (tests/scheduler/sim.c).
+ * the same object code runs in the daemon and in the simulator (tests/sim).
  *
  * Threads: a planner belongs to one thread.
  * Errors: an event that names something unknown, or a number out of range, or that does

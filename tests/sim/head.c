@@ -1,0 +1,258 @@
+/* head.c - the words between nodes and the head. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+
+/* ---- at the head ------------------------------------------------------------------------------------ */
+
+static void tell(uint32_t i, const struct plan_head_action *a)
+{
+    struct message *m = message_new(DOWN, sim.count, i, 0);
+    m->down = *a;
+    m->down.demand = NULL; /* valid in the call alone */
+    m->units = a->demand ? a->demand->need.amount[RESOURCE_CPU] : 0;
+    link_send(m);
+}
+
+static void act(void *arg, const struct plan_head_action *a)
+{
+    (void)arg;
+    if (a->kind == PLAN_NODE_DEAD) {
+        for (uint32_t i = 0; i < sim.count; i++) {
+            if (sim.joined[i]) {
+                tell(i, a);
+            }
+            sim.joined[i] = sim.joined[i] == a->node ? 0 : sim.joined[i];
+        }
+        return;
+    }
+    if (a->kind == PLAN_LEASE) {
+        sim.changes++;
+        check_lease(a);
+    } else if (a->kind == PLAN_GRANT) {
+        check_grant(a);
+    }
+    uint32_t i = node_of(a->to);
+    if (i != NONE && sim.joined[i] == a->to) {
+        tell(i, a);
+    }
+}
+
+void head_up(void)
+{
+    sim.head_id++;
+    check_forget();
+    sim.head = plan_head_create(
+        &(struct plan_head_config){
+            .head = sim.head_id, .seed = sim.o.seed, .leases_max = 64 * 4096, .act = act},
+        head_clock());
+    sim.head_tick_at = CLOCK_NEVER;
+    if (!sim.head) {
+        sim_fail("no head", 0);
+    }
+}
+
+/* Its process dies, and with it all that it knew. */
+void head_down(void)
+{
+    plan_head_destroy(sim.head);
+    sim.head = NULL;
+    memset(sim.joined, 0, sim.count * sizeof *sim.joined);
+    for (uint32_t i = 0; i < sim.count; i++) {
+        uint32_t at = link_find(i, sim.count);
+        if (at != NONE) {
+            link_close(at, 1);
+        }
+    }
+}
+
+static void join(const struct message *m)
+{
+    uint32_t i = m->from;
+    bool known = sim.joined[i] == m->join.node;
+    if (!known && m->join.member_of == sim.head_id) {
+        link_send(message_new(REFUSED, sim.count, i, 0));
+        return;
+    }
+    struct message *w = message_new(WELCOME, sim.count, i, 0);
+    w->id = sim.head_id;
+    link_send(w);
+    sim.joined[i] = m->join.node;
+    sim_must(plan_head_join(sim.head, &m->join, head_clock()), "join", i);
+}
+
+static void up_word(uint32_t i, const struct message *m)
+{
+    const struct plan_node_action *a = &m->up;
+    struct resources offer = resources_cpus(m->units);
+    uint64_t node = sim.joined[i];
+    if (a->kind == PLAN_REPORT) {
+        sim_must(plan_head_report(sim.head, node, &offer, head_clock()), "report", i);
+    } else if (a->kind == PLAN_DEMAND) {
+        struct plan_demand d = {.job = a->job,
+                                .cls = a->cls,
+                                .demand = demand_cpus(m->units),
+                                .weight = a->weight,
+                                .want = a->count,
+                                .hints_count = a->hints_count};
+        memcpy(d.hints, m->hints, sizeof d.hints);
+        sim_must(plan_head_demand(sim.head, node, &d, head_clock()), "demand", i);
+    } else {
+        check_held(a);
+        mob_status s = plan_head_lease_held(sim.head, node, a->lease, a->epoch, a->count,
+                                            &offer, head_clock());
+        if (s != MOB_ERR_STATE && s != MOB_ERR_NOT_FOUND) {
+            sim_must(s, "held", i);
+        }
+    }
+}
+
+void head_message(const struct message *m)
+{
+    uint32_t i = m->from;
+    if (m->kind == JOIN) {
+        join(m);
+    } else if (sim.joined[i] !=
+               sim.nodes[i].incarnation) { /* declared dead, and does not know it */
+        link_send(message_new(REFUSED, sim.count, i, 0));
+    } else if (m->kind == HEARTBEAT) {
+        sim_must(plan_head_heartbeat(sim.head, sim.joined[i], head_clock()), "heartbeat",
+                 i);
+    } else {
+        up_word(i, m);
+    }
+    check_head();
+}
+
+void head_timer(void)
+{
+    uint64_t due = sim.head ? plan_head_deadline(sim.head) : CLOCK_NEVER;
+    if (due == CLOCK_NEVER) {
+        return;
+    }
+    due = due > head_clock() ? due - sim.head_skew : sim.now + 1;
+    if (due < sim.head_tick_at) {
+        sim.head_tick_at = due;
+        sim_post((struct event){.at = due, .kind = EV_HEAD_TICK, .node = NONE});
+    }
+}
+
+void head_event(struct event *e)
+{
+    if (e->kind == EV_HEAD_CRASH) {
+        head_down();
+        sim_post((struct event){
+            .at = sim.now + sim_draw(3 * NS_PER_S), .kind = EV_HEAD_UP, .node = NONE});
+    } else if (e->kind == EV_HEAD_UP) {
+        head_up();
+    } else if (sim.head) {
+        sim.head_tick_at = CLOCK_NEVER;
+        plan_head_tick(sim.head, head_clock());
+        check_head();
+    }
+}
+
+/* ---- at a node -------------------------------------------------------------------------------------- */
+
+void head_say(uint32_t i, const struct plan_node_action *a)
+{
+    struct message *m = message_new(UP, i, sim.count, 0);
+    if (a->kind == PLAN_LEASE_HELD) {
+        check_said(a);
+    }
+    m->up = *a;
+    m->units = a->offer    ? a->offer->amount[RESOURCE_CPU]
+               : a->demand ? a->demand->need.amount[RESOURCE_CPU]
+                           : 0;
+    m->up.hints = NULL; /* valid in the call alone, as these */
+    m->up.demand = NULL;
+    m->up.offer = NULL;
+    for (uint32_t k = 0; k < a->hints_count; k++) {
+        m->hints[k] = a->hints[k];
+    }
+    link_send(m);
+}
+
+static void lease_word(uint32_t i, const struct message *m)
+{
+    const struct plan_head_action *a = &m->down;
+    struct node *n = &sim.nodes[i];
+    struct plan_lease l = {.lease = a->lease,
+                           .epoch = a->epoch,
+                           .job = a->job,
+                           .cls = a->cls,
+                           .demand = demand_cpus(m->units),
+                           .weight = a->weight,
+                           .slots = a->slots,
+                           .owner = a->owner ? a->owner : 1};
+    uint32_t owner = node_of(a->owner), job = NONE;
+    if (owner != NONE && owner != i) {
+        uint32_t theirs = board_find(owner, a->job.number);
+        job = theirs == NONE ? NONE : sim.nodes[owner].boards[theirs].job;
+    }
+    if (job != NONE && a->slots > 0) {
+        uint32_t b = guest_board(i, owner, a->job.number, job);
+        l.job = n->boards[b].key;
+    } else if (owner != i) {
+        for (uint32_t b = 0; b < n->boards_top; b++) {
+            bool same = n->boards[b].used && n->boards[b].theirs == a->job.number;
+            l.job = same ? n->boards[b].key : l.job;
+        }
+    }
+    mob_status s = plan_node_lease(n->plan, &l, clock_of(n));
+    if (s != MOB_OK && s != MOB_ERR_STATE) { /* not here: the head looks elsewhere */
+        struct resources offer = plan_node_offer(n->plan);
+        head_say(i, &(struct plan_node_action){.kind = PLAN_LEASE_HELD,
+                                               .lease = a->lease,
+                                               .epoch = a->epoch,
+                                               .offer = &offer});
+    }
+}
+
+static void dead_word(uint32_t i, uint64_t node)
+{
+    struct node *n = &sim.nodes[i];
+    if (node == n->incarnation) {
+        node_rejoin(i);
+        return;
+    }
+    uint32_t peer = (uint32_t)((node - 1000) % (1u << 20));
+    link_give_up(i, peer, node);
+    plan_node_peer_lost(n->plan, node, clock_of(n));
+}
+
+static void down_word(uint32_t i, const struct message *m)
+{
+    const struct plan_head_action *a = &m->down;
+    struct node *n = &sim.nodes[i];
+    if (a->kind == PLAN_LEASE) {
+        lease_word(i, m);
+    } else if (a->kind == PLAN_GRANT) {
+        /* The planner knows itself by the name that it was born with. */
+        uint64_t node = a->node == n->incarnation ? n->birth : a->node;
+        mob_status s = plan_node_grant(n->plan, a->lease, a->epoch, a->job, a->cls, node,
+                                       a->slots, clock_of(n));
+        if (s != MOB_ERR_NOT_FOUND && s != MOB_ERR_STATE) { /* its job may be over */
+            sim_must(s, "grant", i);
+        }
+    } else if (a->kind == PLAN_SYNCED) {
+        plan_node_head_synced(n->plan, clock_of(n));
+    } else {
+        dead_word(i, a->node);
+    }
+}
+
+void head_word(const struct message *m)
+{
+    struct node *n = &sim.nodes[m->to];
+    if (m->kind == WELCOME) {
+        n->member = true;
+        n->member_of = m->id;
+        plan_node_head_up(n->plan, m->id, clock_of(n));
+    } else if (m->kind == REFUSED) {
+        node_rejoin(m->to);
+    } else {
+        down_word(m->to, m);
+    }
+}

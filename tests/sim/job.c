@@ -1,0 +1,167 @@
+/* job.c - a driver: submits its graph as records come free, and sees each result once. */
+#include <stdlib.h>
+
+#include "sim.h"
+
+static uint32_t *slot_of(struct job *j, uint32_t index)
+{
+    return &j->ring[index % WINDOW];
+}
+
+/* Its record, which must be there: an argument is not freed before who takes it is done. */
+static struct task *record_of(struct job *j, uint32_t index)
+{
+    uint32_t at = *slot_of(j, index);
+    if (at == NONE || sim.tasks[at].phase == FREE || sim.tasks[at].index != index) {
+        sim_fail("an object that is in use is gone", j->home);
+    }
+    return &sim.tasks[at];
+}
+
+void job_use(struct job *j, int64_t units)
+{
+    j->used += j->running * (sim.now - j->used_at);
+    j->used_at = sim.now;
+    j->running += (uint64_t)units;
+}
+
+static void submit_one(struct job *j, uint32_t index)
+{
+    uint32_t with[EDGES_MAX], args = graph_edges(&j->graph, index, false, with);
+    uint32_t at = task_new(j->home, j->board, graph_class(j, index));
+    struct task *t = &sim.tasks[at];
+    uint64_t begins = 0;
+    t->index = index;
+    t->time_us = graph_time_us(j, index);
+    t->refs = 1 + graph_edges(&j->graph, index, true, (uint32_t[EDGES_MAX]){0});
+    *slot_of(j, index) = at;
+    for (uint32_t i = 0; i < args; i++) {
+        t->missing += record_of(j, with[i])->phase != DONE;
+        uint64_t end = j->finish[with[i] % WINDOW];
+        begins = begins > end ? begins : end;
+    }
+    uint64_t ns = t->time_us * NS_PER_US;
+    j->finish[index % WINDOW] = begins + ns;
+    j->path = j->path > begins + ns ? j->path : begins + ns;
+    j->work += ns * j->units[t->cls];
+    if (t->missing == 0) {
+        task_queued(at);
+    }
+}
+
+static void submit(struct job *j)
+{
+    uint32_t before = j->submitted;
+    while (j->submitted < j->graph.count && j->submitted - j->oldest < WINDOW) {
+        submit_one(j, j->submitted++);
+    }
+    for (uint32_t cls = 0; cls < j->classes && j->submitted > before; cls++) {
+        board_kick(j->home, j->board, cls);
+    }
+}
+
+static void over(struct job *j)
+{
+    j->over = true;
+    j->ended_at = sim.now;
+    free(j->ring);
+    free(j->finish);
+    j->ring = NULL;
+    j->finish = NULL;
+}
+
+void job_dead(struct job *j)
+{
+    j->dead = true;
+    if (!j->over) {
+        over(j);
+    }
+}
+
+static void drop_ref(struct job *j, uint32_t index)
+{
+    struct task *t = record_of(j, index);
+    if (--t->refs > 0) {
+        return;
+    }
+    task_free(*slot_of(j, index));
+    *slot_of(j, index) = NONE;
+    while (j->oldest < j->submitted && *slot_of(j, j->oldest) == NONE) {
+        j->oldest++;
+    }
+}
+
+void job_result(uint32_t at)
+{
+    const struct task *t = &sim.tasks[at];
+    uint32_t node = t->node, board = t->board, index = t->index, with[EDGES_MAX];
+    struct job *j = &sim.jobs[sim.nodes[node].boards[board].job];
+    if (j->seen[index / 8] & 1u << index % 8) {
+        sim_fail("a task has two visible results", node);
+    }
+    j->seen[index / 8] |= (uint8_t)(1u << index % 8);
+    sim.nodes[node].bytes += j->arg_bytes;
+    j->left--;
+    sim.done++;
+    bool ready[CLASSES] = {false};
+    uint32_t count = graph_edges(&j->graph, index, true, with);
+    for (uint32_t i = 0; i < count; i++) {
+        if (with[i] < j->submitted) {
+            struct task *next = record_of(j, with[i]);
+            if (--next->missing == 0) {
+                ready[next->cls] = true;
+                task_queued(*slot_of(j, with[i]));
+            }
+        }
+    }
+    count = graph_edges(&j->graph, index, false, with);
+    for (uint32_t i = 0; i < count; i++) {
+        drop_ref(j, with[i]);
+    }
+    drop_ref(j, index);
+    for (uint32_t cls = 0; cls < j->classes; cls++) {
+        if (ready[cls]) {
+            board_kick(node, board, cls);
+        }
+    }
+    if (j->left == 0) {
+        over(j);
+        board_end(node, board);
+    } else {
+        submit(j);
+    }
+}
+
+void job_event(struct event *e)
+{
+    struct job *j = &sim.jobs[e->a];
+    struct node *n = &sim.nodes[j->home];
+    if (j->over) {
+        return;
+    }
+    if (e->kind == EV_STOP) { /* its program ends, whatever is left */
+        check_shares();
+        over(j);
+        if (j->arrived) {
+            board_end(j->home, j->board);
+        }
+        return;
+    }
+    j->arrived = true;
+    j->ring = malloc(WINDOW * sizeof *j->ring);
+    j->finish = calloc(WINDOW, sizeof *j->finish);
+    for (uint32_t i = 0; i < WINDOW; i++) {
+        j->ring[i] = NONE;
+    }
+    struct board *b = board_new(j->home, e->a, &j->board);
+    b->open = true;
+    b->owner = j->home;
+    b->key = (struct plan_job){n->birth, b->serial};
+    sim_must(plan_node_job_add(n->plan, b->key, j->weight, clock_of(n)), "job", j->home);
+    for (uint32_t cls = 0; cls < j->classes; cls++) {
+        struct demand demand = demand_cpus(j->units[cls]);
+        sim_must(plan_node_class_add(n->plan, b->key, cls, &demand, clock_of(n)), "class",
+                 j->home);
+    }
+    submit(j);
+}

@@ -1,0 +1,61 @@
+# The scheduler with one fault each: the simulator must see it in some history. They are built and run by the test
+# sim_mutants alone. sim_mutant(NAME FILE FIND PUT [ARGS of the run that finds it]...)
+set(mutants "")
+
+function(sim_mutant name file find put)
+  set(source ${CMAKE_CURRENT_BINARY_DIR}/mutant_${name}.c)
+  set(script ${CMAKE_CURRENT_BINARY_DIR}/mutant_${name}.cmake)
+  file(CONFIGURE OUTPUT ${script} @ONLY CONTENT
+"set(find [==[@find@]==])
+set(put [==[@put@]==])
+set(in @PROJECT_SOURCE_DIR@/scheduler/@file@)
+set(out @source@)
+include(@CMAKE_CURRENT_SOURCE_DIR@/mutate.cmake)
+")
+  add_custom_command(OUTPUT ${source} COMMAND ${CMAKE_COMMAND} -P ${script} VERBATIM
+    DEPENDS ${PROJECT_SOURCE_DIR}/scheduler/${file} ${script} ${CMAKE_CURRENT_SOURCE_DIR}/mutate.cmake)
+  add_executable(sim_mutant_${name} EXCLUDE_FROM_ALL ${source} $<TARGET_OBJECTS:sim_world>)
+  target_include_directories(sim_mutant_${name} PRIVATE ${PROJECT_SOURCE_DIR}/scheduler
+    ${PROJECT_SOURCE_DIR}/scheduler/include ${PROJECT_SOURCE_DIR}/core/include)
+  target_compile_options(sim_mutant_${name} PRIVATE -w)
+  target_link_libraries(sim_mutant_${name} PRIVATE mob_flags sim_planners)
+  string(REPLACE ";" " " args "${ARGN}")
+  set(mutants ${mutants} "${name} ${args}" PARENT_SCOPE)
+  set(mutant_targets ${mutant_targets} sim_mutant_${name} PARENT_SCOPE)
+endfunction()
+
+# ---- epochs: a stale word counts
+sim_mutant(head_takes_stale head_plan.c "epoch != l->epoch || slots > l->slots" "slots > l->slots")
+sim_mutant(node_takes_stale node_peers.c "l && in->epoch < l->epoch" "false")
+sim_mutant(owner_takes_stale node_peers.c "g && (epoch < g->epoch ||" "g && (false ||")
+sim_mutant(same_epoch head_lease.c "        l->epoch++;\n        if (l->slots < l->told)" "        if (l->slots < l->told)")
+
+# ---- one CPU for two
+sim_mutant(double_slot node_decide.c "    if (!resources_fit(&free, &c->demand.need)) {\n        return false;" "    if (false) {\n        return false;")
+sim_mutant(double_grant head_lease.c "    if (l->counted < slots) {" "    if (false) {")
+sim_mutant(tells_first head_lease.c "        head_say_lease(h, l);\n    }\n    h->dirty_count"
+  "        head_say_lease(h, l);\n        if (l->slots > l->told) {\n            l->told = l->slots;\n            head_say_grant(h, l);\n        }\n    }\n    h->dirty_count")
+
+# ---- words that are not repeated after a break
+sim_mutant(lease_not_repeated head_plan.c "        head_say_lease(h, l);\n    }\n    h->config" "    }\n    h->config")
+sim_mutant(grant_not_repeated head_plan.c "            if (l->told > 0) {\n                head_say_grant(h, l);\n            }" "")
+sim_mutant(offer_not_repeated node_peers.c "    p->head_up = true;\n    p->offer_known = false;" "    p->head_up = true;")
+sim_mutant(demand_not_repeated node_peers.c "        c->want_sent =\n            0;" "")
+sim_mutant(unsaid_demand_stays head_plan.c "        d->void_at = now + PLAN_UNUSED_NS;" "")
+sim_mutant(unsaid_lease_stays node_peers.c "        if (p->leases[i].sync != p->sync) {" "        if (false) {")
+
+# ---- what must come to an end
+sim_mutant(end_not_answered node_decide.c "            l->settling = false;\n            node_say_held(p, l);" "            l->settling = false;")
+sim_mutant(asked_back_for_ever node_events.c "        c->taking--;" "")
+
+# ---- who waits for ever
+sim_mutant(not_resumed node_decide.c "            node_act(p, PLAN_RESUME, j, c, 1);" "")
+sim_mutant(natives_do_not_cut node_room.c "    if (cut) {" "    if (false) {")
+sim_mutant(nothing_kept node_decide.c "now >= c->short_since + PLAN_RESERVE_NS" "false" --no-faults)
+sim_mutant(no_turns_at_head head_place.c "    if (waits && now >= h->moved_at + PLAN_QUANTUM_NS) {" "    if (false) {" --rivals)
+sim_mutant(no_turns_on_node node_room.c "        if (c->tried && c->cost > 0 && job_is_native(p, j)) {" "        if (false) {" --rivals)
+sim_mutant(idle_is_kept node_room.c "    take_idle(p, &lacks, &soon, now);" "")
+
+add_custom_target(sim_mutants DEPENDS ${mutant_targets})
+string(REPLACE ";" "\n" mutants "${mutants}")
+file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/mutants.txt CONTENT "${mutants}\n")
