@@ -295,8 +295,11 @@ static bool take_from_lower(struct plan_head *h, uint64_t now)
     }
     for (uint32_t i = 0; i < h->demands_top; i++) {
         const struct head_demand *d = &h->demands[i];
-        uint32_t *low = d->used && d->granted > 0 ? &h->jobs[d->job].lowest : NULL;
-        if (low && (*low == INDEX_NONE || rank(h, d) < rank(h, &h->demands[*low]))) {
+        if (!d->used || d->granted == 0) {
+            continue;
+        }
+        uint32_t *low = &h->jobs[d->job].lowest;
+        if (*low == INDEX_NONE || rank(h, d) < rank(h, &h->demands[*low])) {
             *low = i;
         }
     }

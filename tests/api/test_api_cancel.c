@@ -253,7 +253,8 @@ static mob_ref submit_tree(struct mob *mob, int deaf, int depth, int late, struc
     mob_ref ref;
     *t = (struct tree){.leaf = new_endless(deaf), .depth = depth, .late = late};
     OK(mob_submit(mob, tree, MOB_ARGS(MOB_VALUE(*t)), NULL, &ref));
-    EVENTUALLY(attempts(t->leaf.began) >= (late ? 1 : 2)); /* of as many CPUs as are left */
+    EVENTUALLY(attempts(t->leaf.began) >=
+               (late ? 1 : 2)); /* of as many CPUs as are left */
     return ref;
 }
 

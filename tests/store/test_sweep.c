@@ -225,6 +225,36 @@ Test(sweep, a_dead_workers_promise_to_look_is_taken_back)
     rig_free(g);
 }
 
+/* The daemon ended a worker for one of its tasks: that one does not run again, the others lose nothing by it. */
+Test(sweep, a_death_that_was_ordered_costs_the_others_no_retry)
+{
+    struct rig *g = rig_new();
+    struct sweep_result res;
+    uint64_t x = submit(&g->lane[DRIVER], NULL, 0, LINK_NONE), y;
+    for (uint32_t i = 0; i < 5; i++) {
+        struct record *r = claim(g, WORKER, x);
+        y = submit(&g->lane[DRIVER], NULL, 0, LINK_NONE);
+        (void)claim(g, WORKER, y);
+        cancel(g, DRIVER, y);
+        sweep_process(&g->lane[DAEMON], WORKER, true, NULL, NULL, &res);
+        cr_assert_eq(res.requeued, 1);
+        cr_assert_eq(res.failed, 1);
+        cr_assert_eq(phase_of(g, y), PHASE_CLOSED);
+        lane_drop(&g->lane[DRIVER], y);
+        cr_assert_eq(phase_of(g, x), PHASE_QUEUED);
+        cr_assert_eq(state_attempt(at_load(&r->state, AT_RELAXED)), i + 1);
+    }
+    for (uint32_t died = 0; died < 2;
+         died++) { /* of itself: one retry, as it was submitted with */
+        (void)claim(g, WORKER, x);
+        sweep_process(&g->lane[DAEMON], WORKER, false, NULL, NULL, &res);
+        cr_assert_eq(phase_of(g, x), died ? PHASE_CLOSED : PHASE_QUEUED);
+    }
+    lane_drop(&g->lane[DRIVER], x);
+    assert_all_free(g);
+    rig_free(g);
+}
+
 /* A put in a task is held by an id that nobody knows once its worker is dead. */
 Test(sweep, what_a_dead_attempt_put_goes_with_it)
 {
