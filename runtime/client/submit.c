@@ -239,7 +239,7 @@ static mob_status ask_records(struct mob *mob)
     return st;
 }
 
-mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
+mob_status client_record(struct mob *mob, struct thread *t, uint64_t deadline_ns,
                          struct record **ret)
 {
     for (;;) {
@@ -255,7 +255,7 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
         /* The table is at its maximum, or memory is. Records come back when ids are released, and
          * when tasks end whose ids were released before: the latter is worth waiting for, as is memory
          * that objects leave for the disk (MOB_ERR_TIMEOUT). */
-        if (no_wait || t->task) {
+        if (deadline_ns == 0 || t->task) {
             return status_fail(MOB_ERR_FULL, "%s", mob_last_error());
         }
         if (st != MOB_ERR_TIMEOUT && !lane_await_record(&t->lane)) {
@@ -263,8 +263,14 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
                                "every record of the job is held by an id; release "
                                "ids that are no longer needed");
         }
+        uint64_t nap_ns = clock_deadline_ns(FULL_NAP_NS);
+        if (clock_now_ns() >= deadline_ns) {
+            return status_fail(MOB_ERR_FULL,
+                               "no record became free within the time limit");
+        }
         at_u32 nobody = {0};
-        (void)park_client(mob, t, &nobody, 0, clock_deadline_ns(FULL_NAP_NS));
+        (void)park_client(mob, t, &nobody, 0,
+                          nap_ns < deadline_ns ? nap_ns : deadline_ns);
     }
 }
 
@@ -403,6 +409,103 @@ CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *
     return true;
 }
 
+/* True if the arguments are small values and ids of this job, and fit into a record with a result. */
+CLIENT_FAST bool all_small(const struct mob *mob, const struct mob_arg *args,
+                           uint32_t count)
+{
+    uint32_t need = sizeof(struct place_words) + 16;
+    bool small = count <= MOB_ARGS_MAX;
+    for (uint32_t i = 0; small && i < count; i++) {
+        const struct mob_arg *a = &args[i];
+        if (is_ref(a)) {
+            small = a->ref.hi == mob->ref_hi;
+            task_prefetch_arg(&mob->board, a->ref.lo);
+            need += (uint32_t)sizeof(struct arg_ref);
+        } else {
+            small = a->size <= RECORD_VALUE_MAX && (a->data || !a->size);
+            need += ((uint32_t)a->size + 7) & ~7u;
+        }
+    }
+    return small && need <= RECORD_PAYLOAD;
+}
+
+/* mob_submit() of small values and ids by a driver, as submit_plain(). */
+static __attribute__((noinline)) bool submit_small(struct mob *mob, mob_fn fn,
+                                                   const struct mob_arg *args,
+                                                   uint32_t count, mob_ref *ret,
+                                                   const struct mob_site *site)
+{
+    struct thread *t = client_current;
+    struct task_open open[MOB_ARGS_MAX];
+    uint64_t link, s, word;
+    uint32_t at = sizeof(struct place_words), arrived = 0, opens = 0, i;
+    if (client_serial != mob->serial || t->plain_fn != fn || t->plain_site != site ||
+        client_ill(mob) || !ret || (count && !args) || !all_small(mob, args, count) ||
+        !take_room(t, PLAIN_CLASS)) {
+        return false;
+    }
+    struct record *r = lane_take(&t->lane, &link);
+    if (__builtin_expect(!r, 0)) {
+        return false;
+    }
+    word = call_word(t->fn_id, call_counts(count, 1), RETRIES_DEFAULT);
+    record_set_plain_origin(r, board_now(&mob->board), t->plain_origin);
+    for (i = 0; i < count; i++) {
+        const struct mob_arg *a = &args[i];
+        void *to = r->payload + at;
+        uint32_t len = (uint32_t)a->size;
+        if (!is_ref(a)) {
+            client_copy(to, a->data, len);
+            arrived |= 1u << i;
+            at += (len + 7) & ~7u;
+        } else if (__builtin_expect(lane_use_fast(&t->lane, a->ref.lo, &s), 1)) {
+            struct arg_ref *ref = to;
+            at_store(&ref->link, a->ref.lo, AT_RELAXED);
+            at_store(&ref->next, SUCC_EMPTY, AT_RELAXED);
+            if (state_sealed(s)) {
+                arrived |= 1u << i;
+            } else {
+                open[opens++] = (struct task_open){
+                    &mob->board.records[link_index(a->ref.lo)], ref, i};
+            }
+            word |= (uint64_t)CALL_HAS_REFS << CALL_OPTIONS_SHIFT;
+            len = ARG_REF;
+            at += (uint32_t)sizeof *ref;
+        } else {
+            break;
+        }
+        if (i < CALL_LENS) {
+            word |= call_word_len(i, len);
+        } else {
+            r->arg_len[i - CALL_LENS] = (uint8_t)len;
+        }
+    }
+    if (__builtin_expect(i < count, 0)) { /* the general form finds out what is wrong */
+        while (i-- > 0) {
+            if (is_ref(&args[i])) {
+                lane_unuse(&t->lane, args[i].ref.lo);
+            }
+        }
+        lane_untake(&t->lane, link);
+        return false;
+    }
+    at_store(&r->call, word, AT_RELAXED);
+    at_store(&r->arrived, arrived, AT_RELAXED);
+    at_store(&r->fill, at, AT_RELAXED);
+    record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
+    *ret = client_ref(mob, link, 0);
+    if (opens) {
+        task_fill_plain(r, link);
+        (void)task_publish_waiting(&t->lane, r, link, open, opens);
+        return true;
+    }
+    enum queue_result how = task_publish_plain(&t->lane, r, link, PLAIN_CLASS);
+    if (!task_pushed(&t->lane, PLAIN_CLASS, how)) {
+        (void)pushed(&t->lane, r, how);
+    }
+    return true;
+}
+
 /* The general form. It is called in a way that leaves no trace of mob_submit() on the stack, so its name
  * is what debuggers show. */
 static __attribute__((noinline)) mob_status
@@ -413,6 +516,10 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
     struct record *r;
     uint64_t link = 0;
     mob_status st;
+    if (!options && mob && count <= MOB_ARGS_MAX &&
+        submit_small(mob, fn, args, (uint32_t)count, ret, site)) {
+        return MOB_OK;
+    }
     MOB_TRY(client_thread(mob, &t));
     if (t->plain_site !=
         site) { /* that may have been all that kept it from the short way */
@@ -421,6 +528,10 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
         t->plain_origin = record_origin_word(t->plain_number, t->fn_id);
         if (!options && count == 1 && submit_plain(mob, fn, args, ret, site, &st)) {
             return st;
+        }
+        if (!options && count <= MOB_ARGS_MAX &&
+            submit_small(mob, fn, args, (uint32_t)count, ret, site)) {
+            return MOB_OK;
         }
     }
     if (!ret || (count && !args)) {
@@ -449,7 +560,7 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
     if (!take_room(t, call_class(call))) {
         MOB_TRY(wait_for_room(mob, t, call_class(call), plan.no_wait));
     }
-    MOB_TRY(client_record(mob, t, plan.no_wait, &r));
+    MOB_TRY(client_record(mob, t, plan.no_wait ? 0 : CLOCK_NEVER, &r));
     st = submit_any(mob, t, r, &plan, args, &link);
     if (st) {
         lane_unrecord(&t->lane, r);

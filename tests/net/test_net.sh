@@ -169,9 +169,9 @@ case_fold() {
 
 # The same, without deaths, over links that are slow in both directions: for the figures.
 case_fold_speed() {
-    for i in 1 2 3 4; do
-        node_start $i $CPU "$STORE"
-        slow $i "${RATE:-400mbit}"
+    for i in $(seq "$NODES"); do
+        node_start "$i" $CPU "$STORE"
+        slow "$i" "${RATE:-400mbit}"
         tc qdisc add dev "$TAG.$i" root tbf rate "${RATE:-400mbit}" burst 256k latency 50ms
     done
     LIMIT=120 on 1 fold_speed "${ROUNDS:-2}" || fail "fold_speed"
