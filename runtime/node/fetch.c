@@ -191,6 +191,9 @@ static bool begin(struct cluster *c, struct fetch *p)
 static enum pull_urgency urgency(const struct fetch *p)
 {
     uint64_t s;
+    if (p->want.fold) { /* of a task, here or behind the node that asked */
+        return PULL_ARGUMENT;
+    }
     struct record *r =
         p->want.ours == LINK_NONE ? NULL : lane_find(&p->job->lane, p->want.ours, &s);
     if (!r) {

@@ -167,6 +167,26 @@ case_fold() {
     [ "$sent" -gt 0 ] && [ "$came" -gt "$sent" ] || fail "no chain"
 }
 
+# A node that passes arrays on is killed while they pass: what is left of the chain comes down, and the sum is right.
+case_fold_break() {
+    export MOBULA_LOG_LEVEL=debug
+    for i in 1 2 3 4; do
+        node_start $i $CPU "$STORE"
+        slow $i 100mbit
+    done
+    LIMIT=120 on 1 fold 6000 >"$WORK/out" &
+    driver=$!
+    asked='a fold for node .* begins'
+    eventually grep -q "$asked" "$WORK/node2.log" "$WORK/node3.log" "$WORK/node4.log" || fail "no chain"
+    for victim in 2 3 4; do
+        grep -q "$asked" "$WORK/node$victim.log" && break
+    done
+    node_kill "$victim" KILL
+    wait $driver || fail "fold: $(cat "$WORK/out")"
+    cat "$WORK/out"
+    grep -h 'a fold of .* arrays does not come' "$WORK"/node[234].log || fail "it did not break"
+}
+
 # The same, without deaths, over links that are slow in both directions: for the figures.
 case_fold_speed() {
     for i in $(seq "$NODES"); do

@@ -242,6 +242,17 @@ Test(chain, a_task_waits_for_the_fold_of_what_comes_and_what_is_here)
     world_end(&w);
 }
 
+/* Not before programs, and not behind what nobody waits for. */
+Test(chain, it_takes_its_turn_as_an_argument)
+{
+    guest();
+    struct fold_order o = order_of(OTHER, OWNER, true);
+    cr_assert(ask_to_fold(THIRD, f.token, 7, &o));
+    cr_assert_eq(w.node.cluster->pulls->entry.urgency, PULL_ARGUMENT);
+    cr_assert_eq(w.node.cluster->pulls->want.kind, WIRE_COPIED);
+    world_end(&w);
+}
+
 Test(chain, the_node_before_is_asked_for_the_fold_of_what_comes_before)
 {
     guest();
