@@ -25,6 +25,7 @@ struct head_job {
     struct plan_job key;
     struct share share; /* used: cost of its leases */
     uint32_t demands;   /* 0: the place is free */
+    uint32_t unmet;     /* of them in unmet */
     uint32_t lowest;    /* scratch: its demand of the lowest rank that has leases */
 };
 
@@ -68,20 +69,26 @@ struct head_lease {
 struct plan_head {
     struct plan_head_config config;
     uint64_t last, random, serial;
-    uint64_t scan_at, place_at, placed_at, moved_at;
+    uint64_t scan_at, place_at, placed_at, turn_at;
+    uint64_t void_at;       /* the first of the demands' */
+    bool settled;           /* nobody waits, and nobody is owed anything */
     uint32_t free_lease;    /* the first free place below leases_top */
     struct resources total; /* CPUs, memory and GPUs of all members */
     struct resources least; /* scratch: what no demand that waits needs less of */
     uint32_t nodes_count, nodes_top, jobs_top, demands_top, leases_top;
+    uint32_t nodes_free, jobs_free, demands_free; /* no place below is free */
     struct head_node *nodes;
     struct head_job *jobs; /* demands_max: each demand may be of a job of its own */
     struct head_demand *demands;
     struct head_lease *leases;
     struct share **active; /* scratch: demands_max */
-    uint32_t *unmet;       /* scratch: a heap of demands, the most deserving first */
-    uint32_t *roomy;       /* scratch: nodes with something to spare */
-    uint32_t *dirty;       /* leases to speak of */
-    uint32_t unmet_count, roomy_count, dirty_count;
+    /* Kept with every change, so that no event looks at all nodes or demands: who has something to
+     * spare, and who wants more than it was granted. */
+    struct index_set spare, unmet;
+    uint32_t *heap;  /* scratch: of unmet, the most deserving first */
+    uint32_t *roomy; /* scratch: of spare, those that are not known to be full */
+    uint32_t *dirty; /* leases to speak of */
+    uint32_t heap_count, roomy_count, dirty_count;
     struct index_map node_index, lease_index, job_index; /* by node, lease, mixed job */
     struct index_map demand_index, pair_index;           /* by the keys below */
 };
@@ -147,7 +154,13 @@ void head_say_grant(struct plan_head *h, const struct head_lease *l);
 /* head_plan.c: a demand could be met on a node if it had it to itself. */
 bool head_could(const struct head_node *n, const struct head_demand *d);
 
-/* head_place.c */
+/* head_place.c. After every change of a node's offer, leases or state; of a demand's want, grants, or the
+ * nodes that it could have; and of what the word of an owner counts. */
+void head_node_changed(struct plan_head *h, uint32_t at);
+void head_demand_changed(struct plan_head *h, struct head_demand *d);
+void head_owner_changed(struct plan_head *h, uint32_t at);
+/* The same with what it then has too much, or if it is over. */
+void head_want_changed(struct plan_head *h, struct head_demand *d);
 void head_place(struct plan_head *h, uint64_t now);
 
 #endif

@@ -2,7 +2,7 @@
 #ifndef CORE_LIMITS_H
 #define CORE_LIMITS_H
 
-#define NODES_MAX 4096     /* nodes a head keeps; a table of them stays in the L2 cache */
+#define NODES_MAX 16384    /* nodes a head keeps: 10,000, and some that are dead */
 #define JOBS_MAX 1024      /* jobs on one node at once */
 #define CLASSES_MAX 16     /* shapes of demand in one job: each has a queue of its own */
 #define PROCS_MAX 256      /* processes of one job on one node: 4 words of bitmap */
