@@ -30,7 +30,7 @@ uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
         return 0;
     }
     uint32_t lack = c->queued - here;
-    if (!job_is_native(p, j)) {
+    if (!class_is_native(p, j, c)) {
         uint32_t held = class_held(c) + c->resuming;
         uint32_t left = c->quota > held ? c->quota - held : 0;
         lack = lack < left ? lack : left;
@@ -47,7 +47,8 @@ static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c,
     if (!resources_fit(&free, &c->demand.need)) {
         return false;
     }
-    if (j->bare > 0) {
+    /* A process sees the GPUs that it was started with: it serves no others, and ends with its slot. */
+    if (j->bare > 0 && c->demand.need.amount[RESOURCE_GPU] == 0) {
         j->bare--;
         c->busy++;
         c->queued -= c->queued > 0; /* the worker takes one at once: the hint follows */
@@ -91,12 +92,13 @@ static void resume(struct plan_node *p)
 /* The next class of @j that lacks slots and was not tried in this pass. While others wait,
  * whose slots are asked back gets none: what comes back is theirs. */
 static struct node_class *next_class(const struct plan_node *p, struct node_job *j,
-                                     bool others)
+                                     bool native, bool others)
 {
     for (uint32_t i = 0; i < j->classes; i++) {
         uint32_t at = (j->next_cls + i) % j->classes;
         struct node_class *c = &j->cls[at];
-        if (!c->tried && node_lack(p, j, c) > 0 && !(others && c->taking > 0)) {
+        if (!c->tried && class_is_native(p, j, c) == native && node_lack(p, j, c) > 0 &&
+            !(others && c->taking > 0)) {
             return c;
         }
     }
@@ -110,7 +112,7 @@ static struct node_job *next_job(struct plan_node *p, bool native, bool others)
     struct node_job *best = NULL;
     for (uint32_t i = 0; i < p->jobs_top; i++) {
         struct node_job *j = &p->jobs[native ? i : (p->next_guest + i) % p->jobs_top];
-        if (!j->used || job_is_native(p, j) != native || !next_class(p, j, others)) {
+        if (!j->used || !next_class(p, j, native, others)) {
             continue;
         }
         if (!native) {
@@ -130,7 +132,7 @@ static void served(struct plan_node *p, struct node_job *j, struct node_class *c
     j->share.used += c->cost;
     j->next_cls = (uint32_t)(c - j->cls) + 1;
     c->short_since = CLOCK_NEVER;
-    if (!job_is_native(p, j)) {
+    if (!class_is_native(p, j, c)) {
         p->next_guest = (uint32_t)(j - p->jobs) + 1;
     }
 }
@@ -175,9 +177,9 @@ static void reserve(struct plan_node *p, bool native, uint64_t now)
     bool may_owe = native && !has_extra(p);
     FOR_EACH_CLASS(p, j, c)
     {
-        uint64_t since = job_is_native(p, j) == native ? late_since(p, c, now)
-                         : may_owe                     ? owed_since(p, c, now)
-                                                       : CLOCK_NEVER;
+        uint64_t since = class_is_native(p, j, c) == native ? late_since(p, c, now)
+                         : may_owe                          ? owed_since(p, c, now)
+                                                            : CLOCK_NEVER;
         if (since < earliest) {
             job = j;
             first = c;
@@ -186,7 +188,7 @@ static void reserve(struct plan_node *p, bool native, uint64_t now)
     }
     if (first && serve(p, job, first, now)) {
         served(p, job, first);
-        if (job_is_native(p, job) != native) {
+        if (class_is_native(p, job, first) != native) {
             first->extra = true;
             p->extra_until = now + PLAN_QUANTUM_NS;
         }
@@ -201,7 +203,7 @@ static bool serve_all(struct plan_node *p, bool native, bool others, uint64_t no
 {
     struct node_job *j;
     while ((j = next_job(p, native, others))) {
-        struct node_class *c = next_class(p, j, others);
+        struct node_class *c = next_class(p, j, native, others);
         if (serve(p, j, c, now)) {
             served(p, j, c);
             continue;
@@ -228,7 +230,7 @@ static void settle(struct plan_node *p, uint64_t now)
     FOR_EACH_CLASS(p, j, c)
     {
         uint32_t held = class_held(c), most = allowed(p, c, now);
-        if (!job_is_native(p, j) && held > most) {
+        if (!class_is_native(p, j, c) && held > most) {
             uint32_t over = held - most, there = c->busy + c->idle;
             over = over < there ? over : there;
             node_take(p, j, c, over > c->taking ? over - c->taking : 0, now);
@@ -236,8 +238,9 @@ static void settle(struct plan_node *p, uint64_t now)
     }
     for (uint32_t i = p->leases_count; i-- > 0;) {
         struct node_lease *l = &p->leases[i];
-        const struct node_class *c = &p->jobs[l->job].cls[l->cls];
-        bool native = job_is_native(p, &p->jobs[l->job]); /* whose slots have no quota */
+        const struct node_job *j = &p->jobs[l->job];
+        const struct node_class *c = &j->cls[l->cls];
+        bool native = class_is_native(p, j, c); /* whose slots have no quota */
         if (l->settling && (native || class_held(c) <= c->quota)) {
             l->settling = false;
             node_say_held(p, l);
@@ -283,8 +286,8 @@ static void watch_guests(struct plan_node *p, uint64_t now)
 {
     FOR_EACH_CLASS(p, j, c)
     {
-        bool none = !job_is_native(p, j) && !j->failed && c->queued > 0 && c->fits &&
-                    class_held(c) == 0;
+        bool may = !class_is_native(p, j, c) && c->demand.strategy != DEMAND_NODE;
+        bool none = may && !j->failed && c->queued > 0 && c->fits && class_held(c) == 0;
         if (!none) {
             c->none_since = CLOCK_NEVER;
         } else if (c->none_since == CLOCK_NEVER) {

@@ -466,7 +466,8 @@ int main(int argc, char **argv)
                  {"broadcast", broadcast}, {"share", share},
                  {"urgent", urgent},       {"unwanted", unwanted_here},
                  {"reduce", reduce},       {"trips", trips},
-                 {"load", load_here},      {"flood", flood}};
+                 {"load", load_here},      {"flood", flood},
+                 {"place", place}};
     rest = argv + (argc > 2 ? 2 : argc);
     file = argc > 2 ? argv[2] : "";
     number = argc > 2 ? atol(argv[2]) : -1;

@@ -53,6 +53,9 @@ void urgent(void);
 void unwanted(const char *begun);
 void reduce(void);
 
+/* ---- net_place.c: tasks that ask for a node, or what one has ---- */
+void place(void);
+
 /* ---- net_load.c: graphs of tasks, while nodes die ---- */
 void load(char **arg);
 void flood(void);
