@@ -59,16 +59,36 @@ size_t fold_item(enum fold_type type)
     return 0;
 }
 
-void fold_arrays(enum fold_op op, enum fold_type type, void *to, const void *const *from,
-                 size_t count, size_t items)
+/* The part of all arrays that begins at @at, onto what stands there. */
+static void fold_part(fold_fn fold, void *to, const void *const *from, size_t count,
+                      size_t at, size_t items)
+{
+    for (size_t k = 0; k < count; k++) {
+        fold((char *)to + at, (const char *)from[k] + at, items);
+    }
+}
+
+static void fold_all(enum fold_op op, enum fold_type type, void *to, const void *first,
+                     const void *const *from, size_t count, size_t items)
 {
     size_t item = fold_item(type), block = item ? BLOCK_BYTES / item : 0;
     for (size_t at = 0; at < items && block > 0; at += block) {
         size_t n = items - at < block ? items - at : block;
-        char *part = (char *)to + at * item;
-        memcpy(part, (const char *)from[0] + at * item, n * item);
-        for (size_t k = 1; k < count; k++) {
-            folds[op][type](part, (const char *)from[k] + at * item, n);
+        if (first) {
+            memcpy((char *)to + at * item, (const char *)first + at * item, n * item);
         }
+        fold_part(folds[op][type], to, from, count, at * item, n);
     }
+}
+
+void fold_arrays(enum fold_op op, enum fold_type type, void *to, const void *const *from,
+                 size_t count, size_t items)
+{
+    fold_all(op, type, to, from[0], from + 1, count - 1, items);
+}
+
+void fold_onto(enum fold_op op, enum fold_type type, void *to, const void *const *from,
+               size_t count, size_t items)
+{
+    fold_all(op, type, to, NULL, from, count, items);
 }

@@ -461,9 +461,10 @@ enum mob_number { MOB_F64, MOB_F32, MOB_I64, MOB_I32 };
  * The order is fixed by @count alone (groups of eight, then groups of groups, in the order of @refs), so that
  * sums and products of floats have the same bits in every run. Integers wrap around; of floats a minimum or
  * maximum with a NaN is a NaN. What the first object is (its metadata) the result is too.
+ * Arrays of 4 MiB and more that lie on several nodes are added up on their way: each node adds what it has to what
+ * arrives and passes it on at once, so that a group takes about as long as moving one array.
  * @ret: to be released like a task's. Getting it gives MOB_ERR_SIZE if sizes differ or are not whole
- *       numbers; MOB_ERR_ARG_FAILED if an object failed, or a part of a reduction of more than eight;
- *       mob_failure() has the cause.
+ *       numbers, MOB_ERR_ARG_FAILED if an object failed; mob_failure() has the cause.
  * Returns what mob_submit() does; MOB_ERR_INVALID: no objects, or no such operation or type. */
 MOB_API MOB_MUST_CHECK mob_status mob_reduce(struct mob *mob, const mob_ref *refs,
                                              size_t count, enum mob_op op,

@@ -291,6 +291,21 @@ bool spread_has(const struct spread *s, struct spread_object name, uint64_t node
     return look_up(s, name, node, &o) != NULL;
 }
 
+uint64_t spread_some(const struct spread *s, struct spread_object name, uint64_t but)
+{
+    const struct object *o = spread_find(s, name);
+    const struct spread_node *best = NULL;
+    for (uint32_t i = o ? o->holders : NONE; i != NONE; i = s->holders[i].next) {
+        const struct holder *h = &s->holders[i];
+        const struct spread_node *n = &s->nodes[h->node];
+        if (h->whole && !h->useless && n->id != but &&
+            (!best || n->flows < best->flows)) {
+            best = n;
+        }
+    }
+    return best ? best->id : 0;
+}
+
 mob_status spread_view(const struct spread *s, struct spread_object name, uint64_t node,
                        struct spread_view *ret)
 {

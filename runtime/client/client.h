@@ -349,6 +349,8 @@ mob_status client_value(struct mob *mob, struct thread *t, mob_ref ref,
 /* ---- task.c ---- */
 /* Argument @i's link, LINK_NONE if it is a value. */
 mob_status task_arg_link(struct mob_task *task, size_t i, uint64_t *ret);
+/* The bytes of argument @arg, which was given by id, are result @i. */
+mob_status task_return_arg(struct mob_task *task, size_t i, size_t arg);
 /* Remembers an id that the running task holds. */
 mob_status task_hold(struct mob_task *task, uint64_t link);
 /* Lets go of all of them; cancels what they name if @cancel. */

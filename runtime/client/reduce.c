@@ -1,6 +1,7 @@
 /* reduce.c - arrays of numbers in objects, combined by tasks of the library's own.
  *
- * A tree of tasks with FAN arguments each. Its shape follows from the number of objects alone, so the order in
+ * A tree of tasks with FAN arguments each. One that runs away from several large ones finds a single argument, which
+ * daemons have folded out of them on its way (runtime/node/fold.h). Its shape follows from the number of objects alone, so the order in
  * which floats are added does too, wherever the tasks run and whichever of them run again. Tasks go to where
  * their arguments are, as all tasks do. */
 #include <string.h>
@@ -10,14 +11,10 @@
 #include "core/status.h"
 
 enum {
-    FAN = 8, /* objects a task combines: each byte is read once for 1/7 of a write */
-    DEPTH_MAX = 13 /* levels of the tree: enough for UINT32_MAX objects */
+    FAN = FOLD_ARRAYS_MAX, /* objects a task combines */
+    DEPTH_MAX = 13         /* levels of the tree: enough for UINT32_MAX objects */
 };
 _Static_assert(FAN + 1 <= MOB_ARGS_MAX, "and the header");
-
-struct reduce_what { /* the first argument */
-    uint32_t op, type;
-};
 
 /* Fails with a status of the library's own. */
 static mob_status fail_as(struct mob_task *task, mob_status st)
@@ -49,7 +46,7 @@ static mob_status arrays_of(struct mob_task *task, size_t item, const void **ret
 
 static mob_status reduce_task(struct mob_task *task)
 {
-    struct reduce_what what;
+    struct fold_what what;
     const void *from[FAN];
     size_t count = mob_arg_count(task) - 1, size, item;
     struct mob_meta meta = {.struct_size = sizeof meta};
@@ -60,6 +57,9 @@ static mob_status reduce_task(struct mob_task *task)
         return mob_fail(task, "mob_reduce: its task was submitted by somebody else");
     }
     MOB_TRY(arrays_of(task, item, from, count, &size));
+    if (count == 1) { /* nothing is left to do */
+        return task_return_arg(task, 0, 1);
+    }
     MOB_TRY(mob_return_place(task, 0, size, &to));
     fold_arrays((enum fold_op)what.op, (enum fold_type)what.type, to, from, count,
                 size / item);
@@ -70,9 +70,9 @@ static mob_status reduce_task(struct mob_task *task)
     }
     return MOB_OK;
 }
-MOB_REGISTER_AS(reduce_task, "mob.reduce");
+MOB_REGISTER_AS(reduce_task, FOLD_TASK);
 
-static mob_status submit(struct mob *mob, struct reduce_what what, const mob_ref *refs,
+static mob_status submit(struct mob *mob, struct fold_what what, const mob_ref *refs,
                          size_t count, mob_ref *ret, struct mob_site *site)
 {
     struct mob_arg args[FAN + 1] = {MOB_BYTES(&what, sizeof what)};
@@ -100,7 +100,7 @@ static void drop(struct mob *mob, mob_ref *refs, size_t count, bool cancel)
 }
 
 /* What has gathered in @level becomes one result of the level above. Level 0 is the caller's. */
-static mob_status raise(struct mob *mob, struct reduce_what what, struct levels *l,
+static mob_status raise(struct mob *mob, struct fold_what what, struct levels *l,
                         size_t level, struct mob_site *site)
 {
     if (level + 1 >= DEPTH_MAX) {
@@ -118,7 +118,7 @@ static mob_status raise(struct mob *mob, struct reduce_what what, struct levels 
     return MOB_OK;
 }
 
-static mob_status add(struct mob *mob, struct reduce_what what, struct levels *l,
+static mob_status add(struct mob *mob, struct fold_what what, struct levels *l,
                       mob_ref ref, struct mob_site *site)
 {
     size_t level = 0;
@@ -130,7 +130,7 @@ static mob_status add(struct mob *mob, struct reduce_what what, struct levels *l
 }
 
 /* The rest, from below: the one that is left at last is the result. */
-static mob_status finish(struct mob *mob, struct reduce_what what, struct levels *l,
+static mob_status finish(struct mob *mob, struct fold_what what, struct levels *l,
                          mob_ref *ret, struct mob_site *site)
 {
     size_t top = DEPTH_MAX - 1;
@@ -153,7 +153,7 @@ mob_status mob_reduce_at(struct mob *mob, const mob_ref *refs, size_t count,
                          enum mob_op op, enum mob_number type, mob_ref *ret,
                          struct mob_site *site)
 {
-    struct reduce_what what = {(uint32_t)op, (uint32_t)type};
+    struct fold_what what = {(uint32_t)op, (uint32_t)type};
     struct levels l = {.count = {0}};
     if (!refs || count == 0 || count > UINT32_MAX || (uint32_t)op >= FOLD_OPS ||
         fold_item((enum fold_type)type) == 0) {

@@ -7,6 +7,7 @@
 
 #include "client.h"
 #include "core/clock.h"
+#include "core/fold.h"
 #include "core/status.h"
 #include "core/text.h"
 #include "store/task.h"
@@ -334,6 +335,26 @@ mob_status mob_return_copy(struct mob_task *task, size_t i, const void *data, si
     return return_any(task, i, data, size);
 }
 
+/* Who sees the result sealed may read its bytes: so they must be there. */
+static mob_status give_bytes_of(struct mob_task *task, struct thread *t, size_t i,
+                                uint64_t link)
+{
+    MOB_TRY(lane_use(&t->lane, link));
+    record_set_place(task->r, (uint32_t)i, PLACE_REF, 0, 0, link);
+    task->given |= 1u << i;
+    task->gave_ref = task->more = true;
+    return MOB_OK;
+}
+
+mob_status task_return_arg(struct mob_task *task, size_t i, size_t arg)
+{
+    uint64_t link;
+    MOB_TRY(may_give(task, i));
+    MOB_TRY(task_arg_link(task, arg, &link));
+    return link == LINK_NONE ? MOB_ERR_INVALID
+                             : give_bytes_of(task, task->thread, i, link);
+}
+
 mob_status mob_return_ref(struct mob_task *task, size_t i, mob_ref ref)
 {
     uint64_t link;
@@ -344,16 +365,11 @@ mob_status mob_return_ref(struct mob_task *task, size_t i, mob_ref ref)
     if (link_index(link) == link_index(task->link)) {
         return status_fail(MOB_ERR_INVALID, "a task cannot return its own result");
     }
-    /* Who sees the result sealed may read its bytes: so they must be there first. */
     struct record *r;
     uint64_t s;
     MOB_TRY(client_await(task->mob, t, ref, &(struct limit){.timeout_ns = MOB_FOREVER},
                          &r, &s));
-    MOB_TRY(lane_use(&t->lane, link));
-    record_set_place(task->r, (uint32_t)i, PLACE_REF, 0, 0, link);
-    task->given |= 1u << i;
-    task->gave_ref = task->more = true;
-    return MOB_OK;
+    return give_bytes_of(task, t, i, link);
 }
 
 /* Takes back what an attempt returned that is not to be seen. */
@@ -423,18 +439,28 @@ static const char first_cause[] = " failed: ";
 
 /* Argument @i failed, and why. Many tasks may fail for one, and in a long row: so the text is that of
  * the first cause, without those in between, and shortened. */
-static void say_argument_failed(struct mob_task *task, struct record *r, uint32_t i,
-                                char *what, size_t size)
+static mob_status say_argument_failed(struct mob_task *task, struct record *r, uint32_t i,
+                                      char *what, size_t size)
 {
     char why[FAILURE_TEXT_MAX] = "it is gone", cut[QUOTE_MAX];
     const char *from = why, *deeper = "";
-    if (r && result_error(task->mob, r, why, sizeof why) == MOB_ERR_ARG_FAILED) {
+    mob_status st = r ? result_error(task->mob, r, why, sizeof why) : MOB_ERR_LOST;
+    if (st == MOB_ERR_ARG_FAILED) {
         const char *cause = strstr(why, first_cause);
         from = cause ? cause + sizeof first_cause - 1 : why;
         deeper = " failed, as an argument of its own";
     }
     (void)text_shorten(cut, sizeof cut, from, strlen(from));
     snprintf(what, size, "argument %u%s%s%s", i, deeper, first_cause, cut);
+    return st;
+}
+
+/* To who reduces, a tree of tasks is one call: it fails as the one whose arrays do not match. */
+static bool is_part_of_a_reduction(const struct mob_task *task)
+{
+    char name[MOB_NAME_MAX + 1];
+    board_name_text(&task->mob->board, task->call.fn, name);
+    return strcmp(name, FOLD_TASK) == 0;
 }
 
 /* If an argument failed, so does the task, with its message. True if it did. */
@@ -458,8 +484,9 @@ bool task_fail_for_argument(struct mob_task *task)
             continue;
         }
         char what[sizeof task->message];
-        say_argument_failed(task, r, i, what, sizeof what);
-        task_seal_error(task, MOB_ERR_ARG_FAILED, what);
+        mob_status cause = say_argument_failed(task, r, i, what, sizeof what);
+        bool same = cause == MOB_ERR_SIZE && is_part_of_a_reduction(task);
+        task_seal_error(task, same ? MOB_ERR_SIZE : MOB_ERR_ARG_FAILED, what);
         return true;
     }
     return false;

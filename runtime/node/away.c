@@ -111,6 +111,7 @@ void away_take_back(struct job *j, struct away *s, bool begun, const char *why)
 {
     struct record *r = away_slot_record(j, s);
     uint32_t attempt = s->attempt;
+    begun |= s->folds;
     away_slot_free(j, s);
     if (!r || j->ended) {
         return;

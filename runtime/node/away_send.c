@@ -141,13 +141,30 @@ static void put_object(struct codec_writer *w, struct job *j, uint64_t link)
     }
 }
 
+static void put_order(struct codec_writer *w, struct job *j, const struct away *s,
+                      const struct fold_order *o)
+{
+    struct mob_meta meta;
+    bool more = node_meta(j, o->arrays[0].link, &meta);
+    codec_put_u8(w, (uint8_t)(WIRE_ORDER | (more ? WIRE_META : 0)));
+    codec_put_u64(w, s->link);
+    fold_put_order(w, o);
+    log_debug("%u arrays of %llu bytes are folded on their way to node %s", o->count,
+              (unsigned long long)o->size, s->peer->host);
+    if (more) {
+        wire_put_meta(w, &meta);
+    }
+}
+
 /* False: the record makes no sense. */
-static bool put_task(struct codec_writer *w, struct job *j, uint32_t slot,
-                     const struct away *s, struct record *r)
+static bool put_task(struct codec_writer *w, struct job *j, uint32_t slot, struct away *s,
+                     struct record *r)
 {
     struct call call = record_call(r);
     char name[MOB_NAME_MAX + 1];
     uint32_t nargs = call_nargs(&call), nrets = call_nrets(&call);
+    struct fold_order order;
+    s->folds = s->attempt == 0 && fold_pays(j, r, s->peer, &order);
     if (nargs > MOB_ARGS_MAX || nrets > MOB_RETURNS_MAX) {
         return false;
     }
@@ -156,13 +173,17 @@ static bool put_task(struct codec_writer *w, struct job *j, uint32_t slot,
     codec_put_u8(w, call.retries > s->attempt ? (uint8_t)(call.retries - s->attempt) : 0);
     codec_put_u8(w, (uint8_t)(call_options(&call) & CALL_RETRY_ON_ERROR));
     codec_put_u8(w, (uint8_t)nrets);
-    codec_put_u8(w, (uint8_t)nargs);
+    codec_put_u8(w, (uint8_t)(s->folds ? 2 : nargs));
     board_name_text(&j->board, call.fn, name);
     codec_put_str(w, name);
     board_name_text(&j->board, r->name, name);
     codec_put_str(w, name);
     for (uint32_t i = 0; i < nargs; i++) {
         uint32_t at = record_arg_offset(r, &call, i), len = record_arg_len(r, &call, i);
+        if (s->folds && i > 0) {
+            put_order(w, j, s, &order);
+            break;
+        }
         if (len == ARG_REF) {
             struct arg_ref *ref = record_arg_ref(r, &call, i);
             if (!ref) {

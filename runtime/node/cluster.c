@@ -85,6 +85,10 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size)
     case WIRE_ASK:
     case WIRE_TOLD:
         return ask_message(p, op, &r);
+    case WIRE_FOLD:
+    case WIRE_FLOWS:
+    case WIRE_UNFOLD:
+        return fold_message(p, op, &r);
     case WIRE_OPS:
         break;
     }

@@ -8,6 +8,7 @@
  *   away.h           an owner's tasks that run on other nodes
  *   guest.h          jobs of other nodes that run here
  *   fetch.h          pulls, and what others pull from here
+ *   fold.h           arrays of several nodes, folded on their way
  *   probe.c          what tools measure the way to this node with
  *   exe.c            the cache of executables
  *
@@ -26,6 +27,7 @@
 
 #include "node.h"
 #include "fetch.h"
+#include "fold.h"
 #include "scheduler/head_plan.h"
 #include "wire.h"
 
@@ -113,7 +115,9 @@ struct cluster {
     struct fetch *pulls; /* those that have begun */
     struct spread *spread;
     uint64_t want_after; /* no process is asked for memory before */
-    uint64_t look_after, last_question;
+    uint64_t look_after, last_question, last_fold;
+    struct fold *folds;
+    uint32_t folds_count;
     struct guest_key *keys;
     uint64_t last_key, last_cookie;
     struct plan_head *plan;  /* the head's */

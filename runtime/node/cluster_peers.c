@@ -348,6 +348,7 @@ void cluster_lose(struct peer *p, const char *why)
     }
     p->line.open = false;
     spread_node_lost(c->spread, p->id);
+    fold_peer_lost(p); /* first: nothing more is said to it */
     fetch_peer_lost(p);
     away_peer_lost(c, p, met);
     guest_peer_lost(c, p);

@@ -18,9 +18,25 @@ mob_status copy_pull(struct copy *c, struct transport_peer *peer, uint64_t sourc
     return transport_pull(peer, &from, c->dst + c->ready, &c->xfer);
 }
 
+/* What has arrived, up to @there; part of a number waits for the rest of it. Returns how far it came. */
+static uint64_t fold_arrived(struct copy *c, uint64_t there)
+{
+    const struct copy_fold *f = c->fold;
+    const void *from[FOLD_ARRAYS_MAX];
+    size_t item = fold_item(f->type);
+    there -= there % item;
+    for (size_t i = 0; i < f->count; i++) {
+        from[i] = (const uint8_t *)f->arrays[i] + c->ready;
+    }
+    fold_onto(f->op, f->type, c->dst + c->ready, from, f->count,
+              (there - c->ready) / item);
+    return there;
+}
+
 void copy_landed(struct copy *c)
 {
-    c->ready = c->begun + c->xfer.received;
+    uint64_t there = c->begun + c->xfer.received;
+    c->ready = c->fold ? fold_arrived(c, there) : there;
     for (struct copy_export *e = c->exports; e; e = e->next) {
         transport_grown(e->peer, e->cookie);
     }

@@ -6,11 +6,16 @@
  *
  *   copy_pull(): a transfer --copy_pulled()--> WHOLE | ASK | LATER | ELSEWHERE | FAILED
  *
+ * A copy may be folded as it arrives: each part, once it is verified, is combined in its place with arrays that are
+ * here, and what is shown to others is the result. So a reduction along a chain of nodes takes as long as one
+ * transfer, and the way of one part through the chain (fold.h).
+ *
  * Knows the transport and the names of objects, and no job: tests run it with a thousand nodes in one process.
  * Threads: the transport's. */
 #ifndef NODE_COPY_H
 #define NODE_COPY_H
 
+#include "core/fold.h"
 #include "wire.h"
 
 #define COPY_TRIES 8u  /* in a row, that get no chunk whole from the owner */
@@ -30,18 +35,27 @@ struct copy_export {                /* somebody pulls from it */
     uint64_t cookie;
 };
 
+struct copy_fold { /* arrays of the copy's size, aligned to their numbers */
+    enum fold_op op;
+    enum fold_type type;
+    size_t count;
+    const void *arrays[FOLD_ARRAYS_MAX];
+};
+
 struct copy {
     struct transport_xfer xfer;
     uint8_t *dst;
     uint64_t size;
-    uint64_t begun;  /* where the transfer under way began */
-    uint64_t ready;  /* verified, from the start on; others' exports look at it */
+    uint64_t begun; /* where the transfer under way began */
+    uint64_t
+        ready; /* verified, and folded, from the start on; others' exports look at it */
     uint64_t source; /* the node that it comes from; 0: the owner */
     uint64_t failed; /* the source that was of no use last */
     uint64_t ask;    /* the number of the last question; 0: the owner gives it itself */
     uint64_t named;  /* the answer */
     uint32_t tries, turns;
     struct copy_export *exports;
+    const struct copy_fold *fold; /* NULL: it stays as it comes */
 };
 
 /* The name by which the owner is asked. @number: of the question, never used again; 0: to be given by it. */

@@ -19,6 +19,7 @@ struct export_pin {
     void *map; /* of an executable */
     size_t map_size;
     struct fetch *pull; /* of a copy that is on its way, or was */
+    struct fold *fold;
     struct copy_export copy;
 };
 
@@ -121,6 +122,16 @@ static mob_status export_copy(struct job *j, struct transport_peer *tp,
     return MOB_OK;
 }
 
+static mob_status export_fold(struct job *j, struct transport_peer *tp, uint64_t number,
+                              struct export_pin *e, struct transport_export *ret)
+{
+    MOB_TRY(fold_export(j, tp->tag, number, &e->fold, &e->pull, ret));
+    if (e->pull) {
+        copy_export(&e->pull->copy, &e->copy, tp, ret);
+    }
+    return MOB_OK;
+}
+
 static mob_status show(struct job *j, struct transport_peer *tp,
                        const struct wire_name *name, struct export_pin *e,
                        struct transport_export *ret)
@@ -135,13 +146,29 @@ static mob_status show(struct job *j, struct transport_peer *tp,
     case WIRE_ARGUMENT:
         return export_argument(j, tp->tag, name, e, ret);
     case WIRE_COPIED:
-        return export_copy(j, tp, name, e, ret);
+        return name->node == j->node->cluster->self->id
+                   ? export_record(j, name->link, e, ret)
+                   : export_copy(j, tp, name, e, ret);
+    case WIRE_FOLDED:
+        return export_fold(j, tp, name->link, e, ret);
     case WIRE_RESULT:
         return export_record(j, name->link, e, ret);
     case WIRE_PROBE: /* of no job */
         break;
     }
     return MOB_ERR_NOT_FOUND;
+}
+
+struct job *export_job(struct cluster *c, struct peer *p, uint64_t node, uint32_t number,
+                       uint64_t token)
+{
+    struct peer *owner = cluster_peer(c, node);
+    if (owner == c->self) {
+        struct job *j = job_find(c->node, number);
+        return j && away_host_of(j, p) && j->away.token == token ? j : NULL;
+    }
+    struct job *j = owner ? guest_find(c, owner, number) : NULL;
+    return j && j->guest->token == token ? j : NULL;
 }
 
 /* The job that is meant, if that peer may pull this of it. */
@@ -151,10 +178,8 @@ static struct job *job_of(struct cluster *c, struct peer *p, const struct wire_n
     if (name->kind == WIRE_RESULT) {
         return guest_find(c, p, name->job);
     }
-    if (name->kind == WIRE_COPIED) {
-        struct peer *owner = cluster_peer(c, name->node);
-        j = owner && owner != c->self ? guest_find(c, owner, name->job) : NULL;
-        return j && j->guest->token == name->word ? j : NULL;
+    if (name->kind == WIRE_COPIED || name->kind == WIRE_FOLDED) {
+        return export_job(c, p, name->node, name->job, name->word);
     }
     j = job_find(c->node, name->job);
     return j && away_host_of(j, p) ? j : NULL;
@@ -212,6 +237,9 @@ void export_over(void *cluster, struct transport_peer *tp,
     if (e->pull) {
         copy_unexport(&e->copy);
         fetch_unexported(e->pull);
+    }
+    if (e->fold) {
+        fold_unexported(e->fold);
     }
     free(e);
     j->busy--;

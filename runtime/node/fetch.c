@@ -174,6 +174,9 @@ static bool begin(struct cluster *c, struct fetch *p)
     }
     pull_line_begin(&c->line, &p->entry);
     set_begun(p, true);
+    if (p->want.begun) {
+        p->want.begun(p);
+    }
     if (p->owner == c->self) {
         memcpy(p->copy.dst, p->want.bytes, p->want.size);
         over(p, MOB_OK);
@@ -272,6 +275,7 @@ void fetch_start(struct job *j, struct peer *owner, const struct fetch_want *wan
     p->want = *want;
     p->copy.dst = want->dst;
     p->copy.size = want->size;
+    p->copy.fold = want->fold;
     p->entry.bytes = want->size;
     p->entry.urgency = urgency(p);
     p->owner->pulls += 2;

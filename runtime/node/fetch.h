@@ -50,6 +50,10 @@ struct fetch_want {
     void *dst; /* NULL: a place of the job's is found when its turn comes */
     void *
         bytes; /* they are here and wait for room; freed at the end. The peer is NULL then */
+    uint64_t node,
+        token; /* of a COPIED or FOLDED one: the owner of the job, and its token */
+    const struct copy_fold *fold;   /* it is folded as it arrives */
+    void (*begun)(struct fetch *p); /* its place is there; again after each rest */
     fetch_ended done; /* MOB_ERR_NOMEM: the store can never have room for it */
     void *arg;
     uint64_t tag;
@@ -101,6 +105,10 @@ void fetch_done(void *cluster, struct transport_xfer *xfer, mob_status st);
 void fetch_here(struct fetch *p);
 
 /* ---- export.c ---- */
+/* A job that nodes which have its token may have objects of, ours or another's; NULL: there is none, or @p does not
+ * work for it. */
+struct job *export_job(struct cluster *c, struct peer *p, uint64_t owner, uint32_t number,
+                       uint64_t token);
 mob_status export_object(void *cluster, struct transport_peer *tp,
                          const uint8_t name[TRANSPORT_OBJECT_BYTES],
                          struct transport_export *ret);

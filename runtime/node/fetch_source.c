@@ -31,7 +31,8 @@ static bool may_spread(const struct fetch *p)
 static void go(struct fetch *p)
 {
     struct cluster *c = cluster_of(p);
-    struct wire_name name = {p->want.kind, p->want.number, p->want.link, 0, 0};
+    struct wire_name name = {p->want.kind, p->want.number, p->want.link, p->want.node,
+                             p->want.token};
     p->state = FETCH_REACHING;
     if (!p->source->links[0]) {
         cluster_dial(p->source);

@@ -41,10 +41,13 @@ struct standin { /* an object of another node that tasks here have as argument *
     uint64_t bytes, used; /* used: a count of uses, for eviction */
     bool pending;
     struct fetch *pull; /* while its bytes are on their way */
+    struct fold *fold;  /* the same of one that is folded then */
     struct standin *next;
 };
 
 #define STANDIN_BUCKETS 1024u
+/* The fold that a task has as argument is called by the task's link and this in the place of a result's number. */
+#define STANDIN_FOLD 0xfu
 
 struct guest {
     struct peer *owner;
@@ -100,6 +103,8 @@ void guest_proxy_drop(struct job *j, struct proxy *x);
 /* What waits here under a lease that is over goes back to its owner: no worker will run it. Not from
  * within a planner's event. */
 void guest_give_back(struct job *j);
+/* What the owner's task waits for does not come: it goes back undone. */
+void guest_undone(struct job *j, uint64_t theirs);
 /* A task that came does not run here. */
 void guest_refuse(struct peer *p, uint32_t number, uint32_t slot, uint64_t link);
 
@@ -118,6 +123,11 @@ mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
 void standin_meta(struct job *j, struct standin *s, const struct mob_meta *meta);
 void standin_bytes(struct job *j, struct standin *s, const void *bytes, size_t size);
 void standin_pull(struct job *j, struct standin *s, uint64_t size);
+/* Has them folded on their way. On failure the stand-in is gone. */
+mob_status standin_fold(struct job *j, struct standin *s, const struct fold_order *order);
+/* They are in @place, or will not come: then their task goes back to its owner. */
+void standin_folded(struct job *j, struct standin *s, mob_status st,
+                    const struct arena_place *place);
 void standin_error(struct job *j, struct standin *s, mob_status st, const char *text);
 /* A result of a task that ran here, which is the owner's @theirs now: its handle becomes the stand-in's.
  * False: it does not, and the handle is still the caller's. */

@@ -59,6 +59,27 @@ static bool give_one(struct job *j, struct proxy *x, struct wire_batch *b)
     return true;
 }
 
+void guest_undone(struct job *j, uint64_t theirs)
+{
+    struct guest *g = j->guest;
+    for (uint32_t i = 0; i < g->proxies_count; i++) {
+        struct proxy *x = &g->proxies[i];
+        uint64_t s;
+        struct record *r = x->link == LINK_NONE || x->done || x->theirs != theirs
+                               ? NULL
+                               : lane_find(&j->lane, x->link, &s);
+        if (r && state_phase(s) == PHASE_WAITING) {
+            uint32_t cls = x->cls;
+            task_cancel(&j->lane, r, link_gen(x->link));
+            guest_refuse(g->owner, g->number, x->slot, x->theirs);
+            guest_proxy_drop(j, x);
+            (void)plan_node_finished(j->node->plan, job_plan_id(j), cls, 1,
+                                     loop_now_ns(j->node->loop));
+            job_refresh(j);
+        }
+    }
+}
+
 /* Each hint once: those of what was given back are dropped, others go to the queue's end. Else they
  * would count as tasks that wait here for as long as no worker comes by. */
 static void drop_hints(struct job *j, uint32_t cls)

@@ -64,6 +64,7 @@ struct arrival { /* a task as it stands in a message */
         char *text;
         bool has_meta;
         struct mob_meta meta;
+        struct fold_order order;
     } args[MOB_ARGS_MAX];
     char texts[MOB_ARGS_MAX][WIRE_TEXT_MAX];
 };
@@ -84,6 +85,9 @@ static bool read_arg_bytes(struct codec_reader *r, struct arrival_arg *a, char *
     case WIRE_REMOTE:
         a->size = codec_get_u64(r);
         return r->ok && a->size > 0 && a->size <= ARENA_OBJECT_MAX;
+    case WIRE_ORDER:
+        a->link |= STANDIN_FOLD;
+        return fold_get_order(r, &a->order);
     case WIRE_ERROR: {
         a->status = (mob_status)(int32_t)codec_get_u32(r);
         const char *bytes = codec_get_bytes(r, WIRE_TEXT_MAX, &size);
@@ -142,6 +146,8 @@ static mob_status take_object(struct job *j, const struct arrival_arg *a, uint64
         standin_bytes(j, s, a->bytes, a->size);
     } else if (fresh && a->kind == WIRE_REMOTE) {
         standin_pull(j, s, a->size);
+    } else if (fresh && a->kind == WIRE_ORDER) {
+        return standin_fold(j, s, &a->order);
     } else if (fresh) {
         standin_error(j, s, a->status, a->text);
     }

@@ -353,6 +353,7 @@ void job_end(struct job *j)
     log_info("job ended job %u", j->number);
     proc_end_all(j, true);
     away_close(j, true);
+    fold_end_job(j);
     fetch_end_job(j);
     spill_end_job(j);
     loop_cancel(j->node->loop, &j->bell_op);

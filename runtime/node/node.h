@@ -288,6 +288,9 @@ struct away { /* one of our tasks on another node */
     uint32_t remote;       /* its proxy there */
     uint8_t attempt, left; /* left: results that are on their way */
     bool cancel_sent, failed;
+    bool
+        folds; /* its arguments are folded on their way; if it comes back that counts as an attempt, the next of
+                 * which does without */
     uint64_t too_large; /* bytes of a result for which this node will never have room */
     struct away_result *results;
     uint32_t next_free;

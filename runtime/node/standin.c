@@ -258,6 +258,30 @@ static void forget(struct job *j, struct standin *s)
     free(s);
 }
 
+mob_status standin_fold(struct job *j, struct standin *s, const struct fold_order *order)
+{
+    mob_status st = fold_start(j, s, order, &s->fold);
+    s->bytes = st ? 0 : order->size; /* until it is sealed, for standin_folded() */
+    if (st) {
+        forget(j, s);
+    }
+    return st;
+}
+
+void standin_folded(struct job *j, struct standin *s, mob_status st,
+                    const struct arena_place *place)
+{
+    uint64_t size = s->bytes;
+    s->fold = NULL;
+    s->bytes = 0;
+    if (st) {
+        guest_undone(j, s->theirs & ~(uint64_t)STANDIN_FOLD);
+        forget(j, s);
+    } else {
+        seal(j, s, place, size);
+    }
+}
+
 void standin_unwanted(struct job *j)
 {
     for (uint32_t b = 0; b < STANDIN_BUCKETS; b++) {
@@ -266,6 +290,8 @@ void standin_unwanted(struct job *j)
             next = s->next;
             if (s->pull && !wanted(j, s)) {
                 fetch_unwanted(s->pull);
+            } else if (s->fold && !wanted(j, s)) {
+                fold_unwanted(s->fold);
             }
         }
     }

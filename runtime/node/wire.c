@@ -32,7 +32,10 @@ const char *wire_op_name(uint8_t op)
                                                 [WIRE_ASK] = "ASK",
                                                 [WIRE_TOLD] = "TOLD",
                                                 [WIRE_SOURCE] = "SOURCE",
-                                                [WIRE_COPY] = "COPY"};
+                                                [WIRE_COPY] = "COPY",
+                                                [WIRE_FOLD] = "FOLD",
+                                                [WIRE_FLOWS] = "FLOWS",
+                                                [WIRE_UNFOLD] = "UNFOLD"};
     return op < WIRE_OPS && names[op] ? names[op] : "unknown";
 }
 
@@ -57,7 +60,7 @@ bool wire_get_name(const uint8_t from[TRANSPORT_OBJECT_BYTES], struct wire_name 
     ret->link = codec_get_u64(&r);
     ret->node = codec_get_u64(&r);
     ret->word = codec_get_u64(&r);
-    bool asks = kind == WIRE_ARGUMENT || kind == WIRE_COPIED;
+    bool asks = kind == WIRE_ARGUMENT || kind == WIRE_COPIED || kind == WIRE_FOLDED;
     return r.ok && kind >= WIRE_ARGUMENT && kind <= WIRE_PROBE &&
            (asks || (ret->node == 0 && ret->word == 0));
 }

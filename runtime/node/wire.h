@@ -31,8 +31,10 @@
  *   TASKS      job u32, lease u64, epoch u32, class u32, demand, count u32, tasks
  *     task     slot u32, link u64, retries u8, options u8, returns u8, args u8,
  *              function str, name str, arguments
- *     argument kind u8: VALUE or OBJECT or REMOTE or ERROR; link u64 unless VALUE;
- *              bytes (VALUE, OBJECT), size u64 (REMOTE), status i32 and text (ERROR), metadata
+ *     argument kind u8: VALUE or OBJECT or REMOTE or ERROR or ORDER; link u64 unless VALUE;
+ *              bytes (VALUE, OBJECT), size u64 (REMOTE), status i32 and text (ERROR), order (ORDER), metadata
+ *     order    operation u8, type u8, size u64, count u8, (node u64, link u64)...   arrays of the owner that are
+ *              folded on their way (fold.h); the argument's link is then the task's own
  *   RELEASE    job u32, count u32, (proxy u32, link u64, taken u8)...   results are not pulled any more;
  *              taken: they are what the owner's record has from now on
  *   CANCEL     job u32, count u32, (proxy slot u32, link u64)...   of the owner
@@ -50,13 +52,18 @@
  *              attempt ended with its worker's death
  *   OUTPUT     job u32, stream u8 (1 or 2), bytes
  *   COPY       job u32, link u64, whole u8             this node has a whole copy; or has none, and gets none
+ * Between any two nodes that have a job, its owner or not
+ *   FOLD       owner u64, job u32, token u64, number u64, order   to be shown as FOLDED; the last arrays are yours
+ *   FLOWS      number u64, flows u8                    it may be pulled; or will not come
+ *   UNFOLD     number u64                              it is not wanted any more
  *
  * Objects are pulled by a name of 32 bytes: kind u32, job u32, link u64, node u64, word u64.
  *   ARGUMENT   of the owner. node: the source that it named last and that was of no use, or 0, or who asks,
  *              who wants no other source. word: the question's number, which comes back in SOURCE if another
  *              node is to be asked: the pull ends with MOB_ERR_EXISTS then. 0: not to be sent elsewhere
- *   COPIED     of a node that has a copy. node: the owner. word: its job's token, which only nodes that work for
+ *   COPIED     of a node that has a copy, or of the owner. node: the owner. word: its job's token, which only nodes that work for
  *              the job know
+ *   FOLDED     as COPIED, but link is the number that FOLD gave
  *   RESULT, EXECUTABLE, START    the last two are 0 */
 #ifndef NODE_WIRE_H
 #define NODE_WIRE_H
@@ -107,10 +114,13 @@ enum wire_op {
     WIRE_TOLD,
     WIRE_SOURCE,
     WIRE_COPY,
+    WIRE_FOLD,
+    WIRE_FLOWS,
+    WIRE_UNFOLD,
     WIRE_OPS
 };
 
-enum wire_kind { WIRE_VALUE, WIRE_OBJECT, WIRE_REMOTE, WIRE_ERROR };
+enum wire_kind { WIRE_VALUE, WIRE_OBJECT, WIRE_REMOTE, WIRE_ERROR, WIRE_ORDER };
 #define WIRE_META 0x80u /* with a kind but ERROR: metadata comes last */
 
 /* What a pull names. */
@@ -120,6 +130,7 @@ enum wire_object {
     WIRE_EXECUTABLE,
     WIRE_START,
     WIRE_COPIED,
+    WIRE_FOLDED,
     WIRE_PROBE, /* nothing: bytes to measure with, WIRE_PROBE_BYTES of them */
 };
 #define WIRE_PROBE_BYTES (4u << 20)

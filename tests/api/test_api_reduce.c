@@ -178,7 +178,7 @@ static void errors(void)
     OK(mob_failure(mob, r, text, sizeof text));
     HAS(text, "has 72 bytes");
     OK(mob_reduce(mob, refs, 20, MOB_SUM, MOB_F64, &r));
-    IS(mob_get_copy(mob, r, &x, sizeof x, MOB_FOREVER), MOB_ERR_ARG_FAILED);
+    IS(mob_get_copy(mob, r, &x, sizeof x, MOB_FOREVER), MOB_ERR_SIZE);
     OK(mob_failure(mob, r, text, sizeof text));
     HAS(text, "has 72 bytes");
     mob_release(mob, refs[2]);

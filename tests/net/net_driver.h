@@ -52,6 +52,8 @@ void share(void);
 void urgent(void);
 void unwanted(const char *begun);
 void reduce(void);
+void fold(void);
+void fold_speed(void);
 
 /* ---- net_place.c: tasks that ask for a node, or what one has ---- */
 void place(void);

@@ -1,5 +1,6 @@
 /* net_spread.c - cases of net_driver about what is pulled how often, from where, and in which order. Node 1, the
  * driver's, has one CPU; tasks here ask for two. */
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -225,4 +226,161 @@ void reduce(void)
     if (elsewhere_count == 0) {
         FAIL("all were made here");
     }
+}
+
+/* So long a CPU has something to do. */
+static mob_status hold(struct mob_task *task)
+{
+    long ms;
+    MOB_TRY(mob_arg_copy(task, 0, &ms, sizeof ms));
+    uint64_t until = now_ms() + (uint64_t)ms, node = node_here(mob_task_mob(task));
+    while (now_ms() < until && !mob_task_cancelled(task)) {
+        nap_ms(10);
+    }
+    return mob_return_copy(task, 0, &node, sizeof node);
+}
+MOB_REGISTER(hold);
+
+enum { FOLD_ITEMS = 1 << 20, FOLD_COUNT = 8 }; /* 8 MiB each */
+
+static mob_status thirds(struct mob_task *task)
+{
+    long n;
+    void *to;
+    uint64_t node = node_here(mob_task_mob(task));
+    MOB_TRY(mob_arg_copy(task, 0, &n, sizeof n));
+    MOB_TRY(mob_return_place(task, 0, FOLD_ITEMS * sizeof(double), &to));
+    for (long i = 0; i < FOLD_ITEMS; i++) {
+        ((double *)to)[i] = (double)(n * n + i) / 3 * (n % 2 ? 1e9 : -1);
+    }
+    nap_ms(20);
+    return mob_return_copy(task, 1, &node, sizeof node);
+}
+MOB_REGISTER(thirds);
+
+/* The sum has the bits that adding one after the other gives. */
+static void check_fold(mob_ref arrays[FOLD_COUNT], mob_ref sum)
+{
+    struct mob_view got, from[FOLD_COUNT];
+    MOB_CHECK(mob_get(mob, sum, MOB_FOREVER, &got));
+    for (int i = 0; i < FOLD_COUNT; i++) {
+        MOB_CHECK(mob_get(mob, arrays[i], MOB_FOREVER, &from[i]));
+    }
+    for (size_t k = 0; k < FOLD_ITEMS; k++) {
+        double x = ((const double *)from[0].data)[k];
+        for (int i = 1; i < FOLD_COUNT; i++) {
+            x += ((const double *)from[i].data)[k];
+        }
+        if (memcmp(&x, (const double *)got.data + k, sizeof x) != 0) {
+            FAIL("element %zu has other bits", k);
+        }
+    }
+    for (int i = 0; i < FOLD_COUNT; i++) {
+        mob_view_release(mob, &from[i]);
+    }
+    mob_view_release(mob, &got);
+}
+
+/* Arrays that were made on other nodes; they are here too when this returns. */
+static void make_arrays(mob_ref arrays[FOLD_COUNT])
+{
+    struct mob_options o = MOB_OPTIONS_INIT;
+    mob_ref made[2];
+    mob_ref nodes[FOLD_COUNT];
+    o.returns = 2;
+    o.max_retries = 20;
+    for (long i = 0; i < FOLD_COUNT; i++) {
+        MOB_CHECK(mob_submit(mob, thirds, MOB_ARGS(MOB_VALUE(i)), &o, made));
+        arrays[i] = made[0];
+        nodes[i] = made[1];
+    }
+    for (int i = 0; i < FOLD_COUNT; i++) {
+        uint64_t where;
+        MOB_CHECK(mob_get_copy(mob, nodes[i], &where, sizeof where, MOB_FOREVER));
+        if (where == node_here(mob)) {
+            FAIL("made here");
+        }
+        mob_release(mob, nodes[i]);
+    }
+}
+
+static void drop_arrays(mob_ref arrays[FOLD_COUNT])
+{
+    for (int i = 0; i < FOLD_COUNT; i++) {
+        mob_release(mob, arrays[i]);
+    }
+}
+
+/* Takes the only CPU here, so that what follows runs elsewhere. */
+static mob_ref take_the_cpu(void)
+{
+    long ms = 3600000;
+    mob_ref busy;
+    MOB_CHECK(mob_submit(mob, hold, MOB_ARGS(MOB_VALUE(ms)), NULL, &busy));
+    nap_ms(300);
+    return busy;
+}
+
+/* Large arrays of several other nodes are added up, for as long as the number says. */
+void fold(void)
+{
+    uint64_t until = now_ms() + (uint64_t)number;
+    int rounds = 0;
+    mob_ref busy = take_the_cpu();
+    do {
+        mob_ref arrays[FOLD_COUNT], sum;
+        make_arrays(arrays);
+        MOB_CHECK(mob_reduce(mob, arrays, FOLD_COUNT, MOB_SUM, MOB_F64, &sum));
+        check_fold(arrays, sum);
+        mob_release(mob, sum);
+        drop_arrays(arrays);
+        if (rounds++ == 0) {
+            puts("begun");
+            fflush(stdout);
+        }
+    } while (now_ms() < until);
+    MOB_CHECK(mob_cancel(mob, busy));
+    printf("%d sums of %d arrays\n", rounds, FOLD_COUNT);
+}
+
+/* How long it takes until the sum is here. A task that may not run twice gets the arrays themselves. */
+static uint64_t time_fold(bool folded)
+{
+    mob_ref arrays[FOLD_COUNT], sum;
+    uint32_t what[2] = {MOB_SUM, MOB_F64};
+    struct mob_arg args[1 + FOLD_COUNT] = {MOB_BYTES(what, sizeof what)};
+    struct mob_options o = MOB_OPTIONS_INIT;
+    o.max_retries = folded ? 3 : 0;
+    make_arrays(arrays);
+    for (int i = 0; i < FOLD_COUNT; i++) {
+        args[1 + i] = MOB_REF(arrays[i]);
+    }
+    uint64_t began = now_ms();
+    unsigned char ready;
+    MOB_CHECK(mob_submit_name(mob, "mob.reduce", (struct mob_args){1 + FOLD_COUNT, args},
+                              &o, &sum));
+    MOB_CHECK(mob_wait(mob, &sum, 1, 1, MOB_FOREVER, &ready, NULL));
+    uint64_t took = now_ms() - began;
+    check_fold(arrays, sum);
+    mob_release(mob, sum);
+    drop_arrays(arrays);
+    return took;
+}
+
+/* Both ways in turn. */
+void fold_speed(void)
+{
+    uint64_t folded = 0, whole = 0;
+    mob_ref busy = take_the_cpu();
+    (void)time_fold(true); /* the executable goes out */
+    for (int i = 0; i < number; i++) {
+        uint64_t one = time_fold(true), other = time_fold(false);
+        printf("%d arrays of %zu MiB: %llu ms folded on their way, %llu ms not\n",
+               FOLD_COUNT, FOLD_ITEMS * sizeof(double) >> 20, (unsigned long long)one,
+               (unsigned long long)other);
+        folded += one;
+        whole += other;
+    }
+    MOB_CHECK(mob_cancel(mob, busy));
+    printf("%.2f of the time\n", (double)folded / (double)whole);
 }

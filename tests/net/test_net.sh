@@ -140,6 +140,35 @@ case_reduce() {
     cat "$WORK/out"
 }
 
+# Large arrays of three nodes are added up on their way from one to the next, and one of the nodes is killed.
+case_fold() {
+    export MOBULA_LOG_LEVEL=debug
+    for i in 1 2 3 4; do
+        node_start $i $CPU "$STORE"
+    done
+    on 1 fold "${MS:-2500}" >"$WORK/out" &
+    driver=$!
+    eventually grep -q begun "$WORK/out" || fail "not begun"
+    sleep 0.4
+    node_kill 3 KILL
+    wait $driver || fail "fold: $(cat "$WORK/out")"
+    cat "$WORK/out"
+    sent=$(grep -c 'arrays of .* bytes are folded on their way' "$WORK/node1.log")
+    came=$(cat "$WORK"/node[234].log | grep -c 'arrays of other nodes came folded')
+    echo "$sent tasks had their arrays folded, in $came steps"
+    [ "$sent" -gt 0 ] && [ "$came" -gt "$sent" ] || fail "no chain"
+}
+
+# The same, without deaths, over links that are slow in both directions: for the figures.
+case_fold_speed() {
+    for i in 1 2 3 4; do
+        node_start $i $CPU "$STORE"
+        slow $i "${RATE:-400mbit}"
+        tc qdisc add dev "$TAG.$i" root tbf rate "${RATE:-400mbit}" burst 256k latency 50ms
+    done
+    LIMIT=120 on 1 fold_speed "${ROUNDS:-2}" || fail "fold_speed"
+}
+
 case_urgent() {
     node_start 1 $CPU "$STORE"
     node_start 2 --num-cpus=2 "$STORE"

@@ -213,15 +213,45 @@ static void put_meta(struct draft *m, struct facts *f)
     }
 }
 
+static void put_order(struct draft *m, struct facts *f)
+{
+    uint64_t count = 1 + dice(f, FOLD_ARRAYS_MAX);
+    u8(m, dice(f, FOLD_OPS));
+    u8(m, dice(f, FOLD_TYPES));
+    u64(m, 8 * (1 + dice(f, 100000)));
+    u8(m, count);
+    for (uint64_t i = 0; i < count; i++) {
+        u64(m, dice(f, 2) ? f->node : f->self);
+        u64(m, 1ull << 32 | (1 + dice(f, 20)) << 4);
+    }
+}
+
+static void make_fold(struct draft *m, struct facts *f, enum wire_op op)
+{
+    if (op == WIRE_FOLD) {
+        u64(m, dice(f, 2) ? f->node : f->self);
+        u32(m, f->job);
+        u64(m, f->token);
+    }
+    u64(m, dice(f, 8));
+    if (op == WIRE_FOLD) {
+        put_order(m, f);
+    } else if (op == WIRE_FLOWS) {
+        u8(m, dice(f, 2));
+    }
+}
+
 static void put_argument(struct draft *m, struct facts *f)
 {
-    uint64_t kind = dice(f, 4), meta = dice(f, 4) == 0 ? WIRE_META : 0;
+    uint64_t kind = dice(f, 5), meta = dice(f, 4) == 0 ? WIRE_META : 0;
     u8(m, kind | meta);
     if (kind != WIRE_VALUE) {
         u64(m, 1ull << 32 | (1 + dice(f, 20)) << 4);
     }
     if (kind == WIRE_REMOTE) {
         u64(m, 1 + dice(f, 100000));
+    } else if (kind == WIRE_ORDER) {
+        put_order(m, f);
     } else if (kind == WIRE_ERROR) {
         u32(m, (uint32_t)MOB_ERR_TASK_FAILED);
         str(m, "an argument that failed");
@@ -382,6 +412,8 @@ void message_make(struct draft *m, struct facts *f, enum wire_op op)
     u8(m, op);
     if (op == WIRE_SOURCE || op == WIRE_COPY) {
         (op == WIRE_SOURCE ? make_owner : make_guest)(m, f, op);
+    } else if (op >= WIRE_FOLD) {
+        make_fold(m, f, op);
     } else if (op >= WIRE_ASK) {
         make_question(m, f, op);
     } else if (op >= WIRE_CLOSED) {

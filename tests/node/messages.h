@@ -6,6 +6,7 @@
 #ifndef TESTS_MESSAGES_H
 #define TESTS_MESSAGES_H
 
+#include "fold.h"
 #include "wire.h"
 
 enum { FIELDS_MAX = 512 };

@@ -11,7 +11,7 @@
 
 #include "cluster.h"
 
-enum { WORLD_PEERS = 4, WORLD_PULLS = 256, WORLD_CPUS = 64, WORLD_LAST_BYTES = 64 };
+enum { WORLD_PEERS = 4, WORLD_PULLS = 256, WORLD_CPUS = 64, WORLD_LAST_BYTES = 96 };
 
 #define WORLD_STORE (64ull << 20)
 

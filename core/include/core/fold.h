@@ -20,4 +20,17 @@ size_t fold_item(enum fold_type type);
 void fold_arrays(enum fold_op op, enum fold_type type, void *to, const void *const *from,
                  size_t count, size_t items);
 
+/* @to = @to op from[0] op ...: the same where the first array is there already. @count may be 0. */
+void fold_onto(enum fold_op op, enum fold_type type, void *to, const void *const *from,
+               size_t count, size_t items);
+
+/* ---- what a task that does this for mob_reduce() is, for client and daemon ---- */
+
+#define FOLD_TASK "mob.reduce"
+#define FOLD_ARRAYS_MAX 8u /* of one task: each byte is read once for 1/7 of a write */
+
+struct fold_what { /* its first argument; the arrays follow */
+    uint32_t op, type;
+};
+
 #endif

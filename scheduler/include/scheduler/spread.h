@@ -74,6 +74,10 @@ void spread_job_over(struct spread *s, uint32_t job);
 /* It has a copy, or gets one. */
 bool spread_has(const struct spread *s, struct spread_object name, uint64_t node);
 
+/* A node with a whole copy, from which the least flows; not @but, nor one that was of no use. 0: there is none, but
+ * for the owner. */
+uint64_t spread_some(const struct spread *s, struct spread_object name, uint64_t but);
+
 struct spread_view { /* of one holder */
     bool whole;
     uint64_t source; /* the owner; 0: none just now, or it needs none */
