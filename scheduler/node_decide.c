@@ -22,6 +22,28 @@ void node_act(struct plan_node *p, enum plan_node_action_kind kind,
                                              .hints_count = c->hints_count});
 }
 
+/* CPUs under a guest's leases that its workers give up while they wait inside a get are its other classes': what
+ * they wait for is mostly their own tasks. Those take CPUs alone, as all else is promised to others. */
+static uint32_t borrowed(const struct node_job *j, const struct node_class *c)
+{
+    uint64_t cpus = 0, used = 0;
+    struct resources rest = c->demand.need;
+    rest.amount[RESOURCE_CPU] = 0;
+    if (class_cpus(c) == 0 || !resources_none(&rest)) {
+        return 0;
+    }
+    for (const struct node_class *o = j->cls; o < j->cls + j->classes; o++) {
+        uint32_t held = class_held(o) + o->resuming;
+        uint32_t left = o->quota > held ? o->quota - held : 0;
+        if (o != c) {
+            cpus += (o->lent < left ? o->lent : left) * class_cpus(o);
+            used += held > o->quota ? (held - o->quota) * class_cpus(o) : 0;
+        }
+    }
+    uint64_t slots = cpus > used ? (cpus - used) / class_cpus(c) : 0;
+    return slots < PLAN_SLOTS_MAX ? (uint32_t)slots : PLAN_SLOTS_MAX;
+}
+
 uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
                    const struct node_class *c)
 {
@@ -31,8 +53,8 @@ uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
     }
     uint32_t lack = c->queued - here;
     if (!class_is_native(p, j, c)) {
-        uint32_t held = class_held(c) + c->resuming;
-        uint32_t left = c->quota > held ? c->quota - held : 0;
+        uint32_t held = class_held(c) + c->resuming, most = c->quota + borrowed(j, c);
+        uint32_t left = most > held ? most - held : 0;
         lack = lack < left ? lack : left;
     }
     return lack;
@@ -215,12 +237,13 @@ static bool serve_all(struct plan_node *p, bool native, bool others, uint64_t no
     return others;
 }
 
-/* What a guest class may hold: its leases, and while it has one the slot that it was owed. */
-static uint32_t allowed(const struct plan_node *p, const struct node_class *c,
-                        uint64_t now)
+/* What a guest class may hold: its leases, what it borrows, and while it has one the slot that it was owed. */
+static uint32_t allowed(const struct plan_node *p, const struct node_job *j,
+                        const struct node_class *c, uint64_t now)
 {
     bool extra = c->extra && now < p->extra_until;
-    return c->quota > extra ? c->quota : extra;
+    uint32_t most = c->quota + borrowed(j, c);
+    return most > extra ? most : extra;
 }
 
 /* Guests give back what their leases no longer cover, and the head hears when it is done.
@@ -229,7 +252,7 @@ static void settle(struct plan_node *p, uint64_t now)
 {
     FOR_EACH_CLASS(p, j, c)
     {
-        uint32_t held = class_held(c), most = allowed(p, c, now);
+        uint32_t held = class_held(c), most = allowed(p, j, c, now);
         if (!class_is_native(p, j, c) && held > most) {
             uint32_t over = held - most, there = c->busy + c->idle;
             over = over < there ? over : there;

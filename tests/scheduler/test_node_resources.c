@@ -286,3 +286,35 @@ Test(node_resources, a_slot_with_gpus_gets_a_worker_of_its_own)
     cr_assert_eq(started[1], 3);
     plan_node_destroy(p);
 }
+
+/* A guest's task of two CPUs waits for four of one that it submitted here: two of them run at once on the CPUs that
+ * it gave up, as leases to others would not leave them any. */
+Test(node_resources, what_a_guest_lends_its_own_tasks_have)
+{
+    const struct plan_job guest = {8, 3};
+    struct plan_node *p = node(2, 0, 0);
+    struct plan_lease l = {
+        .lease = 50, .epoch = 1, .job = guest, .weight = 1, .slots = 1, .owner = 8};
+    l.demand.need = amounts(2, 0, 0);
+    plan_node_head_up(p, 5, 0);
+    OK(plan_node_lease(p, &l, 0));
+    OK(plan_node_received(p, guest, 0, 50, 1, 1, 0));
+    OK(plan_node_worker_started(p, guest, 0, 0));
+    OK(plan_node_backlog(p, guest, 0, 0, NULL, 0, 0));
+    struct demand child = {.need = amounts(1, 0, 0)};
+    OK(plan_node_class_add(p, guest, 1, &child, 0));
+    OK(plan_node_backlog(p, guest, 1, 4, NULL, 0, MS));
+    cr_assert_eq(started[1], 0, "it has no lease");
+    OK(plan_node_slot_lent(p, guest, 0, 2 * MS));
+    cr_assert_eq(started[1], 2);
+    OK(plan_node_worker_started(p, guest, 1, 3 * MS));
+    OK(plan_node_worker_started(p, guest, 1, 3 * MS));
+    OK(plan_node_slot_resume(p, guest, 0, 4 * MS));
+    cr_assert_eq(taken[1], 2, "and gives back");
+    OK(plan_node_slot_returned(p, guest, 1, PLAN_SLOT_BUSY, 5 * MS));
+    OK(plan_node_slot_returned(p, guest, 1, PLAN_SLOT_BUSY, 6 * MS));
+    struct plan_class_view v;
+    OK(plan_node_view(p, guest, 0, &v));
+    cr_assert_eq(v.busy, 1);
+    plan_node_destroy(p);
+}

@@ -22,7 +22,7 @@
  *   - lent and resuming workers of a job are at most PLAN_LENT_MAX
  *   - a lease has one epoch at a time; within an epoch its slots only get fewer
  *   - a guest class starts no slot beyond the sum of its leases, but for the one that the node owes
- *     (PLAN_OWED_NS) */
+ *     (PLAN_OWED_NS), and the CPUs that the job's other classes lend under theirs */
 #ifndef SCHEDULER_NODE_PLAN_H
 #define SCHEDULER_NODE_PLAN_H
 
