@@ -120,8 +120,8 @@ mob_status lane_use(struct lane *l, uint64_t link)
                        "an argument's id was released before, or never existed");
 }
 
-/* Takes a use or a handle off the refs word, and frees if that was the last of them. */
-static void less(struct lane *l, uint64_t link, bool handle)
+/* Takes @uses, or if that is 0 a handle, off the refs word, and frees if those were the last. */
+static void less(struct lane *l, uint64_t link, uint32_t uses)
 {
     struct record *r = board_record(l->board, link_index(link));
     if (!r) {
@@ -130,13 +130,12 @@ static void less(struct lane *l, uint64_t link, bool handle)
     uint64_t refs = at_load(&r->refs, AT_RELAXED);
     for (;;) {
         uint64_t bit = 1ull << (REFS_HANDLE_SHIFT + (link_ret(link) & 7));
-        uint64_t part = !handle              ? refs & REFS_USES_MASK
-                        : link_ret(link) < 8 ? refs & bit
-                                             : 0;
-        if (refs >> 32 != link_gen(link) || part == 0) {
+        bool there =
+            uses ? (refs & REFS_USES_MASK) >= uses : link_ret(link) < 8 && refs & bit;
+        if (refs >> 32 != link_gen(link) || !there) {
             return;
         }
-        uint64_t next = handle ? refs & ~bit : refs - REFS_USE;
+        uint64_t next = uses ? refs - uses * REFS_USE : refs & ~bit;
         /* Sequentially consistent, and then a look at the phase in lane_try_free(): pairs with
          * the closer, which sets the phase and then looks at the refs. One of them sees both. */
         if (at_cas(&r->refs, &refs, next, AT_SEQ_CST)) {
@@ -150,17 +149,61 @@ static void less(struct lane *l, uint64_t link, bool handle)
 
 void lane_unuse(struct lane *l, uint64_t link)
 {
-    less(l, link, false);
+    less(l, link, 1);
+}
+
+/* Takes off what is owed to the record at a place. */
+static void settle(struct lane *l, uint32_t at)
+{
+    const struct lane_owed *o = &l->owed[at];
+    struct record *r = board_record(l->board, link_index(o->link));
+    uint64_t link = o->link;
+    uint32_t uses = o->uses;
+    l->owed_map &= ~(1ull << at);
+    l->owed[at].link = LINK_NONE;
+    if (r && lane_drop_last(l, r, link, uses * REFS_USE)) {
+        adopt(l, r, link_index(link));
+    } else {
+        less(l, link, uses);
+    }
+}
+
+void lane_settle(struct lane *l)
+{
+    while (l->owed_map) {
+        settle(l, (uint32_t)__builtin_ctzll(l->owed_map));
+    }
+}
+
+void lane_owe(struct lane *l, uint64_t link)
+{
+    uint32_t index = link_index(link), at = index % LANE_OWED;
+    const struct record *r = board_record(l->board, index);
+    if (!l->owes || !r ||
+        !record_is_plain(r)) { /* of large ones the bytes are wanted back */
+        lane_unuse(l, link);
+        return;
+    }
+    if (l->owed_map >> at & 1) {
+        settle(l, at);
+    }
+    l->owed[at] = (struct lane_owed){link_make(link_gen(link), index, 0), 1};
+    l->owed_map |= 1ull << at;
 }
 
 void lane_drop(struct lane *l, uint64_t link)
 {
     struct record *r = board_record(l->board, link_index(link));
-    if (r && lane_drop_last(l, r, link)) {
+    if (r && lane_drop_last(l, r, link, REFS_FIRST_HANDLE)) {
         adopt(l, r, link_index(link));
     } else {
-        less(l, link, true);
+        lane_drop_handle(l, link);
     }
+}
+
+void lane_drop_handle(struct lane *l, uint64_t link)
+{
+    less(l, link, 0);
 }
 
 void lane_dropped(struct lane *l, struct record *r)
@@ -300,6 +343,32 @@ static void mark_pinned(uint64_t link, uint32_t *batch, uint32_t count, uint32_t
     }
 }
 
+static bool has_argument(struct record *r, uint64_t link)
+{
+    struct call call = record_call(r);
+    struct arg_walk w = arg_walk(&call);
+    struct arg_ref *ref =
+        call_options(&call) & CALL_HAS_REFS ? arg_walk_on(&w, r, &call) : NULL;
+    while (ref && (at_load(&ref->link, AT_RELAXED) ^ link) & ~0xfull) {
+        ref = arg_walk_on(&w, r, &call);
+    }
+    return ref != NULL;
+}
+
+/* Marks the tasks of a batch that have a record as argument: somebody may have them in hand, to give it to
+ * them. */
+static __attribute__((noinline, cold)) void mark_successors(const struct board *b,
+                                                            uint64_t link,
+                                                            uint32_t *batch,
+                                                            uint32_t count, uint32_t how)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (has_argument(&b->records[batch[i] & RECORD_INDEX_NONE], link)) {
+            batch[i] |= how;
+        }
+    }
+}
+
 static void scan_ledgers(const struct board *b, uint32_t *batch, uint32_t count)
 {
     uint32_t ledgers = at_load(&b->header->ledgers, AT_SEQ_CST);
@@ -311,8 +380,13 @@ static void scan_ledgers(const struct board *b, uint32_t *batch, uint32_t count)
         }
         uint32_t how = LANE_PINNED | (owner == DAEMON + 1 ? LANE_MOVED : 0);
         uint32_t high = at_load(&g->high, AT_ACQUIRE);
+        uint64_t touching = at_load(&g->touching, AT_ACQUIRE);
         mark_pinned(at_load(&g->finishing, AT_ACQUIRE), batch, count, how);
-        mark_pinned(at_load(&g->touching, AT_ACQUIRE), batch, count, how);
+        if (__builtin_expect(link_ret(touching) == LINK_SUCCESSORS, 0)) {
+            mark_successors(b, touching, batch, count, how);
+        } else {
+            mark_pinned(touching, batch, count, how);
+        }
         for (uint32_t k = 0; k < high && k < BOARD_PINS; k++) {
             mark_pinned(at_load(&g->pin[k], AT_ACQUIRE), batch, count, how);
         }
@@ -347,11 +421,17 @@ static uint32_t free_plain(struct lane *l, uint32_t *batch, uint32_t count)
 
 void lane_reclaim(struct lane *l)
 {
-    uint32_t batch[LANE_LIMBO * 2], count = l->limbo_count, kept = 0;
-    if (count == 0 || l->reclaiming) {
+    uint32_t batch[LANE_LIMBO * 2], count, kept = 0;
+    if (l->reclaiming) {
         return;
     }
     l->reclaiming = true;
+    lane_settle(l);
+    count = l->limbo_count;
+    if (count == 0) {
+        l->reclaiming = false;
+        return;
+    }
     l->scans++;
     memcpy(batch, l->limbo, count * sizeof *batch);
     l->limbo_count = 0; /* freeing adds to it: uses that results of others had */

@@ -72,7 +72,7 @@ static void unuse_args(struct lane *l, struct record *r, const struct call *call
     struct arg_walk w = arg_walk(call);
     struct arg_ref *ref;
     while ((ref = arg_walk_on(&w, r, call))) {
-        lane_unuse(l, at_load(&ref->link, AT_RELAXED));
+        lane_unuse_later(l, at_load(&ref->link, AT_RELAXED));
     }
 }
 
@@ -153,10 +153,12 @@ static void tell_foreign(struct lane *l, const struct record *r)
 
 /* What follows a seal, and seldom has anything to do. */
 static __attribute__((noinline)) void after_seal(struct lane *l, struct record *r,
-                                                 uint64_t s, uint32_t options)
+                                                 uint64_t s, uint32_t options, bool keeps)
 {
     if (at_load(&r->succ, AT_SEQ_CST) != SUCC_EMPTY) {
+        l->keeping = keeps ? l->keeps : 0;
         task_drain_successors(l, r);
+        l->keeping = 0;
     }
     task_wake_waiters(l->board, r, s);
     if (options & CALL_FOREIGN) {
@@ -171,7 +173,8 @@ static __attribute__((noinline)) void after_seal(struct lane *l, struct record *
 }
 
 /* After the CAS that sealed: gives what is wanted to who wants it. */
-static inline void sealed(struct lane *l, struct record *r, uint64_t s, bool open)
+static inline void sealed(struct lane *l, struct record *r, uint64_t s, bool open,
+                          bool keeps)
 {
     struct call call = record_call(r); /* the record is held by lane_finishing() */
     /* Both looks at once, while the line is still here. */
@@ -181,7 +184,7 @@ static inline void sealed(struct lane *l, struct record *r, uint64_t s, bool ope
                 options & (CALL_HAS_REFS | CALL_HAS_PARENT | CALL_FOREIGN) || open ||
                 (refs & REFS_LOW_MASK) == 0;
     if (__builtin_expect(more, 0)) {
-        after_seal(l, r, s, options);
+        after_seal(l, r, s, options, keeps);
     }
     lane_finished(l);
 }
@@ -202,7 +205,7 @@ bool task_seal(struct lane *l, struct record *r, bool error)
         /* Sequentially consistent: who sees the phase sees the result, and our later looks at
          * successors and refs come after it. */
     } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
-    sealed(l, r, next, state_phase(next) != PHASE_CLOSED);
+    sealed(l, r, next, state_phase(next) != PHASE_CLOSED, false);
     return true;
 }
 
@@ -214,7 +217,7 @@ bool task_seal_childless(struct lane *l, struct record *r, uint64_t link, uint64
     if (__builtin_expect(!at_cas(&r->state, &s, next, AT_SEQ_CST), 0)) {
         return task_seal(l, r, false);
     }
-    sealed(l, r, next, false);
+    sealed(l, r, next, false, true);
     return true;
 }
 

@@ -195,11 +195,8 @@ static void finish_creating(struct sweep *w, struct record *r, uint64_t s)
             continue;
         }
         uint64_t link = at_load(&ref->link, AT_RELAXED), xs;
-        /* The dead one may have counted this use or not: counted twice is corrected by the
-         * audit, not counted would free the argument too early. */
-        struct record *x =
-            lane_use(w->d, link) == MOB_OK ? lane_find(w->d, link, &xs) : NULL;
-        if (!x) { /* gone with the dead one, as its use had not been counted */
+        struct record *x = lane_find(w->d, link, &xs); /* its use is counted */
+        if (!x) { /* only on a board that somebody writes over */
             at_store(&ref->link, LINK_NONE, AT_RELAXED);
             at_or(&r->arrived, 1u << i, AT_SEQ_CST);
         } else if (state_sealed_used(xs) ||

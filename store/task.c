@@ -49,21 +49,14 @@ bool task_add_ref(struct record *r, uint32_t arg, uint64_t link)
     return true;
 }
 
-void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_ref *ref)
+/* Hangs an argument of a task on the stack of its maker @x. The use that we hold keeps @x there. */
+static inline void hang(struct lane *l, struct record *x, uint32_t entry,
+                        struct arg_ref *ref)
 {
-    struct record *x =
-        board_record(l->board, link_index(at_load(&ref->link, AT_RELAXED)));
-    /* None only for the daemon, on a board that somebody writes over. */
-    if (!x || state_sealed_used(at_load(
-                  &x->state, AT_ACQUIRE))) { /* its use, which we hold, keeps it there */
-        at_or(&t->arrived, 1u << arg, AT_SEQ_CST);
-        return;
-    }
     uint32_t head = at_load(&x->succ, AT_RELAXED);
     do {
         at_store(&ref->next, head, AT_RELAXED);
-    } while (
-        !at_cas(&x->succ, &head, succ_entry(board_index(l->board, t), arg), AT_SEQ_CST));
+    } while (!at_cas(&x->succ, &head, entry, AT_SEQ_CST));
     /* Pushed, then looked: pairs with task_seal(), which seals and then looks at the stack. */
     if (state_sealed_used(at_load(&x->state, AT_SEQ_CST))) {
         lane_finishing(l, at_load(&ref->link, AT_RELAXED));
@@ -72,34 +65,66 @@ void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_r
     }
 }
 
-/* The general form, for tasks with arguments by id. The record is CREATING while it is being hung
- * on its arguments, so that a death in between is seen. */
-static mob_status publish_with_refs(struct lane *l, struct record *r,
-                                    const struct call *call, uint32_t gen)
+void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_ref *ref)
+{
+    struct record *x =
+        board_record(l->board, link_index(at_load(&ref->link, AT_RELAXED)));
+    /* None only for the daemon, on a board that somebody writes over. */
+    if (!x || state_sealed_used(at_load(&x->state, AT_ACQUIRE))) {
+        at_or(&t->arrived, 1u << arg, AT_SEQ_CST);
+    } else {
+        hang(l, x, succ_entry(board_index(l->board, t), arg), ref);
+    }
+}
+
+bool task_publish_waiting(struct lane *l, struct record *r, uint64_t link,
+                          const struct task_open *open, uint32_t count)
+{
+    /* Release: who sees CREATING, or finds the task on a stack, sees its arguments. */
+    at_store(&r->state, state_make(link_gen(link), l->self, 0, PHASE_CREATING),
+             AT_RELEASE);
+    for (uint32_t i = 0; i < count; i++) {
+        hang(l, open[i].maker, succ_entry(link_index(link), open[i].arg), open[i].ref);
+    }
+    return task_wait_for_args(l, r);
+}
+
+/* Takes back the uses of the arguments before @end. */
+static void unuse_before(struct lane *l, struct record *r, const struct call *call,
+                         const struct arg_ref *end)
 {
     struct arg_walk w = arg_walk(call);
-    struct {
-        struct arg_ref *ref;
-        uint32_t arg;
-    } held[MOB_ARGS_MAX];
-    uint32_t count = 0;
+    const struct arg_ref *ref;
+    while ((ref = arg_walk_on(&w, r, call)) != end) {
+        lane_unuse(l, at_load(&ref->link, AT_RELAXED));
+    }
+}
+
+/* The general form, for tasks with arguments by id. @ret_open: those that are not there yet, @ret_count of
+ * them. A death here leaves uses that nobody has, which the audit finds. */
+static mob_status use_args(struct lane *l, struct record *r, const struct call *call,
+                           struct task_open *ret_open, uint32_t *ret_count)
+{
+    struct arg_walk w = arg_walk(call);
+    uint32_t count = 0, arrived = at_load(&r->arrived, AT_RELAXED);
     struct arg_ref *ref;
-    at_store(&r->state, state_make(gen, l->self, 0, PHASE_CREATING), AT_SEQ_CST);
     while ((ref = arg_walk_on(&w, r, call))) {
-        mob_status st = lane_use(l, at_load(&ref->link, AT_RELAXED));
+        uint64_t link = at_load(&ref->link, AT_RELAXED), s = 0;
+        mob_status st = lane_use_fast(l, link, &s) ? MOB_OK : lane_use(l, link);
         if (st) {
-            while (count) {
-                lane_unuse(l, at_load(&held[--count].ref->link, AT_RELAXED));
-            }
+            unuse_before(l, r, call, ref);
             return st;
         }
-        held[count].ref = ref;
-        held[count++].arg = w.arg;
+        if (state_sealed(s)) {
+            arrived |= 1u << w.arg;
+        } else {
+            ret_open[count++] =
+                (struct task_open){&l->board->records[link_index(link)], ref, w.arg};
+        }
     }
-    for (uint32_t i = 0; i < count; i++) {
-        task_await_arg(l, r, held[i].arg, held[i].ref);
-    }
-    return task_wait_for_args(l, r) ? MOB_OK : MOB_ERR_CORRUPT;
+    at_store(&r->arrived, arrived, AT_RELAXED);
+    *ret_count = count;
+    return MOB_OK;
 }
 
 bool task_wait_for_args(struct lane *l, struct record *r)
@@ -130,14 +155,21 @@ bool task_wait_for_args(struct lane *l, struct record *r)
 mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link)
 {
     struct call call = record_call(r);
-    uint32_t gen = lane_gen(r), index = board_index(l->board, r);
-    uint64_t link = link_make(gen, index, 0);
+    struct task_open open[MOB_ARGS_MAX];
+    uint64_t link = link_make(lane_gen(r), board_index(l->board, r), 0);
+    uint32_t count = 0;
     if (call_options(&call) & CALL_HAS_REFS) {
-        MOB_TRY(publish_with_refs(l, r, &call, gen));
+        MOB_TRY(use_args(l, r, &call, open, &count));
+    }
+    if (count) {
+        if (!task_publish_waiting(l, r, link, open, count)) {
+            return MOB_ERR_CORRUPT;
+        }
     } else {
         /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
          * sees QUEUED sees the arguments; pairs with the claim. */
-        at_store(&r->state, state_make(gen, l->self, 0, PHASE_QUEUED), AT_RELEASE);
+        at_store(&r->state, state_make(link_gen(link), l->self, 0, PHASE_QUEUED),
+                 AT_RELEASE);
         task_make_ready(l, r, call_class(&call));
     }
     *ret_link = link;
@@ -146,18 +178,22 @@ mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link)
 
 /* ---- successors ------------------------------------------------------------------------------------- */
 
-void task_arrived(struct lane *l, struct record *t, uint32_t gen)
+/* All arguments of @t are there. */
+static void all_arrived(struct lane *l, struct record *t, uint32_t gen,
+                        const struct call *call)
 {
-    struct call call = record_call(t);
-    if (at_load(&t->arrived, AT_SEQ_CST) != record_all_args(&call)) {
-        return;
-    }
     /* Marked, then looked: pairs with task_wait_for_args(), and with the seal of a task that was
      * cancelled while it waited. */
     uint64_t s = at_load(&t->state, AT_SEQ_CST);
     while (state_gen(s) == gen && state_phase(s) == PHASE_WAITING) {
-        if (at_cas(&t->state, &s, state_to(s, PHASE_QUEUED, l->self), AT_SEQ_CST)) {
-            task_make_ready(l, t, call_class(&call));
+        bool keeps = l->keeping == call_class(call) + 1 && !l->kept;
+        uint64_t next = state_to(s, keeps ? PHASE_TAKEN : PHASE_QUEUED, l->self);
+        if (at_cas(&t->state, &s, next, AT_SEQ_CST)) {
+            if (keeps) {
+                l->kept = t;
+            } else {
+                task_make_ready(l, t, call_class(call));
+            }
             return;
         }
     }
@@ -166,53 +202,75 @@ void task_arrived(struct lane *l, struct record *t, uint32_t gen)
     }
 }
 
-void task_arrive(struct lane *l, struct record *t, uint32_t arg)
+void task_arrived(struct lane *l, struct record *t, uint32_t gen)
 {
-    uint32_t gen = state_gen(at_load(&t->state, AT_RELAXED)); /* held: it stays */
-    at_or(&t->arrived, 1u << arg, AT_SEQ_CST);
-    task_arrived(l, t, gen);
+    struct call call = record_call(t);
+    if (at_load(&t->arrived, AT_SEQ_CST) == record_all_args(&call)) {
+        all_arrived(l, t, gen, &call);
+    }
 }
 
-/* Argument @arg of @t if the task @t is open and that is a result of the record @x, else NULL: after a
- * sweep, what stands on a stack may name a task that has gone on and was used again. The task is held
- * from here on. One that was cancelled while it waited is sealed, and open until its arguments came. */
-static struct arg_ref *touch_waiting(struct lane *l, struct record *t, uint32_t arg,
-                                     const struct record *x, uint32_t gen)
+/* @s, @call: of the task, while it is held. */
+static inline void arrive(struct lane *l, struct record *t, uint32_t arg, uint64_t s,
+                          const struct call *call)
 {
-    enum phase phase = state_phase(lane_touch(l, t));
-    if (phase < PHASE_CREATING || phase > PHASE_DONE) {
-        return NULL;
+    uint32_t bit = 1u << arg;
+    if ((at_or(&t->arrived, bit, AT_SEQ_CST) | bit) == record_all_args(call)) {
+        all_arrived(l, t, state_gen(s), call);
     }
+}
+
+void task_arrive(struct lane *l, struct record *t, uint32_t arg)
+{
     struct call call = record_call(t);
-    if (arg >= call_nargs(&call)) {
-        return NULL;
+    arrive(l, t, arg, at_load(&t->state, AT_RELAXED), &call); /* held: it stays */
+}
+
+/* Gives the task of a stack's entry the argument that it waits for, a result of the record @x. Returns the
+ * next entry; or SUCC_EMPTY if the task is not open with that argument: after a sweep, what stands on a
+ * stack may name a task that has gone on and was used again, and the sweep serves the rest. A task that was
+ * cancelled while it waited is sealed, and open until its arguments came. */
+static inline uint32_t give(struct lane *l, uint32_t entry, uint64_t x)
+{
+    struct record *t = board_record(l->board, succ_index(entry));
+    uint32_t arg = succ_arg(entry);
+    if (__builtin_expect(!t, 0)) {
+        return SUCC_EMPTY;
+    }
+    /* Open or not, from here on a task with that argument is not used again: the fence comes before. */
+    uint64_t s = at_load(&t->state, AT_ACQUIRE);
+    struct call call = record_call(t);
+    if (state_phase(s) < PHASE_CREATING || state_phase(s) > PHASE_DONE ||
+        arg >= call_nargs(&call)) {
+        return SUCC_EMPTY;
     }
     struct arg_ref *ref = record_arg_ref(t, &call, arg);
-    if (!ref) {
-        return NULL;
+    if (!ref || (at_load(&ref->link, AT_RELAXED) ^ x) & ~(uint64_t)LINK_SUCCESSORS) {
+        return SUCC_EMPTY;
     }
-    uint64_t link = at_load(&ref->link, AT_RELAXED);
-    return link_index(link) == board_index(l->board, x) && link_gen(link) == gen ? ref
-                                                                                 : NULL;
+    uint32_t next =
+        at_load(&ref->next, AT_RELAXED); /* before @t may run, end and be reused */
+    if (next != SUCC_EMPTY) {
+        struct record *n = board_record(l->board, succ_index(next));
+        at_prefetch_write(n ? n : t);
+    }
+    arrive(l, t, arg, s, &call);
+    return next;
 }
 
 uint32_t task_drain_successors(struct lane *l, struct record *x)
 {
-    struct board *b = l->board;
-    uint32_t gen = state_gen(at_load(&x->state, AT_RELAXED));
-    uint32_t entry = at_swap(&x->succ, SUCC_EMPTY, AT_SEQ_CST);
-    uint32_t steps = 0;
+    uint32_t entry = at_swap(&x->succ, SUCC_EMPTY, AT_SEQ_CST), steps = 0;
+    if (entry == SUCC_EMPTY) {
+        return 0;
+    }
+    uint64_t link =
+        link_make(state_gen(at_load(&x->state, AT_RELAXED)), board_index(l->board, x), 0);
+    lane_touch_successors(l, link);
     /* A task may wait for several results of one record; more entries than that are a ring. */
-    for (; entry != SUCC_EMPTY && steps < board_committed(b) * MOB_ARGS_MAX; steps++) {
-        struct record *t = board_record(b, succ_index(entry));
-        struct arg_ref *ref = t ? touch_waiting(l, t, succ_arg(entry), x, gen) : NULL;
-        if (!ref) {
-            break; /* a sweep serves all that wait for this record */
-        }
-        uint32_t arg = succ_arg(entry);
-        entry =
-            at_load(&ref->next, AT_RELAXED); /* before @t may run, end and be reused */
-        task_arrive(l, t, arg);
+    uint32_t most = board_committed(l->board) * MOB_ARGS_MAX;
+    while (entry != SUCC_EMPTY && steps++ < most) {
+        entry = give(l, entry, link);
     }
     lane_untouch(l);
     return steps;

@@ -362,6 +362,7 @@ void client_tidy_lane(struct mob *mob, struct lane *lane)
     struct queue_view ring = board_ring(b, mob->self);
     struct queue_item item;
     client_let_go(mob);
+    lane_settle(lane);
     uint32_t wanted = at_load(&b->header->wanted, AT_ACQUIRE);
     bool all = wanted != __atomic_load_n(&mob->wanted_seen, __ATOMIC_RELAXED);
     if (!all && queue_peek(&ring, &item) != QUEUE_OK) {

@@ -6,6 +6,10 @@
 #include "core/status.h"
 #include "store/task.h"
 
+enum {
+    ROW_MAX = 64
+}; /* tasks that a worker runs one after the other without a look at the queue */
+
 /* Results that are other objects must be there when the task is sealed: whoever reads it, and tasks
  * that have it as an argument, then need not wait a second time. A task that has not started runs
  * here. */
@@ -159,8 +163,12 @@ static __attribute__((noinline)) void run_nested(struct mob *mob, struct thread 
                                                  struct record *r, uint32_t index)
 {
     struct mob_task task; /* not all of it is set: `message` is long */
+    uint32_t keeps = t->lane.keeps;
+    t->lane.keeps =
+        0; /* what it makes ready must not wait for the end of the outer one */
     task_init(&task, mob, t);
     run_task(&task, mob, t, r, index);
+    t->lane.keeps = keeps;
     at_store(&mob->proc->task, t->task->link, AT_RELAXED);
 }
 
@@ -205,6 +213,42 @@ static __attribute__((noinline, cold)) void tidy_when_asked(struct mob *mob,
     client_tidy(mob, t);
 }
 
+static inline void tidy_if_asked(struct mob *mob, struct thread *t)
+{
+    if (__builtin_expect(at_load(&mob->proc->wake, AT_RELAXED) != t->asked, 0)) {
+        tidy_when_asked(mob, t);
+    }
+}
+
+/* Runs the task that the seal of the last one made ready, then the one that its own did, and so on: they
+ * need no hint, and their arguments are still in this CPU's cache. Not for ever, as others in the queue
+ * are older. */
+static __attribute__((noinline)) void run_row(struct mob *mob, struct thread *t,
+                                              uint32_t run)
+{
+    struct record *r;
+    for (uint32_t row = 1; (r = t->lane.kept) != NULL; row++) {
+        t->lane.kept = NULL;
+        if (at_load(&mob->proc->run, AT_ACQUIRE) != run) {
+            (void)task_unclaim(&t->lane, r);
+            break;
+        }
+        t->lane.keeps = row < ROW_MAX ? run : 0;
+        run_task(&t->top, mob, t, r, board_index(&mob->board, r));
+        tidy_if_asked(mob, t);
+    }
+    t->lane.keeps = run;
+}
+
+/* Whether the worker is still to serve the class of @run, after what it has in hand. */
+static inline bool serves(struct mob *mob, struct thread *t, uint32_t run)
+{
+    if (t->lane.kept) {
+        run_row(mob, t, run);
+    }
+    return at_load(&mob->proc->run, AT_ACQUIRE) == run;
+}
+
 /* Serves one class until the daemon says otherwise. */
 void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t run)
 {
@@ -214,7 +258,8 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
     struct queue_item item;
     uint32_t streak = 0; /* tasks since it last waited */
     t->asked = at_load(&self->wake, AT_RELAXED);
-    while (at_load(&self->run, AT_ACQUIRE) == run) {
+    t->lane.keeps = run;
+    while (serves(mob, t, run)) {
         enum queue_result res = task_claim_hinted(&t->lane, class, &r, &item);
         if (res == QUEUE_OK) {
             if (streak != 0) {
@@ -225,9 +270,7 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
                 /* Somebody waits for this very task: tidied up when it is done. */
                 task_unhint(&t->lane, class, &item);
             }
-            if (__builtin_expect(at_load(&self->wake, AT_RELAXED) != t->asked, 0)) {
-                tidy_when_asked(mob, t);
-            }
+            tidy_if_asked(mob, t);
         } else if (res == QUEUE_NONE) {
             struct queue_item empty = item; /* so that `item` can live in registers */
             struct record *next = park_or_spin(mob, t, &empty, run, streak);
@@ -239,6 +282,7 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
             _exit(3);
         }
     }
+    t->lane.keeps = 0;
     task_idle(mob, t);
     /* Told to stop serving: a push that relied on this worker must find another. Its mark may be there
      * still, after a foreseen task. */

@@ -432,6 +432,103 @@ CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *
     return true;
 }
 
+/* True if the arguments are small values and ids of this job, and fit into a record with a result. */
+CLIENT_FAST bool all_small(const struct mob *mob, const struct mob_arg *args,
+                           uint32_t count)
+{
+    uint32_t need = sizeof(struct place_words) + 16;
+    bool small = count <= MOB_ARGS_MAX;
+    for (uint32_t i = 0; small && i < count; i++) {
+        const struct mob_arg *a = &args[i];
+        if (is_ref(a)) {
+            small = a->ref.hi == mob->ref_hi;
+            task_prefetch_arg(&mob->board, a->ref.lo);
+            need += (uint32_t)sizeof(struct arg_ref);
+        } else {
+            small = a->size <= RECORD_VALUE_MAX && (a->data || !a->size);
+            need += ((uint32_t)a->size + 7) & ~7u;
+        }
+    }
+    return small && need <= RECORD_PAYLOAD;
+}
+
+/* mob_submit() of small values and ids by a driver, as submit_plain(). */
+static __attribute__((noinline)) bool submit_small(struct mob *mob, mob_fn fn,
+                                                   const struct mob_arg *args,
+                                                   uint32_t count, mob_ref *ret,
+                                                   const struct mob_site *site)
+{
+    struct thread *t = client_current;
+    struct task_open open[MOB_ARGS_MAX];
+    uint64_t link, s, word;
+    uint32_t at = sizeof(struct place_words), arrived = 0, opens = 0, i;
+    if (client_serial != mob->serial || t->plain_fn != fn || t->plain_site != site ||
+        client_ill(mob) || !ret || (count && !args) || !all_small(mob, args, count) ||
+        !take_room(t, PLAIN_CLASS)) {
+        return false;
+    }
+    struct record *r = lane_take(&t->lane, &link);
+    if (__builtin_expect(!r, 0)) {
+        return false;
+    }
+    word = call_word(t->fn_id, call_counts(count, 1), RETRIES_DEFAULT);
+    record_set_plain_origin(r, board_now(&mob->board), t->plain_origin);
+    for (i = 0; i < count; i++) {
+        const struct mob_arg *a = &args[i];
+        void *to = r->payload + at;
+        uint32_t len = (uint32_t)a->size;
+        if (!is_ref(a)) {
+            client_copy(to, a->data, len);
+            arrived |= 1u << i;
+            at += (len + 7) & ~7u;
+        } else if (__builtin_expect(lane_use_fast(&t->lane, a->ref.lo, &s), 1)) {
+            struct arg_ref *ref = to;
+            at_store(&ref->link, a->ref.lo, AT_RELAXED);
+            at_store(&ref->next, SUCC_EMPTY, AT_RELAXED);
+            if (state_sealed(s)) {
+                arrived |= 1u << i;
+            } else {
+                open[opens++] = (struct task_open){
+                    &mob->board.records[link_index(a->ref.lo)], ref, i};
+            }
+            word |= (uint64_t)CALL_HAS_REFS << CALL_OPTIONS_SHIFT;
+            len = ARG_REF;
+            at += (uint32_t)sizeof *ref;
+        } else {
+            break;
+        }
+        if (i < CALL_LENS) {
+            word |= call_word_len(i, len);
+        } else {
+            r->arg_len[i - CALL_LENS] = (uint8_t)len;
+        }
+    }
+    if (__builtin_expect(i < count, 0)) { /* the general form finds out what is wrong */
+        while (i-- > 0) {
+            if (is_ref(&args[i])) {
+                lane_unuse(&t->lane, args[i].ref.lo);
+            }
+        }
+        lane_untake(&t->lane, link);
+        return false;
+    }
+    at_store(&r->call, word, AT_RELAXED);
+    at_store(&r->arrived, arrived, AT_RELAXED);
+    at_store(&r->fill, at, AT_RELAXED);
+    record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
+    *ret = client_ref(mob, link, 0);
+    if (opens) {
+        task_fill_plain(r, link);
+        (void)task_publish_waiting(&t->lane, r, link, open, opens);
+        return true;
+    }
+    enum queue_result how = task_publish_plain(&t->lane, r, link, PLAIN_CLASS);
+    if (!task_pushed(&t->lane, PLAIN_CLASS, how)) {
+        (void)pushed(&t->lane, r, how);
+    }
+    return true;
+}
+
 /* The general form. It is called in a way that leaves no trace of mob_submit() on the stack, so its name
  * is what debuggers show. */
 static __attribute__((noinline)) mob_status
@@ -443,6 +540,10 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
     bool no_wait = false;
     uint64_t link = 0;
     mob_status st;
+    if (!options && mob && count <= MOB_ARGS_MAX &&
+        submit_small(mob, fn, args, (uint32_t)count, ret, site)) {
+        return MOB_OK;
+    }
     MOB_TRY(client_thread(mob, &t));
     if (t->plain_site !=
         site) { /* that may have been all that kept it from the short way */
@@ -451,6 +552,10 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
         t->plain_origin = record_origin_word(t->plain_number, t->fn_id);
         if (!options && count == 1 && submit_plain(mob, fn, args, ret, site, &st)) {
             return st;
+        }
+        if (!options && count <= MOB_ARGS_MAX &&
+            submit_small(mob, fn, args, (uint32_t)count, ret, site)) {
+            return MOB_OK;
         }
     }
     if (!ret || (count && !args)) {

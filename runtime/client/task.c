@@ -63,29 +63,30 @@ CLIENT_FAST uint32_t value_at(const struct mob_task *task, size_t i, uint32_t *r
 
 /* ---- what is known of them before the function runs --- */
 
-/* Notes argument @i, given by @link, if it is a small result. False: it may be an error, or nothing. */
-static bool note_result(struct mob_task *task, uint32_t i, uint64_t link)
+/* Notes an argument, given by @link, if it is a small result. False: it may be an error, or nothing. */
+CLIENT_FAST bool note_result(const struct board *b, uint64_t link, uint32_t bit,
+                             struct task_arg *arg, uint32_t *io_known)
 {
-    const struct board *b = &task->mob->board;
-    const struct record *x = board_record(b, link_index(link));
-    if (!x) {
+    struct record *x = board_record(b, link_index(link));
+    if (__builtin_expect(!x, 0)) {
         return false;
     }
     uint64_t s = at_load(&x->state, AT_ACQUIRE);
     struct call call = record_call(x);
-    if (state_gen(s) != link_gen(link) || s & STATE_ERROR ||
-        link_ret(link) >= call_nrets(&call)) {
+    uint32_t ret = link_ret(link);
+    if (__builtin_expect(state_gen(s) != link_gen(link) || s & STATE_ERROR ||
+                             (ret && ret >= call_nrets(&call)),
+                         0)) {
         return false;
     }
-    const struct place_words *w =
-        record_place((struct record *)(uintptr_t)x, link_ret(link));
+    const struct place_words *w = record_place(x, ret);
     uint64_t where = at_load(&w->where, AT_RELAXED), size = at_load(&w->size, AT_RELAXED);
     uint64_t at = where - place_pack(PLACE_INLINE, 0, 0);
     if (__builtin_expect(size <= RECORD_INLINE_MAX && at <= RECORD_PAYLOAD - size, 1)) {
         /* The task's use keeps the record, and what is inside of one stays where it is. */
-        task->arg[i] = (struct task_arg){b->records_ro[link_index(link)].payload + at,
-                                         (uint32_t)size};
-        task->known |= 1u << i;
+        *arg = (struct task_arg){b->records_ro[link_index(link)].payload + at,
+                                 (uint32_t)size};
+        *io_known |= bit;
         return true;
     }
     return place_unpack(where, size).kind != PLACE_REF;
@@ -95,26 +96,31 @@ static bool note_result(struct mob_task *task, uint32_t i, uint64_t link)
  * failed. */
 static bool note_arguments(struct mob_task *task)
 {
+    const struct board *b = &task->mob->board;
     struct record *r = task->r;
-    const uint8_t *payload = task->mob->board.records_ro[link_index(task->link)].payload;
+    const uint8_t *payload = b->records_ro[link_index(task->link)].payload;
     uint32_t nargs = call_nargs(&task->call), at = 16 * call_nrets(&task->call);
+    uint32_t known = 0;
     for (uint32_t i = 0; i < nargs && i < MOB_ARGS_MAX; i++) {
         uint32_t len = record_arg_len(r, &task->call, i);
-        uint32_t room = len == ARG_REF ? (uint32_t)sizeof(struct arg_ref) : len;
+        uint32_t room =
+            len == ARG_REF ? (uint32_t)sizeof(struct arg_ref) : (len + 7u) & ~7u;
         if (room > RECORD_PAYLOAD || at > RECORD_PAYLOAD - room) {
             return false;
         }
         if (len == ARG_REF) {
             const struct arg_ref *ref = (const struct arg_ref *)(void *)(r->payload + at);
-            if (!note_result(task, i, at_load(&ref->link, AT_RELAXED))) {
+            if (!note_result(b, at_load(&ref->link, AT_RELAXED), 1u << i, &task->arg[i],
+                             &known)) {
                 return false;
             }
         } else {
             task->arg[i] = (struct task_arg){payload + at, len};
-            task->known |= 1u << i;
+            known |= 1u << i;
         }
-        at += (room + 7u) & ~7u;
+        at += room;
     }
+    task->known = known;
     return true;
 }
 

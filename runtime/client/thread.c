@@ -148,6 +148,7 @@ static mob_status join_thread(struct mob *mob, struct thread **ret)
             return st;
         }
         t->lane.freeing = client_freeing;
+        t->lane.owes = mob->worker; /* it sleeps nowhere but in the library */
         pthread_mutex_lock(&mob->threads_lock);
         t->next = mob->threads;
         mob->threads = t;

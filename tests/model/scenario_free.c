@@ -165,6 +165,31 @@ static void other_seals(void)
     world_seal(OTHER, world.others);
 }
 
+/* ---- Two end tasks with one argument, and take its uses off later, while it is released ----------------- */
+
+static void setup_owed(void)
+{
+    setup_pin(); /* x is sealed */
+    world.y = world_submit(DRIVER, world.x, LINK_NONE);
+    world.z = world_submit(DRIVER, world.x, LINK_NONE);
+    world.mine = world_claim(WORKER);
+    world.others = world_claim(OTHER);
+    world.lane[WORKER].owes = world.lane[OTHER].owes = true;
+    world.may_take_back = true; /* by a sweep */
+}
+
+static void worker_owes(void)
+{
+    world_seal(WORKER, world.mine);
+    lane_settle(&world.lane[WORKER]);
+}
+
+static void other_owes(void)
+{
+    world_seal(OTHER, world.others);
+    lane_settle(&world.lane[OTHER]);
+}
+
 /* ---- The scenarios -------------------------------------------------------------------------------------------------- */
 
 static const struct model_mutant pin_mutants[] = {
@@ -187,7 +212,7 @@ static const struct model_mutant close_mutants[] = {
 static const struct model_mutant twice_mutants[] = {
     {"DEAD is set by whoever drops", MUTATE_FORCE, "lane_drop_last", "&r->state"}, {0}};
 static const struct model_mutant use_mutants[] = {
-    {"the user's look is relaxed", MUTATE_RELAX, "lane_use", "&r->state"},
+    {"the user's look is relaxed", MUTATE_RELAX, "lane_use_fast", "&r->state"},
     {"who drops does not look at the uses again", MUTATE_FREEZE, "lane_drop_last",
      "&r->refs"},
     {0}};
@@ -195,6 +220,10 @@ static const struct model_mutant family_mutants[] = {
     {"CLOSED is set by whoever comes", MUTATE_FORCE, "try_close", "&r->state"},
     {"the worker does not look at its children again", MUTATE_FREEZE, "has_open_children",
      "&r->children"},
+    {0}};
+
+static const struct model_mutant owed_mutants[] = {
+    {"what is owed is taken off whatever is there", MUTATE_FORCE, "less", "&r->refs"},
     {0}};
 
 #define BOUND(p, s, c)                                                                   \
@@ -268,6 +297,28 @@ const struct model_scenario model_scenarios[] = {
      .end = settle_use,
      .bounds = BOUND(2, 0, 1),
      .full = {BOUND(3, 0, 2)}},
+    {.name = "owed",
+     .about = "two take off what they owe to a record that is released",
+     .setup = setup_owed,
+     .procs = {{"driver", drops, 0},
+               {"worker", worker_owes, 0},
+               {"other", other_owes, 0}},
+     .step = world_forward,
+     .end = world_settle_exactly,
+     .bounds = BOUND(2, 1, 0),
+     .full = {BOUND(3, 1, 0)},
+     .mutants = owed_mutants},
+    {.name = "owed-kill",
+     .about = "the same, and one dies",
+     .setup = setup_owed,
+     .procs = {{"driver", drops, 0},
+               {"worker", worker_owes, 0},
+               {"other", other_owes, 0}},
+     .sweep = world_sweep,
+     .step = world_forward,
+     .end = world_settle,
+     .bounds = BOUND(1, 0, 1),
+     .full = {BOUND(2, 0, 1)}},
     {.name = "family",
      .about = "a parent and its child end at once",
      .setup = setup_family,

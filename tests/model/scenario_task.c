@@ -200,18 +200,38 @@ static void cancels_and_submits(void)
     world.y = world_submit(DRIVER, world.x, LINK_NONE);
 }
 
+/* ---- A worker goes on with the task that its seal made ready, while that is cancelled ---------------------------- */
+
+static void worker_goes_on(void)
+{
+    struct lane *l = &world.lane[WORKER];
+    l->keeps = 1;
+    world_seal(WORKER, world.mine);
+    l->keeps = 0;
+    if (l->kept) {
+        world_seal(WORKER, l->kept);
+    }
+}
+
+static void settle_row(void)
+{
+    MODEL_CHECK(world.runs[WORKER] + world.runs[OTHER] <= 2, "a task ran twice");
+    world_settle_exactly();
+}
+
 /* ---- The scenarios -------------------------------------------------------------------------------------------------- */
 
 static const struct model_mutant arrive_mutants[] = {
-    {"the submitter does not look after its push", MUTATE_FREEZE, "task_await_arg",
-     "&x->state"},
+    {"the submitter does not look after its push", MUTATE_FREEZE, "hang", "&x->state"},
     {"the sealer's look at the stack is relaxed", MUTATE_RELAX, "sealed", "&r->succ"},
-    {"the submitter's look is relaxed", MUTATE_RELAX, "task_await_arg", "&x->state"},
-    {"the submitter's push is relaxed", MUTATE_RELAX, "task_await_arg", "&x->succ"},
-    {"the last arrival makes nothing ready", MUTATE_SKIP, "task_arrive", "&t->arrived"},
+    {"the submitter's look is relaxed", MUTATE_RELAX, "hang", "&x->state"},
+    {"the submitter's push is relaxed", MUTATE_RELAX, "hang", "&x->succ"},
+    {"the last arrival makes nothing ready", MUTATE_SKIP, "arrive", "&t->arrived"},
     {0}};
 static const struct model_mutant served_mutants[] = {
-    {"the task that is served is not held", MUTATE_SKIP, "lane_touch", "touching"}, {0}};
+    {"the task that is served is not held", MUTATE_SKIP, "lane_touch_successors",
+     "touching"},
+    {0}};
 static const struct model_mutant wait_mutants[] = {
     {"no wake", MUTATE_SKIP, "task_wake_waiters", "wake"},
     {"the seal overwrites WAITERS", MUTATE_FORCE, "task_seal_childless", "&r->state"},
@@ -229,9 +249,11 @@ static const struct model_mutant cancel_mutants[] = {
     {"the canceller does not look at the arrivals again", MUTATE_FREEZE,
      "record_awaits_args", "&r->arrived"},
     {"who brings the argument does not look at the phase again", MUTATE_FREEZE,
-     "task_arrived", "&t->state"},
-    {"the arrival is not marked", MUTATE_SKIP, "task_arrive", "&t->arrived"},
+     "all_arrived", "&t->state"},
+    {"the arrival is not marked", MUTATE_SKIP, "arrive", "&t->arrived"},
     {0}};
+static const struct model_mutant row_mutants[] = {
+    {"the worker keeps what it finds", MUTATE_FORCE, "all_arrived", "&t->state"}, {0}};
 static const struct model_mutant cancel_claim_mutants[] = {
     {"a cancel does not look", MUTATE_FORCE, "take_to_cancel", "&r->state"}, {0}};
 
@@ -359,4 +381,26 @@ const struct model_scenario model_scenarios[] = {
      .bounds = BOUND(2, 1, 0),
      .full = {BOUND(4, 1, 0)},
      .mutants = cancel_claim_mutants},
+    {.name = "row",
+     .about = "the same, and the sealer goes on with what is ready",
+     .setup = setup_waiting,
+     .procs = {{"driver", cancels_waiting, 0},
+               {"worker", worker_goes_on, 0},
+               {"other", claims_and_seals, 0}},
+     .step = world_forward,
+     .end = settle_row,
+     .bounds = BOUND(2, 1, 0),
+     .full = {BOUND(4, 1, 0)},
+     .mutants = row_mutants},
+    {.name = "row-kill",
+     .about = "the same, and one dies",
+     .setup = setup_waiting,
+     .procs = {{"driver", cancels_waiting, 0},
+               {"worker", worker_goes_on, 0},
+               {"other", claims_and_seals, 0}},
+     .sweep = world_sweep,
+     .step = world_forward,
+     .end = world_settle,
+     .bounds = BOUND(1, 0, 1),
+     .full = {BOUND(2, 0, 1)}},
     {0}};

@@ -16,7 +16,6 @@ enum {
     SKIP_READY,
     SKIP_HANG,
     SKIP_WAIT,
-    SKIP_USE,
     SKIP_DROP,
     SKIP_CANCEL,
     SKIP_REQUEUE,
@@ -36,7 +35,6 @@ static const char *const names[SKIP_END] = {
     [SKIP_READY] = "task_make_ready",
     [SKIP_HANG] = "task_await_arg",
     [SKIP_WAIT] = "task_wait_for_args",
-    [SKIP_USE] = "lane_use",
     [SKIP_DROP] = "lane_drop",
     [SKIP_CANCEL] = "task_cancel",
     [SKIP_REQUEUE] = "task_requeue",
@@ -90,7 +88,6 @@ WRAP(SKIP_HANG, , void, task_await_arg,
      (l, t, arg, ref))
 WRAP(SKIP_WAIT, true, bool, task_wait_for_args, (struct lane * l, struct record *r),
      (l, r))
-WRAP(SKIP_USE, MOB_OK, mob_status, lane_use, (struct lane * l, uint64_t link), (l, link))
 WRAP(SKIP_DROP, , void, lane_drop, (struct lane * l, uint64_t link), (l, link))
 WRAP(SKIP_CANCEL, , void, task_cancel, (struct lane * l, struct record *r, uint32_t gen),
      (l, r, gen))

@@ -140,6 +140,14 @@ begin_waiting(void) /* an object that two tasks and a task of those wait for */
     c.id[2] = submit(c.id, 1, c.task);
     c.id[3] = submit(c.id + 1, 2, c.task);
 }
+static void begin_user(void) /* a task that runs, with an argument that nobody else has */
+{
+    c.lane.owes = true;
+    begin_put();
+    c.id[1] = submit(c.id, 1, c.task);
+    drop(c.id[0]);
+    claim();
+}
 static void begin_submit(void)
 {
     c.id[0] = submit(NULL, 0, c.task);
@@ -148,6 +156,14 @@ static void begin_claim(void)
 {
     begin_submit();
     claim();
+}
+static void
+begin_makes(void) /* a task that runs, and that two and a task of those wait for */
+{
+    begin_claim();
+    c.id[1] = submit(c.id, 1, c.task);
+    c.id[2] = submit(c.id, 1, c.task);
+    c.id[3] = submit(c.id + 1, 2, c.task);
 }
 static void begin_parent(void) /* a task that runs, with a child that runs inside of it */
 {
@@ -260,6 +276,18 @@ static void do_return(void)
     MUST(task_seal_childless(&c.lane, c.taken, link_of(c.taken),
                              at_load(&c.taken->state, AT_RELAXED)));
 }
+static void do_return_and_keep(void)
+{
+    c.lane.keeps = scene.store_class + 1;
+    do_return();
+    c.lane.keeps = 0;
+}
+static void do_return_user(void)
+{
+    do_return();
+    lane_settle(&c.lane);
+    c.lane.owes = false;
+}
 static void do_return_large(void)
 {
     struct arena_place place;
@@ -322,6 +350,12 @@ static void do_leave(void)
 {
     lane_fini(&c.lane);
 }
+static void end_kept(void)
+{
+    c.taken = c.lane.kept;
+    c.lane.kept = NULL;
+    do_return();
+}
 static void end_waiting(void)
 {
     struct record *r = c.r;
@@ -356,6 +390,8 @@ static const struct op {
     {"submit in a task", begin_claim, do_submit_child, end_parent},
     {"claim", begin_submit, claim, do_return},
     {"return", begin_claim, do_return, none},
+    {"return for three tasks, one kept", begin_makes, do_return_and_keep, end_kept},
+    {"return of a task with an argument", begin_user, do_return_user, none},
     {"return of 4 KiB", begin_claim, do_return_large, none},
     {"return of an object", begin_ref, do_return_ref, none},
     {"return of the last child", begin_parent, do_return_child, none},

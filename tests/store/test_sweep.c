@@ -112,8 +112,9 @@ Test(sweep, a_submit_that_was_cut_off_leaves_nothing)
     task_begin(w, r, &call, top);
     task_add_ref(r, 0, x);
     task_add_ref(r, 1, x);
-    at_store(&r->state, state_make(lane_gen(r), WORKER, 0, PHASE_CREATING), AT_RELAXED);
     lane_use(w, x);
+    lane_use(w, x);
+    at_store(&r->state, state_make(lane_gen(r), WORKER, 0, PHASE_CREATING), AT_RELAXED);
     struct call two = {.counts = call_counts(2, 1), .len = {ARG_REF, ARG_REF}};
     task_await_arg(w, r, 0, record_arg_ref(r, &two, 0));
     kill_worker(g, WORKER, &res);

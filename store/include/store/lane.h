@@ -15,6 +15,7 @@
 #define LANE_PLAIN (1u << 31)  /* with an index: all of the record is inside itself */
 #define LANE_PINNED (1u << 30) /* with an index, while the ledgers are looked at */
 #define LANE_MOVED (1u << 29)  /* the same: the daemon pins it, and will not for long */
+#define LANE_OWED 64u          /* records whose uses are taken off together */
 #define LANE_LEDGERS 16u       /* one thread's: about a thousand views at once */
 
 /* Frees the bytes of an arena's place. Called only for places in segments of this process. */
@@ -26,6 +27,14 @@ struct lane_block {
     uint32_t next; /* below it on the stack of blocks that have some; place + 1 */
     bool stacked;
     uint32_t gens[BOARD_BLOCK]; /* generations of the records that may be handed out */
+};
+
+/* Uses of a record that are over and still counted: several tasks of a thread often use the same one,
+ * and each step on its counts costs a transfer of its line. A death leaves them counted, which the audit
+ * corrects. */
+struct lane_owed {
+    uint64_t link;
+    uint32_t uses;
 };
 
 struct lane {
@@ -57,6 +66,17 @@ struct lane {
     uint32_t limbo[LANE_LIMBO * 2];
     uint32_t limbo_count;
     uint64_t limbo_bytes;
+
+    /* By record; a bit for each place in use, and LINK_NONE in the others. */
+    struct lane_owed owed[LANE_OWED];
+    uint64_t owed_map;
+    bool owes; /* it may owe uses: its thread settles before it sleeps */
+
+    /* Of a worker between two tasks: the class that it serves + 1, else 0; the same while it seals one and
+     * gives its successors their argument; and the first of these that became ready and is of that class: TAKEN
+     * at once, to be run next. */
+    uint32_t keeps, keeping;
+    struct record *kept;
 
     struct ledger *ledgers[LANE_LEDGERS];
     uint64_t pins_used
@@ -105,6 +125,11 @@ static inline struct record *lane_take(struct lane *l, uint64_t *ret_link)
     *ret_link = link_make(l->gens[bit], l->first_index + bit, 0);
     return r;
 }
+/* Takes it back at once, before anybody saw it. */
+static inline void lane_untake(struct lane *l, uint64_t link)
+{
+    l->avail |= 1ull << (link_index(link) - l->first_index);
+}
 /* The record that a lane probably hands out after the one of an index, which exists: lanes go through
  * their blocks in order. NULL at the end of the block. A guess, of anybody's lane. */
 static inline struct record *lane_foresee(const struct board *b, uint32_t index)
@@ -139,6 +164,19 @@ static inline struct record *lane_find(const struct lane *l, uint64_t link,
 mob_status lane_use(struct lane *l, uint64_t link);
 /* One use less; frees the record if nothing keeps it. Ignores a link that is gone. */
 void lane_unuse(struct lane *l, uint64_t link);
+/* The same some time before the next lane_reclaim(), if the lane may owe uses and the record is small. */
+void lane_owe(struct lane *l, uint64_t link);
+static inline void lane_unuse_later(struct lane *l, uint64_t link)
+{
+    struct lane_owed *o = &l->owed[link_index(link) % LANE_OWED];
+    if (o->link == (link & ~(uint64_t)LINK_SUCCESSORS)) {
+        o->uses++;
+    } else {
+        lane_owe(l, link);
+    }
+}
+/* Takes off what it owes. */
+void lane_settle(struct lane *l);
 /* Drops the handle of one result. Ignores what is gone or was dropped. */
 void lane_drop(struct lane *l, uint64_t link);
 
@@ -146,39 +184,61 @@ void lane_drop(struct lane *l, uint64_t link);
  * the refs word as it was. A thread that takes the id as an argument at the same moment, against the
  * rules, counts its use and then looks at the state (lane_use()); we set the state and then look at the
  * uses: it fails, or we take the step back. True: the record is this lane's, for lane_dropped(). False:
- * nothing was done. */
-static inline bool lane_drop_last(const struct lane *l, struct record *r, uint64_t link)
+ * nothing was done. @last: what must be all that keeps it, as in the refs word. */
+static inline bool lane_drop_last(const struct lane *l, struct record *r, uint64_t link,
+                                  uint64_t last)
 {
     uint64_t s = at_load(&r->state, AT_ACQUIRE), gen = s & ~REFS_LOW_MASK;
     uint64_t dead = state_to(s, PHASE_DEAD, l->self);
     if (__builtin_expect((link & ~REFS_LOW_MASK) != gen ||
                              state_phase(s) != PHASE_CLOSED || link_ret(link) != 0 ||
-                             at_load(&r->refs, AT_RELAXED) !=
-                                 (gen | 1ull << REFS_HANDLE_SHIFT) ||
+                             at_load(&r->refs, AT_RELAXED) != (gen | last) ||
                              !at_cas(&r->state, &s, dead, AT_SEQ_CST),
                          0)) {
         return false;
     }
-    if (__builtin_expect(at_load(&r->refs, AT_SEQ_CST) & REFS_USES_MASK, 0)) {
+    if (__builtin_expect((at_load(&r->refs, AT_SEQ_CST) & REFS_USES_MASK) >
+                             (last & REFS_USES_MASK),
+                         0)) {
         (void)at_cas(&r->state, &dead, s, AT_SEQ_CST); /* nobody else may touch it */
         return false;
     }
     return true;
 }
 void lane_dropped(struct lane *l, struct record *r);
+/* lane_drop() where that has failed. */
+void lane_drop_handle(struct lane *l, uint64_t link);
 
 /* lane_drop() with the usual ways in line. */
 static inline void lane_drop_fast(struct lane *l, uint64_t link)
 {
     struct record *r = board_record(l->board, link_index(link));
-    if (__builtin_expect(!r || !lane_drop_last(l, r, link), 0)) {
-        lane_drop(l, link);
+    if (__builtin_expect(!r || !lane_drop_last(l, r, link, REFS_FIRST_HANDLE), 0)) {
+        lane_drop_handle(l, link);
     } else if (__builtin_expect(l->limbo_count >= LANE_LIMBO - 1 || !record_is_plain(r),
                                 0)) {
         lane_dropped(l, r);
     } else {
         l->limbo[l->limbo_count++] = link_index(link) | LANE_PLAIN;
     }
+}
+/* lane_use() with the usual way in line. @ret_state: of the record, with the use. False: nothing was done. */
+static inline bool lane_use_fast(struct lane *l, uint64_t link, uint64_t *ret_state)
+{
+    struct record *r = board_record(l->board, link_index(link));
+    uint64_t refs = r ? at_load(&r->refs, AT_RELAXED) : 0;
+    if (__builtin_expect(refs >> 32 != link_gen(link) || (refs & REFS_LOW_MASK) == 0 ||
+                             (refs & REFS_USES_MASK) == REFS_USES_MASK ||
+                             !at_cas(&r->refs, &refs, refs + REFS_USE, AT_SEQ_CST),
+                         0)) {
+        return false;
+    }
+    *ret_state = at_load(&r->state, AT_SEQ_CST); /* pairs with lane_drop_last() */
+    if (__builtin_expect(state_gone(*ret_state), 0)) {
+        lane_unuse(l, link);
+        return false;
+    }
+    return true;
 }
 /* Frees a CLOSED record that nothing keeps. Whoever finds that state calls it; one wins. */
 void lane_try_free(struct lane *l, struct record *r, uint32_t gen);
@@ -225,6 +285,12 @@ static inline uint64_t lane_touch(struct lane *l, struct record *r)
              link_make(state_gen(s) | 1, board_index(l->board, r), 0), AT_RELAXED);
     at_fence(); /* the hold before the look at the state; pairs with lane_reclaim() */
     return at_load(&r->state, AT_ACQUIRE);
+}
+/* The same for all tasks that have a record, given by @link, as argument. */
+static inline void lane_touch_successors(struct lane *l, uint64_t link)
+{
+    at_store(&l->ledgers[0]->touching, link | LINK_SUCCESSORS, AT_RELAXED);
+    at_fence(); /* the hold before the looks at them; pairs with lane_reclaim() */
 }
 static inline void lane_untouch(struct lane *l)
 {

@@ -114,6 +114,8 @@ static inline uint32_t link_ret(uint64_t link)
     return link & 0xf;
 }
 #define LINK_NONE 0ull /* generations start at 1 */
+#define LINK_SUCCESSORS                                                                  \
+    0xfu /* in place of a return: the tasks that have the record as argument */
 
 /* ---- refs word: generation:32 | handles:8 | uses:24 ----------------------------------------
  * handles: one bit per result, set while the submitter holds that id. uses: tasks not closed that
@@ -123,6 +125,7 @@ static inline uint32_t link_ret(uint64_t link)
 #define REFS_USE 1ull
 #define REFS_USES_MASK 0xffffffull
 #define REFS_HANDLE_SHIFT 24
+#define REFS_FIRST_HANDLE (1ull << REFS_HANDLE_SHIFT)
 #define REFS_LOW_MASK 0xffffffffull
 
 /* ---- successor stack: the tasks that wait for this record ----------------------------------- */
@@ -279,7 +282,7 @@ static inline void record_set_origin(struct record *r, uint32_t made, uint32_t s
     at_store(&r->made, made, AT_RELAXED);
     at_store(&r->about, site, AT_RELAXED);
 }
-/* The same for a task without a parent and with few arguments. @word: record_origin_word(). */
+/* The same for a task without a parent, before its arguments are added. @word: record_origin_word(). */
 static inline uint64_t record_origin_word(uint32_t site, uint16_t name)
 {
     return (uint64_t)name << 32 | site; /* little-endian, as all of the board */
@@ -317,11 +320,13 @@ static inline uint64_t call_word(uint16_t fn, uint32_t counts, uint32_t retries)
 {
     return (uint64_t)retries << 32 | (uint64_t)counts << 24 | fn;
 }
+#define CALL_OPTIONS_SHIFT 20
 static inline uint64_t call_word_len(uint32_t arg, uint64_t len)
 {
     return len << (40 + 8 * arg);
 }
-_Static_assert(__builtin_offsetof(struct call, counts) == 3 &&
+_Static_assert(__builtin_offsetof(struct call, class_options) == 2 &&
+                   __builtin_offsetof(struct call, counts) == 3 &&
                    __builtin_offsetof(struct call, retries) == 4 &&
                    __builtin_offsetof(struct call, len) == 5,
                "as in call_word()");

@@ -48,10 +48,8 @@ void *task_add_value(struct record *r, uint32_t arg, size_t size);
  * arguments are added, and where its maker runs right now each line comes from another core. */
 static inline void task_prefetch_arg(const struct board *b, uint64_t link)
 {
-    struct record *x = board_record(b, link_index(link));
-    if (x) {
-        at_prefetch_write(x);
-    }
+    at_prefetch_write(
+        &b->records[link_index(link)]); /* one that is not there does no harm */
 }
 
 /* Adds an argument by id. False if the payload has no room. */
@@ -60,6 +58,19 @@ bool task_add_ref(struct record *r, uint32_t arg, uint64_t link);
 /* Takes a use of each argument and publishes the task. On failure (an argument that is gone)
  * the record is FREE again and no use is held. @ret_link: the task's link, with result 0. */
 mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link);
+
+/* An argument by id that is not there yet: the record that will be it, and where it stands. */
+struct task_open {
+    struct record *maker;
+    struct arg_ref *ref;
+    uint32_t arg;
+};
+
+/* Publishes a filled task that waits for some arguments. It has a use of each by id, and those that it does
+ * not wait for are marked as arrived. It is CREATING while it is being hung on the others, so that a death in
+ * between is seen. False: a corrupt board. */
+bool task_publish_waiting(struct lane *l, struct record *r, uint64_t link,
+                          const struct task_open *open, uint32_t count);
 
 /* The two halves of publishing a task with arguments by id, which the sweep completes for a dead
  * submitter: hang a CREATING task on the maker of one argument; then CREATING -> WAITING or, if all
@@ -105,21 +116,26 @@ static inline bool task_pushed(const struct lane *l, uint32_t class,
            (pushed == QUEUE_OK && !task_wanted(l->board, class));
 }
 
-/* Publishes a record of lane_take(), given by @link, whose call, places and arguments are in place: one
- * result, no parent, and all arguments are values. Returns what became of its hint, for
- * task_pushed(). */
-static inline enum queue_result task_publish_plain(struct lane *l, struct record *r,
-                                                   uint64_t link, uint32_t class)
+/* What a record of lane_take(), given by @link, needs beside call, places and arguments if it has one result
+ * and no parent. */
+static inline void task_fill_plain(struct record *r, uint64_t link)
 {
-    uint64_t gen = link & ~0xffffffffull;
     at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
     at_store(&r->parent, LINK_NONE, AT_RELAXED);
     at_store(&r->children, 0, AT_RELAXED);
     /* The handle is set before the record can be seen, so that nobody finds it unkept. */
-    at_store(&r->refs, gen | 1ull << REFS_HANDLE_SHIFT, AT_RELAXED);
+    at_store(&r->refs, (link & ~REFS_LOW_MASK) | REFS_FIRST_HANDLE, AT_RELAXED);
+}
+
+/* Publishes such a record: all its arguments are there. Returns what became of its hint, for
+ * task_pushed(). */
+static inline enum queue_result task_publish_plain(struct lane *l, struct record *r,
+                                                   uint64_t link, uint32_t class)
+{
+    task_fill_plain(r, link);
     /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
      * sees QUEUED sees the arguments; pairs with the claim. */
-    at_store(&r->state, gen | l->queued, AT_RELEASE);
+    at_store(&r->state, (link & ~REFS_LOW_MASK) | l->queued, AT_RELEASE);
     return queue_push(&l->ready[class], link_index(link));
 }
 
