@@ -67,6 +67,7 @@ extern "C" {
     X(ERR_LOST, -24, "the object was lost and cannot be made again")                     \
     X(ERR_ARG_FAILED, -25, "an argument of the task failed")                             \
     X(ERR_DEMAND, -26, "no node has what the task asks for")                             \
+    X(ERR_DEADLINE, -27, "the task's deadline passed")                                   \
     /* this job */                                                                       \
     X(ERR_CORRUPT, -30, "the job's shared memory is corrupt")                            \
     X(ERR_JOB_FAILED, -31, "the job's workers cannot start")                             \
@@ -208,7 +209,8 @@ struct mob_options {
     double
         num_cpus; /* 0 means 1; use MOB_NO_CPU for none. Steps of 0.0001. If no node has so
                            many: see MOB_ERR_DEMAND below */
-    int max_retries;    /* after a worker's death; MOB_RETRIES_DEFAULT: 3 */
+    int max_retries;    /* after a worker's death, up to 250; MOB_RETRIES_DEFAULT: 3;
+                           MOB_RETRIES_FOREVER */
     int retry_on_error; /* 1: the same number of retries if the task returns an error */
     unsigned returns;   /* results, 1 to MOB_RETURNS_MAX; 0 means 1 */
     int no_wait;        /* 1: MOB_ERR_FULL at once instead of waiting for room */
@@ -225,6 +227,14 @@ struct mob_options {
     int strategy; /* enum mob_strategy */
     uint64_t
         node; /* of MOB_STRATEGY_NODE and _NODE_SOFT: mob_info.node_id of that node */
+    uint64_t
+        deadline_ns; /* from now on, up to 30 days; 0: none. A task that has not started by then, to
+                             about 10 ms, fails with MOB_ERR_DEADLINE. One that runs is cancelled, and MOB_GRACE_NS
+                             later its worker is ended, as by mob_cancel_as() with `force` */
+    int priority; /* -MOB_PRIORITY_MAX to MOB_PRIORITY_MAX, 0 by default. Ready tasks of a higher one get
+                     CPUs first, and those of a lower one as their tasks end, within the job. None starves: tasks of
+                     a priority that have no CPU at all get one after 1 s and what is left of the task that has it,
+                     for 0.1 s or a task. A demand and a priority together are one of the job's 16 classes */
 };
 
 enum mob_strategy {
@@ -236,10 +246,13 @@ enum mob_strategy {
 
 #define MOB_NO_CPU (-1.0)
 #define MOB_RETRIES_DEFAULT (-1)
+#define MOB_RETRIES_FOREVER (-2)
+#define MOB_PRIORITY_MAX 100
+#define MOB_GRACE_NS 1000000000ull /* of a task that is to end: 1 s */
 #define MOB_OPTIONS_INIT                                                                 \
     {                                                                                    \
         sizeof(struct mob_options), NULL, 0, MOB_RETRIES_DEFAULT, 0, 0, 0, 0, 0, NULL,   \
-            NULL, 0, 0                                                                   \
+            NULL, 0, 0, 0, 0                                                             \
     }
 
 /* Runs @fn as a task when its arguments are there and a CPU is free.
@@ -367,10 +380,30 @@ MOB_API mob_status mob_failure(struct mob *mob, mob_ref ref, char *text, size_t 
  * came too late. */
 MOB_API mob_status mob_cancel(struct mob *mob, mob_ref ref);
 
+struct mob_cancel_options {
+    size_t struct_size; /* sizeof (struct mob_cancel_options) */
+    int recursive; /* 1: also what it submitted, and what that submitted, on all nodes; what it still
+                           submits too. Looks at all of the job's tasks */
+    int force; /* 1: what still runs after grace_ns is ended with its worker, and fails with
+                           MOB_ERR_CANCELLED. It does not run again; other tasks of that worker do, which costs
+                           them no retry */
+    uint64_t grace_ns; /* up to 30 days, to about 10 ms */
+};
+#define MOB_CANCEL_OPTIONS_INIT                                                          \
+    {                                                                                    \
+        sizeof(struct mob_cancel_options), 0, 0, MOB_GRACE_NS                            \
+    }
+
+/* mob_cancel() with options, which may be NULL. With `recursive`, also of a task that is done itself.
+ * Returns MOB_OK, MOB_ERR_RELEASED, MOB_ERR_INVALID, MOB_ERR_NOMEM (the task is cancelled, and not all of
+ * what it submitted). */
+MOB_API mob_status mob_cancel_as(struct mob *mob, mob_ref ref,
+                                 const struct mob_cancel_options *options);
+
 /* ---- objects without a task -------------------------------------------------------------- */
 
-/* Copies @size bytes into a new object. Waits as mob_submit() does while the store is full, up
- * to @timeout_ns. Returns MOB_OK, MOB_ERR_NOMEM, MOB_ERR_FULL, MOB_ERR_NODE_LOST, ... */
+/* Copies @size bytes into a new object. Waits as mob_submit() does while the store is full, or no
+ * record is free, up to @timeout_ns. Returns MOB_OK, MOB_ERR_NOMEM, MOB_ERR_FULL, MOB_ERR_NODE_LOST, ... */
 MOB_API MOB_MUST_CHECK mob_status mob_put(struct mob *mob, const void *data, size_t size,
                                           uint64_t timeout_ns, mob_ref *ret);
 
@@ -519,7 +552,8 @@ MOB_API MOB_MUST_CHECK mob_status mob_arg_meta(struct mob_task *task, size_t ind
 MOB_API mob_status mob_fail(struct mob_task *task, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* 1 once somebody cancelled the task. */
+/* 1 once somebody cancelled the task, or its deadline passed. A task that returns MOB_ERR_CANCELLED then fails
+ * with that, or with MOB_ERR_DEADLINE. */
 MOB_API int mob_task_cancelled(const struct mob_task *task);
 
 /* ---- looking around ---------------------------------------------------------------------- */

@@ -160,12 +160,27 @@ static uint32_t choose_node(struct plan_head *h, const struct head_demand *d,
 /* ---- who
  * ---------------------------------------------------------------------------------- */
 
-/* True if @a has less than @b, or as much and was owed more. */
+/* Among the demands of a job: its priority, or above all if it has had nothing for too long. */
+static int rank(const struct plan_head *h, const struct head_demand *d)
+{
+    bool late =
+        d->none_since != CLOCK_NEVER && h->placed_at >= d->none_since + PLAN_RESERVE_NS;
+    return late ? INT8_MAX + 1 : d->demand.priority;
+}
+
+/* True if @a has less than @b, or as much and was owed more; of one job, if it is of a higher rank. */
 static bool deserves(const struct plan_head *h, uint32_t a, uint32_t b)
 {
-    const struct share *x = &h->jobs[h->demands[a].job].share;
-    const struct share *y = &h->jobs[h->demands[b].job].share;
-    return share_below(x, y) || (!share_below(y, x) && x->deficit > y->deficit);
+    const struct head_demand *d = &h->demands[a], *e = &h->demands[b];
+    const struct share *x = &h->jobs[d->job].share, *y = &h->jobs[e->job].share;
+    if (d->job == e->job) {
+        return rank(h, d) > rank(h, e);
+    }
+    if (share_below(x, y) || share_below(y, x)) {
+        return share_below(x, y);
+    }
+    /* At last by place, so that the demands of a job stand together. */
+    return x->deficit != y->deficit ? x->deficit > y->deficit : d->job < e->job;
 }
 
 static void sift(struct plan_head *h, uint32_t i)
@@ -291,6 +306,19 @@ static bool same_kinds(const struct head_demand *v, const struct head_demand *d)
     return resources_cover(&d->demand.need, &v->demand.need) > 0;
 }
 
+/* Takes from @from what @d lacks, up to a cost of @most. */
+static void move(struct plan_head *h, struct head_demand *from, struct head_demand *d,
+                 uint64_t most, uint64_t now)
+{
+    uint64_t lacks = (demand_want(h, d) - d->granted) * d->cost, soon = coming(h);
+    most = most < lacks ? most : lacks;
+    if (most > soon) {
+        uint64_t slots = (most - soon + from->cost - 1) / from->cost;
+        head_shrink(h, from, slots < from->granted ? (uint32_t)slots : from->granted);
+        h->moved_at = now;
+    }
+}
+
 /* Moves leases from the job that is furthest ahead to one that waits; one move a quantum,
  * which is longer than words take to go round. */
 static void take_turns(struct plan_head *h, struct head_demand *d, uint64_t now)
@@ -309,17 +337,42 @@ static void take_turns(struct plan_head *h, struct head_demand *d, uint64_t now)
             from = v;
         }
     }
-    uint64_t lacks = (demand_want(h, d) - d->granted) * d->cost;
-    uint64_t soon = from ? coming(h) : 0;
-    most = most < lacks ? most : lacks;
-    if (most > soon) {
-        uint64_t slots = (most - soon + from->cost - 1) / from->cost;
-        head_shrink(h, from, slots < from->granted ? (uint32_t)slots : from->granted);
-        h->moved_at = now;
+    if (from) {
+        move(h, from, d, most, now);
     }
 }
 
-/* The demand in vain of the job that is owed most, and which jobs are in need. */
+/* Within a job a demand that waits takes leases of one of a lower rank; the first that is found, as it gets all
+ * that it lacks at once. True if there is one. */
+static bool take_from_lower(struct plan_head *h, uint64_t now)
+{
+    for (uint32_t i = 0; i < h->jobs_top; i++) {
+        h->jobs[i].lowest = INDEX_NONE;
+    }
+    for (uint32_t i = 0; i < h->demands_top; i++) {
+        const struct head_demand *d = &h->demands[i];
+        if (!d->used || d->granted == 0) {
+            continue;
+        }
+        uint32_t *low = &h->jobs[d->job].lowest;
+        if (*low == INDEX_NONE || rank(h, d) < rank(h, &h->demands[*low])) {
+            *low = i;
+        }
+    }
+    for (uint32_t i = 0; i < h->demands_top; i++) {
+        struct head_demand *d = &h->demands[i];
+        uint32_t low = unmet(h, d) ? h->jobs[d->job].lowest : INDEX_NONE;
+        if (low != INDEX_NONE && rank(h, d) > rank(h, &h->demands[low]) &&
+            same_kinds(&h->demands[low], d)) {
+            move(h, &h->demands[low], d, UINT64_MAX, now);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The demand in vain of the job that is owed most, which jobs are in need, and since when who has nothing
+ * waits. */
 static struct head_demand *find_waiting(struct plan_head *h)
 {
     struct head_demand *waits = NULL;
@@ -331,7 +384,14 @@ static struct head_demand *find_waiting(struct plan_head *h)
         if (unmet(h, d)) {
             struct share *s = &h->jobs[d->job].share;
             s->needy = true;
+            if (d->granted > 0) {
+                d->none_since = CLOCK_NEVER;
+            } else if (d->none_since == CLOCK_NEVER) {
+                d->none_since = h->placed_at;
+            }
             waits = !waits || s->deficit > h->jobs[waits->job].share.deficit ? d : waits;
+        } else {
+            d->none_since = CLOCK_NEVER;
         }
     }
     return waits;
@@ -349,7 +409,7 @@ void head_place(struct plan_head *h, uint64_t now)
     take_unused(h, now);
     give_all(h, now);
     struct head_demand *waits = find_waiting(h);
-    if (waits && now >= h->moved_at + PLAN_QUANTUM_NS) {
+    if (waits && now >= h->moved_at + PLAN_QUANTUM_NS && !take_from_lower(h, now)) {
         take_turns(h, waits, now);
     }
     if (waits) { /* turns and retries come due by time alone */

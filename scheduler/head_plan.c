@@ -384,7 +384,8 @@ static mob_status demand_new(struct plan_head *h, uint32_t owner,
                               .cost = share_cost(&in->demand.need, &h->total),
                               .leases = INDEX_NONE,
                               .refused_by = INDEX_NONE,
-                              .void_at = CLOCK_NEVER};
+                              .void_at = CLOCK_NEVER,
+                              .none_since = CLOCK_NEVER};
     for (uint32_t i = 0; i < h->nodes_top; i++) {
         d->nodes += head_could(&h->nodes[i], d);
     }

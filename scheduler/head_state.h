@@ -26,6 +26,7 @@ struct head_job {
     struct plan_job key;
     struct share share; /* used: cost of its leases */
     uint32_t demands;   /* 0: the place is free */
+    uint32_t lowest;    /* scratch: its demand of the lowest rank that has leases */
 };
 
 struct head_demand {
@@ -42,6 +43,8 @@ struct head_demand {
     uint64_t void_at;              /* the owner came back and has not said it again */
     uint32_t refusals, refused_by; /* in a row; the last node that did */
     uint64_t retry_at;
+    uint64_t
+        none_since; /* since when it waits and has nothing; CLOCK_NEVER: it does not */
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count;
 };

@@ -111,20 +111,22 @@ static void resume(struct plan_node *p)
     }
 }
 
-/* The next class of @j that lacks slots and was not tried in this pass. While others wait,
- * whose slots are asked back gets none: what comes back is theirs. */
+/* The next class of @j that lacks slots and was not tried in this pass: of the highest priority, and of those
+ * in turn. While others wait, whose slots are asked back gets none: what comes back is theirs. */
 static struct node_class *next_class(const struct plan_node *p, struct node_job *j,
                                      bool native, bool others)
 {
+    struct node_class *best = NULL;
     for (uint32_t i = 0; i < j->classes; i++) {
         uint32_t at = (j->next_cls + i) % j->classes;
         struct node_class *c = &j->cls[at];
         if (!c->tried && class_is_native(p, j, c) == native && node_lack(p, j, c) > 0 &&
-            !(others && c->taking > 0)) {
-            return c;
+            !(others && c->taking > 0) &&
+            (!best || c->demand.priority > best->demand.priority)) {
+            best = c;
         }
     }
-    return NULL;
+    return best;
 }
 
 /* The native that is owed most, or the guest whose turn it is, with something to serve.
@@ -149,8 +151,10 @@ static struct node_job *next_job(struct plan_node *p, bool native, bool others)
     return best;
 }
 
-static void served(struct plan_node *p, struct node_job *j, struct node_class *c)
+static void served(struct plan_node *p, struct node_job *j, struct node_class *c,
+                   uint64_t now)
 {
+    c->served_at = now;
     j->share.used += c->cost;
     j->next_cls = (uint32_t)(c - j->cls) + 1;
     c->short_since = CLOCK_NEVER;
@@ -163,7 +167,8 @@ static void served(struct plan_node *p, struct node_job *j, struct node_class *c
 static uint64_t owed_since(const struct plan_node *p, const struct node_class *c,
                            uint64_t now)
 {
-    bool owed = c->none_since != CLOCK_NEVER && now >= c->none_since + PLAN_OWED_NS &&
+    bool owed = c->demand.strategy != DEMAND_NODE && c->none_since != CLOCK_NEVER &&
+                now >= c->none_since + PLAN_OWED_NS &&
                 (p->extra_until == 0 || now >= p->extra_until + PLAN_OWED_NS);
     return owed ? c->none_since : CLOCK_NEVER;
 }
@@ -173,9 +178,10 @@ static uint64_t owed_since(const struct plan_node *p, const struct node_class *c
 static uint64_t late_since(const struct plan_node *p, const struct node_class *c,
                            uint64_t now)
 {
-    bool late = c->short_since != CLOCK_NEVER && now >= p->extra_until &&
-                now >= c->short_since + PLAN_RESERVE_NS && class_held(c) == 0;
-    return late ? c->short_since : CLOCK_NEVER;
+    uint64_t since = c->short_since > c->none_since ? c->short_since : c->none_since;
+    bool late = since != CLOCK_NEVER && now >= p->extra_until &&
+                now >= since + PLAN_RESERVE_NS && class_held(c) == 0;
+    return late ? since : CLOCK_NEVER;
 }
 
 static bool has_extra(const struct plan_node *p)
@@ -190,7 +196,7 @@ static bool has_extra(const struct plan_node *p)
 }
 
 /* A class that has nothing and waited too long, because CPUs come free one by one and it
- * needs more, or because natives have them all, comes before all others. What it needs is kept for it. */
+ * needs more, because natives or classes of a higher priority have them all, comes before all others. What it needs is kept for it. */
 static void reserve(struct plan_node *p, bool native, uint64_t now)
 {
     struct node_job *job = NULL;
@@ -209,7 +215,8 @@ static void reserve(struct plan_node *p, bool native, uint64_t now)
         }
     }
     if (first && serve(p, job, first, now)) {
-        served(p, job, first);
+        served(p, job, first, now);
+        first->kept_until = now + PLAN_QUANTUM_NS;
         if (class_is_native(p, job, first) != native) {
             first->extra = true;
             p->extra_until = now + PLAN_QUANTUM_NS;
@@ -227,7 +234,7 @@ static bool serve_all(struct plan_node *p, bool native, bool others, uint64_t no
     while ((j = next_job(p, native, others))) {
         struct node_class *c = next_class(p, j, native, others);
         if (serve(p, j, c, now)) {
-            served(p, j, c);
+            served(p, j, c, now);
             continue;
         }
         c->tried = true;
@@ -303,14 +310,13 @@ void node_set_deadline(struct plan_node *p, uint64_t now)
     }
 }
 
-/* Notes which guest classes have tasks here and nothing to run them, and which gave back what they were
+/* Notes which classes have tasks here and nothing to run them, and which guests gave back what they were
  * owed. One that is larger than the node waits for a larger one. */
-static void watch_guests(struct plan_node *p, uint64_t now)
+static void watch_classes(struct plan_node *p, uint64_t now)
 {
     FOR_EACH_CLASS(p, j, c)
     {
-        bool may = !class_is_native(p, j, c) && c->demand.strategy != DEMAND_NODE;
-        bool none = may && !j->failed && c->queued > 0 && c->fits && class_held(c) == 0;
+        bool none = !j->failed && c->queued > 0 && c->fits && class_held(c) == 0;
         if (!none) {
             c->none_since = CLOCK_NEVER;
         } else if (c->none_since == CLOCK_NEVER) {
@@ -325,7 +331,7 @@ static void watch_guests(struct plan_node *p, uint64_t now)
 
 void node_decide(struct plan_node *p, uint64_t now)
 {
-    watch_guests(p, now);
+    watch_classes(p, now);
     FOR_EACH_CLASS(p, j, c)
     {
         c->tried = false;

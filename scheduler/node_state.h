@@ -30,10 +30,12 @@ struct node_class {
     uint32_t granted, away, filled, asked;
     uint32_t want_sent, want_high; /* said; most that it wanted since the window began */
     uint64_t short_since; /* since when it waits for room; CLOCK_NEVER: it does not */
+    uint64_t none_since;  /* since when it has tasks here and no slot; or CLOCK_NEVER */
+    bool extra;           /* it was given a slot beyond its leases, which it was owed */
+    bool tried;           /* scratch of one pass: it cannot be served now */
+    uint64_t served_at;   /* when it got its last slot */
     uint64_t
-        none_since; /* a guest's: since when it has tasks here and no slot; or CLOCK_NEVER */
-    bool extra;     /* it was given a slot beyond its leases, which it was owed */
-    bool tried;     /* scratch of one pass: it cannot be served now */
+        kept_until; /* it was served as it had waited too long: classes before it take none until then */
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count;
 };

@@ -195,7 +195,10 @@ static void tell(struct job *j, uint32_t c)
 static void fail_one(struct job *j, uint32_t c, struct record *r)
 {
     char why[1024], text[FAILURE_TEXT_MAX], name[MOB_NAME_MAX + 1];
-    bool cancelled = at_load(&r->state, AT_ACQUIRE) & STATE_CANCEL;
+    if (at_load(&r->state, AT_ACQUIRE) & STATE_CANCEL) {
+        away_fail_cancelled(j, r);
+        return;
+    }
     board_name_text(&j->board, r->name, name);
     snprintf(
         text, sizeof text,
@@ -203,8 +206,7 @@ static void fail_one(struct job *j, uint32_t c, struct record *r)
         "or start a node with so much",
         name, why_not(j->node, &j->demand[c], why, sizeof why),
         (double)grace_ns(j->node, &j->demand[c]) / 1e9);
-    grant_error(j, r, cancelled ? MOB_ERR_CANCELLED : MOB_ERR_DEMAND, text);
-    (void)task_seal(&j->lane, r, true);
+    away_fail_task(j, r, MOB_ERR_DEMAND, text);
     j->failed_tasks++;
 }
 

@@ -163,7 +163,8 @@ static void ask_for_room(struct cluster *c)
 static bool begin(struct cluster *c, struct fetch *p)
 {
     mob_status st = place(p);
-    if (st == MOB_ERR_NOMEM) {
+    /* A fold does not wait for room: what takes it may be another one, which waits for a node that waits for us. */
+    if (st == MOB_ERR_NOMEM && !p->want.fold) {
         ask_for_room(c);
         fetch_retry_later(c);
         return false;

@@ -357,7 +357,7 @@ bool journal_ended(const struct journal *j)
     return !j || j->ended;
 }
 
-void journal_close(struct journal *j)
+void journal_close(struct journal *j, bool over)
 {
     if (!j) {
         return;
@@ -368,6 +368,9 @@ void journal_close(struct journal *j)
     pthread_mutex_unlock(&j->lock);
     pthread_join(j->thread, NULL);
     journal_db_close(&j->db);
+    if (over) {
+        (void)unlink(j->db.path); /* its log goes when it is closed */
+    }
     list_free(&j->done);
     list_free(&j->todo);
     list_free(&j->rewriting);

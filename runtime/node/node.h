@@ -148,7 +148,8 @@ struct member { /* a worker */
     bool
         used; /* from its start until it is dead, its pipes are read to the end, and swept */
     bool dead, swept;
-    bool late; /* it was killed because it did not reach mob_init() in time */
+    bool late;    /* it was killed because it did not reach mob_init() in time */
+    bool ordered; /* it was killed for a task that it ran: due.c */
     pid_t pid;
     int pidfd;
     struct loop_op op; /* on the pidfd */
@@ -288,6 +289,7 @@ struct away { /* one of our tasks on another node */
     uint32_t remote;       /* its proxy there */
     uint8_t attempt, left; /* left: results that are on their way */
     bool cancel_sent, failed;
+    uint32_t asked; /* with the cancel that was sent: store/request.h */
     bool
         folds; /* its arguments are folded on their way; if it comes back that counts as an attempt, the next of
                  * which does without */
@@ -362,7 +364,7 @@ struct job {
     struct member members[PROCS_MAX];
     uint64_t requeued, failed_tasks; /* for status */
     uint64_t unmet_ns[CLASSES_MAX];  /* since when no node is large enough for it, or 0 */
-    struct loop_timer demand_timer;
+    struct loop_timer demand_timer, due_timer;
     /* In a cluster: */
     struct arena *arena; /* of the daemon's own segments */
     uint32_t
@@ -423,6 +425,10 @@ char *demand_why(const struct job *j, uint32_t cls, char *buf, size_t size);
 void demand_look(struct job *j);
 /* A node has joined. */
 void demand_look_all(struct node *n);
+
+/* ---- due.c: deadlines, and ends by force ---- */
+/* Does what is asked for a time that has passed, and sets the timer for what is next. */
+void due_look(struct job *j);
 
 /* ---- gpu.c: which GPUs a worker sees ---- */
 #define GPU_ENV "CUDA_VISIBLE_DEVICES"

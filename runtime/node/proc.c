@@ -15,6 +15,7 @@
 #include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "store/request.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
@@ -254,6 +255,8 @@ static const char *how_it_ended(const struct member *m, char *buf, size_t size)
     if (m->late) {
         snprintf(buf, size, "it did not reach mob_init() within %llu s",
                  (unsigned long long)(WORKER_START_NS / 1000000000ull));
+    } else if (m->ordered && m->signalled) {
+        snprintf(buf, size, "it was ended by force, for a task that was not to go on");
     } else if (m->signalled) {
         snprintf(buf, size, "it was killed by signal %d (%s)", m->exit_status,
                  strsignal(m->exit_status));
@@ -318,7 +321,7 @@ void proc_sweep(struct member *m)
     struct job *j = m->job;
     struct sweep_result res;
     grant_orphan(j, m->proc);
-    sweep_process(&j->lane, m->proc, reason, m, &res);
+    sweep_process(&j->lane, m->proc, m->ordered, reason, m, &res);
     if (res.corrupt || job_queue_corrupt(j)) {
         job_fail(j, MOB_ERR_CORRUPT,
                  "the job's shared memory is corrupt; a stray write by one of its "
@@ -327,6 +330,8 @@ void proc_sweep(struct member *m)
         return;
     }
     job_audit(j);
+    request_remake(&j->board); /* of what it asked for, and died before it said so */
+    due_look(j);
     (void)sweep_blocks(&j->lane);
     grant_count_orphans(j);
     j->requeued += res.requeued;

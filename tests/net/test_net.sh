@@ -46,6 +46,14 @@ case_nested() {
     on 1 errors || fail "errors"
 }
 
+# What is cancelled, passes its deadline, or is tried again is on node 2.
+case_cancels() {
+    node_start 1 $CPU "$STORE"
+    node_start 2 --num-cpus=2 "$STORE"
+    mkdir "$WORK/marks"
+    on 1 cancels "$WORK/marks" || fail "cancels"
+}
+
 case_chain() {
     two_nodes
     LIMIT=120 on 1 chain 1000 || fail "chain"
@@ -161,9 +169,9 @@ case_fold() {
 
 # The same, without deaths, over links that are slow in both directions: for the figures.
 case_fold_speed() {
-    for i in 1 2 3 4; do
-        node_start $i $CPU "$STORE"
-        slow $i "${RATE:-400mbit}"
+    for i in $(seq "$NODES"); do
+        node_start "$i" $CPU "$STORE"
+        slow "$i" "${RATE:-400mbit}"
         tc qdisc add dev "$TAG.$i" root tbf rate "${RATE:-400mbit}" burst 256k latency 50ms
     done
     LIMIT=120 on 1 fold_speed "${ROUNDS:-2}" || fail "fold_speed"

@@ -109,7 +109,7 @@ static void close_it(void)
 {
     journal_stop(journal);
     TURN_UNTIL(journal_ended(journal));
-    journal_close(journal);
+    journal_close(journal, false);
     loop_destroy(loop);
 }
 

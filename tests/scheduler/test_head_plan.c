@@ -463,3 +463,62 @@ Test(head_plan, a_node_that_is_named_is_taken_and_only_if_it_need_not_be_another
     }
     plan_head_destroy(h);
 }
+
+/* ---- priorities within a job ---------------------------------------------------------------------------- */
+
+/* Nodes that do at once what the head says, and owners whose wants never end. */
+static void settle(struct plan_head *h, uint32_t *from, uint32_t *granted, uint64_t now)
+{
+    for (; *from < seen_count; ++*from) {
+        const struct plan_head_action a = seen[*from];
+        if (a.kind == PLAN_LEASE) {
+            cr_assert_eq(plan_head_lease_held(h, a.to, a.lease, a.epoch, a.slots,
+                                              CPUS(2 * CPU), now),
+                         MOB_OK);
+            granted[a.cls] = a.slots;
+        }
+    }
+}
+
+Test(head_plan, leases_go_to_the_highest_priority_and_none_starves)
+{
+    struct plan_head *h = cluster(2, 2);
+    struct plan_demand d[3];
+    static const int8_t priority[] = {0, 90, -90};
+    uint32_t from = 0, granted[3] = {0}, had[3] = {0};
+    uint64_t last_had[3] = {0}, gap[3] = {0};
+    for (uint32_t c = 0; c < 3; c++) {
+        d[c] = demand(1, CPU, 5);
+        d[c].cls = c;
+        d[c].demand.priority = priority[c];
+    }
+    OK(plan_head_demand(h, 1, &d[0], 10 * MS));
+    settle(h, &from, granted, 11 * MS);
+    cr_assert_eq(granted[0], 2);
+    OK(plan_head_demand(h, 1, &d[1], 200 * MS));
+    settle(h, &from, granted, 201 * MS);
+    OK(plan_head_demand(h, 1, &d[2], 202 * MS));
+    for (uint64_t t = 203; t < 20000; t++) {
+        if (t % 100 == 0) {
+            OK(plan_head_heartbeat(h, 1, t * MS));
+            OK(plan_head_heartbeat(h, 2, t * MS));
+        }
+        if (t * MS >= plan_head_deadline(h)) {
+            plan_head_tick(h, t * MS);
+        }
+        settle(h, &from, granted, t * MS);
+        cr_assert_lt(seen_count, 4000);
+        cr_assert(t > 400 || granted[2] == 0);
+        cr_assert(t < 260 || t > 900 || granted[1] == 2, "at once, and for a while");
+        for (uint32_t c = 0; c < 3; c++) {
+            had[c] += granted[c];
+            gap[c] = t - last_had[c] > gap[c] ? t - last_had[c] : gap[c];
+            last_had[c] = granted[c] ? t : last_had[c];
+        }
+    }
+    const uint64_t bound = (PLAN_RESERVE_NS + 4 * PLAN_QUANTUM_NS) / MS;
+    cr_assert_leq(gap[0], bound, "%u", (unsigned)gap[0]);
+    cr_assert_leq(gap[2], bound, "%u", (unsigned)gap[2]);
+    cr_assert_gt(had[1], had[0] + had[2]);
+    plan_head_destroy(h);
+}
