@@ -5,6 +5,8 @@
 
 /* The head looks at all that wait at most this often: many reports, one look. */
 #define PLACE_NS (2 * NS_PER_MS)
+/* Nodes that are compared for one slot of a demand that is to spread. */
+#define SPREAD_LOOKS 32
 
 /* ---- where
  * -------------------------------------------------------------------------------- */
@@ -13,10 +15,12 @@ static uint32_t slots_on(const struct plan_head *h, const struct head_demand *d,
                          uint32_t at)
 {
     const struct head_node *n = &h->nodes[at];
-    /* A native needs no lease on its own node; who refused last is not asked first again.
-     */
-    bool native = at == d->owner && h->jobs[d->job].key.node == n->node;
-    if (!node_open(n) || native || at == d->refused_by) {
+    /* A native needs no lease on its own node, unless it has a strategy; who refused last is not asked first
+     * again. */
+    bool native = at == d->owner && h->jobs[d->job].key.node == n->node &&
+                  d->demand.strategy == DEMAND_DEFAULT;
+    if (!node_open(n) || native || at == d->refused_by ||
+        !demand_allows(&d->demand, n->node, n->labels)) {
         return 0;
     }
     struct resources spare = node_spare(n);
@@ -87,8 +91,59 @@ static uint32_t choose_by_load(struct plan_head *h, const struct head_demand *d)
     return INDEX_NONE;
 }
 
-static uint32_t choose_node(struct plan_head *h, const struct head_demand *d)
+/* The slots of a demand on a node. */
+static uint32_t slots_there(const struct plan_head *h, const struct head_demand *d,
+                            uint32_t at)
 {
+    uint32_t l = index_find(&h->pair_index, pair_key((uint32_t)(d - h->demands), at));
+    return l == INDEX_NONE ? 0 : h->leases[l].slots;
+}
+
+/* The node with the fewest of the demand's slots, of equal ones the least loaded: of all with room if they
+ * are few, else of some. */
+static uint32_t choose_to_spread(struct plan_head *h, const struct head_demand *d)
+{
+    uint32_t best = INDEX_NONE, fewest = 0, looks = h->roomy_count;
+    uint32_t start = looks > 0 ? draw(h, looks) : 0;
+    looks = looks < SPREAD_LOOKS ? looks : SPREAD_LOOKS;
+    for (uint32_t i = 0; i < looks; i++) {
+        uint32_t at = h->roomy[(start + i) % h->roomy_count];
+        if (slots_on(h, d, at) == 0) {
+            continue;
+        }
+        uint32_t slots = slots_there(h, d, at);
+        if (best == INDEX_NONE || slots < fewest ||
+            (slots == fewest && load_of(&h->nodes[at]) < load_of(&h->nodes[best]))) {
+            best = at;
+            fewest = slots;
+        }
+    }
+    return best != INDEX_NONE ? best : choose_by_load(h, d);
+}
+
+/* As the demand's strategy says. @ret_most: slots that it may have there at once. */
+static uint32_t choose_by_strategy(struct plan_head *h, const struct head_demand *d,
+                                   uint32_t *ret_most)
+{
+    if (d->demand.strategy == DEMAND_SPREAD) {
+        *ret_most = 1;
+        return choose_to_spread(h, d);
+    }
+    *ret_most = PLAN_SLOTS_MAX;
+    uint32_t at = index_find(&h->node_index, d->demand.node);
+    if (at != INDEX_NONE && slots_on(h, d, at) > 0) {
+        return at;
+    }
+    return d->demand.strategy == DEMAND_NODE ? INDEX_NONE : choose_by_load(h, d);
+}
+
+static uint32_t choose_node(struct plan_head *h, const struct head_demand *d,
+                            uint32_t *ret_most)
+{
+    if (d->demand.strategy != DEMAND_DEFAULT) {
+        return choose_by_strategy(h, d, ret_most);
+    }
+    *ret_most = PLAN_SLOTS_MAX;
     if (slots_on(h, d, d->owner) > 0) {
         return d->owner; /* local first: a guest's own tasks, where they already are */
     }
@@ -250,7 +305,7 @@ static void give_all(struct plan_head *h, uint64_t now)
     memcpy(h->roomy, h->spare.list, h->spare.count * sizeof *h->roomy);
     while (h->heap_count > 0 && h->roomy_count > 0) {
         struct head_demand *d = &h->demands[h->heap[0]];
-        uint32_t at = choose_node(h, d);
+        uint32_t most, at = choose_node(h, d, &most);
         bool given = false;
         if (at == INDEX_NONE) { /* the next look may ask the one again that refused */
             d->refused_by = INDEX_NONE;
@@ -262,6 +317,7 @@ static void give_all(struct plan_head *h, uint64_t now)
                 part = (part * h->jobs[d->job].share.weight + weight - 1) / weight;
             }
             uint32_t missing = demand_want(h, d) - d->granted;
+            missing = missing < most ? missing : most;
             given = head_give(h, d, at, part < missing ? (uint32_t)part : missing);
         }
         /* Shares only grow here, so the heap's other keys are right when they come up. */

@@ -16,6 +16,7 @@ struct head_node {
     bool used, draining, quiet;
     uint64_t node, session, heard;
     struct resources capacity, offer;
+    char labels[LABELS_MAX + 1];
     struct resources leased; /* of the leases that it executes */
     uint32_t leases;         /* the first of them */
     uint32_t demands; /* that it owns: its place is not free before they are gone */
@@ -34,7 +35,8 @@ struct head_demand {
     uint32_t owner; /* place of its node */
     uint32_t job;
     uint32_t cls, want;
-    uint32_t nodes; /* members that are large enough for one task of it */
+    uint32_t
+        nodes; /* members that are large enough for one task of it, and may have it */
     struct demand demand;
     uint64_t cost;                 /* share_cost() of one slot */
     uint32_t granted;              /* slots of its leases */

@@ -69,14 +69,15 @@ static void cut_leases(struct plan_node *p)
     struct resources offer = plan_node_offer(p);
     FOR_EACH_CLASS(p, j, c)
     {
-        resources_add(&over, &c->demand.need, job_is_native(p, j) ? 0 : c->quota);
+        resources_add(&over, &c->demand.need, class_is_native(p, j, c) ? 0 : c->quota);
     }
     resources_sub(&over, &offer, 1);
     for (uint32_t i = p->leases_count; i-- > 0;) {
         struct node_lease *l = &p->leases[i];
-        const struct resources *need = &p->jobs[l->job].cls[l->cls].demand.need;
+        const struct node_job *j = &p->jobs[l->job];
+        const struct resources *need = &j->cls[l->cls].demand.need;
         uint64_t cut = resources_cover(&over, need);
-        if (cut == 0 || l->slots == 0 || job_is_native(p, &p->jobs[l->job])) {
+        if (cut == 0 || l->slots == 0 || class_is_native(p, j, &j->cls[l->cls])) {
             continue;
         }
         cut = cut < l->slots ? cut : l->slots;
@@ -146,7 +147,7 @@ static void take_turns(struct plan_node *p, struct node_job *j, struct node_clas
     struct resources missing = missing_for(p, &c->demand.need, lack, soon);
     FOR_EACH_CLASS(p, v, vc)
     {
-        if (job_is_native(p, v) && vc != c &&
+        if (class_is_native(p, v, vc) && vc != c &&
             resources_cover(&missing, &vc->demand.need) > 0) {
             uint64_t cost = to_move(v, vc, j, c, now);
             if (cost > most ||
@@ -201,7 +202,8 @@ void node_make_room(struct plan_node *p, uint64_t now)
             uint32_t more = node_lack(p, j, c) - (c == p->kept_for);
             resources_add(&lacks, &c->demand.need, more);
             any = true;
-            cut = cut || (job_is_native(p, j) && now >= c->short_since + PLAN_REPORT_NS);
+            cut = cut ||
+                  (class_is_native(p, j, c) && now >= c->short_since + PLAN_REPORT_NS);
         }
     }
     if (!any) {
@@ -217,7 +219,7 @@ void node_make_room(struct plan_node *p, uint64_t now)
     }
     FOR_EACH_CLASS(p, j, c)
     {
-        if (c->tried && c->cost > 0 && job_is_native(p, j)) {
+        if (c->tried && c->cost > 0 && class_is_native(p, j, c)) {
             take_from_lower(p, j, c, &soon, now);
             take_turns(p, j, c, &soon, now);
         }

@@ -17,7 +17,7 @@
 struct node_class {
     bool known;
     bool reported; /* the head may have a demand of it */
-    bool fits;     /* this node is large enough for one task */
+    bool fits;     /* this node is large enough for one task, and has the labels */
     struct demand demand;
     uint64_t cost; /* share_cost() of one slot */
     uint32_t queued;
@@ -109,6 +109,14 @@ static inline uint32_t class_held(const struct node_class *c)
 static inline bool job_is_native(const struct plan_node *p, const struct node_job *j)
 {
     return j->key.node == p->config.node;
+}
+
+/* It has slots as it likes; else under leases. */
+static inline bool class_is_native(const struct plan_node *p, const struct node_job *j,
+                                   const struct node_class *c)
+{
+    return job_is_native(p, j) &&
+           (c->demand.strategy == DEMAND_DEFAULT || !p->config.clustered);
 }
 
 static inline uint64_t class_cpus(const struct node_class *c)

@@ -1,9 +1,10 @@
 /* submit.c - from a call of mob_submit() to a published record. */
-#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "client.h"
 #include "core/clock.h"
+#include "core/labels.h"
 #include "core/park.h"
 #include "core/status.h"
 #include "local.h"
@@ -45,7 +46,7 @@ static mob_status ask_class(struct mob *mob, const struct demand *demand, uint32
 }
 
 /* The class of a demand: on the board, once any process of the job has asked the daemon for it. */
-static mob_status class_of(struct mob *mob, const struct demand *demand, uint32_t *ret)
+static mob_status find_class(struct mob *mob, const struct demand *demand, uint32_t *ret)
 {
     for (uint32_t i = 0; i < CLASSES_MAX; i++) {
         const struct klass *k = &mob->board.classes[i];
@@ -61,22 +62,96 @@ static mob_status class_of(struct mob *mob, const struct demand *demand, uint32_
     return ask_class(mob, demand, ret);
 }
 
-static mob_status cpus_of(double num_cpus, struct demand *ret)
+/* What options say of a task's class, as it was said: who says the same again means the same class. */
+static void remember(struct asked *a, const struct mob_options *o, uint32_t class)
 {
-    uint64_t units = CPU_UNITS;
-    if (num_cpus == MOB_NO_CPU) {
-        units = 0;
-    } else if (num_cpus != 0) {
-        double u = num_cpus * CPU_UNITS;
-        if (!(u >= 1) || u > (double)NODE_CPUS_MAX * CPU_UNITS) {
-            return status_fail(MOB_ERR_INVALID,
-                               "num_cpus is %g; 0.0001 to %d, 0 for one, or "
-                               "MOB_NO_CPU are allowed",
-                               num_cpus, NODE_CPUS_MAX);
-        }
-        units = (uint64_t)llround(u);
+    bool fits = (!o->resources || strlen(o->resources) < sizeof a->resources) &&
+                (!o->labels || strlen(o->labels) < sizeof a->labels);
+    if (!fits) {
+        return;
     }
-    *ret = demand_cpus(units);
+    a->known = true;
+    a->class = class;
+    a->num_cpus = o->num_cpus;
+    a->num_gpus = o->num_gpus;
+    a->memory_bytes = o->memory_bytes;
+    a->node = o->node;
+    a->strategy = o->strategy;
+    a->priority = o->priority;
+    snprintf(a->resources, sizeof a->resources, "%s", o->resources ? o->resources : "");
+    snprintf(a->labels, sizeof a->labels, "%s", o->labels ? o->labels : "");
+}
+
+static bool same_text(const char *known, const char *text)
+{
+    return text ? strcmp(known, text) == 0 : *known == '\0';
+}
+
+static bool asked_before(const struct asked *a, const struct mob_options *o)
+{
+    return a->known && a->num_cpus == o->num_cpus && a->num_gpus == o->num_gpus &&
+           a->memory_bytes == o->memory_bytes && a->node == o->node &&
+           a->strategy == o->strategy && a->priority == o->priority &&
+           same_text(a->resources, o->resources) && same_text(a->labels, o->labels);
+}
+
+static mob_status need_of(const struct mob_options *o, struct resources *ret)
+{
+    struct resources r = resources_cpus(CPU_UNITS);
+    if (o->num_cpus == MOB_NO_CPU) {
+        r.amount[RESOURCE_CPU] = 0;
+    } else if (o->num_cpus != 0) {
+        MOB_TRY(resources_units("num_cpus", o->num_cpus, &r.amount[RESOURCE_CPU]));
+    }
+    if (o->num_gpus != 0) {
+        MOB_TRY(resources_units("num_gpus", o->num_gpus, &r.amount[RESOURCE_GPU]));
+    }
+    r.amount[RESOURCE_MEMORY] = o->memory_bytes;
+    if (o->resources) {
+        MOB_TRY(resources_parse(&r, o->resources));
+    }
+    *ret = r;
+    return MOB_OK;
+}
+
+static mob_status demand_of(const struct mob_options *o, struct demand *ret)
+{
+    struct demand d = {.priority = (int8_t)o->priority,
+                       .strategy = (uint8_t)o->strategy,
+                       .node = o->node};
+    MOB_TRY(need_of(o, &d.need));
+    if (o->labels) {
+        MOB_TRY(selector_check(o->labels));
+        snprintf(d.selector, sizeof d.selector, "%s", o->labels);
+    }
+    if (o->strategy < 0 || o->strategy >= DEMAND_STRATEGIES || !demand_ok(&d)) {
+        return status_fail(
+            MOB_ERR_INVALID,
+            "a task cannot ask for %g CPUs (at most %d), %g GPUs (at most %d; whole "
+            "ones, or "
+            "less than one), %llu bytes, strategy %d with node %llx (which those for "
+            "a node need, and others may not have)",
+            o->num_cpus, NODE_CPUS_MAX, o->num_gpus, NODE_GPUS_MAX,
+            (unsigned long long)o->memory_bytes, o->strategy,
+            (unsigned long long)o->node);
+    }
+    *ret = d;
+    return MOB_OK;
+}
+
+static mob_status class_of(struct mob *mob, struct thread *t, const struct mob_options *o,
+                           uint32_t *ret)
+{
+    for (uint32_t i = 0; i < ASKED_MAX; i++) {
+        if (asked_before(&t->asked_for[i], o)) {
+            *ret = t->asked_for[i].class;
+            return MOB_OK;
+        }
+    }
+    struct demand demand;
+    MOB_TRY(demand_of(o, &demand));
+    MOB_TRY(find_class(mob, &demand, ret));
+    remember(&t->asked_for[t->asked_next++ % ASKED_MAX], o, *ret);
     return MOB_OK;
 }
 
@@ -103,8 +178,9 @@ static mob_status read_options(const struct mob_options *given, struct mob_optio
     return MOB_OK;
 }
 
-static mob_status plan_call(struct mob *mob, const struct mob_options *given,
-                            uint32_t nargs, struct plan *ret)
+static mob_status plan_call(struct mob *mob, struct thread *t,
+                            const struct mob_options *given, uint32_t nargs,
+                            struct plan *ret)
 {
     struct mob_options o = MOB_OPTIONS_INIT;
     struct call *call = &ret->call;
@@ -118,10 +194,7 @@ static mob_status plan_call(struct mob *mob, const struct mob_options *given,
             nargs, returns, o.max_retries, MOB_ARGS_MAX, MOB_RETURNS_MAX, RETRIES_MAX);
     }
     uint32_t class = 0;
-    struct demand demand;
-    MOB_TRY(cpus_of(o.num_cpus, &demand));
-    demand.priority = (int8_t)o.priority;
-    MOB_TRY(class_of(mob, &demand, &class));
+    MOB_TRY(class_of(mob, t, &o, &class));
     call->class_options =
         (uint8_t)(class | (o.retry_on_error ? CALL_RETRY_ON_ERROR << 4 : 0));
     call->counts = call_counts(nargs, returns);
@@ -554,7 +627,7 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
                         .name = t->fn_id};
     struct call *call = &plan.call;
     if (options) {
-        MOB_TRY(plan_call(mob, options, (uint32_t)count, &plan));
+        MOB_TRY(plan_call(mob, t, options, (uint32_t)count, &plan));
     }
     MOB_TRY(look_at_args(call, args));
     if (!take_room(t, call_class(call))) {

@@ -159,6 +159,7 @@ struct member { /* a worker */
     struct loop_timer timer;
     struct conn *conn;
     uint32_t class;
+    uint64_t gpus; /* devices that it was started with */
     enum slot_state slot;
     bool asked_back;
     struct stream out, err;
@@ -169,8 +170,8 @@ struct member { /* a worker */
     bool signalled;
 };
 
-/* Starts a worker that will serve @class. */
-mob_status proc_start(struct job *j, uint32_t class);
+/* Starts a worker that will serve @class and sees the devices @gpus. */
+mob_status proc_start(struct job *j, uint32_t class, uint64_t gpus);
 /* The worker said hello. */
 void proc_joined(struct member *m);
 /* Ends all workers of a job: politely or not. */
@@ -359,6 +360,7 @@ struct job {
     struct demand demand[CLASSES_MAX];
     uint32_t backlog[CLASSES_MAX];        /* as last told to the planner */
     uint32_t start_failures[CLASSES_MAX]; /* to be told to it */
+    uint32_t gpu_waits[CLASSES_MAX];      /* workers to start once GPUs are free */
     uint32_t early_kills;                 /* of workers, since one joined */
     bool give_up;                         /* it wants no more workers started */
     struct segment segments[BOARD_SEGMENTS_MAX];
@@ -418,8 +420,10 @@ mob_status job_add_class(struct job *j, const struct demand *demand, uint32_t *r
 /* ---- demand.c: tasks that ask for what no node has ---- */
 /* A class of demand is asked for. MOB_ERR_DEMAND: this node will never meet it, and there are no others. */
 mob_status demand_check(const struct job *j, const struct demand *demand);
-/* Tasks wait in a class that no node known here is large enough for. */
+/* Tasks wait in a class that no node known here can run. */
 bool demand_unmet(const struct job *j, uint32_t cls);
+/* What they ask for, and who comes nearest: "3 GPUs, and the largest of 2 nodes, alpha, has 2". Returns buf. */
+char *demand_why(const struct job *j, uint32_t cls, char *buf, size_t size);
 /* Tells the driver of such tasks, and fails those that have waited for long enough. */
 void demand_look(struct job *j);
 /* A node has joined. */
@@ -429,7 +433,27 @@ void demand_look_all(struct node *n);
 /* Does what is asked for a time that has passed, and sets the timer for what is next. */
 void due_look(struct job *j);
 
+/* ---- gpu.c: which GPUs a worker sees ---- */
+#define GPU_ENV "CUDA_VISIBLE_DEVICES"
+struct gpus {
+    uint32_t count;
+    uint32_t used[NODE_GPUS_MAX];               /* units of each that workers hold */
+    char name[NODE_GPUS_MAX][GPU_NAME_MAX + 1]; /* as CUDA_VISIBLE_DEVICES has it */
+};
+/* @count: how many there are, or -1: as many as are found. */
+void gpu_init(struct gpus *g, int count);
+/* Devices for a worker that needs @units: a bit each; whole ones alone, parts beside other parts. 0: no
+ * device has that much left. */
+uint64_t gpu_take(struct gpus *g, uint64_t units);
+void gpu_give(struct gpus *g, uint64_t devices, uint64_t units);
+/* "CUDA_VISIBLE_DEVICES=..." of those devices; at least GPU_ENV_MAX bytes. Returns buf. */
+char *gpu_env(const struct gpus *g, uint64_t devices, char *buf, size_t size);
+/* A worker could not get its devices, although their sum is enough: idle workers give theirs up. */
+void gpu_gather(struct node *n);
+
 /* ---- plan.c: the node's planner ---- */
+/* Starts that waited for GPUs, which a worker has given up. */
+void plan_start_waiting(struct node *n);
 void plan_act(void *node, const struct plan_node_action *a);
 void plan_arm(struct node *node);
 struct job *plan_find_job(struct node *n, struct plan_job id);
@@ -471,6 +495,10 @@ void status_drop(struct conn *c);
 struct node_config {
     int embedded; /* fd of the driver's connection, or -1 */
     int num_cpus; /* -1: what affinity and cgroups allow; 0: it runs no tasks, as a head may */
+    int num_gpus;               /* -1: as many as are found */
+    uint64_t memory_bytes;      /* for tasks that ask for it; 0: what the store leaves */
+    struct resources resources; /* the named ones */
+    const char *labels;         /* or NULL */
     uint64_t store_bytes;
     const char *dir; /* its folder; NULL if embedded */
     bool after_kill; /* a killed daemon had that folder before */
@@ -503,6 +531,7 @@ struct node {
     uint64_t started_ns;
     unsigned cpus;
     struct resources capacity; /* those CPUs, and what else tasks may ask for */
+    struct gpus gpus;
     char labels[LABELS_MAX + 1];
     struct budget budget;
     struct line memory_line; /* processes that were refused memory */

@@ -459,6 +459,7 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(void);
     } cases[] = {{"squares", squares},
+                 {"place", place},
                  {"balance", balance},
                  {"all_nodes", all_nodes},
                  {"big", big},

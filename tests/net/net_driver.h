@@ -63,6 +63,9 @@ void reduce(void);
 void fold(void);
 void fold_speed(void);
 
+/* ---- net_place.c: tasks that ask for a node, or what one has ---- */
+void place(void);
+
 /* ---- net_cancel.c: what does not run to its end ---- */
 void cancels(const char *folder);
 
