@@ -69,6 +69,7 @@ void head_set_counted(struct plan_head *h, struct head_lease *l, uint32_t counte
     l->counted = counted;
     resources_add(&h->nodes[l->node].leased, &d->demand.need, l->counted);
     s->used += l->counted * d->cost;
+    head_node_changed(h, l->node);
 }
 
 void head_set_slots(struct plan_head *h, struct head_lease *l, uint32_t slots)
@@ -78,6 +79,7 @@ void head_set_slots(struct plan_head *h, struct head_lease *l, uint32_t slots)
     }
     h->demands[l->demand].granted += slots - l->slots;
     l->slots = slots;
+    head_demand_changed(h, &h->demands[l->demand]);
     if (l->counted < slots) {
         head_set_counted(h, l, slots);
     }
@@ -110,11 +112,16 @@ void head_free_demand(struct plan_head *h, struct head_demand *d)
 {
     struct head_job *j = &h->jobs[d->job];
     index_remove(&h->demand_index, demand_key(d->job, d->cls, d->owner));
+    d->used = false;
+    head_demand_changed(h, d);
+    uint32_t at = (uint32_t)(d - h->demands);
+    h->demands_free = at < h->demands_free ? at : h->demands_free;
+    h->nodes[d->owner].demands--;
     if (--j->demands == 0) {
         index_remove(&h->job_index, job_key(j->key));
+        uint32_t job = (uint32_t)(j - h->jobs);
+        h->jobs_free = job < h->jobs_free ? job : h->jobs_free;
     }
-    h->nodes[d->owner].demands--;
-    d->used = false;
 }
 
 void head_free_lease(struct plan_head *h, struct head_lease *l)
@@ -122,6 +129,7 @@ void head_free_lease(struct plan_head *h, struct head_lease *l)
     struct head_demand *d = &h->demands[l->demand];
     head_set_counted(h, l, 0);
     d->granted -= l->slots;
+    head_demand_changed(h, d);
     index_remove(&h->lease_index, l->lease);
     index_remove(&h->pair_index, pair_key(l->demand, l->node));
     list_remove(h, OF_DEMAND, &d->leases, l);

@@ -1,8 +1,12 @@
 /* Who gets leases, who gives them back, and where. */
+#include <string.h>
+
 #include "head_state.h"
 
-/* The head looks at all demands at most this often: many reports, one look. */
+/* The head looks at all that wait at most this often: many reports, one look. */
 #define PLACE_NS (2 * NS_PER_MS)
+/* Nodes that are compared for one slot of a demand that is to spread. */
+#define SPREAD_LOOKS 32
 
 /* ---- where
  * -------------------------------------------------------------------------------- */
@@ -11,10 +15,12 @@ static uint32_t slots_on(const struct plan_head *h, const struct head_demand *d,
                          uint32_t at)
 {
     const struct head_node *n = &h->nodes[at];
-    /* A native needs no lease on its own node; who refused last is not asked first again.
-     */
-    bool native = at == d->owner && h->jobs[d->job].key.node == n->node;
-    if (!node_open(n) || native || at == d->refused_by) {
+    /* A native needs no lease on its own node, unless it has a strategy; who refused last is not asked first
+     * again. */
+    bool native = at == d->owner && h->jobs[d->job].key.node == n->node &&
+                  d->demand.strategy == DEMAND_DEFAULT;
+    if (!node_open(n) || native || at == d->refused_by ||
+        !demand_allows(&d->demand, n->node, n->labels)) {
         return 0;
     }
     struct resources spare = node_spare(n);
@@ -85,8 +91,59 @@ static uint32_t choose_by_load(struct plan_head *h, const struct head_demand *d)
     return INDEX_NONE;
 }
 
-static uint32_t choose_node(struct plan_head *h, const struct head_demand *d)
+/* The slots of a demand on a node. */
+static uint32_t slots_there(const struct plan_head *h, const struct head_demand *d,
+                            uint32_t at)
 {
+    uint32_t l = index_find(&h->pair_index, pair_key((uint32_t)(d - h->demands), at));
+    return l == INDEX_NONE ? 0 : h->leases[l].slots;
+}
+
+/* The node with the fewest of the demand's slots, of equal ones the least loaded: of all with room if they
+ * are few, else of some. */
+static uint32_t choose_to_spread(struct plan_head *h, const struct head_demand *d)
+{
+    uint32_t best = INDEX_NONE, fewest = 0, looks = h->roomy_count;
+    uint32_t start = looks > 0 ? draw(h, looks) : 0;
+    looks = looks < SPREAD_LOOKS ? looks : SPREAD_LOOKS;
+    for (uint32_t i = 0; i < looks; i++) {
+        uint32_t at = h->roomy[(start + i) % h->roomy_count];
+        if (slots_on(h, d, at) == 0) {
+            continue;
+        }
+        uint32_t slots = slots_there(h, d, at);
+        if (best == INDEX_NONE || slots < fewest ||
+            (slots == fewest && load_of(&h->nodes[at]) < load_of(&h->nodes[best]))) {
+            best = at;
+            fewest = slots;
+        }
+    }
+    return best != INDEX_NONE ? best : choose_by_load(h, d);
+}
+
+/* As the demand's strategy says. @ret_most: slots that it may have there at once. */
+static uint32_t choose_by_strategy(struct plan_head *h, const struct head_demand *d,
+                                   uint32_t *ret_most)
+{
+    if (d->demand.strategy == DEMAND_SPREAD) {
+        *ret_most = 1;
+        return choose_to_spread(h, d);
+    }
+    *ret_most = PLAN_SLOTS_MAX;
+    uint32_t at = index_find(&h->node_index, d->demand.node);
+    if (at != INDEX_NONE && slots_on(h, d, at) > 0) {
+        return at;
+    }
+    return d->demand.strategy == DEMAND_NODE ? INDEX_NONE : choose_by_load(h, d);
+}
+
+static uint32_t choose_node(struct plan_head *h, const struct head_demand *d,
+                            uint32_t *ret_most)
+{
+    if (d->demand.strategy != DEMAND_DEFAULT) {
+        return choose_by_strategy(h, d, ret_most);
+    }
+    *ret_most = PLAN_SLOTS_MAX;
     if (slots_on(h, d, d->owner) > 0) {
         return d->owner; /* local first: a guest's own tasks, where they already are */
     }
@@ -105,25 +162,40 @@ static uint32_t choose_node(struct plan_head *h, const struct head_demand *d)
 /* ---- who
  * ---------------------------------------------------------------------------------- */
 
-/* True if @a has less than @b, or as much and was owed more. */
+/* Among the demands of a job: its priority, or above all if it has had nothing for too long. */
+static int rank(const struct plan_head *h, const struct head_demand *d)
+{
+    bool late =
+        d->none_since != CLOCK_NEVER && h->placed_at >= d->none_since + PLAN_RESERVE_NS;
+    return late ? INT8_MAX + 1 : d->demand.priority;
+}
+
+/* True if @a has less than @b, or as much and was owed more; of one job, if it is of a higher rank. */
 static bool deserves(const struct plan_head *h, uint32_t a, uint32_t b)
 {
-    const struct share *x = &h->jobs[h->demands[a].job].share;
-    const struct share *y = &h->jobs[h->demands[b].job].share;
-    return share_below(x, y) || (!share_below(y, x) && x->deficit > y->deficit);
+    const struct head_demand *d = &h->demands[a], *e = &h->demands[b];
+    const struct share *x = &h->jobs[d->job].share, *y = &h->jobs[e->job].share;
+    if (d->job == e->job) {
+        return rank(h, d) > rank(h, e);
+    }
+    if (share_below(x, y) || share_below(y, x)) {
+        return share_below(x, y);
+    }
+    /* At last by place, so that the demands of a job stand together. */
+    return x->deficit != y->deficit ? x->deficit > y->deficit : d->job < e->job;
 }
 
 static void sift(struct plan_head *h, uint32_t i)
 {
-    uint32_t at = h->unmet[i];
-    for (uint32_t k; (k = 2 * i + 1) < h->unmet_count; i = k) {
-        k += k + 1 < h->unmet_count && deserves(h, h->unmet[k + 1], h->unmet[k]);
-        if (!deserves(h, h->unmet[k], at)) {
+    uint32_t at = h->heap[i];
+    for (uint32_t k; (k = 2 * i + 1) < h->heap_count; i = k) {
+        k += k + 1 < h->heap_count && deserves(h, h->heap[k + 1], h->heap[k]);
+        if (!deserves(h, h->heap[k], at)) {
             break;
         }
-        h->unmet[i] = h->unmet[k];
+        h->heap[i] = h->heap[k];
     }
-    h->unmet[i] = at;
+    h->heap[i] = at;
 }
 
 static bool unmet(const struct plan_head *h, const struct head_demand *d)
@@ -131,44 +203,109 @@ static bool unmet(const struct plan_head *h, const struct head_demand *d)
     return d->used && d->nodes > 0 && demand_want(h, d) > d->granted;
 }
 
-/* The nodes that have room for the smallest of what waits: the least of each kind. */
-static void find_roomy(struct plan_head *h)
+void head_demand_changed(struct plan_head *h, struct head_demand *d)
 {
-    h->roomy_count = 0;
-    for (uint32_t i = 0; i < h->unmet_count; i++) {
-        const struct resources *need = &h->demands[h->unmet[i]].demand.need;
-        if (i == 0) {
-            h->least = *need;
-        } else {
-            resources_limit(&h->least, need);
+    bool waits = unmet(h, d);
+    if (index_set_put(&h->unmet, (uint32_t)(d - h->demands), waits)) {
+        struct head_job *j = &h->jobs[d->job];
+        j->unmet = waits ? j->unmet + 1 : j->unmet - 1;
+        j->share.needy = j->unmet > 0;
+    }
+    if (!waits || d->granted > 0) {
+        d->none_since = CLOCK_NEVER;
+    } else if (d->none_since == CLOCK_NEVER) {
+        d->none_since = h->last;
+    }
+}
+
+void head_node_changed(struct plan_head *h, uint32_t at)
+{
+    const struct head_node *n = &h->nodes[at];
+    bool some = false;
+    if (node_open(n)) {
+        struct resources spare = node_spare(n);
+        some = !resources_none(&spare);
+    }
+    (void)index_set_put(&h->spare, at, some);
+}
+
+/* Slots that a demand has beyond what it wants, as far as its owner's word counts. */
+static void take_unused(struct plan_head *h, struct head_demand *d)
+{
+    if (d->granted > demand_want(h, d)) {
+        head_shrink(h, d, d->granted - demand_want(h, d));
+    }
+    head_demand_changed(h, d);
+}
+
+void head_want_changed(struct plan_head *h, struct head_demand *d)
+{
+    take_unused(h, d);
+    if (d->want == 0 && d->leases == INDEX_NONE) {
+        head_free_demand(h, d);
+    }
+}
+
+void head_owner_changed(struct plan_head *h, uint32_t at)
+{
+    for (uint32_t i = 0; i < h->demands_top && h->nodes[at].demands > 0; i++) {
+        if (h->demands[i].used && h->demands[i].owner == at) {
+            take_unused(h, &h->demands[i]);
         }
     }
-    for (uint32_t i = 0; i < h->nodes_top && h->unmet_count > 0; i++) {
-        if (has_room(h, &h->nodes[i])) {
-            h->roomy[h->roomy_count++] = i;
+}
+
+/* What owners that came back have not said again is over. */
+static void void_unsaid(struct plan_head *h, uint64_t now)
+{
+    h->void_at = CLOCK_NEVER;
+    for (uint32_t i = 0; i < h->demands_top; i++) {
+        struct head_demand *d = &h->demands[i];
+        if (d->used && now >= d->void_at) {
+            d->want = 0;
+            d->void_at = CLOCK_NEVER;
+            head_want_changed(h, d);
+        } else if (d->used && d->void_at < h->void_at) {
+            h->void_at = d->void_at;
         }
     }
+}
+
+/* Who may be given something now, the most deserving first. Returns the weight of all of them. */
+static uint64_t find_waiting(struct plan_head *h, uint64_t now)
+{
+    uint64_t weight = 0;
+    h->heap_count = 0;
+    for (uint32_t i = 0; i < h->unmet.count; i++) {
+        const struct head_demand *d = &h->demands[h->unmet.list[i]];
+        if (now >= d->retry_at) {
+            h->heap[h->heap_count++] = h->unmet.list[i];
+            weight += h->jobs[d->job].share.weight;
+            if (h->heap_count == 1) {
+                h->least = d->demand.need;
+            } else {
+                resources_limit(&h->least, &d->demand.need);
+            }
+        }
+    }
+    for (uint32_t i = h->heap_count / 2; i-- > 0;) {
+        sift(h, i);
+    }
+    return weight;
 }
 
 /* Room is given to who has least, a node or a part of one at a time. */
 static void give_all(struct plan_head *h, uint64_t now)
 {
-    uint64_t weight = 0; /* of all that wait */
-    h->unmet_count = 0;
-    for (uint32_t i = 0; i < h->demands_top; i++) {
-        const struct head_demand *d = &h->demands[i];
-        if (unmet(h, d) && now >= d->retry_at) {
-            h->unmet[h->unmet_count++] = i;
-            weight += h->jobs[d->job].share.weight;
-        }
+    if (h->spare.count == 0) {
+        return;
     }
-    for (uint32_t i = h->unmet_count / 2; i-- > 0;) {
-        sift(h, i);
-    }
-    find_roomy(h);
-    while (h->unmet_count > 0 && h->roomy_count > 0) {
-        struct head_demand *d = &h->demands[h->unmet[0]];
-        uint32_t at = choose_node(h, d);
+    uint64_t weight = find_waiting(h, now);
+    h->roomy_count = h->spare.count;
+    memcpy(h->roomy, h->spare.list, h->spare.count * sizeof *h->roomy);
+    while (h->heap_count > 0 && h->roomy_count > 0) {
+        struct head_demand *d = &h->demands[h->heap[0]];
+        uint32_t most, at = choose_node(h, d, &most);
         bool given = false;
         if (at == INDEX_NONE) { /* the next look may ask the one again that refused */
             d->refused_by = INDEX_NONE;
@@ -176,41 +313,19 @@ static void give_all(struct plan_head *h, uint64_t now)
             /* Where nodes are fewer than those who wait, a node's room is shared by weight,
              * so that the first does not take what the next would have to claw back. */
             uint64_t part = slots_on(h, d, at);
-            if (h->roomy_count <= h->unmet_count) {
+            if (h->roomy_count <= h->heap_count) {
                 part = (part * h->jobs[d->job].share.weight + weight - 1) / weight;
             }
             uint32_t missing = demand_want(h, d) - d->granted;
+            missing = missing < most ? missing : most;
             given = head_give(h, d, at, part < missing ? (uint32_t)part : missing);
         }
         /* Shares only grow here, so the heap's other keys are right when they come up. */
         if (!given || !unmet(h, d)) {
-            h->unmet[0] = h->unmet[--h->unmet_count];
+            h->heap[0] = h->heap[--h->heap_count];
         }
-        if (h->unmet_count > 0) {
+        if (h->heap_count > 0) {
             sift(h, 0);
-        }
-    }
-}
-
-/* Takes back what is wanted no more. The owner has waited for a while before it said so. */
-static void take_unused(struct plan_head *h, uint64_t now)
-{
-    for (uint32_t i = 0; i < h->demands_top; i++) {
-        struct head_demand *d = &h->demands[i];
-        if (!d->used) {
-            continue;
-        }
-        if (now >= d->void_at) {
-            d->want = 0;
-            d->void_at = CLOCK_NEVER;
-            if (d->leases == INDEX_NONE) {
-                head_free_demand(h, d);
-                continue;
-            }
-        }
-        h->place_at = h->place_at < d->void_at ? h->place_at : d->void_at;
-        if (d->granted > demand_want(h, d)) {
-            head_shrink(h, d, d->granted - demand_want(h, d));
         }
     }
 }
@@ -235,9 +350,22 @@ static bool same_kinds(const struct head_demand *v, const struct head_demand *d)
     return resources_cover(&d->demand.need, &v->demand.need) > 0;
 }
 
-/* Moves leases from the job that is furthest ahead to one that waits; one move a quantum,
- * which is longer than words take to go round. */
-static void take_turns(struct plan_head *h, struct head_demand *d, uint64_t now)
+/* Takes from @from what @d lacks, up to a cost of @most. False: there is nothing to take. */
+static bool move(struct plan_head *h, struct head_demand *from,
+                 const struct head_demand *d, uint64_t most)
+{
+    uint64_t lacks = (demand_want(h, d) - d->granted) * d->cost, soon = coming(h);
+    most = most < lacks ? most : lacks;
+    if (most <= soon) {
+        return false;
+    }
+    uint64_t slots = (most - soon + from->cost - 1) / from->cost;
+    head_shrink(h, from, slots < from->granted ? (uint32_t)slots : from->granted);
+    return true;
+}
+
+/* Moves leases from the job that is furthest ahead to one that waits. */
+static bool take_turns(struct plan_head *h, const struct head_demand *d)
 {
     struct head_demand *from = NULL;
     uint64_t most = 0;
@@ -253,52 +381,71 @@ static void take_turns(struct plan_head *h, struct head_demand *d, uint64_t now)
             from = v;
         }
     }
-    uint64_t lacks = (demand_want(h, d) - d->granted) * d->cost;
-    uint64_t soon = from ? coming(h) : 0;
-    most = most < lacks ? most : lacks;
-    if (most > soon) {
-        uint64_t slots = (most - soon + from->cost - 1) / from->cost;
-        head_shrink(h, from, slots < from->granted ? (uint32_t)slots : from->granted);
-        h->moved_at = now;
-    }
+    return from && move(h, from, d, most);
 }
 
-/* The demand in vain of the job that is owed most, and which jobs are in need. */
-static struct head_demand *find_waiting(struct plan_head *h)
+/* Within a job a demand that waits takes leases of one of a lower rank; the first that is found, as it gets all
+ * that it lacks at once. */
+static bool take_from_lower(struct plan_head *h)
 {
-    struct head_demand *waits = NULL;
     for (uint32_t i = 0; i < h->jobs_top; i++) {
-        h->jobs[i].share.needy = false;
+        h->jobs[i].lowest = INDEX_NONE;
     }
     for (uint32_t i = 0; i < h->demands_top; i++) {
-        struct head_demand *d = &h->demands[i];
-        if (unmet(h, d)) {
-            struct share *s = &h->jobs[d->job].share;
-            s->needy = true;
-            waits = !waits || s->deficit > h->jobs[waits->job].share.deficit ? d : waits;
+        const struct head_demand *d = &h->demands[i];
+        if (!d->used || d->granted == 0) {
+            continue;
+        }
+        uint32_t *low = &h->jobs[d->job].lowest;
+        if (*low == INDEX_NONE || rank(h, d) < rank(h, &h->demands[*low])) {
+            *low = i;
         }
     }
-    return waits;
+    for (uint32_t i = 0; i < h->unmet.count; i++) {
+        const struct head_demand *d = &h->demands[h->unmet.list[i]];
+        uint32_t low = h->jobs[d->job].lowest;
+        if (low != INDEX_NONE && rank(h, d) > rank(h, &h->demands[low]) &&
+            same_kinds(&h->demands[low], d)) {
+            return move(h, &h->demands[low], d, UINT64_MAX);
+        }
+    }
+    return false;
+}
+
+/* The demand in vain of the job that is owed most. NULL: there is none. */
+static const struct head_demand *most_owed(const struct plan_head *h)
+{
+    const struct head_demand *most = NULL;
+    for (uint32_t i = 0; i < h->unmet.count; i++) {
+        const struct head_demand *d = &h->demands[h->unmet.list[i]];
+        int64_t owed = h->jobs[d->job].share.deficit;
+        most = !most || owed > h->jobs[most->job].share.deficit ? d : most;
+    }
+    return most;
 }
 
 void head_place(struct plan_head *h, uint64_t now)
 {
-    if (h->placed_at && now < h->placed_at + PLACE_NS) {
-        h->place_at = h->placed_at + PLACE_NS;
+    if (now >= h->void_at) {
+        void_unsaid(h, now);
+    }
+    h->place_at = h->void_at;
+    if (h->unmet.count == 0) {
         head_flush(h);
         return;
     }
-    h->placed_at = now;
-    h->place_at = CLOCK_NEVER;
-    take_unused(h, now);
-    give_all(h, now);
-    struct head_demand *waits = find_waiting(h);
-    if (waits && now >= h->moved_at + PLAN_QUANTUM_NS) {
-        take_turns(h, waits, now);
+    uint64_t next = h->placed_at + PLACE_NS;
+    if (!h->placed_at || now >= next) {
+        h->placed_at = now;
+        next = now + PLAN_RETRY_NS; /* turns and retries come due by time alone */
+        give_all(h, now);
+        const struct head_demand *waits = now >= h->turn_at ? most_owed(h) : NULL;
+        if (waits) {
+            /* One move a quantum, which is longer than words take to go round. */
+            bool moved = take_from_lower(h) || take_turns(h, waits);
+            h->turn_at = now + (moved ? PLAN_QUANTUM_NS : PLAN_RETRY_NS);
+        }
     }
-    if (waits) { /* turns and retries come due by time alone */
-        uint64_t at = now + PLAN_RETRY_NS;
-        h->place_at = h->place_at < at ? h->place_at : at;
-    }
+    h->place_at = h->place_at < next ? h->place_at : next;
     head_flush(h);
 }

@@ -17,7 +17,7 @@ struct plan_head *plan_head_create(const struct plan_head_config *config, uint64
     c->leases_max = c->leases_max ? c->leases_max : 16 * NODES_MAX;
     h->last = now;
     h->random = c->seed;
-    h->scan_at = h->place_at = CLOCK_NEVER;
+    h->scan_at = h->place_at = h->void_at = CLOCK_NEVER;
     h->free_lease = INDEX_NONE;
     if (!c->act || !c->head || c->nodes_max > NODES_MAX ||
         c->demands_max > 16 * NODES_MAX || c->leases_max > 64 * NODES_MAX) {
@@ -30,15 +30,17 @@ struct plan_head *plan_head_create(const struct plan_head_config *config, uint64
     h->jobs = calloc(c->demands_max, sizeof *h->jobs);
     h->demands = calloc(c->demands_max, sizeof *h->demands);
     h->active = calloc(c->demands_max, sizeof(struct share *));
-    h->unmet = calloc(c->demands_max, sizeof *h->unmet);
+    h->heap = calloc(c->demands_max, sizeof *h->heap);
     h->leases = calloc(c->leases_max, sizeof *h->leases);
     h->dirty = calloc(c->leases_max, sizeof *h->dirty);
-    if (!h->nodes || !h->roomy || !h->jobs || !h->demands || !h->active || !h->unmet ||
+    if (!h->nodes || !h->roomy || !h->jobs || !h->demands || !h->active || !h->heap ||
         !h->leases || !h->dirty || !index_create(&h->node_index, c->nodes_max) ||
         !index_create(&h->job_index, c->demands_max) ||
         !index_create(&h->demand_index, c->demands_max) ||
         !index_create(&h->lease_index, c->leases_max) ||
-        !index_create(&h->pair_index, c->leases_max)) {
+        !index_create(&h->pair_index, c->leases_max) ||
+        !index_set_create(&h->spare, c->nodes_max) ||
+        !index_set_create(&h->unmet, c->demands_max)) {
         status_fail(MOB_ERR_NOMEM, "no memory for the head planner");
         plan_head_destroy(h);
         return NULL;
@@ -56,12 +58,14 @@ void plan_head_destroy(struct plan_head *h)
     for (size_t i = 0; i < sizeof maps / sizeof *maps; i++) {
         index_destroy(maps[i]);
     }
+    index_set_destroy(&h->spare);
+    index_set_destroy(&h->unmet);
     free(h->nodes);
     free(h->roomy);
     free(h->jobs);
     free(h->demands);
     free(h->active);
-    free(h->unmet);
+    free(h->heap);
     free(h->leases);
     free(h->dirty);
     free(h);
@@ -75,6 +79,11 @@ static void begin(struct plan_head *h, uint64_t now)
     }
     uint64_t dt_us = (now - h->last) / NS_PER_US;
     h->last += dt_us * NS_PER_US;
+    bool waits = h->unmet.count > 0;
+    if (!waits && h->settled) {
+        return;
+    }
+    h->settled = !waits; /* as nobody waits, nobody is owed anything from now on */
     uint32_t count = 0;
     for (uint32_t i = 0; i < h->jobs_top; i++) {
         if (h->jobs[i].demands > 0) {
@@ -86,7 +95,8 @@ static void begin(struct plan_head *h, uint64_t now)
 
 bool head_could(const struct head_node *n, const struct head_demand *d)
 {
-    return n->used && n->node != 0 && resources_fit(&n->capacity, &d->demand.need);
+    return n->used && n->node != 0 && resources_fit(&n->capacity, &d->demand.need) &&
+           demand_allows(&d->demand, n->node, n->labels);
 }
 
 /* A member came, or (@came false) goes: what can be met, and what it costs, changes. */
@@ -108,6 +118,7 @@ static void count_member(struct plan_head *h, const struct head_node *n, bool ca
         {
             h->jobs[d->job].share.used += l->counted * d->cost;
         }
+        head_demand_changed(h, d);
     }
 }
 
@@ -123,6 +134,8 @@ static struct head_node *heard(struct plan_head *h, uint64_t node, uint64_t now)
     n->heard = now;
     if (n->quiet) {
         n->quiet = false;
+        head_node_changed(h, at);
+        head_owner_changed(h, at);
         head_place(h, now);
     }
     return n;
@@ -135,12 +148,13 @@ static struct head_node *heard(struct plan_head *h, uint64_t node, uint64_t now)
  * connection ends. What it holds and was granted is repeated to it. */
 static void repeat(struct plan_head *h, uint32_t at, uint64_t now)
 {
-    for (uint32_t i = 0; i < h->demands_top; i++) {
+    for (uint32_t i = 0; i < h->demands_top && h->nodes[at].demands > 0; i++) {
         struct head_demand *d = &h->demands[i];
         if (!d->used || d->owner != at) {
             continue;
         }
         d->void_at = now + PLAN_UNUSED_NS;
+        h->void_at = d->void_at < h->void_at ? d->void_at : h->void_at;
         FOR_EACH_LEASE(h, d->leases, OF_DEMAND, l)
         {
             if (l->told > 0) {
@@ -178,8 +192,9 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
         return MOB_ERR_FULL;
     }
     begin(h, now);
-    for (at = 0; h->nodes[at].used; at++) {
+    for (at = h->nodes_free; h->nodes[at].used; at++) {
     }
+    h->nodes_free = at + 1;
     h->nodes_top = at < h->nodes_top ? h->nodes_top : at + 1;
     h->nodes_count++;
     h->nodes[at] = (struct head_node){.used = true,
@@ -190,6 +205,7 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
                                       .leased = resources_zero(&join->capacity),
                                       .leases = INDEX_NONE,
                                       .heard = now};
+    strncpy(h->nodes[at].labels, join->labels ? join->labels : "", LABELS_MAX);
     index_put(&h->node_index, join->node, at);
     count_member(h, &h->nodes[at], true);
     h->scan_at = h->scan_at < now + HEARTBEAT_NS ? h->scan_at : now + HEARTBEAT_NS;
@@ -210,6 +226,7 @@ mob_status plan_head_drain(struct plan_head *h, uint64_t node, uint64_t now)
         return MOB_ERR_NOT_FOUND;
     }
     n->draining = true;
+    head_node_changed(h, (uint32_t)(n - h->nodes));
     FOR_EACH_LEASE(h, n->leases, OF_NODE, l)
     {
         head_set_slots(h, l, 0);
@@ -248,13 +265,14 @@ static void remove_node(struct plan_head *h, uint32_t at, uint64_t now)
         }
     }
     head_flush(h); /* while the owner's place still has its name */
+    count_member(h, &h->nodes[at], false);
     h->config.act(h->config.arg,
                   &(struct plan_head_action){.kind = PLAN_NODE_DEAD, .node = node});
     index_remove(&h->node_index, node);
-    count_member(h, &h->nodes[at], false);
     h->nodes[at].quiet = true; /* nobody is the owner of its demands now */
     /* The place stays taken until the last lease of the dead owner is back. */
     h->nodes[at].node = 0;
+    head_node_changed(h, at);
     head_place(h, now);
 }
 
@@ -277,6 +295,7 @@ static void free_places(struct plan_head *h)
         if (n->used && n->node == 0 && n->demands == 0) {
             n->used = false;
             h->nodes_count--;
+            h->nodes_free = i < h->nodes_free ? i : h->nodes_free;
         }
     }
 }
@@ -292,6 +311,8 @@ void plan_head_tick(struct plan_head *h, uint64_t now)
                 remove_node(h, i, now);
             } else if (n->used && now >= n->heard + PLAN_LEASE_NS) {
                 n->quiet = true;
+                head_node_changed(h, i);
+                head_owner_changed(h, i);
             }
             any = any || n->used;
         }
@@ -309,12 +330,14 @@ uint64_t plan_head_deadline(const struct plan_head *h)
 /* ---- what nodes say
  * ----------------------------------------------------------------------- */
 
-static mob_status set_offer(struct head_node *n, const struct resources *offer)
+static mob_status set_offer(struct plan_head *h, struct head_node *n,
+                            const struct resources *offer)
 {
     if (!resources_ok(offer) || !resources_fit(&n->capacity, offer)) {
         return MOB_ERR_INVALID;
     }
     n->offer = *offer;
+    head_node_changed(h, (uint32_t)(n - h->nodes));
     return MOB_OK;
 }
 
@@ -325,7 +348,7 @@ mob_status plan_head_report(struct plan_head *h, uint64_t node,
     if (!n) {
         return MOB_ERR_NOT_FOUND;
     }
-    MOB_TRY(set_offer(n, offer));
+    MOB_TRY(set_offer(h, n, offer));
     head_place(h, now);
     return MOB_OK;
 }
@@ -341,9 +364,9 @@ static uint32_t job_place(struct plan_head *h, struct plan_job key)
             h->jobs[at].key.node == key.node && h->jobs[at].key.number == key.number;
         return same ? at : INDEX_NONE;
     }
-    for (at = 0; h->jobs[at].demands > 0;
-         at++) { /* fewer jobs than demands: one is free */
-    }
+    for (at = h->jobs_free; h->jobs[at].demands > 0; at++) {
+    } /* fewer jobs than demands: one is free */
+    h->jobs_free = at + 1;
     h->jobs_top = at < h->jobs_top ? h->jobs_top : at + 1;
     h->jobs[at] = (struct head_job){.key = key};
     index_put(&h->job_index, mixed, at);
@@ -360,7 +383,7 @@ static bool word_ok(const struct plan_demand *in)
 static mob_status demand_new(struct plan_head *h, uint32_t owner,
                              const struct plan_demand *in, struct head_demand **ret)
 {
-    uint32_t at = 0;
+    uint32_t at = h->demands_free;
     while (at < h->demands_top && h->demands[at].used) {
         at++;
     }
@@ -371,6 +394,7 @@ static mob_status demand_new(struct plan_head *h, uint32_t owner,
     if (job == INDEX_NONE) {
         return MOB_ERR_FULL;
     }
+    h->demands_free = at + 1;
     h->demands_top = at < h->demands_top ? h->demands_top : at + 1;
     h->jobs[job].demands++;
     struct head_demand *d = &h->demands[at];
@@ -382,7 +406,8 @@ static mob_status demand_new(struct plan_head *h, uint32_t owner,
                               .cost = share_cost(&in->demand.need, &h->total),
                               .leases = INDEX_NONE,
                               .refused_by = INDEX_NONE,
-                              .void_at = CLOCK_NEVER};
+                              .void_at = CLOCK_NEVER,
+                              .none_since = CLOCK_NEVER};
     for (uint32_t i = 0; i < h->nodes_top; i++) {
         d->nodes += head_could(&h->nodes[i], d);
     }
@@ -432,9 +457,7 @@ mob_status plan_head_demand(struct plan_head *h, uint64_t owner,
     memcpy(d->hints, in->hints, sizeof d->hints);
     d->hints_count = in->hints_count;
     h->jobs[d->job].share.weight = in->weight;
-    if (d->want == 0 && d->leases == INDEX_NONE) {
-        head_free_demand(h, d);
-    }
+    head_want_changed(h, d);
     head_place(h, now);
     return MOB_OK;
 }
@@ -452,7 +475,7 @@ mob_status plan_head_lease_held(struct plan_head *h, uint64_t node, uint64_t lea
     if (&h->nodes[l->node] != n) {
         return MOB_ERR_INVALID;
     }
-    MOB_TRY(set_offer(n, offer));
+    MOB_TRY(set_offer(h, n, offer));
     if (epoch != l->epoch || slots > l->slots) {
         head_place(h, now);
         return MOB_ERR_STATE;
@@ -466,6 +489,7 @@ mob_status plan_head_lease_held(struct plan_head *h, uint64_t node, uint64_t lea
         }
         d->granted -= l->slots - slots;
         l->slots = slots;
+        head_demand_changed(h, d);
     } else if (slots > 0) {
         d->refusals = 0;
         d->refused_by = INDEX_NONE;

@@ -16,6 +16,7 @@ struct head_node {
     bool used, draining, quiet;
     uint64_t node, session, heard;
     struct resources capacity, offer;
+    char labels[LABELS_MAX + 1];
     struct resources leased; /* of the leases that it executes */
     uint32_t leases;         /* the first of them */
     uint32_t demands; /* that it owns: its place is not free before they are gone */
@@ -25,6 +26,8 @@ struct head_job {
     struct plan_job key;
     struct share share; /* used: cost of its leases */
     uint32_t demands;   /* 0: the place is free */
+    uint32_t unmet;     /* of them in unmet */
+    uint32_t lowest;    /* scratch: its demand of the lowest rank that has leases */
 };
 
 struct head_demand {
@@ -32,7 +35,8 @@ struct head_demand {
     uint32_t owner; /* place of its node */
     uint32_t job;
     uint32_t cls, want;
-    uint32_t nodes; /* members that are large enough for one task of it */
+    uint32_t
+        nodes; /* members that are large enough for one task of it, and may have it */
     struct demand demand;
     uint64_t cost;                 /* share_cost() of one slot */
     uint32_t granted;              /* slots of its leases */
@@ -40,6 +44,8 @@ struct head_demand {
     uint64_t void_at;              /* the owner came back and has not said it again */
     uint32_t refusals, refused_by; /* in a row; the last node that did */
     uint64_t retry_at;
+    uint64_t
+        none_since; /* since when it waits and has nothing; CLOCK_NEVER: it does not */
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count;
 };
@@ -65,20 +71,26 @@ struct head_lease {
 struct plan_head {
     struct plan_head_config config;
     uint64_t last, random, serial;
-    uint64_t scan_at, place_at, placed_at, moved_at;
+    uint64_t scan_at, place_at, placed_at, turn_at;
+    uint64_t void_at;       /* the first of the demands' */
+    bool settled;           /* nobody waits, and nobody is owed anything */
     uint32_t free_lease;    /* the first free place below leases_top */
     struct resources total; /* CPUs, memory and GPUs of all members */
     struct resources least; /* scratch: what no demand that waits needs less of */
     uint32_t nodes_count, nodes_top, jobs_top, demands_top, leases_top;
+    uint32_t nodes_free, jobs_free, demands_free; /* no place below is free */
     struct head_node *nodes;
     struct head_job *jobs; /* demands_max: each demand may be of a job of its own */
     struct head_demand *demands;
     struct head_lease *leases;
     struct share **active; /* scratch: demands_max */
-    uint32_t *unmet;       /* scratch: a heap of demands, the most deserving first */
-    uint32_t *roomy;       /* scratch: nodes with something to spare */
-    uint32_t *dirty;       /* leases to speak of */
-    uint32_t unmet_count, roomy_count, dirty_count;
+    /* Kept with every change, so that no event looks at all nodes or demands: who has something to
+     * spare, and who wants more than it was granted. */
+    struct index_set spare, unmet;
+    uint32_t *heap;  /* scratch: of unmet, the most deserving first */
+    uint32_t *roomy; /* scratch: of spare, those that are not known to be full */
+    uint32_t *dirty; /* leases to speak of */
+    uint32_t heap_count, roomy_count, dirty_count;
     struct index_map node_index, lease_index, job_index; /* by node, lease, mixed job */
     struct index_map demand_index, pair_index;           /* by the keys below */
 };
@@ -144,7 +156,13 @@ void head_say_grant(struct plan_head *h, const struct head_lease *l);
 /* head_plan.c: a demand could be met on a node if it had it to itself. */
 bool head_could(const struct head_node *n, const struct head_demand *d);
 
-/* head_place.c */
+/* head_place.c. After every change of a node's offer, leases or state; of a demand's want, grants, or the
+ * nodes that it could have; and of what the word of an owner counts. */
+void head_node_changed(struct plan_head *h, uint32_t at);
+void head_demand_changed(struct plan_head *h, struct head_demand *d);
+void head_owner_changed(struct plan_head *h, uint32_t at);
+/* The same with what it then has too much, or if it is over. */
+void head_want_changed(struct plan_head *h, struct head_demand *d);
 void head_place(struct plan_head *h, uint64_t now);
 
 #endif

@@ -95,6 +95,12 @@ static const char *check_lease(const struct plan_head *h, const struct head_leas
 static const char *check_node(const struct plan_head *h, uint32_t at, uint32_t *leases)
 {
     struct resources leased = resources_zero(&h->nodes[at].capacity);
+    struct resources spare = node_spare(&h->nodes[at]);
+    bool some = node_open(&h->nodes[at]) && !resources_none(&spare);
+    if (some != index_set_has(&h->spare, at)) {
+        return "a node has something to spare and is not known for it, or the other way "
+               "round";
+    }
     for (uint32_t i = h->nodes[at].leases; i != INDEX_NONE;) {
         const struct head_lease *l = &h->leases[i];
         const char *wrong = check_lease(h, l);
@@ -135,6 +141,11 @@ const char *plan_head_check(const struct plan_head *h)
         }
         if (d->used && granted != d->granted) {
             return "a demand's slots are not the sum of its leases";
+        }
+        bool waits = d->used && d->nodes > 0 && demand_want(h, d) > d->granted;
+        if (waits != index_set_has(&h->unmet, i)) {
+            return "a demand waits and is not among those that do, or the other way "
+                   "round";
         }
     }
     for (uint32_t i = 0; i < h->leases_top; i++) {

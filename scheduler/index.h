@@ -10,7 +10,7 @@
 
 struct index_cell {
     uint64_t key;
-    uint32_t value; /* INDEX_NONE: empty */
+    uint32_t above; /* its value, and one; 0: empty */
 };
 
 struct index_map {
@@ -26,6 +26,24 @@ uint32_t index_find(const struct index_map *m, uint64_t key); /* INDEX_NONE: not
  * @max. */
 void index_put(struct index_map *m, uint64_t key, uint32_t value);
 void index_remove(struct index_map *m, uint64_t key);
+
+/* A set of places in a table, to be walked in no order that means anything: list[0] to list[count - 1]. */
+struct index_set {
+    uint32_t *list;
+    uint32_t *above; /* where in the list a place is, and one; 0: it is not in it */
+    uint32_t count;
+};
+
+/* Of the places below @max. False: out of memory. */
+bool index_set_create(struct index_set *s, uint32_t max);
+void index_set_destroy(struct index_set *s);
+/* Makes @place a member, or (@in false) none; it may be that already. True: it changed. */
+bool index_set_put(struct index_set *s, uint32_t place, bool in);
+
+static inline bool index_set_has(const struct index_set *s, uint32_t place)
+{
+    return s->above[place] > 0;
+}
 
 /* A bijection that spreads its bits; also the step of the planners' random numbers. */
 uint64_t index_mix(uint64_t x);

@@ -27,6 +27,8 @@ static const size_t part_bytes[] = {
     sizeof(struct timeline_ring) * PROCS_MAX,
     (sizeof(at_u64) << BOARD_RING_ORDER) * PROCS_MAX,
     (sizeof(at_u64) << BOARD_QUEUE_ORDER) * CLASSES_MAX,
+    sizeof(at_u32) * BOARD_BLOCKS_MAX,
+    sizeof(at_u64) * BOARD_RECORDS_MAX,
     sizeof(at_u32) * BOARD_RECORDS_MAX,
     sizeof(struct record) * BOARD_RECORDS_MAX,
 };
@@ -34,6 +36,8 @@ enum {
     PARTS = sizeof part_bytes / sizeof part_bytes[0],
     PARTS_FIXED = 9,
     PART_TIMELINES = PARTS_FIXED,
+    PART_DUE = PARTS - 4,
+    PART_REQUESTS = PARTS - 3,
     PART_TOUCHED = PARTS - 2,
     PART_RECORDS = PARTS - 1
 };
@@ -77,6 +81,8 @@ static void set_view(struct board *b, char *base, const char *base_ro)
     b->timelines = (void *)(base + part_offset(part++));
     b->ring_cells = (void *)(base + part_offset(part++));
     b->ready_cells = (void *)(base + part_offset(part++));
+    b->block_due = (void *)(base + part_offset(part++));
+    b->requests = (void *)(base + part_offset(part++));
     b->touched = (void *)(base + part_offset(part++));
     b->records = (void *)(base + part_offset(part));
     b->records_ro = (const void *)(base_ro + part_offset(part));
@@ -137,6 +143,12 @@ err_close:
     return st;
 }
 
+static mob_status commit(struct board *b, unsigned part, size_t from, size_t count,
+                         size_t size)
+{
+    return seg_commit(b->fd, part_offset(part) + from * size, count * size);
+}
+
 mob_status board_commit_more(struct board *b)
 {
     uint32_t have = at_load(&b->own_committed, AT_RELAXED);
@@ -144,10 +156,11 @@ mob_status board_commit_more(struct board *b)
         return status_fail(MOB_ERR_FULL,
                            "the job has %u records, the most a job can have", have);
     }
-    MOB_TRY(seg_commit(b->fd, part_offset(PART_TOUCHED) + have * sizeof(at_u32),
-                       BOARD_COMMIT_STEP * sizeof(at_u32)));
-    MOB_TRY(seg_commit(b->fd, part_offset(PART_RECORDS) + have * sizeof(struct record),
-                       BOARD_COMMIT_STEP * sizeof(struct record)));
+    MOB_TRY(commit(b, PART_DUE, have / BOARD_BLOCK, BOARD_COMMIT_STEP / BOARD_BLOCK,
+                   sizeof(at_u32)));
+    MOB_TRY(commit(b, PART_REQUESTS, have, BOARD_COMMIT_STEP, sizeof(at_u64)));
+    MOB_TRY(commit(b, PART_TOUCHED, have, BOARD_COMMIT_STEP, sizeof(at_u32)));
+    MOB_TRY(commit(b, PART_RECORDS, have, BOARD_COMMIT_STEP, sizeof(struct record)));
     /* Release: who sees the new bound sees records of zeros. */
     at_store(&b->header->committed, have + BOARD_COMMIT_STEP, AT_RELEASE);
     at_store(&b->own_committed, have + BOARD_COMMIT_STEP, AT_RELAXED);

@@ -60,6 +60,17 @@ struct mob_task {
 };
 
 /* One thread of the process. Private to the thread, but for `waits_on` and `next`. */
+/* What a thread asked for in options, and the class that it was; looked at before anything is parsed. */
+enum { ASKED_MAX = 4 };
+struct asked {
+    bool known;
+    uint32_t class;
+    double num_cpus, num_gpus;
+    uint64_t memory_bytes, node;
+    int strategy, priority;
+    char resources[256], labels[SELECTOR_MAX + 1]; /* longer ones are parsed each time */
+};
+
 struct thread {
     struct lane lane;
     struct arena_batch batches[ARENA_BATCH_CLASSES]; /* for its next small objects */
@@ -80,6 +91,8 @@ struct thread {
     int32_t room
         [CLASSES_MAX]; /* tasks that certainly fit into the class's queue: a look at how
                                    full it is costs a cache line that workers write */
+    struct asked asked_for[ASKED_MAX];
+    uint32_t asked_next; /* the place that is taken next */
     pthread_t owner;
     uint32_t asked;  /* proc.wake when it last looked at what the daemon asks for */
     at_u64 waits_on; /* address of the word it sleeps on, for the watcher */

@@ -4,6 +4,7 @@
 
 #include "client.h"
 #include "core/status.h"
+#include "store/request.h"
 #include "store/task.h"
 
 enum {
@@ -42,7 +43,8 @@ static void end_attempt(struct mob_task *task, mob_status st)
         st = await_refs(task);
     }
     bool retry = st && call_options(&task->call) & CALL_RETRY_ON_ERROR &&
-                 task_attempt(task) < task->call.retries && !mob_task_cancelled(task);
+                 call_retries_left(&task->call, task_attempt(task)) &&
+                 !mob_task_cancelled(task);
     if (task->children_count) {
         task_drop_held(task, retry);
     }
@@ -54,6 +56,10 @@ static void end_attempt(struct mob_task *task, mob_status st)
         task_drop_results(task);
         (void)task_requeue(&task->thread->lane, task->r);
         return;
+    }
+    if (st == MOB_ERR_CANCELLED && mob_task_cancelled(task)) {
+        task->fails_as = request_reason(&task->mob->board, link_index(task->link),
+                                        link_gen(task->link));
     }
     char what[sizeof task->message];
     if (task->message[0]) {
@@ -98,7 +104,11 @@ static __attribute__((noinline)) void fail_for_function(struct mob_task *task)
 static __attribute__((noinline)) bool fail_before(struct mob_task *task, uint64_t s)
 {
     if (s & STATE_CANCEL) {
-        task_seal_error(task, MOB_ERR_CANCELLED, "cancelled before it ran");
+        mob_status why = request_reason(&task->mob->board, link_index(task->link),
+                                        link_gen(task->link));
+        char what[64];
+        snprintf(what, sizeof what, "%s before it ran", request_reason_text(why));
+        task_seal_error(task, why, what);
         return true;
     }
     return task_fail_for_argument(task);

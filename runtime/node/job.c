@@ -88,6 +88,7 @@ static void job_free(struct job *j)
     struct node *n = j->node;
     loop_timer_stop(n->loop, &j->timer);
     loop_timer_stop(n->loop, &j->demand_timer);
+    loop_timer_stop(n->loop, &j->due_timer);
     guest_free(j);
     away_free(j);
     spill_job_free(j);
@@ -365,6 +366,7 @@ void job_end(struct job *j)
     loop_timer_stop(j->node->loop, &j->audit_timer);
     loop_timer_stop(j->node->loop, &j->limbo_timer);
     loop_timer_stop(j->node->loop, &j->demand_timer);
+    loop_timer_stop(j->node->loop, &j->due_timer);
     job_step(j);
 }
 

@@ -89,6 +89,9 @@ void job_notices(struct job *j)
     if (bits & (NOTICE_FOREIGN | NOTICE_RESCAN)) {
         guest_flush(j);
     }
+    if (bits & NOTICE_DUE) {
+        due_look(j);
+    }
     if (bits & NOTICE_CANCEL) {
         away_cancels(j);
     }

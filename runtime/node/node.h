@@ -195,13 +195,15 @@ struct member { /* a worker */
     bool
         used; /* from its start until it is dead, its pipes are read to the end, and swept */
     bool dead, swept;
-    bool late; /* it was killed because it did not reach mob_init() in time */
+    bool late;    /* it was killed because it did not reach mob_init() in time */
+    bool ordered; /* it was killed for a task that it ran: due.c */
     pid_t pid;
     int pidfd;
     struct loop_op op; /* on the pidfd */
     struct loop_timer timer;
     struct conn *conn;
     uint32_t class;
+    uint64_t gpus; /* devices that it was started with */
     enum slot_state slot;
     bool asked_back;
     struct stream out, err;
@@ -212,8 +214,8 @@ struct member { /* a worker */
     bool signalled;
 };
 
-/* Starts a worker that will serve @class. */
-mob_status proc_start(struct job *j, uint32_t class);
+/* Starts a worker that will serve @class and sees the devices @gpus. */
+mob_status proc_start(struct job *j, uint32_t class, uint64_t gpus);
 /* The worker said hello. */
 void proc_joined(struct member *m);
 /* Ends all workers of a job: politely or not. */
@@ -335,6 +337,7 @@ struct away { /* one of our tasks on another node */
     uint8_t attempt, left; /* left: results that are on their way */
     bool cancel_sent, failed;
     uint64_t sent_ns; /* for the timeline, or 0 */
+    uint32_t asked; /* with the cancel that was sent: store/request.h */
     bool
         folds; /* its arguments are folded on their way; if it comes back that counts as an attempt, the next of
                  * which does without */
@@ -402,6 +405,7 @@ struct job {
     struct demand demand[CLASSES_MAX];
     uint32_t backlog[CLASSES_MAX];        /* as last told to the planner */
     uint32_t start_failures[CLASSES_MAX]; /* to be told to it */
+    uint32_t gpu_waits[CLASSES_MAX];      /* workers to start once GPUs are free */
     uint32_t early_kills;                 /* of workers, since one joined */
     bool give_up;                         /* it wants no more workers started */
     struct segment segments[BOARD_SEGMENTS_MAX];
@@ -416,7 +420,7 @@ struct job {
     uint32_t timeline_owner_job;
     char start_why[256]; /* why the daemon could not start its last worker, or "" */
     uint64_t unmet_ns[CLASSES_MAX]; /* since when no node is large enough for it, or 0 */
-    struct loop_timer demand_timer;
+    struct loop_timer demand_timer, due_timer;
     /* In a cluster: */
     struct arena *arena; /* of the daemon's own segments */
     uint32_t
@@ -469,14 +473,40 @@ mob_status job_add_class(struct job *j, const struct demand *demand, uint32_t *r
 /* ---- demand.c: tasks that ask for what no node has ---- */
 /* A class of demand is asked for. MOB_ERR_DEMAND: this node will never meet it, and there are no others. */
 mob_status demand_check(const struct job *j, const struct demand *demand);
-/* Tasks wait in a class that no node known here is large enough for. */
+/* Tasks wait in a class that no node known here can run. */
 bool demand_unmet(const struct job *j, uint32_t cls);
+/* What they ask for, and who comes nearest: "3 GPUs, and the largest of 2 nodes, alpha, has 2". Returns buf. */
+char *demand_why(const struct job *j, uint32_t cls, char *buf, size_t size);
 /* Tells the driver of such tasks, and fails those that have waited for long enough. */
 void demand_look(struct job *j);
 /* A node has joined. */
 void demand_look_all(struct node *n);
 
+/* ---- due.c: deadlines, and ends by force ---- */
+/* Does what is asked for a time that has passed, and sets the timer for what is next. */
+void due_look(struct job *j);
+
+/* ---- gpu.c: which GPUs a worker sees ---- */
+#define GPU_ENV "CUDA_VISIBLE_DEVICES"
+struct gpus {
+    uint32_t count;
+    uint32_t used[NODE_GPUS_MAX];               /* units of each that workers hold */
+    char name[NODE_GPUS_MAX][GPU_NAME_MAX + 1]; /* as CUDA_VISIBLE_DEVICES has it */
+};
+/* @count: how many there are, or -1: as many as are found. */
+void gpu_init(struct gpus *g, int count);
+/* Devices for a worker that needs @units: a bit each; whole ones alone, parts beside other parts. 0: no
+ * device has that much left. */
+uint64_t gpu_take(struct gpus *g, uint64_t units);
+void gpu_give(struct gpus *g, uint64_t devices, uint64_t units);
+/* "CUDA_VISIBLE_DEVICES=..." of those devices; at least GPU_ENV_MAX bytes. Returns buf. */
+char *gpu_env(const struct gpus *g, uint64_t devices, char *buf, size_t size);
+/* A worker could not get its devices, although their sum is enough: idle workers give theirs up. */
+void gpu_gather(struct node *n);
+
 /* ---- plan.c: the node's planner ---- */
+/* Starts that waited for GPUs, which a worker has given up. */
+void plan_start_waiting(struct node *n);
 void plan_act(void *node, const struct plan_node_action *a);
 void plan_arm(struct node *node);
 struct job *plan_find_job(struct node *n, struct plan_job id);
@@ -541,6 +571,10 @@ void status_drop(struct conn *c);
 struct node_config {
     int embedded; /* fd of the driver's connection, or -1 */
     int num_cpus; /* -1: what affinity and cgroups allow; 0: it runs no tasks, as a head may */
+    int num_gpus;               /* -1: as many as are found */
+    uint64_t memory_bytes;      /* for tasks that ask for it; 0: what the store leaves */
+    struct resources resources; /* the named ones */
+    const char *labels;         /* or NULL */
     uint64_t store_bytes;
     const char *dir; /* its folder; NULL if embedded */
     bool after_kill; /* a killed daemon had that folder before */
@@ -573,6 +607,7 @@ struct node {
     uint64_t started_ns;
     unsigned cpus;
     struct resources capacity; /* those CPUs, and what else tasks may ask for */
+    struct gpus gpus;
     char labels[LABELS_MAX + 1];
     struct budget budget;
     struct line memory_line; /* processes that were refused memory */

@@ -5,7 +5,8 @@
  *   {"nodes": [NODE...], "jobs": [JOB...], "unmet": [UNMET...]}
  *   NODE   id, host, pid, state ("alive", "leaving", "dead"), head (true or false), address,
  *          transport ("local", "tcp", "verbs"), cpus, cpus_used, store_limit_bytes,
- *          store_used_bytes, tasks (that run there now), loop (what its loop runs on, and why),
+ *          store_used_bytes, resources {name: {total, used}} (used is there where cpus_used is; memory in
+ *          bytes), labels, tasks (that run there now), loop (what its loop runs on, and why),
  *          moved (of a node that the head, or a node without one, is connected to: how
  *          objects move between the two: path (device, GID, connections), no_rdma (why not
  *          over RDMA; "" if they do), encrypted, checked (true or false), pulled_bytes,
@@ -16,7 +17,8 @@
  *   JOB    number, name, driver_pid, failed (true or false), workers [{pid, class, slot}],
  *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes,
  *          classes [CLASS...], leases [LEASE...] (the first of them), leases_count; see status_job.c
- *   UNMET  job (its number), cpus (that one task asks for), tasks (that wait)
+ *   UNMET  job (its number), cpus (that one task asks for), tasks (that wait), why (a sentence: what they ask for,
+ *          and who comes nearest)
  * A node of a cluster adds "peers", [{id, host, address, transport, moved}], the nodes that it is
  * connected to itself, "head_words", {sent, heard, heartbeats, tasks}: messages about leases between
  * this node and the head, and tasks that ended here since it started, "cluster": "head", "member", or "headless" (its head is lost), and the
@@ -45,6 +47,22 @@ static double cpus_of(const struct resources *r)
 static int whole_cpus(const struct resources *r)
 {
     return (int)(r->amount[RESOURCE_CPU] / CPU_UNITS);
+}
+
+/* What a node has, and if that is known how much of it slots hold. */
+static json_t *resources_json(const struct resources *has, const struct resources *used)
+{
+    json_t *all = json_object();
+    for (uint32_t k = 0; k < resources_kinds(has); k++) {
+        double unit = k == RESOURCE_MEMORY ? 1 : CPU_UNITS;
+        json_t *o = json_pack("{s:f}", "total", (double)has->amount[k] / unit);
+        if (o && used) {
+            json_object_set_new(o, "used",
+                                json_real((double)resources_like(used, has, k) / unit));
+        }
+        json_object_set_new(all, resources_name(has, k), o);
+    }
+    return all;
 }
 
 static uint32_t count_workers(const struct job *j)
@@ -98,13 +116,16 @@ static json_t *node_json(struct node *n)
     snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
     const char *dir = n->config.dir ? n->config.dir : "";
     struct resources used = plan_node_used(n->plan);
-    return json_pack("{s:s,s:o,s:i,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host",
-                     look_text(n->host), "pid", (int)getpid(), "state",
-                     n->stopping ? "leaving" : "alive", "cpus", (int)n->cpus, "cpus_used",
-                     cpus_of(&used), "store_limit_bytes",
-                     (json_int_t)n->budget.limit_bytes, "store_used_bytes",
-                     (json_int_t)n->budget.used_bytes, "loop", loop_backend(n->loop),
-                     "dir", look_text(dir));
+    json_t *o =
+        json_pack("{s:s,s:o,s:i,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host",
+                  look_text(n->host), "pid", (int)getpid(), "state",
+                  n->stopping ? "leaving" : "alive", "cpus", (int)n->cpus, "cpus_used",
+                  cpus_of(&used), "store_limit_bytes", (json_int_t)n->budget.limit_bytes,
+                  "store_used_bytes", (json_int_t)n->budget.used_bytes, "loop",
+                  loop_backend(n->loop), "dir", look_text(dir));
+    json_object_set_new(o, "resources", resources_json(&n->capacity, &used));
+    json_object_set_new(o, "labels", look_text(n->labels));
+    return o;
 }
 
 char *status_node_text(struct node *n)
@@ -208,11 +229,14 @@ json_t *status_member(const struct cluster *c, const struct peer *p, const char 
                           "head", p->id == c->head_node, "cpus", whole_cpus(&p->capacity),
                           "store_limit_bytes", (json_int_t)p->store_bytes, "transport",
                           "local", "loop", p->loop);
+    json_object_set_new(o, "resources", resources_json(&p->capacity, NULL));
+    json_object_set_new(o, "labels", look_text(p->labels));
     if (o && !here) {
         add_transport(o, p);
     }
     if (o && (here || c->is_head)) { /* only the head hears of others */
         json_object_set_new(o, "cpus_used", json_real(cpus_of(&used)));
+        json_object_set_new(o, "resources", resources_json(&p->capacity, &used));
         json_object_set_new(o, "store_used_bytes",
                             json_integer((json_int_t)(here ? c->node->budget.used_bytes
                                                            : p->store_used)));
@@ -243,10 +267,12 @@ static json_t *unmet_json(const struct node *n)
         const struct job *j = n->jobs[i];
         for (uint32_t k = 0; j && k < j->classes; k++) {
             if (demand_unmet(j, k)) {
-                json_array_append_new(unmet,
-                                      json_pack("{s:i,s:f,s:i}", "job", (int)j->number,
-                                                "cpus", cpus_of(&j->demand[k].need),
-                                                "tasks", (int)j->backlog[k]));
+                char why[1024];
+                json_array_append_new(
+                    unmet,
+                    json_pack("{s:i,s:f,s:i,s:o}", "job", (int)j->number, "cpus",
+                              cpus_of(&j->demand[k].need), "tasks", (int)j->backlog[k],
+                              "why", look_text(demand_why(j, k, why, sizeof why))));
             }
         }
     }

@@ -310,8 +310,10 @@ static void deliver_again(const struct message *m)
     struct message *copy = message_new(m->kind, m->from, m->to, 0);
     *copy = *m;
     copy->late = true;
+    /* What a node holds comes with its offer, of which the last word counts. */
+    bool at_once = m->kind == UP || sim_draw(2);
     uint64_t in =
-        sim_draw(2) ? 1 : sim_exponential(sim_draw(2) ? 2 * NS_PER_MS : 200 * NS_PER_MS);
+        at_once ? 1 : sim_exponential(sim_draw(2) ? 2 * NS_PER_MS : 200 * NS_PER_MS);
     sim_post(
         (struct event){.at = sim.now + in, .kind = EV_DELIVER, .node = NONE, .m = copy});
 }

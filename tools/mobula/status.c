@@ -133,23 +133,67 @@ static void print_jobs(const json_t *root)
 
 static void print_unmet(const json_t *root)
 {
-    static const struct table_column columns[] = {
-        {"UNMET: JOB", true, false}, {"TASKS", true, false}, {"CPUS EACH", true, false}};
     const json_t *unmet = json_object_get(root, "unmet"), *u;
     size_t i;
-    if (json_array_size(unmet) == 0) {
-        return;
-    }
-    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
-    putchar('\n');
     json_array_foreach(unmet, i, u)
     {
-        table_cell(t, 0, "%llu", (unsigned long long)tool_u64(u, "job"));
-        table_cell(t, 1, "%llu", (unsigned long long)tool_u64(u, "tasks"));
-        table_cell(t, 2, "%.4g", tool_real(u, "cpus"));
+        printf("%sUNMET: %llu task%s of job %llu: each asks for %s\n", i ? "" : "\n",
+               (unsigned long long)tool_u64(u, "tasks"),
+               tool_u64(u, "tasks") == 1 ? "" : "s",
+               (unsigned long long)tool_u64(u, "job"), tool_str(u, "why"));
     }
-    table_print(t);
-    table_free(t);
+}
+
+static void print_amount(const char *kind, const json_t *amount)
+{
+    char used[32], total[32];
+    const json_t *u = json_object_get(amount, "used");
+    bool bytes = strcmp(kind, "memory") == 0;
+    if (bytes) {
+        text_bytes((uint64_t)tool_real(amount, "used"), used, sizeof used);
+        text_bytes((uint64_t)tool_real(amount, "total"), total, sizeof total);
+    } else {
+        snprintf(used, sizeof used, "%.10g", tool_real(amount, "used"));
+        snprintf(total, sizeof total, "%.10g", tool_real(amount, "total"));
+    }
+    printf("  %s %s%s%s", kind, u ? used : "", u ? " of " : "", total);
+}
+
+/* What a node has beside CPUs, where it is more than memory. */
+static void print_resources_of(const json_t *node)
+{
+    const char *kind, *labels = tool_str(node, "labels");
+    json_t *amount, *all = json_object_get(node, "resources");
+    bool any = *labels != '\0';
+    json_object_foreach(all, kind, amount)
+    {
+        bool usual = strcmp(kind, "CPU") == 0 || strcmp(kind, "memory") == 0;
+        any = any || (!usual && tool_real(amount, "total") > 0);
+    }
+    if (!any) {
+        return;
+    }
+    printf("\n%s (%s):", tool_str(node, "host"), tool_str(node, "id"));
+    json_object_foreach(all, kind, amount)
+    {
+        if (strcmp(kind, "CPU") != 0 && tool_real(amount, "total") > 0) {
+            print_amount(kind, amount);
+        }
+    }
+    printf("%s%s\n", *labels ? "  labels " : "", labels);
+}
+
+static void print_resources(const json_t *root)
+{
+    const json_t *nodes = json_object_get(root, "nodes"), *node;
+    size_t i;
+    if (!json_is_array(nodes)) {
+        print_resources_of(root);
+    }
+    json_array_foreach(nodes, i, node)
+    {
+        print_resources_of(node);
+    }
 }
 
 struct status_options {
@@ -215,6 +259,7 @@ int status_main(int argc, char **argv)
         return tool_print_json(root);
     }
     print_nodes(root);
+    print_resources(root);
     print_head(root);
     peers_print(json_object_get(root, "peers"));
     print_jobs(root);

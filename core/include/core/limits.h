@@ -2,13 +2,15 @@
 #ifndef CORE_LIMITS_H
 #define CORE_LIMITS_H
 
-#define NODES_MAX 4096     /* nodes a head keeps; a table of them stays in the L2 cache */
+#define NODES_MAX 16384    /* nodes a head keeps: 10,000, and some that are dead */
 #define JOBS_MAX 1024      /* jobs on one node at once */
 #define CLASSES_MAX 16     /* shapes of demand in one job: each has a queue of its own */
 #define PROCS_MAX 256      /* processes of one job on one node: 4 words of bitmap */
 #define CPU_UNITS 10000    /* one CPU in units of demand: steps of 0.0001 */
 #define NODE_CPUS_MAX 4096 /* CPUs of one node */
 #define NODE_GPUS_MAX 64   /* GPUs of one node: a word of bitmap */
+#define GPU_NAME_MAX 47    /* a UUID has 40 bytes */
+#define GPU_ENV_MAX (NODE_GPUS_MAX * (GPU_NAME_MAX + 1) + 32)
 
 /* Of one node, and of one demand; a cluster may have more in all. */
 #define RESOURCES_NAMED_MAX 8 /* kinds beside CPUs, memory and GPUs */

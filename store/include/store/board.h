@@ -24,7 +24,9 @@
 #define BOARD_BLOCK 64u /* records in a block: one word of bitmap */
 #define BOARD_BLOCKS_MAX (BOARD_RECORDS_MAX / BOARD_BLOCK)
 #define BOARD_COMMIT_STEP 4096u /* records that the daemon commits at a time: 1.5 MiB */
-#define BOARD_STEP_BYTES (BOARD_COMMIT_STEP * (sizeof(struct record) + sizeof(at_u32)))
+#define BOARD_STEP_BYTES                                                                 \
+    (BOARD_COMMIT_STEP * (sizeof(struct record) + sizeof(at_u32) + sizeof(at_u64)) +     \
+     BOARD_COMMIT_STEP / BOARD_BLOCK * sizeof(at_u32))
 #define BOARD_QUEUE_ORDER 20u /* 2^20 tasks ready in one class */
 #define BOARD_RING_ORDER 10u  /* freed places on their way to an arena's owner */
 #define BOARD_NAMES_MAX 1024u
@@ -50,6 +52,7 @@
 #define NOTICE_FOREIGN 32u /* tasks of other nodes were sealed; they are on its ring */
 #define NOTICE_CANCEL                                                                    \
     64u /* a task that the daemon holds for another node is to be cancelled */
+#define NOTICE_DUE 128u /* something is asked for a time before board_header.due */
 #define NOTICE_GATHER 256u /* the daemon's own: see board_gather() */
 
 struct board_header {
@@ -78,6 +81,7 @@ struct board_header {
      * moved; sealers, once for all sleepers, if `asleep` says that somebody waits for records. */
     at_u32 event __attribute__((aligned(CACHE_LINE)));
     at_u32 asleep; /* sleepers set it, who wakes them clears it */
+    at_u32 due;    /* anyone lowers it, the daemon sets it anew: request.h */
 };
 
 enum proc_state {
@@ -174,6 +178,8 @@ struct board {
     at_u64 *ring_cells;
     at_u64 *ready_cells;
     at_u32 *touched; /* per record: the epoch in which its bytes were used last; a hint */
+    at_u64 *requests;  /* per record: request.h */
+    at_u32 *block_due; /* per block: hints of them */
     struct record *records;
     const struct record
         *records_ro; /* the same, mapped read-only: what views point into */
