@@ -154,12 +154,13 @@ void task_free(uint32_t at)
 {
     struct task *t = &sim.tasks[at];
     struct board *b = board_of(t);
+    bool resuming = t->phase == LENT && t->lent && t->open == 0;
     cut_children(t);
     if (t->phase == QUEUED) {
         list_remove(task_queue(t), at);
     } else if (t->phase == RUNNING) {
         stop_running(t);
-    } else if (t->phase == LENT && t->open == 0 && t->lent) {
+    } else if (resuming) {
         list_remove(&b->cls[t->cls].resuming, at);
     }
     leave_link(t);
