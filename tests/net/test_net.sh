@@ -617,7 +617,7 @@ case_hostile() {
     LIMIT=120 on 1 endure 6000 >"$WORK/out" &
     driver=$!
     eventually grep -q begun "$WORK/out" || fail "not begun"
-    other=$(sed -n 's/.*node joined .* at \([^ ]*\) cpus.*/\1/p' "$WORK/node1.log" | tail -n 1)
+    other=$(sed -n 's/.*node joined .* at \([^ ]*\) with .*/\1/p' "$WORK/node1.log" | tail -n 1)
     "$BIN/hostile_peer" "$(address 1):$PORT" "$WORK/key" "${SEED:-1}" 100 >"$WORK/hostile1" &
     one=$!
     "$BIN/hostile_peer" "$other" "$WORK/key" "${SEED:-1}" 100 >"$WORK/hostile2" &
