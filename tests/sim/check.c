@@ -38,8 +38,9 @@ static struct ledger {
     uint64_t node;
     uint32_t asked,
         held; /* epochs: the head's last, and that in which its node answered last */
-    uint32_t slots; /* what the node holds in that epoch */
-    bool over;      /* its node has forgotten it, and may see it as new once more */
+    uint32_t slots;    /* what the node holds in that epoch */
+    uint32_t taken[2]; /* epochs that its node and its owner took last */
+    bool over;         /* its node has forgotten it, and may see it as new once more */
 } * ledger;
 
 static struct ledger *of(uint64_t lease)
@@ -72,6 +73,18 @@ void check_said(const struct plan_node_action *a)
     if (a->lease >> 32 == sim.head_id) {
         of(a->lease)->over = a->count == 0;
     }
+}
+
+void check_taken(const struct plan_head_action *a, uint32_t by)
+{
+    if (a->lease >> 32 != sim.head_id || a->slots == 0) {
+        return;
+    }
+    uint32_t *taken = &of(a->lease)->taken[a->kind == PLAN_GRANT];
+    if (a->epoch < *taken) {
+        sim_fail("a stale word of a lease is taken", by);
+    }
+    *taken = a->epoch;
 }
 
 bool check_over(uint64_t lease)

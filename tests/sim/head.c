@@ -201,6 +201,9 @@ static void lease_word(uint32_t i, const struct message *m)
         }
     }
     mob_status s = plan_node_lease(n->plan, &l, clock_of(n));
+    if (s == MOB_OK) {
+        check_taken(a, i);
+    }
     if (s != MOB_OK && s != MOB_ERR_STATE) { /* not here: the head looks elsewhere */
         struct resources offer = plan_node_offer(n->plan);
         head_say(i, &(struct plan_node_action){.kind = PLAN_LEASE_HELD,
@@ -233,6 +236,9 @@ static void down_word(uint32_t i, const struct message *m)
         uint64_t node = a->node == n->incarnation ? n->birth : a->node;
         mob_status s = plan_node_grant(n->plan, a->lease, a->epoch, a->job, a->cls, node,
                                        a->slots, clock_of(n));
+        if (s == MOB_OK) {
+            check_taken(a, i);
+        }
         if (s != MOB_ERR_NOT_FOUND && s != MOB_ERR_STATE) { /* its job may be over */
             sim_must(s, "grant", i);
         }

@@ -345,6 +345,8 @@ void check_head(void);
 /* The head asked for, heard of, and told of a lease. */
 void check_lease(const struct plan_head_action *a);
 void check_said(const struct plan_node_action *a);
+/* A planner took the head's word of a lease or grant. */
+void check_taken(const struct plan_head_action *a, uint32_t by);
 bool check_over(uint64_t lease);
 void check_held(const struct plan_node_action *a);
 void check_grant(const struct plan_head_action *a);
