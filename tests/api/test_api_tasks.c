@@ -142,6 +142,72 @@ static void released_and_unknown_ids(void)
         mob_release(mob, odd);
     }
     OK(mob_get_copy(mob, ref, &got, sizeof got, 0));
+    /* A submit that is refused for one of its ids keeps none of the others. */
+    for (int i = 0; i < 3; i++) {
+        mob_ref other, gone;
+        OK(mob_put(mob, &one, sizeof one, MOB_FOREVER, &other));
+        OK(mob_put(mob, &one, sizeof one, MOB_FOREVER, &gone));
+        mob_release(mob, gone);
+        IS(mob_submit(
+               mob, add,
+               MOB_ARGS(MOB_VALUE(one), MOB_REF(other), MOB_REF(other), MOB_REF(gone)),
+               NULL, &ref),
+           MOB_ERR_RELEASED);
+        mob_release(mob, other);
+        IS(mob_get(mob, other, 0, &view), MOB_ERR_RELEASED);
+    }
+    mob_shutdown(mob);
+}
+
+/* ---- chains --------------------------------------------------------------------------------------------- */
+
+/* Its first argument more than the greatest of the others. */
+static mob_status greatest(struct mob_task *task)
+{
+    long more, most = 0, x;
+    MOB_TRY(mob_arg_copy(task, 0, &more, sizeof more));
+    for (size_t i = 1; i < mob_arg_count(task); i++) {
+        MOB_TRY(mob_arg_copy(task, i, &x, sizeof x));
+        most = x > most ? x : most;
+    }
+    most += more;
+    return mob_return_copy(task, 0, &most, sizeof most);
+}
+MOB_REGISTER(greatest);
+
+/* Chains longer than what a worker runs in a row, side by side; each task takes the results of both its
+ * neighbours, and beside each step runs one that nothing waits for. Ids are released once they are taken. */
+static void chains(void)
+{
+    enum { WIDTH = 3, STEPS = 300 };
+    struct mob *mob = api_init();
+    mob_ref refs[2][WIDTH], aside[STEPS];
+    long zero = 0, one = 1, got;
+    for (int i = 0; i < WIDTH; i++) {
+        OK(mob_submit(mob, add, MOB_ARGS(MOB_VALUE(zero)), NULL, &refs[0][i]));
+    }
+    for (int t = 1; t <= STEPS; t++) {
+        const mob_ref *from = refs[(t + 1) % 2];
+        for (int i = 0; i < WIDTH; i++) {
+            OK(mob_submit(mob, greatest,
+                          MOB_ARGS(MOB_VALUE(one), MOB_REF(from[i]),
+                                   MOB_REF(from[(i + 1) % WIDTH])),
+                          NULL, &refs[t % 2][i]));
+        }
+        OK(mob_submit(mob, add, MOB_ARGS(MOB_REF(from[0]), MOB_VALUE(one)), NULL,
+                      &aside[t - 1]));
+        for (int i = 0; i < WIDTH; i++) {
+            mob_release(mob, from[i]);
+        }
+    }
+    for (int i = 0; i < WIDTH; i++) {
+        OK(mob_get_copy(mob, refs[STEPS % 2][i], &got, sizeof got, MOB_FOREVER));
+        EQ(got, STEPS);
+    }
+    for (int t = 0; t < STEPS; t++) {
+        OK(mob_get_copy(mob, aside[t], &got, sizeof got, MOB_FOREVER));
+        EQ(got, t + 1);
+    }
     mob_shutdown(mob);
 }
 
@@ -422,7 +488,7 @@ static void info(void)
 
 API_MAIN({"wait_any_k", wait_any_k, 0}, {"wait_counts_failures", wait_counts_failures, 0},
          {"get_time_limits", get_time_limits, 0},
-         {"released_and_unknown_ids", released_and_unknown_ids, 0},
+         {"released_and_unknown_ids", released_and_unknown_ids, 0}, {"chains", chains, 0},
          {"nested", nested, 60}, {"submit_and_return", submit_and_return, 0},
          {"options", options, 0}, {"names", names, 0}, {"duplicate_names", _duplicate, 0},
          {"info", info, 0});
