@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SECONDS_MAX 3600.0
+enum { OPTIONS_MAX = 16, PAGE = 4096 };
 
 const char *bench_name = "bench";
 
@@ -37,6 +39,47 @@ double bench_parse_seconds(const char *text)
         bench_usage_fail("--seconds", text);
     }
     return value;
+}
+
+void bench_parse(int argc, char **argv, const struct bench_options *options)
+{
+    struct option all[OPTIONS_MAX + 1] = {{"seconds", required_argument, NULL, 's'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"help", no_argument, NULL, 'h'}};
+    int count = 3, letter;
+    for (const struct option *own = options->own; own->name != NULL; own++) {
+        if (count < OPTIONS_MAX) {
+            all[count++] = *own;
+        }
+    }
+    while ((letter = getopt_long(argc, argv, "h", all, NULL)) != -1) {
+        switch (letter) {
+        case 's':
+            *options->seconds = bench_parse_seconds(optarg);
+            break;
+        case 'j':
+            *options->json = 1;
+            break;
+        case 'h':
+            fputs(options->usage, stdout);
+            exit(0);
+        case '?': /* getopt_long() has said what is wrong */
+            exit(2);
+        default:
+            options->take(letter, options->to);
+        }
+    }
+    if (optind < argc) {
+        bench_usage_fail("this program", argv[optind]);
+    }
+}
+
+uint64_t bench_usual_large(uint64_t usual, unsigned share)
+{
+    uint64_t free_bytes =
+        (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t large = free_bytes / share / PAGE * PAGE;
+    return large < usual ? large : usual;
 }
 
 int bench_cpus_usable(void)

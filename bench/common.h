@@ -2,6 +2,7 @@
 #ifndef BENCH_COMMON_H
 #define BENCH_COMMON_H
 
+#include <getopt.h>
 #include <mobula.h>
 
 #include "floor.h"
@@ -11,10 +12,23 @@ extern const char *bench_name; /* the program's, for messages; set first of all 
 
 /* ---- options: a wrong one ends the program with status 2 ---------------------------------------- */
 
+/* What a benchmark takes beside --seconds, --json and --help, which all do. */
+struct bench_options {
+    const char *usage;
+    const struct option *own; /* ended by zeros; letters other than s, j and h */
+    void (*take)(int letter, void *to); /* the value is in optarg */
+    void *to;
+    double *seconds;
+    int *json;
+};
+/* Reads the command line; --help ends the program with status 0. */
+void bench_parse(int argc, char **argv, const struct bench_options *options);
 void bench_usage_fail(const char *option, const char *value) __attribute__((noreturn));
 uint64_t bench_parse_u64(const char *option, const char *text, uint64_t min,
                          uint64_t max);
 double bench_parse_seconds(const char *text);
+/* Bytes of the largest object: @usual, or one @share-th of the free memory if that is less. */
+uint64_t bench_usual_large(uint64_t usual, unsigned share);
 
 /* ---- measuring: a failure ends the program with status 1 ---------------------------------------- */
 

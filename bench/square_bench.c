@@ -6,7 +6,6 @@
 #include "common.h"
 #include "square_bench.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,64 +46,50 @@ static int parse_mode(const char *text)
     return 0;
 }
 
+static void take_option(int letter, void *to)
+{
+    struct options *options = to;
+    switch (letter) {
+    case 'm':
+        options->mode = parse_mode(optarg);
+        break;
+    case 't':
+        options->tasks = bench_parse_u64("--tasks", optarg, 1, TASKS_MAX);
+        break;
+    case 'w':
+        options->window = bench_parse_u64("--window", optarg, 1, WINDOW_MAX);
+        break;
+    case 'c':
+        options->cpus = (unsigned)bench_parse_u64("--cpus", optarg, 1, CPUS_MAX);
+        break;
+    case 'p':
+        options->payload = bench_parse_u64("--payload", optarg, 8, PAYLOAD_MAX);
+        if (options->payload % 8 != 0) {
+            bench_usage_fail("--payload", optarg);
+        }
+        break;
+    case 'k':
+        options->work_ns = bench_parse_u64("--work", optarg, 0, WORK_NS_MAX);
+        break;
+    case 'a':
+        options->address = optarg;
+        break;
+    }
+}
+
 static void parse_options(int argc, char **argv, struct options *options)
 {
-    static const struct option longs[] = {
-        {"mode", required_argument, NULL, 'm'},
-        {"tasks", required_argument, NULL, 't'},
-        {"window", required_argument, NULL, 'w'},
-        {"cpus", required_argument, NULL, 'c'},
-        {"payload", required_argument, NULL, 'p'},
-        {"work", required_argument, NULL, 'k'},
-        {"address", required_argument, NULL, 'a'},
-        {"seconds", required_argument, NULL, 's'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    int letter;
-    while ((letter = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-        switch (letter) {
-        case 'm':
-            options->mode = parse_mode(optarg);
-            break;
-        case 't':
-            options->tasks = bench_parse_u64("--tasks", optarg, 1, TASKS_MAX);
-            break;
-        case 'w':
-            options->window = bench_parse_u64("--window", optarg, 1, WINDOW_MAX);
-            break;
-        case 'c':
-            options->cpus = (unsigned)bench_parse_u64("--cpus", optarg, 1, CPUS_MAX);
-            break;
-        case 'p':
-            options->payload = bench_parse_u64("--payload", optarg, 8, PAYLOAD_MAX);
-            if (options->payload % 8 != 0) {
-                bench_usage_fail("--payload", optarg);
-            }
-            break;
-        case 'k':
-            options->work_ns = bench_parse_u64("--work", optarg, 0, WORK_NS_MAX);
-            break;
-        case 'a':
-            options->address = optarg;
-            break;
-        case 's':
-            options->seconds = bench_parse_seconds(optarg);
-            break;
-        case 'j':
-            options->json = 1;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            exit(0);
-        default: /* getopt_long() has said what is wrong */
-            exit(2);
-        }
-    }
-    if (optind < argc) {
-        bench_usage_fail("this program", argv[optind]);
-    }
+    static const struct option own[] = {{"mode", required_argument, NULL, 'm'},
+                                        {"tasks", required_argument, NULL, 't'},
+                                        {"window", required_argument, NULL, 'w'},
+                                        {"cpus", required_argument, NULL, 'c'},
+                                        {"payload", required_argument, NULL, 'p'},
+                                        {"work", required_argument, NULL, 'k'},
+                                        {"address", required_argument, NULL, 'a'},
+                                        {0}};
+    const struct bench_options all = {
+        usage, own, take_option, options, &options->seconds, &options->json};
+    bench_parse(argc, argv, &all);
     if (options->window == 0) {
         uint64_t fit = WINDOW_BYTES / options->payload;
         options->window = fit == 0 ? 1 : fit < WINDOW_USUAL ? fit : WINDOW_USUAL;

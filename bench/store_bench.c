@@ -4,10 +4,8 @@
  * measured and how to read it. */
 #include "store_bench.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #define LARGE_USUAL ((uint64_t)1 << 30)
 enum { LARGE_SHARE = 8 }; /* of the free memory: it is there up to six times */
@@ -22,45 +20,20 @@ static const char usage[] =
     "  --help          this text\n"
     "Exit status: 0 measured, 1 a failure or wrong bytes, 2 wrong usage.\n";
 
-static void parse_options(int argc, char **argv, struct store_options *options)
+static void take_option(int letter, void *to)
 {
-    static const struct option longs[] = {
-        {"large", required_argument, NULL, 'l'},
-        {"seconds", required_argument, NULL, 's'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    int letter;
-    while ((letter = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-        switch (letter) {
-        case 'l':
-            options->large_bytes = bench_parse_u64("--large", optarg, 0, LARGE_BYTES_MAX);
-            break;
-        case 's':
-            options->seconds = bench_parse_seconds(optarg);
-            break;
-        case 'j':
-            options->json = 1;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            exit(0);
-        default: /* getopt_long() has said what is wrong */
-            exit(2);
-        }
-    }
-    if (optind < argc) {
-        bench_usage_fail("this program", argv[optind]);
+    struct store_options *options = to;
+    if (letter == 'l') {
+        options->large_bytes = bench_parse_u64("--large", optarg, 0, LARGE_BYTES_MAX);
     }
 }
 
-static uint64_t usual_large(void)
+static void parse_options(int argc, char **argv, struct store_options *options)
 {
-    uint64_t free_bytes =
-        (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t large = free_bytes / LARGE_SHARE / 4096 * 4096;
-    return large < LARGE_USUAL ? large : LARGE_USUAL;
+    static const struct option own[] = {{"large", required_argument, NULL, 'l'}, {0}};
+    const struct bench_options all = {
+        usage, own, take_option, options, &options->seconds, &options->json};
+    bench_parse(argc, argv, &all);
 }
 
 /* ---- what came out ------------------------------------------------------------------------------- */
@@ -159,7 +132,8 @@ int main(int argc, char **argv)
 {
     static struct store_bench bench;
     struct store_pair pairs[STORE_PAIRS] = {0};
-    struct store_options options = {.seconds = 15, .large_bytes = usual_large()};
+    struct store_options options = {
+        .seconds = 15, .large_bytes = bench_usual_large(LARGE_USUAL, LARGE_SHARE)};
     if (mob_is_worker()) { /* a worker measures nothing: it runs tasks and does not come
                               back */
         MOB_CHECK(mob_init(NULL, &bench.mob));

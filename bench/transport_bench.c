@@ -3,12 +3,10 @@
  * and how to read it. */
 #include "transport_bench.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "common.h"
 #include "core/limits.h"
@@ -92,45 +90,31 @@ void bench_die(const char *what)
     exit(1);
 }
 
+static void take_option(int letter, void *to)
+{
+    struct options *options = to;
+    switch (letter) {
+    case 'l':
+        options->large_bytes = bench_parse_u64("--large", optarg, 0, LARGE_BYTES_MAX);
+        break;
+    case 'o':
+        options->only = optarg;
+        break;
+    case 'v':
+        options->verbs = true;
+        break;
+    }
+}
+
 static void parse_options(int argc, char **argv, struct options *options)
 {
-    static const struct option longs[] = {
-        {"large", required_argument, NULL, 'l'},
-        {"only", required_argument, NULL, 'o'},
-        {"seconds", required_argument, NULL, 's'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {"verbs", no_argument, NULL, 'v'},
-        {NULL, 0, NULL, 0},
-    };
-    int letter;
-    while ((letter = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-        switch (letter) {
-        case 'l':
-            options->large_bytes = bench_parse_u64("--large", optarg, 0, LARGE_BYTES_MAX);
-            break;
-        case 'o':
-            options->only = optarg;
-            break;
-        case 's':
-            options->seconds = bench_parse_seconds(optarg);
-            break;
-        case 'v':
-            options->verbs = true;
-            break;
-        case 'j':
-            options->json = 1;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            exit(0);
-        default: /* getopt_long() has said what is wrong */
-            exit(2);
-        }
-    }
-    if (optind < argc) {
-        bench_usage_fail("this program", argv[optind]);
-    }
+    static const struct option own[] = {{"large", required_argument, NULL, 'l'},
+                                        {"only", required_argument, NULL, 'o'},
+                                        {"verbs", no_argument, NULL, 'v'},
+                                        {0}};
+    const struct bench_options all = {
+        usage, own, take_option, options, &options->seconds, &options->json};
+    bench_parse(argc, argv, &all);
 }
 
 /* ---- measuring
@@ -362,18 +346,11 @@ static void report_json(const struct options *options, const struct result *resu
     printf("]}\n");
 }
 
-static uint64_t usual_large(void)
-{
-    uint64_t free_bytes =
-        (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t large = free_bytes / LARGE_SHARE / 4096 * 4096;
-    return large < LARGE_USUAL ? large : LARGE_USUAL;
-}
-
 int main(int argc, char **argv)
 {
     static struct result results[ROWS];
-    struct options options = {.seconds = 20, .large_bytes = usual_large()};
+    struct options options = {.seconds = 20,
+                              .large_bytes = bench_usual_large(LARGE_USUAL, LARGE_SHARE)};
     bench_name = "transport_bench";
     parse_options(argc, argv, &options);
     int cpus = bench_cpus_usable();

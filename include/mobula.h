@@ -369,8 +369,8 @@ MOB_API mob_status mob_cancel(struct mob *mob, mob_ref ref);
 
 /* ---- objects without a task -------------------------------------------------------------- */
 
-/* Copies @size bytes into a new object. Waits as mob_submit() does while the store is full, up
- * to @timeout_ns. Returns MOB_OK, MOB_ERR_NOMEM, MOB_ERR_FULL, MOB_ERR_NODE_LOST, ... */
+/* Copies @size bytes into a new object. Waits as mob_submit() does while the store is full, or no
+ * record is free, up to @timeout_ns. Returns MOB_OK, MOB_ERR_NOMEM, MOB_ERR_FULL, MOB_ERR_NODE_LOST, ... */
 MOB_API MOB_MUST_CHECK mob_status mob_put(struct mob *mob, const void *data, size_t size,
                                           uint64_t timeout_ns, mob_ref *ret);
 

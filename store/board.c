@@ -218,6 +218,12 @@ void board_notice(struct board *b, uint32_t bits)
     }
 }
 
+bool board_gather(struct board *b)
+{
+    /* Pairs with board_notice(): of two that find the word 0, one does. */
+    return at_or(&b->header->notice, NOTICE_GATHER, AT_SEQ_CST) == 0;
+}
+
 static uint32_t hash_text(const char *text)
 {
     uint32_t h = 2166136261u; /* FNV-1a: short names, and no need for more */

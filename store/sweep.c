@@ -301,7 +301,8 @@ static void adopt_dead(struct sweep *w, struct record *r, uint64_t s)
 {
     uint64_t refs = at_load(&r->refs, AT_SEQ_CST);
     if (refs >> 32 == state_gen(s) && refs & REFS_USES_MASK) {
-        /* It died between lane_drop_last()'s step and its look at the uses. */
+        /* It died between lane_drop_last()'s step and its look at the uses; or the uses are its own, which it
+         * owed, and the audit frees the record. */
         if (at_cas(&r->state, &s, state_to(s, PHASE_CLOSED, DAEMON), AT_SEQ_CST)) {
             lane_drop(w->d, link_make(state_gen(s), board_index(w->b, r), 0));
         }

@@ -84,6 +84,7 @@ void verbs_link_fail(struct verbs_link *link, bool tell, const char *format, ...
 
 void verbs_link_drained(struct verbs_link *link)
 {
+    verbs_show_unbind(link);
     verbs_qp_destroy(link);
     verbs_link_flushed(link); /* SENDs that had no completion to come */
     verbs_timer_stop(link->rail->v, &link->limit);

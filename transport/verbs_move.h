@@ -109,6 +109,8 @@ bool verbs_show(struct verbs_serve *serve);
 /* Makes its windows invalid; once they are, verbs_serves_work() gives the export back. */
 void verbs_serve_end(struct verbs_serve *serve);
 void verbs_show_free(struct verbs_serve *serve);
+/* Lets go of the windows that are bound to the link's queue pair. */
+void verbs_show_unbind(struct verbs_link *link);
 /* A window was bound, or is invalid. */
 void verbs_serve_bound(struct verbs_serve *serve, bool bound);
 void verbs_serve_unbound(struct verbs_serve *serve);

@@ -222,6 +222,24 @@ bool verbs_show(struct verbs_serve *serve)
     return true;
 }
 
+/* A queue pair to which windows are bound is not destroyed by software RDMA, which waits for them. This
+ * one is in ERR: nobody reads through them any more. */
+void verbs_show_unbind(struct verbs_link *link)
+{
+    for (struct verbs_serve *s = link->peer->serves; s != NULL; s = s->next) {
+        if (s->windows == NULL || s->generations[link->index] != link->generation) {
+            continue;
+        }
+        for (unsigned i = 0; i < s->ranges_count; i++) {
+            struct ibv_mw **window = &s->windows[i * VERBS_RAILS_MAX + link->index];
+            if (*window != NULL) {
+                (void)link->rail->v->lib->dealloc_mw(*window);
+                *window = NULL;
+            }
+        }
+    }
+}
+
 /* ---- the end
  * ----------------------------------------------------------------------------- */
 

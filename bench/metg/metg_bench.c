@@ -12,8 +12,8 @@
 enum { CPUS_MAX = 256, STEPS_LEAST = 10 };
 #define RUN_MS_MAX 60000u
 
-const char *const system_names[SYSTEMS] = {"mobula", "threads", "mpi", "openmp",
-                                           "starpu"};
+const char *const system_names[SYSTEMS] = {"mobula", "blocks", "threads",
+                                           "mpi",    "openmp", "starpu"};
 
 static const char usage[] =
     "usage: metg_bench [options]\n"
@@ -28,7 +28,9 @@ static const char usage[] =
     "  --imbalance X       of the tasks in the rows with several graphs that are "
     "unequal,\n"
     "                      0 to 1; 0: no such rows (1)\n"
-    "  --systems A,B...    of mobula, threads, mpi, openmp, starpu (all that are built)\n"
+    "  --systems A,B...    of mobula, blocks (Mobula with a task a CPU and step), "
+    "threads,\n"
+    "                      mpi, openmp, starpu (all that are built)\n"
     "  --cpus N            CPUs that each system is given (all that may be used)\n"
     "  --steps N           of a graph (1000)\n"
     "  --rounds N          of all systems in turn; the best of each point counts (5)\n"

@@ -7,7 +7,8 @@
 #include "graph.h"
 
 enum system {
-    SYSTEM_MOBULA,
+    SYSTEM_MOBULA, /* a task for each point of a step */
+    SYSTEM_BLOCKS, /* Mobula, with a task for each CPU's part of a step, as in the MPI program */
     SYSTEM_THREADS,
     SYSTEM_MPI,
     SYSTEM_OPENMP,
@@ -25,10 +26,10 @@ enum {
 
 #define EFFICIENCY 0.5 /* METG(50 %) */
 
-/* At most so many times another's METG (Mobula's over theirs); docs/BENCHMARKS.md says why. */
-#define BUDGET_TASKS 0.1    /* OpenMP's tasks, StarPU */
-#define BUDGET_MPI 2.0      /* one graph */
-#define BUDGET_MPI_MANY 1.0 /* several graphs of unequal tasks */
+/* At most so many times another's METG; docs/BENCHMARKS.md says why. */
+#define BUDGET_TASKS 0.1    /* mobula over OpenMP's tasks, StarPU */
+#define BUDGET_MPI 2.0      /* blocks over MPI, one graph */
+#define BUDGET_MPI_MANY 1.0 /* the same, several graphs of unequal tasks */
 
 struct options {
     uint32_t patterns[LIST_MAX], widths[LIST_MAX], graphs[LIST_MAX];

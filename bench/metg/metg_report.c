@@ -5,31 +5,41 @@
 
 #include "metg_bench.h"
 
-/* What Mobula's METG is compared with. */
+/* METG of one over another's. */
 struct verdict {
-    double ratio;  /* Mobula's over the other's; 0: not known */
+    double ratio;  /* 0: not known */
     double budget; /* at most; 0: none */
 };
+
+/* What is compared: a task for each point with systems that have one too, a task for each CPU's part of a
+ * step with programs that are cut that way. */
+static const struct pair {
+    enum system ours, other;
+} pairs[] = {{SYSTEM_MOBULA, SYSTEM_OPENMP},
+             {SYSTEM_MOBULA, SYSTEM_STARPU},
+             {SYSTEM_MOBULA, SYSTEM_MPI},
+             {SYSTEM_BLOCKS, SYSTEM_THREADS},
+             {SYSTEM_BLOCKS, SYSTEM_MPI}};
+enum { PAIRS = sizeof pairs / sizeof pairs[0] };
 
 static double metg_of(const struct sweep *s)
 {
     return s->metg_ns != 0 ? s->metg_ns : s->bound_ns;
 }
 
-static struct verdict judge(const struct row *row, enum system other)
+static struct verdict judge(const struct row *row, const struct pair *p)
 {
     struct verdict v = {0, 0};
-    double mine = metg_of(&row->sweeps[SYSTEM_MOBULA]),
-           its = metg_of(&row->sweeps[other]);
+    double mine = metg_of(&row->sweeps[p->ours]), its = metg_of(&row->sweeps[p->other]);
     if (mine > 0 && its > 0) {
         v.ratio = mine / its;
     }
-    if (other == SYSTEM_OPENMP || other == SYSTEM_STARPU) {
+    if (p->other == SYSTEM_OPENMP || p->other == SYSTEM_STARPU) {
         v.budget = BUDGET_TASKS;
-    } else if (other == SYSTEM_MPI && row->graphs == 1) {
-        v.budget = BUDGET_MPI;
-    } else if (other == SYSTEM_MPI && row->imbalance > 0) {
-        v.budget = BUDGET_MPI_MANY;
+    } else if (p->ours == SYSTEM_BLOCKS && p->other == SYSTEM_MPI) {
+        v.budget = row->graphs == 1     ? BUDGET_MPI
+                   : row->imbalance > 0 ? BUDGET_MPI_MANY
+                                        : 0;
     }
     return v;
 }
@@ -60,9 +70,9 @@ static void print_metg(const struct sweep *s)
     printf(" %11s", text);
 }
 
-static void print_verdict(const struct row *row, enum system other)
+static void print_verdict(const struct row *row, const struct pair *p)
 {
-    struct verdict v = judge(row, other);
+    struct verdict v = judge(row, p);
     char text[32] = "-";
     if (v.ratio > 0) {
         snprintf(text, sizeof text, "%.2f%s", v.ratio,
@@ -70,7 +80,7 @@ static void print_verdict(const struct row *row, enum system other)
                  : v.ratio <= v.budget ? " ok"
                                        : " over");
     }
-    printf(" %11s", text);
+    printf(" %14s", text);
 }
 
 void report_text(const struct options *o, const struct results *results)
@@ -85,7 +95,14 @@ void report_text(const struct options *o, const struct results *results)
     for (enum system s = 0; s < SYSTEMS; s++) {
         printf(" %11s", system_names[s]);
     }
-    printf("  | mobula over %7s %11s %11s %11s\n", "threads", "mpi", "openmp", "starpu");
+    printf("  |");
+    for (int k = 0; k < PAIRS; k++) {
+        char text[32];
+        snprintf(text, sizeof text, "%s/%s", system_names[pairs[k].ours],
+                 system_names[pairs[k].other]);
+        printf(" %14s", text);
+    }
+    printf("\n");
     for (uint32_t r = 0; r < results->row_count; r++) {
         const struct row *row = &results->rows[r];
         printf("%-8s %5u %6u %6g", pattern_names[row->pattern], row->width, row->graphs,
@@ -93,16 +110,17 @@ void report_text(const struct options *o, const struct results *results)
         for (enum system s = 0; s < SYSTEMS; s++) {
             print_metg(&row->sweeps[s]);
         }
-        printf("  |        ");
-        for (enum system s = SYSTEM_THREADS; s < SYSTEMS; s++) {
-            print_verdict(row, s);
+        printf("  |");
+        for (int k = 0; k < PAIRS; k++) {
+            print_verdict(row, &pairs[k]);
         }
         printf("\n");
     }
-    printf("\nBudgets: openmp, starpu <= %g; mpi <= %g on one graph, <= %g on several "
-           "uneven "
-           "ones. Every input was checked.\n",
-           BUDGET_TASKS, BUDGET_MPI, BUDGET_MPI_MANY);
+    printf(
+        "\nmobula has a task for each point, blocks one for each CPU's part of a step. "
+        "Budgets: openmp, starpu <= %g; mpi (of blocks) <= %g on one graph, <= %g on "
+        "several uneven ones. Every input was checked.\n",
+        BUDGET_TASKS, BUDGET_MPI, BUDGET_MPI_MANY);
     for (enum system s = 0; s < SYSTEMS; s++) {
         if (results->left_out[s]) {
             printf("Left out: %s: %s.\n", system_names[s], results->left_out[s]);
@@ -139,12 +157,13 @@ static void json_row(const struct options *o, const struct results *results,
             comma = ", ";
         }
     }
-    printf("}, \"over\": {");
+    printf("}, \"ratios\": [");
     comma = "";
-    for (enum system s = SYSTEM_THREADS; s < SYSTEMS; s++) {
-        struct verdict v = judge(row, s);
+    for (int k = 0; k < PAIRS; k++) {
+        struct verdict v = judge(row, &pairs[k]);
         if (v.ratio > 0) {
-            printf("%s\"%s\": {\"ratio\": %.4g", comma, system_names[s], v.ratio);
+            printf("%s{\"of\": \"%s\", \"over\": \"%s\", \"ratio\": %.4g", comma,
+                   system_names[pairs[k].ours], system_names[pairs[k].other], v.ratio);
             if (v.budget != 0) {
                 printf(", \"budget_max\": %g, \"within\": %s", v.budget,
                        v.ratio <= v.budget ? "true" : "false");
@@ -153,7 +172,7 @@ static void json_row(const struct options *o, const struct results *results,
             comma = ", ";
         }
     }
-    printf("}}");
+    printf("]}");
 }
 
 void report_json(const struct options *o, const struct results *results)

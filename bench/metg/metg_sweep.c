@@ -137,6 +137,7 @@ void sweep_find(const struct options *o, struct results *results)
 {
     static const char *const why[SYSTEMS] = {
         [SYSTEM_MOBULA] = "the library is not built",
+        [SYSTEM_BLOCKS] = "the library is not built",
         [SYSTEM_THREADS] = "metg_threads is not there",
         [SYSTEM_MPI] = "built without Open MPI (libopenmpi-dev, openmpi-bin)",
         [SYSTEM_OPENMP] = "built without OpenMP",

@@ -403,8 +403,8 @@ static inline uint32_t client_site(struct mob *mob, struct mob_site *site)
 mob_status client_check_meta(const struct mob_meta *given, struct mob_meta *ret);
 
 /* ---- submit.c ---- */
-/* A record to fill, waiting for one if the caller may wait. */
-mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
+/* A record to fill, waiting for one until @deadline_ns if the caller may wait; 0: it may not. */
+mob_status client_record(struct mob *mob, struct thread *t, uint64_t deadline_ns,
                          struct record **ret);
 
 #define CLIENT_FAST static inline __attribute__((always_inline))

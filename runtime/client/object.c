@@ -129,6 +129,21 @@ struct begun {
     void *data;
 };
 
+/* A record that the lane has not, or not yet; @io_timeout_ns becomes what is left of it. */
+static __attribute__((noinline)) mob_status record_in_time(struct mob *mob,
+                                                           struct thread *t,
+                                                           uint64_t *io_timeout_ns,
+                                                           struct record **ret)
+{
+    uint64_t deadline_ns = clock_deadline_ns(*io_timeout_ns);
+    MOB_TRY(client_record(mob, t, deadline_ns, ret));
+    if (deadline_ns != CLOCK_NEVER) {
+        uint64_t now_ns = clock_now_ns();
+        *io_timeout_ns = now_ns < deadline_ns ? deadline_ns - now_ns : 0;
+    }
+    return MOB_OK;
+}
+
 /* A record with room for @size bytes. It is still FREE: nobody knows of it, and a death loses nothing. */
 CLIENT_FAST mob_status begin(struct mob *mob, struct thread *t, size_t size,
                              const struct plan *plan, uint64_t timeout_ns,
@@ -139,7 +154,7 @@ CLIENT_FAST mob_status begin(struct mob *mob, struct thread *t, size_t size,
     MOB_TRY(client_health(mob));
     struct record *r = lane_take(&t->lane, &link);
     if (__builtin_expect(!r, 0)) {
-        MOB_TRY(client_record(mob, t, false, &r));
+        MOB_TRY(record_in_time(mob, t, &timeout_ns, &r));
         link = link_make(lane_gen(r), board_index(&mob->board, r), 0);
     }
     task_fill(r, link_gen(link), &call, LINK_NONE);

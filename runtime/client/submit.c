@@ -278,7 +278,7 @@ static mob_status ask_records(struct mob *mob)
     return st;
 }
 
-mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
+mob_status client_record(struct mob *mob, struct thread *t, uint64_t deadline_ns,
                          struct record **ret)
 {
     for (;;) {
@@ -294,7 +294,7 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
         /* The table is at its maximum, or memory is. Records come back when ids are released, and
          * when tasks end whose ids were released before: the latter is worth waiting for, as is memory
          * that objects leave for the disk (MOB_ERR_TIMEOUT). */
-        if (no_wait || t->task) {
+        if (deadline_ns == 0 || t->task) {
             return status_fail(MOB_ERR_FULL, "%s", mob_last_error());
         }
         if (st != MOB_ERR_TIMEOUT && !lane_await_record(&t->lane)) {
@@ -302,8 +302,14 @@ mob_status client_record(struct mob *mob, struct thread *t, bool no_wait,
                                "every record of the job is held by an id; release "
                                "ids that are no longer needed");
         }
+        uint64_t nap_ns = clock_deadline_ns(FULL_NAP_NS);
+        if (clock_now_ns() >= deadline_ns) {
+            return status_fail(MOB_ERR_FULL,
+                               "no record became free within the time limit");
+        }
         at_u32 nobody = {0};
-        (void)park_client(mob, t, &nobody, 0, clock_deadline_ns(FULL_NAP_NS));
+        (void)park_client(mob, t, &nobody, 0,
+                          nap_ns < deadline_ns ? nap_ns : deadline_ns);
     }
 }
 
@@ -432,94 +438,119 @@ CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *
     return true;
 }
 
-/* True if the arguments are small values and ids of this job, and fit into a record with a result. */
-CLIENT_FAST bool all_small(const struct mob *mob, const struct mob_arg *args,
-                           uint32_t count)
+/* What of a task is known when its arguments are in its record. */
+struct small {
+    uint64_t call;
+    uint32_t at; /* in the payload: what comes next */
+    uint32_t arrived;
+    uint32_t opens; /* arguments that are not there yet */
+    struct task_open open[MOB_ARGS_MAX];
+};
+
+/* Adds small values, and ids of this job with a use of each. Returns how many arguments it took: the next is none
+ * of these, or has no room. */
+CLIENT_FAST uint32_t add_small(struct mob *mob, struct lane *l, struct record *r,
+                               const struct mob_arg *args, uint32_t count,
+                               struct small *t)
 {
-    uint32_t need = sizeof(struct place_words) + 16;
-    bool small = count <= MOB_ARGS_MAX;
-    for (uint32_t i = 0; small && i < count; i++) {
+    const uint32_t end =
+        RECORD_PAYLOAD - sizeof(struct place_words); /* a result's room */
+    uint32_t i;
+    for (i = 0; i < count; i++) {
         const struct mob_arg *a = &args[i];
+        void *to = r->payload + t->at;
+        size_t len = a->size;
+        uint64_t s;
         if (is_ref(a)) {
-            small = a->ref.hi == mob->ref_hi;
-            task_prefetch_arg(&mob->board, a->ref.lo);
-            need += (uint32_t)sizeof(struct arg_ref);
+            if (__builtin_expect(a->ref.hi != mob->ref_hi ||
+                                     t->at + sizeof(struct arg_ref) > end ||
+                                     !lane_use_fast(l, a->ref.lo, &s),
+                                 0)) {
+                break;
+            }
+            struct arg_ref *ref = to;
+            at_store(&ref->link, a->ref.lo, AT_RELAXED);
+            at_store(&ref->next, SUCC_EMPTY, AT_RELAXED);
+            if (state_sealed(s)) {
+                t->arrived |= 1u << i;
+            } else {
+                t->open[t->opens++] = (struct task_open){
+                    &mob->board.records[link_index(a->ref.lo)], ref, i};
+            }
+            t->call |= (uint64_t)CALL_HAS_REFS << CALL_OPTIONS_SHIFT;
+            t->at += (uint32_t)sizeof *ref;
+            len = ARG_REF;
         } else {
-            small = a->size <= RECORD_VALUE_MAX && (a->data || !a->size);
-            need += ((uint32_t)a->size + 7) & ~7u;
+            if (__builtin_expect(len > RECORD_VALUE_MAX || t->at + len + 7 > end ||
+                                     (!a->data && len),
+                                 0)) {
+                break;
+            }
+            client_copy(to, a->data, len);
+            t->arrived |= 1u << i;
+            t->at += ((uint32_t)len + 7) & ~7u;
+        }
+        if (i < CALL_LENS) {
+            t->call |= call_word_len(i, len);
+        } else {
+            r->arg_len[i - CALL_LENS] = (uint8_t)len;
         }
     }
-    return small && need <= RECORD_PAYLOAD;
+    return i;
+}
+
+static __attribute__((noinline)) void
+take_back(struct lane *l, uint64_t link, const struct mob_arg *args, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (is_ref(&args[i])) {
+            lane_unuse(l, args[i].ref.lo);
+        }
+    }
+    lane_untake(l, link);
 }
 
 /* mob_submit() of small values and ids by a driver, as submit_plain(). */
 static __attribute__((noinline)) bool submit_small(struct mob *mob, mob_fn fn,
                                                    const struct mob_arg *args,
-                                                   uint32_t count, mob_ref *ret,
+                                                   size_t args_count, mob_ref *ret,
                                                    const struct mob_site *site)
 {
     struct thread *t = client_current;
-    struct task_open open[MOB_ARGS_MAX];
-    uint64_t link, s, word;
-    uint32_t at = sizeof(struct place_words), arrived = 0, opens = 0, i;
+    struct small small;
+    uint64_t link;
+    uint32_t count = (uint32_t)args_count;
     if (client_serial != mob->serial || t->plain_fn != fn || t->plain_site != site ||
-        client_ill(mob) || !ret || (count && !args) || !all_small(mob, args, count) ||
+        client_ill(mob) || args_count > MOB_ARGS_MAX || !ret || (count && !args) ||
         !take_room(t, PLAIN_CLASS)) {
         return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (is_ref(&args[i])) {
+            task_prefetch_arg(&mob->board, args[i].ref.lo);
+        }
     }
     struct record *r = lane_take(&t->lane, &link);
     if (__builtin_expect(!r, 0)) {
         return false;
     }
-    word = call_word(t->fn_id, call_counts(count, 1), RETRIES_DEFAULT);
+    small.call = call_word(t->fn_id, call_counts(count, 1), RETRIES_DEFAULT);
+    small.at = sizeof(struct place_words);
+    small.arrived = small.opens = 0;
     record_set_plain_origin(r, board_now(&mob->board), t->plain_origin);
-    for (i = 0; i < count; i++) {
-        const struct mob_arg *a = &args[i];
-        void *to = r->payload + at;
-        uint32_t len = (uint32_t)a->size;
-        if (!is_ref(a)) {
-            client_copy(to, a->data, len);
-            arrived |= 1u << i;
-            at += (len + 7) & ~7u;
-        } else if (__builtin_expect(lane_use_fast(&t->lane, a->ref.lo, &s), 1)) {
-            struct arg_ref *ref = to;
-            at_store(&ref->link, a->ref.lo, AT_RELAXED);
-            at_store(&ref->next, SUCC_EMPTY, AT_RELAXED);
-            if (state_sealed(s)) {
-                arrived |= 1u << i;
-            } else {
-                open[opens++] = (struct task_open){
-                    &mob->board.records[link_index(a->ref.lo)], ref, i};
-            }
-            word |= (uint64_t)CALL_HAS_REFS << CALL_OPTIONS_SHIFT;
-            len = ARG_REF;
-            at += (uint32_t)sizeof *ref;
-        } else {
-            break;
-        }
-        if (i < CALL_LENS) {
-            word |= call_word_len(i, len);
-        } else {
-            r->arg_len[i - CALL_LENS] = (uint8_t)len;
-        }
-    }
-    if (__builtin_expect(i < count, 0)) { /* the general form finds out what is wrong */
-        while (i-- > 0) {
-            if (is_ref(&args[i])) {
-                lane_unuse(&t->lane, args[i].ref.lo);
-            }
-        }
-        lane_untake(&t->lane, link);
+    uint32_t added = add_small(mob, &t->lane, r, args, count, &small);
+    if (__builtin_expect(added < count, 0)) {
+        take_back(&t->lane, link, args, added); /* the general form sees what is wrong */
         return false;
     }
-    at_store(&r->call, word, AT_RELAXED);
-    at_store(&r->arrived, arrived, AT_RELAXED);
-    at_store(&r->fill, at, AT_RELAXED);
+    at_store(&r->call, small.call, AT_RELAXED);
+    at_store(&r->arrived, small.arrived, AT_RELAXED);
+    at_store(&r->fill, small.at, AT_RELAXED);
     record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
     *ret = client_ref(mob, link, 0);
-    if (opens) {
+    if (small.opens) {
         task_fill_plain(r, link);
-        (void)task_publish_waiting(&t->lane, r, link, open, opens);
+        (void)task_publish_waiting(&t->lane, r, link, small.open, small.opens);
         return true;
     }
     enum queue_result how = task_publish_plain(&t->lane, r, link, PLAIN_CLASS);
@@ -540,8 +571,7 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
     bool no_wait = false;
     uint64_t link = 0;
     mob_status st;
-    if (!options && mob && count <= MOB_ARGS_MAX &&
-        submit_small(mob, fn, args, (uint32_t)count, ret, site)) {
+    if (!options && mob && submit_small(mob, fn, args, count, ret, site)) {
         return MOB_OK;
     }
     MOB_TRY(client_thread(mob, &t));
@@ -553,8 +583,7 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
         if (!options && count == 1 && submit_plain(mob, fn, args, ret, site, &st)) {
             return st;
         }
-        if (!options && count <= MOB_ARGS_MAX &&
-            submit_small(mob, fn, args, (uint32_t)count, ret, site)) {
+        if (!options && submit_small(mob, fn, args, count, ret, site)) {
             return MOB_OK;
         }
     }
@@ -583,7 +612,7 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
     if (!take_room(t, call_class(&call))) {
         MOB_TRY(wait_for_room(mob, t, call_class(&call), no_wait));
     }
-    MOB_TRY(client_record(mob, t, no_wait, &r));
+    MOB_TRY(client_record(mob, t, no_wait ? 0 : CLOCK_NEVER, &r));
     st = submit_any(mob, t, r, &call, name, t->plain_number, args, &link);
     if (st) {
         lane_unrecord(&t->lane, r);

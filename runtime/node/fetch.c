@@ -163,7 +163,8 @@ static void ask_for_room(struct cluster *c)
 static bool begin(struct cluster *c, struct fetch *p)
 {
     mob_status st = place(p);
-    if (st == MOB_ERR_NOMEM) {
+    /* A fold does not wait for room: what takes it may be another one, which waits for a node that waits for us. */
+    if (st == MOB_ERR_NOMEM && !p->want.fold) {
         ask_for_room(c);
         fetch_retry_later(c);
         return false;
@@ -190,6 +191,9 @@ static bool begin(struct cluster *c, struct fetch *p)
 static enum pull_urgency urgency(const struct fetch *p)
 {
     uint64_t s;
+    if (p->want.fold) { /* of a task, here or behind the node that asked */
+        return PULL_ARGUMENT;
+    }
     struct record *r =
         p->want.ours == LINK_NONE ? NULL : lane_find(&p->job->lane, p->want.ours, &s);
     if (!r) {

@@ -370,6 +370,8 @@ static bool asked_to_fold(struct peer *p, struct codec_reader *r)
         log_debug("a fold for node %s is refused: %s", p->host, mob_status_text(st));
         say_flows(c, p, init.theirs, false);
     } else {
+        log_debug("a fold for node %s begins, of %u arrays, %zu of which are here",
+                  p->host, f->order.count, f->with.count);
         (void)begin(f);
     }
     return true;

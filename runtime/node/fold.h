@@ -14,8 +14,8 @@
  *     +---- it refuses, or is lost ---------+------ the pull failed ---------------------------+          |
  *     +---- who asked says UNFOLD, or is lost: UNWANTED, until nothing reads or writes its bytes any more -+
  *
- * FLOWS is said once the place is there: so a pull that takes its turn waits for none that has not had its own, and
- * chains that cross do not wait for each other. What fails takes the chain down to the task; the task goes back to
+ * FLOWS is said once the place is there: so a pull that takes its turn waits for none that has not had its own. Who has
+ * no room refuses. So chains that cross do not wait for each other. What fails takes the chain down to the task; the task goes back to
  * its owner, and the next attempt of it has the arrays themselves as arguments. The bits are the same: arrays are
  * combined in their order either way.
  *

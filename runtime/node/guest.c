@@ -446,6 +446,7 @@ void guest_free(struct job *j)
         return;
     }
     loop_timer_stop(j->node->loop, &g->late_timer);
+    loop_timer_stop(j->node->loop, &g->gather_timer);
     g->key->job = NULL;
     standin_free(j);
     free(g->proxies);

@@ -62,7 +62,7 @@ struct guest {
     uint32_t *ended;                /* proxies to be told of */
     uint32_t ended_count, ended_room;
     uint32_t late;
-    struct loop_timer late_timer;
+    struct loop_timer late_timer, gather_timer;
     struct standin *standins[STANDIN_BUCKETS];
     uint64_t standin_bytes, clock;
     uint8_t hash[WIRE_HASH_BYTES];

@@ -543,7 +543,7 @@ mob_status head_start(struct cluster *c)
 
 void head_free(struct cluster *c)
 {
-    journal_close(c->journal);
+    journal_close(c->journal, true); /* who is killed does not come here */
     plan_head_destroy(c->plan);
     c->plan = NULL;
 }

@@ -317,8 +317,6 @@ void home_close(struct home *home)
     if (home->log || home->cleaned) {
         unlinkat(home->dir_fd, "log", 0);
     }
-    unlinkat(home->dir_fd, JOURNAL_FILE, 0);
-    unlinkat(home->dir_fd, JOURNAL_FILE "-wal", 0);
     unlinkat(home->dir_fd, "lock", 0);
     if (home->made && slash && slash != home->dir && rmdir(home->dir) == 0) {
         *slash = '\0';
@@ -358,6 +356,8 @@ mob_status home_clean(const char *dir, pid_t *ret_pid)
                    : st;
     }
     remove_remains(&h);
+    unlinkat(h.dir_fd, JOURNAL_FILE, 0); /* who stops a killed head ends its cluster */
+    unlinkat(h.dir_fd, JOURNAL_FILE "-wal", 0);
     st = absolute(dir, &h);
     *ret_pid = h.cleaned;
     home_close(&h);

@@ -2,7 +2,7 @@
  *
  *   socket  for drivers and commands       lock  locked by the daemon as long as it lives
  *   pid     which process the daemon is    log   what it has to say, unless it is told elsewhere
- *   head.db of a head: see journal.h; it outlives a daemon that is killed, and goes with one that ends
+ *   head.db of a head, which makes and removes it: see journal.h
  *
  * The folder belongs to one user, with mode 0700, so that a path in it leads to nobody else's
  * file. The lock ends with the process that holds it, however it dies. The pid file says who that

@@ -156,25 +156,27 @@ static mob_status start_thread(struct journal *j)
 
 /* ---- requests ---------------------------------------------------------------------------------------- */
 
+/* With a copy of all that the member's row is made of. */
 static struct request *request_new(const struct journal_member *m)
 {
-    size_t host = m->host ? strlen(m->host) + 1 : 0;
-    size_t address = m->address ? strlen(m->address) + 1 : 0;
-    struct request *r = calloc(1, sizeof *r + host + address + m->size);
+    const char *host = m->host ? m->host : "", *address = m->address ? m->address : "";
+    size_t host_size = strlen(host) + 1, address_size = strlen(address) + 1;
+    struct request *r = calloc(1, sizeof *r + host_size + address_size + m->size);
     if (!r) {
         log_error("no memory for a word to the head's database; ending");
         abort(); /* a node that is dead to some and alive to others is worse than a dead head */
     }
+    char *words = r->bytes + host_size + address_size;
+    memcpy(r->bytes, host, host_size);
+    memcpy(r->bytes + host_size, address, address_size);
+    if (m->words) {
+        memcpy(words, m->words, m->size);
+    }
     r->member = (struct journal_member){.node = m->node,
                                         .host = r->bytes,
-                                        .address = r->bytes + host,
-                                        .words = r->bytes + host + address,
+                                        .address = r->bytes + host_size,
+                                        .words = words,
                                         .size = m->size};
-    if (m->size > 0) {
-        memcpy(r->bytes, m->host, host);
-        memcpy(r->bytes + host, m->address, address);
-        memcpy(r->bytes + host + address, m->words, m->size);
-    }
     return r;
 }
 
@@ -357,7 +359,7 @@ bool journal_ended(const struct journal *j)
     return !j || j->ended;
 }
 
-void journal_close(struct journal *j)
+void journal_close(struct journal *j, bool over)
 {
     if (!j) {
         return;
@@ -368,6 +370,9 @@ void journal_close(struct journal *j)
     pthread_mutex_unlock(&j->lock);
     pthread_join(j->thread, NULL);
     journal_db_close(&j->db);
+    if (over) {
+        (void)unlink(j->db.path); /* its log goes when it is closed */
+    }
     list_free(&j->done);
     list_free(&j->todo);
     list_free(&j->rewriting);

@@ -89,7 +89,8 @@ const char *journal_trouble(const struct journal *j);
 /* Nothing is called any more but ended(). NULL is allowed, here and below. */
 void journal_stop(struct journal *j);
 bool journal_ended(const struct journal *j);
-/* What was requested is on the disk then; blocks. Not before it ended, if the loop ran. */
-void journal_close(struct journal *j);
+/* What was requested is on the disk then; blocks. Not before it ended, if the loop ran. @over: the cluster ends,
+ * and the database goes. */
+void journal_close(struct journal *j, bool over);
 
 #endif

@@ -126,7 +126,7 @@ static mob_status other_version(const struct journal_db *db, int64_t is, int64_t
 /* What is read from the file is input like any other. */
 static mob_status check(struct journal_db *db, const struct journal_config *config)
 {
-    int64_t id, version, words, sound;
+    int64_t id = 0, version = 0, words = 0, sound = 0;
     MOB_TRY(number(db, "PRAGMA application_id", &id));
     if (id != APPLICATION_ID) {
         return status_fail(MOB_ERR_CORRUPT,
@@ -193,7 +193,7 @@ static mob_status count_start(struct journal_db *db, uint64_t cluster, uint64_t 
 static mob_status open_checked(const struct journal_config *config, struct journal_db *db)
 {
     uint64_t cluster = 0, starts = 0;
-    int64_t tables;
+    int64_t tables = 0;
     if (sqlite3_open_v2(db->path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
                         NULL) != SQLITE_OK) {
         return failed(db, "opening");
@@ -211,7 +211,7 @@ static mob_status open_checked(const struct journal_config *config, struct journ
                        "PRAGMA wal_autocheckpoint = " TEXT(WAL_PAGES) ";",
                        NULL, NULL, NULL); /* whether it can be written is seen next */
     char bound[64];
-    snprintf(bound, sizeof bound, "PRAGMA max_page_count = %u", PAGES_MAX);
+    snprintf(bound, sizeof bound, "PRAGMA max_page_count = %d", PAGES_MAX);
     MOB_TRY(run(db, bound));
     return count_start(db, cluster, starts);
 }

@@ -35,6 +35,9 @@
 #define AUDIT_MIN_NS                                                                     \
     (50000000ull) /* between audits after a death, while counts are in doubt */
 #define AUDIT_MAX_NS (60000000000ull)
+/* Results for another node wait for each other so long, while at least so many tasks of it wait here. */
+#define GATHER_NS (1000000ull)
+#define GATHER_TASKS 8u
 #define RESCAN_NS (20000000ull) /* between looks at records that views still pin */
 #define LIMBO_MAX_NS (1000000000ull)
 

@@ -153,6 +153,39 @@ static void full_in_a_driver(void)
     mob_shutdown(mob);
 }
 
+/* The time limit of a put covers the wait for a record too. */
+static void put_in_time(void)
+{
+    struct mob *mob = api_init_with(1, 64u << 20);
+    struct api_gate g;
+    char path[96] = "";
+    mob_ref held, ref;
+    uint64_t n = 0;
+    struct mob_options o = MOB_OPTIONS_INIT;
+    o.no_wait = 1;
+    api_gate_make(&g);
+    memcpy(path, g.path, sizeof path);
+    OK(mob_submit(mob, gate, MOB_ARGS(MOB_BYTES(path, sizeof path)), NULL, &held));
+    mob_status st;
+    while ((st = mob_submit(mob, hash, MOB_ARGS(MOB_VALUE(n)), &o, &ref)) == MOB_OK) {
+        mob_release(mob, ref); /* so that its record will be free once it has run */
+        CHECK(n++ < 900000);
+    }
+    IS(st, MOB_ERR_FULL);
+    for (uint64_t ms = 0; ms <= 300; ms += 150) {
+        uint64_t began = api_now_ns(), limit_ns = ms * MS;
+        while ((st = mob_put(mob, &n, sizeof n, limit_ns, &ref)) == MOB_OK) {
+            began = api_now_ns(); /* it was one of the last */
+        }
+        IS(st, MOB_ERR_FULL);
+        CHECK(api_now_ns() - began >= limit_ns);
+    }
+    api_gate_open(&g, 1);
+    OK(mob_put(mob, &n, sizeof n, MOB_FOREVER, &ref));
+    EQ(get(mob, ref), n);
+    mob_shutdown(mob);
+}
+
 enum { DEPENDENT = 100000 };
 
 static void chain(void)
@@ -265,6 +298,6 @@ static void bytes_come_back(void)
 
 API_MAIN({"million_in_flight", million_in_flight, 300},
          {"full_inside_a_task", full_inside_a_task, 120},
-         {"full_in_a_driver", full_in_a_driver, 120}, {"chain", chain, 120},
-         {"tree", tree, 120}, {"stencil", stencil, 120},
+         {"full_in_a_driver", full_in_a_driver, 120}, {"put_in_time", put_in_time, 60},
+         {"chain", chain, 120}, {"tree", tree, 120}, {"stencil", stencil, 120},
          {"bytes_come_back", bytes_come_back, 120});

@@ -47,8 +47,8 @@ class MetgBench(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(left, [], "StarPU's folder is left behind")
         result = json.loads(done.stdout)
-        built = {"mobula", "threads", "mpi", "openmp", "starpu"} - set(result["left_out"])
-        self.assertLessEqual({"mobula", "threads"}, built)
+        built = {"mobula", "blocks", "threads", "mpi", "openmp", "starpu"} - set(result["left_out"])
+        self.assertLessEqual({"mobula", "blocks", "threads"}, built)
         rows = result["rows"]
         self.assertEqual([(row["pattern"], row["imbalance"]) for row in rows],
                          [(pattern, uneven) for pattern in PATTERNS for uneven in (0, 1)])
@@ -56,8 +56,9 @@ class MetgBench(unittest.TestCase):
             self.assertEqual(set(row["systems"]), built)
             for name, sweep in row["systems"].items():
                 self.check_sweep(name, sweep, row)
-            for name, over in row["over"].items():
-                sweep = [row["systems"][system] for system in ("mobula", name)]
+            for over in row["ratios"]:
+                self.assertIn(over["of"], ("mobula", "blocks"))
+                sweep = [row["systems"][over[which]] for which in ("of", "over")]
                 mine, its = (one["metg_ns"] or one["bound_ns"] for one in sweep)
                 self.assertAlmostEqual(over["ratio"], mine / its, delta=over["ratio"] * 1e-3)
                 if "budget_max" in over:

@@ -286,6 +286,9 @@ void flood(void)
 {
     static mob_ref ref[FLOOD_WINDOW];
     uint64_t count = number < 0 ? 100000 : (uint64_t)number, began = now_ms();
+    if (count < 100) {
+        FAIL("flood COUNT, from 100 on");
+    }
     for (uint64_t i = 0; i < count + FLOOD_WINDOW; i++) {
         mob_ref *at = &ref[i % FLOOD_WINDOW];
         if (i >= FLOOD_WINDOW && i - FLOOD_WINDOW < count) {

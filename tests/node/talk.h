@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "messages.h"
 #include "node_world.h"
+#include "store/task.h"
 
 static struct world w;
 static struct draft m;
@@ -61,6 +62,24 @@ static inline const char *error_of(struct job *j, uint64_t link, mob_status *ret
     MUST(grant_read(j, r, &p, &bytes) == MOB_OK);
     snprintf(text, sizeof text, "%.*s", (int)p.size, (const char *)bytes);
     return text;
+}
+
+/* An object of the node's own job. */
+static inline uint64_t object(struct job *j, size_t size)
+{
+    struct call call = {.fn = CALL_PUT, .counts = call_counts(0, 1)};
+    struct arena_place place;
+    struct record *r;
+    void *data;
+    cr_assert_eq(lane_record(&j->lane, &r), MOB_OK);
+    cr_assert_eq(grant_place(j, size, &place, &data), MOB_OK);
+    grant_landed(j, &place);
+    task_begin(&j->lane, r, &call, LINK_NONE);
+    uint32_t gen = lane_gen(r);
+    at_store(&r->state, state_make(gen, DAEMON, 0, PHASE_CREATING), AT_RELEASE);
+    record_set_place(r, 0, PLACE_ARENA, place.segment, place.offset, size);
+    cr_assert(task_seal(&j->lane, r, false));
+    return link_make(gen, board_index(&j->board, r), 0);
 }
 
 #endif

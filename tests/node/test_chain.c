@@ -242,6 +242,17 @@ Test(chain, a_task_waits_for_the_fold_of_what_comes_and_what_is_here)
     world_end(&w);
 }
 
+/* Not before programs, and not behind what nobody waits for. */
+Test(chain, it_takes_its_turn_as_an_argument)
+{
+    guest();
+    struct fold_order o = order_of(OTHER, OWNER, true);
+    cr_assert(ask_to_fold(THIRD, f.token, 7, &o));
+    cr_assert_eq(w.node.cluster->pulls->entry.urgency, PULL_ARGUMENT);
+    cr_assert_eq(w.node.cluster->pulls->want.kind, WIRE_COPIED);
+    world_end(&w);
+}
+
 Test(chain, the_node_before_is_asked_for_the_fold_of_what_comes_before)
 {
     guest();
@@ -314,12 +325,22 @@ Test(chain, who_asks_for_what_cannot_be_is_refused)
     bad.arrays[0].node = id_of(SELF);
     cr_assert(ask_to_fold(THIRD, f.token, 5, &bad));
     cr_assert_not(flows_said(THIRD, 5), "nothing of it is elsewhere");
-    for (uint64_t i = 0; i < FOLDS_MAX; i++) { /* more than may wait here */
+    for (uint64_t i = 0; i < 20;
+         i++) { /* more than there is room for: none waits for it */
         cr_assert(ask_to_fold(THIRD, f.token, 10 + i, &o));
     }
-    cr_assert_leq(folds(), FOLDS_MAX);
-    cr_assert(ask_to_fold(THIRD, f.token, 6, &o));
-    cr_assert_not(flows_said(THIRD, 6));
+    cr_assert_eq(w.peers[THIRD].sent[WIRE_FLOWS], 25);
+    cr_assert_not(flows_said(THIRD, 29));
+    uint32_t flowing = folds();
+    cr_assert_gt(flowing, 0);
+    struct fold_order far = order_of(THIRD, OTHER, true);
+    for (uint64_t i = 0; i < FOLDS_MAX - flowing; i++) {
+        cr_assert(ask_to_fold(THIRD, f.token, 50 + i, &far));
+    }
+    cr_assert_eq(w.peers[THIRD].sent[WIRE_FLOWS], 25, "those wait for OTHER");
+    cr_assert_eq(folds(), FOLDS_MAX);
+    cr_assert(ask_to_fold(THIRD, f.token, 6, &far));
+    cr_assert_not(flows_said(THIRD, 6), "more than may be");
     world_down(&w, THIRD);
     for (int i = 0; i < 5; i++) {
         world_turn(&w);

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "core/clock.h"
 #include "talk.h"
@@ -106,6 +107,57 @@ Test(guest, an_argument_larger_than_the_store_is_an_error_that_says_so)
     const char *text = error_of(j, arg, &st);
     cr_assert_eq(st, MOB_ERR_NOMEM);
     cr_assert(strstr(text, "64 MiB"), "%s", text);
+    world_end(&w);
+}
+
+/* The next queued task ends. True: the daemon was called for it. */
+static bool ends_and_rings(struct job *j)
+{
+    struct record *r;
+    struct queue_item item;
+    eventfd_t rung;
+    cr_assert_eq(task_claim(&j->lane, 0, &r, &item), QUEUE_OK);
+    task_unhint(&j->lane, 0, &item);
+    record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
+    cr_assert(task_seal(&j->lane, r, false));
+    bool rings = eventfd_read(j->bell, &rung) == 0;
+    if (rings) {
+        (void)eventfd_write(j->bell, 1);
+    }
+    return rings;
+}
+
+static void told(uint32_t messages)
+{
+    for (int i = 0; i < 2000 && w.peers[1].sent[WIRE_DONE] < messages; i++) {
+        MUST(loop_turn(w.node.loop, NS_PER_MS) == MOB_OK);
+    }
+    cr_assert_eq(w.peers[1].sent[WIRE_DONE], messages);
+}
+
+/* While there is work for a while results are told together, by a timer; then each at once. */
+Test(guest, results_wait_for_each_other_while_there_is_work)
+{
+    begin(false);
+    struct job *j = guest();
+    for (uint32_t i = 0; i < GATHER_TASKS + 5; i++) {
+        guest_task(0);
+    }
+    for (int i = 0; i < 5; i++) {
+        MUST(loop_turn(w.node.loop, NS_PER_MS) == MOB_OK); /* what else it is called for */
+    }
+    cr_assert(ends_and_rings(j), "the first is told at once");
+    told(1);
+    for (int i = 0; i < 4; i++) {
+        cr_assert(!ends_and_rings(j), "the daemon is called for each");
+    }
+    told(2);
+    cr_assert(!ends_and_rings(j), "there was work for one more time");
+    told(3);
+    for (uint32_t i = 0; i < GATHER_TASKS - 1; i++) {
+        cr_assert(ends_and_rings(j), "somebody may wait for it");
+        told(4 + i);
+    }
     world_end(&w);
 }
 

@@ -109,7 +109,7 @@ static void close_it(void)
 {
     journal_stop(journal);
     TURN_UNTIL(journal_ended(journal));
-    journal_close(journal);
+    journal_close(journal, false);
     loop_destroy(loop);
 }
 
@@ -167,7 +167,7 @@ Test(journal, another_folder_is_another_cluster)
     uint64_t first = open_it();
     close_it();
     end();
-    strcpy(dir + strlen(dir) - 6, "XXXXXX");
+    snprintf(dir, sizeof dir, "/tmp/mob-journal.XXXXXX");
     begin();
     cr_assert(!journal_related(first, open_it()));
     close_it();
@@ -304,7 +304,7 @@ Test(journal, a_full_disk_costs_nothing_once_there_is_room)
     put(2, "while", false);
     journal_remove(journal, 1, false);
     members[0].node = 2; /* as the head has it */
-    strcpy(members[0].words, "while");
+    snprintf(members[0].words, sizeof members[0].words, "while");
     members_count = 1;
     TURN_UNTIL(kept_count == 2 && gone_count == 1); /* nobody waits for the disk */
     cr_assert(journal_trouble(journal) && strstr(journal_trouble(journal), file));

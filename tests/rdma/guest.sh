@@ -22,7 +22,7 @@ PATH=$PATH:/usr/sbin:/sbin # where modprobe is, for ordinary users too
 packages='qemu-system-x86 busybox-static cpio kmod xz-utils'
 # What rxe needs and does not name comes before it: without the checksums it says "failed to add".
 modules='virtio_pci virtio_console 9p 9pnet_virtio dummy crc32_generic crc32_pclmul
-    rdma_rxe ib_uverbs rdma_ucm'
+    rdma_rxe ib_uverbs rdma_ucm sch_netem'
 # A frame of 4096 bytes and its headers fit into the device's. TCP between its addresses does not touch it.
 # shellcheck disable=SC2016 # for the guest's shell
 devices='set -e

@@ -62,7 +62,9 @@ moved=$((over - before))
 echo "rdma_pull: $moved bytes in packets"
 [ $moved -ge $((2 * 4194304)) ] || fail "rdma_pull moved $moved bytes over the device"
 # What the transport promises, on the device. The others of the suite take minutes here, or are about TCP alone.
-"$BIN/rdma_conformance" --filter "rdma*/@(messages_arrive*|figures_say*|what_is_not*|goodbye*|pulls_of*|an_object*|cancel_and*)" -j1 >"$WORK/out" 2>&1 ||
+tests='messages_arrive*|figures_say*|what_is_not*|goodbye*|pulls_of*|an_object*|cancel_and*'
+[ -z "${MOB_TEST_FULL:-}" ] || tests="$tests|closing_ends*"
+"$BIN/rdma_conformance" --filter "rdma*/@($tests)" -j1 >"$WORK/out" 2>&1 ||
     fail "rdma_conformance"
 grep -q 'Tested: [1-9][0-9]* ' "$WORK/out" || fail "rdma_conformance ran nothing"
 tail -n 1 "$WORK/out"

@@ -23,11 +23,13 @@ look()
     moved=$(((beside + over) >> 20))
 }
 
+# two_nodes [OPTION]: which both get.
 two_nodes()
 {
+    option=${1:---rdma=auto}
     # The second alone has two CPUs: what asks for two runs there. Time enough for it to come back.
-    node_start 1 --num-cpus=1 --object-store-memory=256M --unmet-grace=200
-    node_start 2 --num-cpus=2 --object-store-memory=256M
+    node_start 1 --num-cpus=1 --object-store-memory=256M --unmet-grace=200 "$option"
+    node_start 2 --num-cpus=2 --object-store-memory=256M "$option"
 }
 
 stop_nodes()
@@ -139,11 +141,12 @@ scenario_check()
     PIDS=
 }
 
-# The node that pulls dies in the middle, and another one takes its place.
+# The node that pulls dies in the middle, and another one takes its place; in strict mode, where windows of
+# the owner are bound to its queue pair then.
 scenario_kill_puller()
 {
     for point in $points; do
-        two_nodes
+        two_nodes --rdma=strict
         begin_big
         at_mib "$point"
         kill_second "$point"
@@ -173,7 +176,7 @@ kill_second()
     [ "$moved" -lt $((($1 / MIB + 1) * MIB)) ] || fail "killed too late, at $moved MiB"
     eventually grep -q 'is dead' "$WORK/node1.log" ||
         fail "the head did not notice"
-    node_start 2 --num-cpus=2 --object-store-memory=256M
+    node_start 2 --num-cpus=2 --object-store-memory=256M "$option"
 }
 
 # The port goes down in the middle: what is missing comes over TCP. It comes up, and after their pause, which
@@ -228,9 +231,24 @@ scenario_link_gone()
     stop_nodes
 }
 
+# TCP alone, where every packet takes 50 ms and one of 20 is lost: nobody is given up, and the driver compares
+# each byte.
+scenario_loss()
+{
+    tc qdisc add dev lo root netem delay 50ms loss 5% || fail "the kernel has no sch_netem"
+    two_nodes --rdma=off
+    LIMIT=120 on 1 big 2 >"$WORK/out" 2>&1 || fail "big: $(cat "$WORK/out")"
+    lost=$(tc -s qdisc show dev lo | sed -n 's/.*dropped \([0-9]*\).*/\1/p' | head -n 1)
+    tc qdisc del dev lo root
+    echo "$lost packets lost: $(cat "$WORK/out")"
+    [ "${lost:-0}" -gt 0 ] || fail "nothing was lost"
+    ! grep -q 'lost node' "$WORK/node1.log" || fail "a node was lost over a slow network"
+    stop_nodes
+}
+
 net_mode rdma
 shift
-for scenario in "${@:-check work square kill_puller kill_owner port_down link_gone}"; do
+for scenario in "${@:-check work square kill_puller kill_owner port_down link_gone loss}"; do
     for name in $scenario; do
         began=$(cut -d . -f 1 /proc/uptime)
         "scenario_$name"

@@ -123,6 +123,34 @@ refuses 1 "MOB_ERR_NO_NODE.*no node of the cluster at $at" \
     env MOBULA_ADDRESS="$at" "$bin/tools_hold"
 start_head
 
+# A head that was killed is started again as it was the first time. What is no database of its own keeps it from
+# that, and stays.
+kill_head()
+{
+    pid=$(daemon_pid)
+    kill -9 "$pid"
+    until_ok is_gone "$pid"
+}
+again="$mobula start --head --listen=127.0.0.1 --port=$port --num-cpus=0"
+works "$mobula" start --address="$at" --num-cpus=1 --object-store-memory=256M --node-dir="$second"
+kill_head
+works sh -c "$again"
+says ' is ready, the head$'
+until_ok both
+kill_head
+mkdir "$scratch/aside"
+mv "$node"/head.db* "$scratch/aside"
+echo 'no database, but long enough to be looked at; no database, but long enough to be looked at' >"$node/head.db"
+refuses 1 'head.db is damaged, or no database of a head.*move it away' sh -c "$again"
+grep -q '^no database' "$node/head.db" || fail "the file did not stay as it was"
+mv "$scratch/aside"/head.db* "$node"
+works sh -c "$again"
+until_ok both
+works "$mobula" stop --node-dir="$second"
+works "$mobula" stop
+[ -e "$node" ] && fail "the head left $(ls "$node")"
+start_head
+
 # The port is taken; nobody listens; the address makes no sense.
 refuses 1 "port $port is taken" "$mobula" start --head --listen=127.0.0.1 --port="$port" --node-dir="$second"
 refuses 2 "--port: '70000'" "$mobula" start --head --port=70000 --node-dir="$second"

@@ -221,4 +221,19 @@ static inline int event_of(struct end *e)
     return (int)event.event_type;
 }
 
+/* What the tests of a suite have, from .init = make to .fini = end. */
+static struct pair p;
+static struct end *a, *b;
+
+static void make(void)
+{
+    pair_make(&p, 1);
+    a = &p.end[0];
+    b = &p.end[1];
+}
+static void end(void)
+{
+    pair_end(&p);
+}
+
 #endif

@@ -3,20 +3,6 @@
 
 #include "pair.h"
 
-static struct pair p;
-static struct end *a, *b;
-
-static void make(void)
-{
-    pair_make(&p, 1);
-    a = &p.end[0];
-    b = &p.end[1];
-}
-static void end(void)
-{
-    pair_end(&p);
-}
-
 TestSuite(verbs_double, .init = make, .fini = end, .timeout = 20);
 
 static uint32_t rkey(void)

@@ -1,20 +1,6 @@
 /* The faults that the double of libibverbs has to order. */
 #include "pair.h"
 
-static struct pair p;
-static struct end *a, *b;
-
-static void make(void)
-{
-    pair_make(&p, 1);
-    a = &p.end[0];
-    b = &p.end[1];
-}
-static void end(void)
-{
-    pair_end(&p);
-}
-
 TestSuite(verbs_faults, .init = make, .fini = end, .timeout = 20);
 
 Test(verbs_faults, every_status_at_every_work_request)

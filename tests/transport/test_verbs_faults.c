@@ -4,10 +4,11 @@
 #include "verbs_faults.h"
 
 /* Has @fault happen at the first, second, ... work request of an exchange, until there is
- * none so late. Returns how many there were. */
-static unsigned sweep(const struct backend *backend, struct verbs_double_fault fault)
+ * none so late; or at every @step-th of them. Returns how many there were, within @step. */
+static unsigned sweep_by(const struct backend *backend, struct verbs_double_fault fault,
+                         unsigned step)
 {
-    for (fault.after = 0;; fault.after++) {
+    for (;; fault.after += step) {
         if (getenv("MOB_TEST_VERBOSE") != NULL) {
             fprintf(stderr, "%s: fault %d, status %d, host %d, after %lu\n",
                     backend->name, fault.kind, fault.status, fault.host,
@@ -27,6 +28,24 @@ static unsigned sweep(const struct backend *backend, struct verbs_double_fault f
     }
 }
 
+static unsigned sweep(const struct backend *backend, struct verbs_double_fault fault)
+{
+    return sweep_by(backend, fault, 1);
+}
+
+/* What the backend does depends on whether a status is a success, and not on which it is: so each status
+ * is tried at every third work request, and each request with every third status. */
+static unsigned sweep_status(const struct backend *backend,
+                             struct verbs_double_fault fault)
+{
+    world_seed = (uint64_t)fault.status;
+    if (getenv("MOB_TEST_FULL") != NULL) {
+        return sweep(backend, fault);
+    }
+    fault.after = (uint64_t)fault.status % 3;
+    return sweep_by(backend, fault, 3);
+}
+
 TestSuite(verbs, .timeout = 240);
 
 Test(verbs, any_status_of_any_read)
@@ -35,8 +54,7 @@ Test(verbs, any_status_of_any_read)
         struct verbs_double_fault fault = {.kind = VERBS_STATUS,
                                            .which = VERBS_READ,
                                            .status = (enum ibv_wc_status)status};
-        world_seed = (uint64_t)status;
-        cr_assert_geq(sweep(&over_verbs_fake, fault), 5);
+        cr_assert_geq(sweep_status(&over_verbs_fake, fault), 5);
     }
 }
 
@@ -64,8 +82,7 @@ Test(verbs, any_status_of_any_send_and_receive)
                                                .host = i % 2,
                                                .which = which[i / 2],
                                                .status = (enum ibv_wc_status)status};
-            world_seed = (uint64_t)status;
-            cr_assert_geq(sweep(&over_verbs_fake, fault), MESSAGES);
+            cr_assert_geq(sweep_status(&over_verbs_fake, fault), MESSAGES);
         }
     }
 }

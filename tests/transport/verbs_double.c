@@ -321,7 +321,7 @@ static void set_device(struct verbs_double_device *conf, unsigned host, unsigned
         .max_res_rd_atom = 16 * 1024,
         .max_mw = 4096,
         .max_srq = 64,
-        .max_srq_wr = 1 << 14,
+        .max_srq_wr = 1 << 10,
         .max_srq_sge = SGES_MAX,
         .max_pkeys = 1,
         .phys_port_cnt = 1,

@@ -245,6 +245,7 @@ bool vd_remote(const struct qp *qp, uint32_t rkey, uint64_t addr, uint64_t size)
 enum ibv_wc_status vd_bind(struct qp *qp, const struct wr *wr);
 enum ibv_wc_status vd_invalidate(struct qp *qp, uint32_t rkey);
 void vd_unbind_all(struct qp *qp);
+bool vd_binds(const struct qp *qp); /* a window to it */
 /* Aborts if the bytes are guarded. */
 void vd_check_guard(const struct host *host, uint64_t addr, uint64_t size,
                     const char *what);

@@ -206,6 +206,15 @@ enum ibv_wc_status vd_invalidate(struct qp *qp, uint32_t rkey)
     return IBV_WC_SUCCESS;
 }
 
+bool vd_binds(const struct qp *qp)
+{
+    const struct region *r = vd_of(qp->dev)->regions;
+    while (r != NULL && r->qp != qp) {
+        r = r->next;
+    }
+    return r != NULL;
+}
+
 void vd_unbind_all(struct qp *qp)
 {
     for (struct region *r = vd_of(qp->dev)->regions; r != NULL; r = r->next) {

@@ -53,6 +53,9 @@ static int destroy_qp(struct ibv_qp *base)
     if (qp->unacked != 0) {
         vd_abort("destroy_qp would block: %u events are not acknowledged", qp->unacked);
     }
+    if (vd_binds(qp)) { /* as software RDMA does */
+        vd_abort("destroy_qp would block: windows are bound to it");
+    }
     while (*at != qp) {
         if (*at == NULL) {
             vd_abort("a QP is destroyed twice");
@@ -61,7 +64,6 @@ static int destroy_qp(struct ibv_qp *base)
     }
     *at = qp->next;
     vd_drop(qp, false);
-    vd_unbind_all(qp);
     vd_forget_async(qp);
     vd_forget_qp(qp->send_cq, qp);
     vd_forget_qp(qp->recv_cq, qp);

@@ -50,6 +50,7 @@
 #define NOTICE_FOREIGN 32u /* tasks of other nodes were sealed; they are on its ring */
 #define NOTICE_CANCEL                                                                    \
     64u /* a task that the daemon holds for another node is to be cancelled */
+#define NOTICE_GATHER 256u /* the daemon's own: see board_gather() */
 
 struct board_header {
     at_u64 magic; /* daemon, last */
@@ -241,6 +242,15 @@ static inline struct queue_view board_ring(const struct board *b, uint32_t proce
  * that a client makes for the daemon's sake. A process that dies in between is made good by the
  * daemon, which looks at the notices after each death. */
 void board_notice(struct board *b, uint32_t bits);
+
+/* For the daemon, which has just taken all notices, and will take them again by itself soon, so that nobody
+ * has to ring for it: a bit of its own stays set until then.
+ *
+ *   0 --notice: bits, and the bell--> bits --daemon: taken--> 0
+ *   0 --daemon: GATHER, and its timer--> GATHER --notice: bits--> GATHER and bits --timer: taken--> 0
+ *
+ * False: a notice came first, and has rung. */
+bool board_gather(struct board *b);
 
 /* Finds or adds a name. Any process. MOB_ERR_FULL, MOB_ERR_INVALID. */
 mob_status board_name(struct board *b, uint32_t process, const char *text, uint16_t *ret);
