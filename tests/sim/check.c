@@ -40,7 +40,7 @@ static struct ledger {
         held; /* epochs: the head's last, and that in which its node answered last */
     uint32_t slots;    /* what the node holds in that epoch */
     uint32_t taken[2]; /* epochs that its node and its owner took last */
-    bool over;         /* its node has forgotten it, and may see it as new once more */
+    bool over[2];      /* they have forgotten it, and may see it as new once more */
 } * ledger;
 
 static struct ledger *of(uint64_t lease)
@@ -71,25 +71,29 @@ void check_lease(const struct plan_head_action *a)
 void check_said(const struct plan_node_action *a)
 {
     if (a->lease >> 32 == sim.head_id) {
-        of(a->lease)->over = a->count == 0;
+        of(a->lease)->over[0] = a->count == 0;
     }
 }
 
 void check_taken(const struct plan_head_action *a, uint32_t by)
 {
-    if (a->lease >> 32 != sim.head_id || a->slots == 0) {
+    if (a->lease >> 32 != sim.head_id) {
         return;
     }
-    uint32_t *taken = &of(a->lease)->taken[a->kind == PLAN_GRANT];
-    if (a->epoch < *taken) {
+    bool owner = a->kind == PLAN_GRANT;
+    uint32_t *taken = &of(a->lease)->taken[owner];
+    if (owner) { /* a node says so itself, check_said() */
+        of(a->lease)->over[owner] = a->slots == 0;
+    }
+    if (a->slots > 0 && a->epoch < *taken) {
         sim_fail("a stale word of a lease is taken", by);
     }
     *taken = a->epoch;
 }
 
-bool check_over(uint64_t lease)
+bool check_over(const struct plan_head_action *a)
 {
-    return lease >> 32 != sim.head_id || of(lease)->over;
+    return a->lease >> 32 != sim.head_id || of(a->lease)->over[a->kind == PLAN_GRANT];
 }
 
 void check_held(const struct plan_node_action *a)
@@ -238,6 +242,7 @@ void check_end(void)
     bool much = sim.o.streams
                     ? sim.messages * STREAM_BUDGET > sim.done
                     : (double)sim.messages > CHANGE_BUDGET * (double)sim.changes +
+                                                 DEMAND_BUDGET * sim.jobs_count +
                                                  RATE_BUDGET * seconds * sim.count;
     if (much) {
         sim_fail("the head hears too much", sim.count);

@@ -322,7 +322,7 @@ static void deliver(struct message *m)
 {
     const struct link *l = &sim.links[m->link];
     uint32_t side = link_side(m->link, m->to);
-    bool past = m->late && m->kind == DOWN && check_over(m->down.lease);
+    bool past = m->late && m->kind == DOWN && check_over(&m->down);
     if (m->serial == l->serial && l->up[side] && lives(m->to) && !past) {
         deliver_again(m);
         if (m->to == sim.count) {

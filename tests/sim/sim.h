@@ -41,6 +41,8 @@
 #define STREAM_BUDGET 100 /* tasks a message of the head */
 #define CHANGE_BUDGET 6   /* messages a lease change */
 #define RATE_BUDGET 2     /* and a second and node */
+#define DEMAND_BUDGET                                                                    \
+    4 /* and a job: what it wants is said and unsaid, also if it gets nothing */
 #define SETTLE_NS                                                                        \
     (8 * NS_PER_S) /* a death, a reservation and some windows, after all jobs are over */
 
@@ -347,7 +349,7 @@ void check_lease(const struct plan_head_action *a);
 void check_said(const struct plan_node_action *a);
 /* A planner took the head's word of a lease or grant. */
 void check_taken(const struct plan_head_action *a, uint32_t by);
-bool check_over(uint64_t lease);
+bool check_over(const struct plan_head_action *a);
 void check_held(const struct plan_node_action *a);
 void check_grant(const struct plan_head_action *a);
 void check_look_around(void);
