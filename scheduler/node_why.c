@@ -17,7 +17,7 @@ static enum plan_why why_no_slot(const struct plan_node *p, const struct node_jo
                                  const struct node_class *c, uint32_t kind)
 {
     uint32_t held = class_held(c) + c->resuming;
-    if (!job_is_native(p, j) && held >= c->quota) {
+    if (!class_is_native(p, j, c) && held >= c->quota) {
         return PLAN_WHY_LEASE;
     }
     if (j->workers >= p->config.workers_max && j->bare == 0) {
