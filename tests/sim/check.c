@@ -233,12 +233,14 @@ void check_end(void)
         check_makespan();
     }
     /* Streams of short tasks: one message for a hundred. Else tasks say nothing about words, which follow from
-     * changes: three for a lease (asked, answered, granted), and a few for reports. */
+     * changes: three for a lease (asked, answered, granted), and a few for reports. Two are of each job in any case,
+     * which says that it wants something and that it is over, though it may get nothing. */
     double seconds = (double)(sim.now - SETTLE_NS) / 1e9;
     bool much = sim.o.streams
                     ? sim.messages * STREAM_BUDGET > sim.done
                     : (double)sim.messages > CHANGE_BUDGET * (double)sim.changes +
-                                                 RATE_BUDGET * seconds * sim.count;
+                                                 RATE_BUDGET * seconds * sim.count +
+                                                 2.0 * sim.jobs_count;
     if (much) {
         sim_fail("the head hears too much", sim.count);
     }
