@@ -2,12 +2,23 @@
 
 #include <string.h>
 
+#include "core/labels.h"
+#include "core/status.h"
+
+bool demand_allows(const struct demand *d, uint64_t node, const char *labels)
+{
+    return (d->strategy != DEMAND_NODE || d->node == node) &&
+           (!*d->selector || selector_match(d->selector, labels));
+}
+
 bool demand_ok(const struct demand *d)
 {
     bool names_node = d->strategy == DEMAND_NODE || d->strategy == DEMAND_NODE_SOFT;
-    return resources_ok(&d->need) && d->strategy < DEMAND_STRATEGIES &&
-           (d->node != 0) == names_node &&
-           memchr(d->selector, 0, sizeof d->selector) != NULL;
+    uint64_t gpus = d->need.amount[RESOURCE_GPU];
+    return resources_ok(&d->need) && (gpus < CPU_UNITS || gpus % CPU_UNITS == 0) &&
+           d->strategy < DEMAND_STRATEGIES && (d->node != 0) == names_node &&
+           memchr(d->selector, 0, sizeof d->selector) &&
+           (!*d->selector || selector_check(d->selector) == MOB_OK);
 }
 
 bool demand_equal(const struct demand *a, const struct demand *b)

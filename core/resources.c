@@ -1,7 +1,9 @@
 #include "core/resources.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/status.h"
@@ -198,6 +200,40 @@ mob_status resources_set(struct resources *r, const char *name, uint64_t units)
         memcpy(r->name[i], name, strlen(name));
     }
     r->amount[RESOURCE_BASIC + i] = units;
+    return MOB_OK;
+}
+
+mob_status resources_units(const char *what, double amount, uint64_t *ret)
+{
+    double units = amount * CPU_UNITS;
+    if (!(units >= 1) || units > (double)RESOURCE_MAX) {
+        return status_fail(MOB_ERR_INVALID, "%s: %g is no amount; 0.0001 to %g are", what,
+                           amount, (double)RESOURCE_MAX / CPU_UNITS);
+    }
+    *ret = (uint64_t)llround(units);
+    return MOB_OK;
+}
+
+mob_status resources_parse(struct resources *r, const char *text)
+{
+    char name[RESOURCE_NAME_MAX + 2]; /* one more, so that it is refused */
+    for (const char *at = text; *at;) {
+        size_t size = strcspn(at, "=,");
+        char *end;
+        double amount = at[size] == '=' ? strtod(at + size + 1, &end) : 0;
+        if (at[size] != '=' || end == at + size + 1 || (*end && *end != ',') ||
+            (*end && !end[1])) {
+            return status_fail(MOB_ERR_INVALID,
+                               "resources '%.60s': '%.30s' makes no sense there, as in "
+                               "tape=2,license=0.5",
+                               text, at);
+        }
+        uint64_t units;
+        snprintf(name, sizeof name, "%.*s", (int)size, at);
+        MOB_TRY(resources_units(name, amount, &units));
+        MOB_TRY(resources_set(r, name, units));
+        at = end + (*end == ',');
+    }
     return MOB_OK;
 }
 

@@ -66,7 +66,8 @@ extern "C" {
     X(ERR_CANCELLED, -23, "the task was cancelled")                                      \
     X(ERR_LOST, -24, "the object was lost and cannot be made again")                     \
     X(ERR_ARG_FAILED, -25, "an argument of the task failed")                             \
-    X(ERR_DEMAND, -26, "no node has the CPUs that the task asks for")                    \
+    X(ERR_DEMAND, -26, "no node has what the task asks for")                             \
+    X(ERR_DEADLINE, -27, "the task's deadline passed")                                   \
     /* this job */                                                                       \
     X(ERR_CORRUPT, -30, "the job's shared memory is corrupt")                            \
     X(ERR_JOB_FAILED, -31, "the job's workers cannot start")                             \
@@ -138,7 +139,13 @@ struct mob_config {
     uint64_t store_bytes; /* of an embedded node; 0: 30 % of the memory it may use */
     const char *job_name; /* shown by `mobula status`; NULL: the program's name */
     int no_log_forward;   /* 1: the workers' output does not come to this terminal */
+    /* What tasks of an embedded node may ask for (struct mob_options): */
+    uint64_t memory_bytes; /* 0: what may be used but for the store's */
+    int num_gpus;          /* 0: as many as are found; MOB_NO_GPU: none */
+    const char *resources; /* "tape=2,license=0.5", or NULL */
+    const char *labels;    /* "zone=a,disk=ssd", or NULL */
 };
+#define MOB_NO_GPU (-1)
 
 /* Joins a node or starts an embedded one, and makes a job there. In a worker this function runs
  * tasks and never returns.
@@ -202,17 +209,50 @@ struct mob_options {
     double
         num_cpus; /* 0 means 1; use MOB_NO_CPU for none. Steps of 0.0001. If no node has so
                            many: see MOB_ERR_DEMAND below */
-    int max_retries;    /* after a worker's death; MOB_RETRIES_DEFAULT: 3 */
+    int max_retries;    /* after a worker's death, up to 250; MOB_RETRIES_DEFAULT: 3;
+                           MOB_RETRIES_FOREVER */
     int retry_on_error; /* 1: the same number of retries if the task returns an error */
     unsigned returns;   /* results, 1 to MOB_RETURNS_MAX; 0 means 1 */
     int no_wait;        /* 1: MOB_ERR_FULL at once instead of waiting for room */
+    /* What the task needs beside CPUs while it runs. A node has as much as it was started with, and runs tasks
+     * whose sum is at most that. Inside a waiting mob_get() a task gives its CPUs up and keeps these. */
+    double
+        num_gpus; /* whole ones, its own, or a part of one that others share; steps of 0.0001.
+                              The task sees them, and no others, in CUDA_VISIBLE_DEVICES */
+    uint64_t memory_bytes; /* counted, not fenced in */
+    const char *resources; /* "tape=1,license=0.5", or NULL; at most 8 kinds */
+    /* Where it may run. */
+    const char *
+        labels; /* of its node: "zone=a,disk!=hdd,gpu in (a100|h100),rack not in (r1|r2)"; or NULL */
+    int strategy; /* enum mob_strategy */
+    uint64_t
+        node; /* of MOB_STRATEGY_NODE and _NODE_SOFT: mob_info.node_id of that node */
+    uint64_t
+        deadline_ns; /* from now on, up to 30 days; 0: none. A task that has not started by then, to
+                             about 10 ms, fails with MOB_ERR_DEADLINE. One that runs is cancelled, and MOB_GRACE_NS
+                             later its worker is ended, as by mob_cancel_as() with `force` */
+    int priority; /* -MOB_PRIORITY_MAX to MOB_PRIORITY_MAX, 0 by default. Ready tasks of a higher one get
+                     CPUs first, and those of a lower one as their tasks end, within the job. None starves: tasks of
+                     a priority that have no CPU at all get one after 1 s and what is left of the task that has it,
+                     for 0.1 s or a task. A demand and a priority together are one of the job's 16 classes */
+};
+
+enum mob_strategy {
+    MOB_STRATEGY_DEFAULT, /* here while there is room, then near its arguments, then where it is quiet */
+    MOB_STRATEGY_SPREAD, /* evenly over all nodes */
+    MOB_STRATEGY_NODE,   /* on `node`; MOB_ERR_DEMAND once that is no member any more */
+    MOB_STRATEGY_NODE_SOFT, /* on `node` while it is there and has room, else anywhere */
 };
 
 #define MOB_NO_CPU (-1.0)
 #define MOB_RETRIES_DEFAULT (-1)
+#define MOB_RETRIES_FOREVER (-2)
+#define MOB_PRIORITY_MAX 100
+#define MOB_GRACE_NS 1000000000ull /* of a task that is to end: 1 s */
 #define MOB_OPTIONS_INIT                                                                 \
     {                                                                                    \
-        sizeof(struct mob_options), NULL, 0, MOB_RETRIES_DEFAULT, 0, 0, 0                \
+        sizeof(struct mob_options), NULL, 0, MOB_RETRIES_DEFAULT, 0, 0, 0, 0, 0, NULL,   \
+            NULL, 0, 0, 0, 0                                                             \
     }
 
 /* Runs @fn as a task when its arguments are there and a CPU is free.
@@ -225,9 +265,10 @@ struct mob_options {
  * too large for the tables go to the store, and wait up to 10 s while that is full.
  * Returns MOB_OK, MOB_ERR_NO_FUNCTION, MOB_ERR_INVALID, MOB_ERR_RELEASED, MOB_ERR_FULL,
  * MOB_ERR_NOMEM, MOB_ERR_NODE_LOST, MOB_ERR_JOB_FAILED, MOB_ERR_CORRUPT, MOB_ERR_FORKED;
- * MOB_ERR_DEMAND: it asks for more CPUs than the node has, and no other node can join. In a cluster
- * such a task waits for a larger node (`mobula start --unmet-grace`, 30 s; the driver's stderr says so
- * at once), and then fails with MOB_ERR_DEMAND. */
+ * MOB_ERR_DEMAND: it asks for what the node has not, and no other node can join. In a cluster
+ * such a task waits for a node that has it (`mobula start --unmet-grace`, 30 s; the driver's stderr says so
+ * at once, and what is lacking), and then fails with MOB_ERR_DEMAND. MOB_ERR_FULL also when tasks of the job
+ * differ in what they ask for in more than 16 ways. */
 MOB_API MOB_MUST_CHECK mob_status mob_submit(struct mob *mob, mob_fn fn,
                                              struct mob_args args,
                                              const struct mob_options *options,
@@ -338,6 +379,26 @@ MOB_API mob_status mob_failure(struct mob *mob, mob_ref ref, char *text, size_t 
  * MOB_ERR_CANCELLED at once; one that runs sees mob_task_cancelled(). Best effort; MOB_OK even if it
  * came too late. */
 MOB_API mob_status mob_cancel(struct mob *mob, mob_ref ref);
+
+struct mob_cancel_options {
+    size_t struct_size; /* sizeof (struct mob_cancel_options) */
+    int recursive; /* 1: also what it submitted, and what that submitted, on all nodes; what it still
+                           submits too. Looks at all of the job's tasks */
+    int force; /* 1: what still runs after grace_ns is ended with its worker, and fails with
+                           MOB_ERR_CANCELLED. It does not run again; other tasks of that worker do, which costs
+                           them no retry */
+    uint64_t grace_ns; /* up to 30 days, to about 10 ms */
+};
+#define MOB_CANCEL_OPTIONS_INIT                                                          \
+    {                                                                                    \
+        sizeof(struct mob_cancel_options), 0, 0, MOB_GRACE_NS                            \
+    }
+
+/* mob_cancel() with options, which may be NULL. With `recursive`, also of a task that is done itself.
+ * Returns MOB_OK, MOB_ERR_RELEASED, MOB_ERR_INVALID, MOB_ERR_NOMEM (the task is cancelled, and not all of
+ * what it submitted). */
+MOB_API mob_status mob_cancel_as(struct mob *mob, mob_ref ref,
+                                 const struct mob_cancel_options *options);
 
 /* ---- objects without a task -------------------------------------------------------------- */
 
@@ -491,7 +552,8 @@ MOB_API MOB_MUST_CHECK mob_status mob_arg_meta(struct mob_task *task, size_t ind
 MOB_API mob_status mob_fail(struct mob_task *task, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* 1 once somebody cancelled the task. */
+/* 1 once somebody cancelled the task, or its deadline passed. A task that returns MOB_ERR_CANCELLED then fails
+ * with that, or with MOB_ERR_DEADLINE. */
 MOB_API int mob_task_cancelled(const struct mob_task *task);
 
 /* ---- looking around ---------------------------------------------------------------------- */

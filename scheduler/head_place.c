@@ -5,6 +5,8 @@
 
 /* The head looks at all that wait at most this often: many reports, one look. */
 #define PLACE_NS (2 * NS_PER_MS)
+/* Nodes that are compared for one slot of a demand that is to spread. */
+#define SPREAD_LOOKS 32
 
 /* ---- where
  * -------------------------------------------------------------------------------- */
@@ -13,10 +15,12 @@ static uint32_t slots_on(const struct plan_head *h, const struct head_demand *d,
                          uint32_t at)
 {
     const struct head_node *n = &h->nodes[at];
-    /* A native needs no lease on its own node; who refused last is not asked first again.
-     */
-    bool native = at == d->owner && h->jobs[d->job].key.node == n->node;
-    if (!node_open(n) || native || at == d->refused_by) {
+    /* A native needs no lease on its own node, unless it has a strategy; who refused last is not asked first
+     * again. */
+    bool native = at == d->owner && h->jobs[d->job].key.node == n->node &&
+                  d->demand.strategy == DEMAND_DEFAULT;
+    if (!node_open(n) || native || at == d->refused_by ||
+        !demand_allows(&d->demand, n->node, n->labels)) {
         return 0;
     }
     struct resources spare = node_spare(n);
@@ -87,8 +91,59 @@ static uint32_t choose_by_load(struct plan_head *h, const struct head_demand *d)
     return INDEX_NONE;
 }
 
-static uint32_t choose_node(struct plan_head *h, const struct head_demand *d)
+/* The slots of a demand on a node. */
+static uint32_t slots_there(const struct plan_head *h, const struct head_demand *d,
+                            uint32_t at)
 {
+    uint32_t l = index_find(&h->pair_index, pair_key((uint32_t)(d - h->demands), at));
+    return l == INDEX_NONE ? 0 : h->leases[l].slots;
+}
+
+/* The node with the fewest of the demand's slots, of equal ones the least loaded: of all with room if they
+ * are few, else of some. */
+static uint32_t choose_to_spread(struct plan_head *h, const struct head_demand *d)
+{
+    uint32_t best = INDEX_NONE, fewest = 0, looks = h->roomy_count;
+    uint32_t start = looks > 0 ? draw(h, looks) : 0;
+    looks = looks < SPREAD_LOOKS ? looks : SPREAD_LOOKS;
+    for (uint32_t i = 0; i < looks; i++) {
+        uint32_t at = h->roomy[(start + i) % h->roomy_count];
+        if (slots_on(h, d, at) == 0) {
+            continue;
+        }
+        uint32_t slots = slots_there(h, d, at);
+        if (best == INDEX_NONE || slots < fewest ||
+            (slots == fewest && load_of(&h->nodes[at]) < load_of(&h->nodes[best]))) {
+            best = at;
+            fewest = slots;
+        }
+    }
+    return best != INDEX_NONE ? best : choose_by_load(h, d);
+}
+
+/* As the demand's strategy says. @ret_most: slots that it may have there at once. */
+static uint32_t choose_by_strategy(struct plan_head *h, const struct head_demand *d,
+                                   uint32_t *ret_most)
+{
+    if (d->demand.strategy == DEMAND_SPREAD) {
+        *ret_most = 1;
+        return choose_to_spread(h, d);
+    }
+    *ret_most = PLAN_SLOTS_MAX;
+    uint32_t at = index_find(&h->node_index, d->demand.node);
+    if (at != INDEX_NONE && slots_on(h, d, at) > 0) {
+        return at;
+    }
+    return d->demand.strategy == DEMAND_NODE ? INDEX_NONE : choose_by_load(h, d);
+}
+
+static uint32_t choose_node(struct plan_head *h, const struct head_demand *d,
+                            uint32_t *ret_most)
+{
+    if (d->demand.strategy != DEMAND_DEFAULT) {
+        return choose_by_strategy(h, d, ret_most);
+    }
+    *ret_most = PLAN_SLOTS_MAX;
     if (slots_on(h, d, d->owner) > 0) {
         return d->owner; /* local first: a guest's own tasks, where they already are */
     }
@@ -107,12 +162,27 @@ static uint32_t choose_node(struct plan_head *h, const struct head_demand *d)
 /* ---- who
  * ---------------------------------------------------------------------------------- */
 
-/* True if @a has less than @b, or as much and was owed more. */
+/* Among the demands of a job: its priority, or above all if it has had nothing for too long. */
+static int rank(const struct plan_head *h, const struct head_demand *d)
+{
+    bool late =
+        d->none_since != CLOCK_NEVER && h->placed_at >= d->none_since + PLAN_RESERVE_NS;
+    return late ? INT8_MAX + 1 : d->demand.priority;
+}
+
+/* True if @a has less than @b, or as much and was owed more; of one job, if it is of a higher rank. */
 static bool deserves(const struct plan_head *h, uint32_t a, uint32_t b)
 {
-    const struct share *x = &h->jobs[h->demands[a].job].share;
-    const struct share *y = &h->jobs[h->demands[b].job].share;
-    return share_below(x, y) || (!share_below(y, x) && x->deficit > y->deficit);
+    const struct head_demand *d = &h->demands[a], *e = &h->demands[b];
+    const struct share *x = &h->jobs[d->job].share, *y = &h->jobs[e->job].share;
+    if (d->job == e->job) {
+        return rank(h, d) > rank(h, e);
+    }
+    if (share_below(x, y) || share_below(y, x)) {
+        return share_below(x, y);
+    }
+    /* At last by place, so that the demands of a job stand together. */
+    return x->deficit != y->deficit ? x->deficit > y->deficit : d->job < e->job;
 }
 
 static void sift(struct plan_head *h, uint32_t i)
@@ -140,6 +210,11 @@ void head_demand_changed(struct plan_head *h, struct head_demand *d)
         struct head_job *j = &h->jobs[d->job];
         j->unmet = waits ? j->unmet + 1 : j->unmet - 1;
         j->share.needy = j->unmet > 0;
+    }
+    if (!waits || d->granted > 0) {
+        d->none_since = CLOCK_NEVER;
+    } else if (d->none_since == CLOCK_NEVER) {
+        d->none_since = h->last;
     }
 }
 
@@ -230,7 +305,7 @@ static void give_all(struct plan_head *h, uint64_t now)
     memcpy(h->roomy, h->spare.list, h->spare.count * sizeof *h->roomy);
     while (h->heap_count > 0 && h->roomy_count > 0) {
         struct head_demand *d = &h->demands[h->heap[0]];
-        uint32_t at = choose_node(h, d);
+        uint32_t most, at = choose_node(h, d, &most);
         bool given = false;
         if (at == INDEX_NONE) { /* the next look may ask the one again that refused */
             d->refused_by = INDEX_NONE;
@@ -242,6 +317,7 @@ static void give_all(struct plan_head *h, uint64_t now)
                 part = (part * h->jobs[d->job].share.weight + weight - 1) / weight;
             }
             uint32_t missing = demand_want(h, d) - d->granted;
+            missing = missing < most ? missing : most;
             given = head_give(h, d, at, part < missing ? (uint32_t)part : missing);
         }
         /* Shares only grow here, so the heap's other keys are right when they come up. */
@@ -274,7 +350,21 @@ static bool same_kinds(const struct head_demand *v, const struct head_demand *d)
     return resources_cover(&d->demand.need, &v->demand.need) > 0;
 }
 
-/* Moves leases from the job that is furthest ahead to one that waits. False: there is nothing to move. */
+/* Takes from @from what @d lacks, up to a cost of @most. False: there is nothing to take. */
+static bool move(struct plan_head *h, struct head_demand *from,
+                 const struct head_demand *d, uint64_t most)
+{
+    uint64_t lacks = (demand_want(h, d) - d->granted) * d->cost, soon = coming(h);
+    most = most < lacks ? most : lacks;
+    if (most <= soon) {
+        return false;
+    }
+    uint64_t slots = (most - soon + from->cost - 1) / from->cost;
+    head_shrink(h, from, slots < from->granted ? (uint32_t)slots : from->granted);
+    return true;
+}
+
+/* Moves leases from the job that is furthest ahead to one that waits. */
 static bool take_turns(struct plan_head *h, const struct head_demand *d)
 {
     struct head_demand *from = NULL;
@@ -291,15 +381,35 @@ static bool take_turns(struct plan_head *h, const struct head_demand *d)
             from = v;
         }
     }
-    uint64_t lacks = (demand_want(h, d) - d->granted) * d->cost;
-    uint64_t soon = from ? coming(h) : 0;
-    most = most < lacks ? most : lacks;
-    if (most <= soon) {
-        return false;
+    return from && move(h, from, d, most);
+}
+
+/* Within a job a demand that waits takes leases of one of a lower rank; the first that is found, as it gets all
+ * that it lacks at once. */
+static bool take_from_lower(struct plan_head *h)
+{
+    for (uint32_t i = 0; i < h->jobs_top; i++) {
+        h->jobs[i].lowest = INDEX_NONE;
     }
-    uint64_t slots = (most - soon + from->cost - 1) / from->cost;
-    head_shrink(h, from, slots < from->granted ? (uint32_t)slots : from->granted);
-    return true;
+    for (uint32_t i = 0; i < h->demands_top; i++) {
+        const struct head_demand *d = &h->demands[i];
+        if (!d->used || d->granted == 0) {
+            continue;
+        }
+        uint32_t *low = &h->jobs[d->job].lowest;
+        if (*low == INDEX_NONE || rank(h, d) < rank(h, &h->demands[*low])) {
+            *low = i;
+        }
+    }
+    for (uint32_t i = 0; i < h->unmet.count; i++) {
+        const struct head_demand *d = &h->demands[h->unmet.list[i]];
+        uint32_t low = h->jobs[d->job].lowest;
+        if (low != INDEX_NONE && rank(h, d) > rank(h, &h->demands[low]) &&
+            same_kinds(&h->demands[low], d)) {
+            return move(h, &h->demands[low], d, UINT64_MAX);
+        }
+    }
+    return false;
 }
 
 /* The demand in vain of the job that is owed most. NULL: there is none. */
@@ -332,7 +442,8 @@ void head_place(struct plan_head *h, uint64_t now)
         const struct head_demand *waits = now >= h->turn_at ? most_owed(h) : NULL;
         if (waits) {
             /* One move a quantum, which is longer than words take to go round. */
-            h->turn_at = now + (take_turns(h, waits) ? PLAN_QUANTUM_NS : PLAN_RETRY_NS);
+            bool moved = take_from_lower(h) || take_turns(h, waits);
+            h->turn_at = now + (moved ? PLAN_QUANTUM_NS : PLAN_RETRY_NS);
         }
     }
     h->place_at = h->place_at < next ? h->place_at : next;

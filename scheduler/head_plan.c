@@ -95,7 +95,8 @@ static void begin(struct plan_head *h, uint64_t now)
 
 bool head_could(const struct head_node *n, const struct head_demand *d)
 {
-    return n->used && n->node != 0 && resources_fit(&n->capacity, &d->demand.need);
+    return n->used && n->node != 0 && resources_fit(&n->capacity, &d->demand.need) &&
+           demand_allows(&d->demand, n->node, n->labels);
 }
 
 /* A member came, or (@came false) goes: what can be met, and what it costs, changes. */
@@ -204,6 +205,7 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
                                       .leased = resources_zero(&join->capacity),
                                       .leases = INDEX_NONE,
                                       .heard = now};
+    strncpy(h->nodes[at].labels, join->labels ? join->labels : "", LABELS_MAX);
     index_put(&h->node_index, join->node, at);
     count_member(h, &h->nodes[at], true);
     h->scan_at = h->scan_at < now + HEARTBEAT_NS ? h->scan_at : now + HEARTBEAT_NS;
@@ -263,10 +265,10 @@ static void remove_node(struct plan_head *h, uint32_t at, uint64_t now)
         }
     }
     head_flush(h); /* while the owner's place still has its name */
+    count_member(h, &h->nodes[at], false);
     h->config.act(h->config.arg,
                   &(struct plan_head_action){.kind = PLAN_NODE_DEAD, .node = node});
     index_remove(&h->node_index, node);
-    count_member(h, &h->nodes[at], false);
     h->nodes[at].quiet = true; /* nobody is the owner of its demands now */
     /* The place stays taken until the last lease of the dead owner is back. */
     h->nodes[at].node = 0;
@@ -404,7 +406,8 @@ static mob_status demand_new(struct plan_head *h, uint32_t owner,
                               .cost = share_cost(&in->demand.need, &h->total),
                               .leases = INDEX_NONE,
                               .refused_by = INDEX_NONE,
-                              .void_at = CLOCK_NEVER};
+                              .void_at = CLOCK_NEVER,
+                              .none_since = CLOCK_NEVER};
     for (uint32_t i = 0; i < h->nodes_top; i++) {
         d->nodes += head_could(&h->nodes[i], d);
     }

@@ -16,6 +16,7 @@ struct head_node {
     bool used, draining, quiet;
     uint64_t node, session, heard;
     struct resources capacity, offer;
+    char labels[LABELS_MAX + 1];
     struct resources leased; /* of the leases that it executes */
     uint32_t leases;         /* the first of them */
     uint32_t demands; /* that it owns: its place is not free before they are gone */
@@ -26,6 +27,7 @@ struct head_job {
     struct share share; /* used: cost of its leases */
     uint32_t demands;   /* 0: the place is free */
     uint32_t unmet;     /* of them in unmet */
+    uint32_t lowest;    /* scratch: its demand of the lowest rank that has leases */
 };
 
 struct head_demand {
@@ -33,7 +35,8 @@ struct head_demand {
     uint32_t owner; /* place of its node */
     uint32_t job;
     uint32_t cls, want;
-    uint32_t nodes; /* members that are large enough for one task of it */
+    uint32_t
+        nodes; /* members that are large enough for one task of it, and may have it */
     struct demand demand;
     uint64_t cost;                 /* share_cost() of one slot */
     uint32_t granted;              /* slots of its leases */
@@ -41,6 +44,8 @@ struct head_demand {
     uint64_t void_at;              /* the owner came back and has not said it again */
     uint32_t refusals, refused_by; /* in a row; the last node that did */
     uint64_t retry_at;
+    uint64_t
+        none_since; /* since when it waits and has nothing; CLOCK_NEVER: it does not */
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count;
 };

@@ -22,6 +22,28 @@ void node_act(struct plan_node *p, enum plan_node_action_kind kind,
                                              .hints_count = c->hints_count});
 }
 
+/* CPUs under a guest's leases that its workers give up while they wait inside a get are its other classes': what
+ * they wait for is mostly their own tasks. Those take CPUs alone, as all else is promised to others. */
+static uint32_t borrowed(const struct node_job *j, const struct node_class *c)
+{
+    uint64_t cpus = 0, used = 0;
+    struct resources rest = c->demand.need;
+    rest.amount[RESOURCE_CPU] = 0;
+    if (class_cpus(c) == 0 || !resources_none(&rest)) {
+        return 0;
+    }
+    for (const struct node_class *o = j->cls; o < j->cls + j->classes; o++) {
+        uint32_t held = class_held(o) + o->resuming;
+        uint32_t left = o->quota > held ? o->quota - held : 0;
+        if (o != c) {
+            cpus += (o->lent < left ? o->lent : left) * class_cpus(o);
+            used += held > o->quota ? (held - o->quota) * class_cpus(o) : 0;
+        }
+    }
+    uint64_t slots = cpus > used ? (cpus - used) / class_cpus(c) : 0;
+    return slots < PLAN_SLOTS_MAX ? (uint32_t)slots : PLAN_SLOTS_MAX;
+}
+
 uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
                    const struct node_class *c)
 {
@@ -30,9 +52,9 @@ uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
         return 0;
     }
     uint32_t lack = c->queued - here;
-    if (!job_is_native(p, j)) {
-        uint32_t held = class_held(c) + c->resuming;
-        uint32_t left = c->quota > held ? c->quota - held : 0;
+    if (!class_is_native(p, j, c)) {
+        uint32_t held = class_held(c) + c->resuming, most = c->quota + borrowed(j, c);
+        uint32_t left = most > held ? most - held : 0;
         lack = lack < left ? lack : left;
     }
     return lack;
@@ -47,7 +69,8 @@ static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c,
     if (!resources_fit(&free, &c->demand.need)) {
         return false;
     }
-    if (j->bare > 0) {
+    /* A process sees the GPUs that it was started with: it serves no others, and ends with its slot. */
+    if (j->bare > 0 && c->demand.need.amount[RESOURCE_GPU] == 0) {
         j->bare--;
         c->busy++;
         c->queued -= c->queued > 0; /* the worker takes one at once: the hint follows */
@@ -88,19 +111,22 @@ static void resume(struct plan_node *p)
     }
 }
 
-/* The next class of @j that lacks slots and was not tried in this pass. While others wait,
- * whose slots are asked back gets none: what comes back is theirs. */
+/* The next class of @j that lacks slots and was not tried in this pass: of the highest priority, and of those
+ * in turn. While others wait, whose slots are asked back gets none: what comes back is theirs. */
 static struct node_class *next_class(const struct plan_node *p, struct node_job *j,
-                                     bool others)
+                                     bool native, bool others)
 {
+    struct node_class *best = NULL;
     for (uint32_t i = 0; i < j->classes; i++) {
         uint32_t at = (j->next_cls + i) % j->classes;
         struct node_class *c = &j->cls[at];
-        if (!c->tried && node_lack(p, j, c) > 0 && !(others && c->taking > 0)) {
-            return c;
+        if (!c->tried && class_is_native(p, j, c) == native && node_lack(p, j, c) > 0 &&
+            !(others && c->taking > 0) &&
+            (!best || c->demand.priority > best->demand.priority)) {
+            best = c;
         }
     }
-    return NULL;
+    return best;
 }
 
 /* The native that is owed most, or the guest whose turn it is, with something to serve.
@@ -110,7 +136,7 @@ static struct node_job *next_job(struct plan_node *p, bool native, bool others)
     struct node_job *best = NULL;
     for (uint32_t i = 0; i < p->jobs_top; i++) {
         struct node_job *j = &p->jobs[native ? i : (p->next_guest + i) % p->jobs_top];
-        if (!j->used || job_is_native(p, j) != native || !next_class(p, j, others)) {
+        if (!j->used || !next_class(p, j, native, others)) {
             continue;
         }
         if (!native) {
@@ -125,12 +151,14 @@ static struct node_job *next_job(struct plan_node *p, bool native, bool others)
     return best;
 }
 
-static void served(struct plan_node *p, struct node_job *j, struct node_class *c)
+static void served(struct plan_node *p, struct node_job *j, struct node_class *c,
+                   uint64_t now)
 {
+    c->served_at = now;
     j->share.used += c->cost;
     j->next_cls = (uint32_t)(c - j->cls) + 1;
     c->short_since = CLOCK_NEVER;
-    if (!job_is_native(p, j)) {
+    if (!class_is_native(p, j, c)) {
         p->next_guest = (uint32_t)(j - p->jobs) + 1;
     }
 }
@@ -139,7 +167,8 @@ static void served(struct plan_node *p, struct node_job *j, struct node_class *c
 static uint64_t owed_since(const struct plan_node *p, const struct node_class *c,
                            uint64_t now)
 {
-    bool owed = c->none_since != CLOCK_NEVER && now >= c->none_since + PLAN_OWED_NS &&
+    bool owed = c->demand.strategy != DEMAND_NODE && c->none_since != CLOCK_NEVER &&
+                now >= c->none_since + PLAN_OWED_NS &&
                 (p->extra_until == 0 || now >= p->extra_until + PLAN_OWED_NS);
     return owed ? c->none_since : CLOCK_NEVER;
 }
@@ -149,9 +178,10 @@ static uint64_t owed_since(const struct plan_node *p, const struct node_class *c
 static uint64_t late_since(const struct plan_node *p, const struct node_class *c,
                            uint64_t now)
 {
-    bool late = c->short_since != CLOCK_NEVER && now >= p->extra_until &&
-                now >= c->short_since + PLAN_RESERVE_NS && class_held(c) == 0;
-    return late ? c->short_since : CLOCK_NEVER;
+    uint64_t since = c->short_since > c->none_since ? c->short_since : c->none_since;
+    bool late = since != CLOCK_NEVER && now >= p->extra_until &&
+                now >= since + PLAN_RESERVE_NS && class_held(c) == 0;
+    return late ? since : CLOCK_NEVER;
 }
 
 static bool has_extra(const struct plan_node *p)
@@ -166,7 +196,7 @@ static bool has_extra(const struct plan_node *p)
 }
 
 /* A class that has nothing and waited too long, because CPUs come free one by one and it
- * needs more, or because natives have them all, comes before all others. What it needs is kept for it. */
+ * needs more, because natives or classes of a higher priority have them all, comes before all others. What it needs is kept for it. */
 static void reserve(struct plan_node *p, bool native, uint64_t now)
 {
     struct node_job *job = NULL;
@@ -175,9 +205,9 @@ static void reserve(struct plan_node *p, bool native, uint64_t now)
     bool may_owe = native && !has_extra(p);
     FOR_EACH_CLASS(p, j, c)
     {
-        uint64_t since = job_is_native(p, j) == native ? late_since(p, c, now)
-                         : may_owe                     ? owed_since(p, c, now)
-                                                       : CLOCK_NEVER;
+        uint64_t since = class_is_native(p, j, c) == native ? late_since(p, c, now)
+                         : may_owe                          ? owed_since(p, c, now)
+                                                            : CLOCK_NEVER;
         if (since < earliest) {
             job = j;
             first = c;
@@ -185,8 +215,9 @@ static void reserve(struct plan_node *p, bool native, uint64_t now)
         }
     }
     if (first && serve(p, job, first, now)) {
-        served(p, job, first);
-        if (job_is_native(p, job) != native) {
+        served(p, job, first, now);
+        first->kept_until = now + PLAN_QUANTUM_NS;
+        if (class_is_native(p, job, first) != native) {
             first->extra = true;
             p->extra_until = now + PLAN_QUANTUM_NS;
         }
@@ -201,9 +232,9 @@ static bool serve_all(struct plan_node *p, bool native, bool others, uint64_t no
 {
     struct node_job *j;
     while ((j = next_job(p, native, others))) {
-        struct node_class *c = next_class(p, j, others);
+        struct node_class *c = next_class(p, j, native, others);
         if (serve(p, j, c, now)) {
-            served(p, j, c);
+            served(p, j, c, now);
             continue;
         }
         c->tried = true;
@@ -213,12 +244,13 @@ static bool serve_all(struct plan_node *p, bool native, bool others, uint64_t no
     return others;
 }
 
-/* What a guest class may hold: its leases, and while it has one the slot that it was owed. */
-static uint32_t allowed(const struct plan_node *p, const struct node_class *c,
-                        uint64_t now)
+/* What a guest class may hold: its leases, what it borrows, and while it has one the slot that it was owed. */
+static uint32_t allowed(const struct plan_node *p, const struct node_job *j,
+                        const struct node_class *c, uint64_t now)
 {
     bool extra = c->extra && now < p->extra_until;
-    return c->quota > extra ? c->quota : extra;
+    uint32_t most = c->quota + borrowed(j, c);
+    return most > extra ? most : extra;
 }
 
 /* Guests give back what their leases no longer cover, and the head hears when it is done.
@@ -227,8 +259,8 @@ static void settle(struct plan_node *p, uint64_t now)
 {
     FOR_EACH_CLASS(p, j, c)
     {
-        uint32_t held = class_held(c), most = allowed(p, c, now);
-        if (!job_is_native(p, j) && held > most) {
+        uint32_t held = class_held(c), most = allowed(p, j, c, now);
+        if (!class_is_native(p, j, c) && held > most) {
             uint32_t over = held - most, there = c->busy + c->idle;
             over = over < there ? over : there;
             node_take(p, j, c, over > c->taking ? over - c->taking : 0, now);
@@ -236,8 +268,9 @@ static void settle(struct plan_node *p, uint64_t now)
     }
     for (uint32_t i = p->leases_count; i-- > 0;) {
         struct node_lease *l = &p->leases[i];
-        const struct node_class *c = &p->jobs[l->job].cls[l->cls];
-        bool native = job_is_native(p, &p->jobs[l->job]); /* whose slots have no quota */
+        const struct node_job *j = &p->jobs[l->job];
+        const struct node_class *c = &j->cls[l->cls];
+        bool native = class_is_native(p, j, c); /* whose slots have no quota */
         if (l->settling && (native || class_held(c) <= c->quota)) {
             l->settling = false;
             node_say_held(p, l);
@@ -277,14 +310,13 @@ void node_set_deadline(struct plan_node *p, uint64_t now)
     }
 }
 
-/* Notes which guest classes have tasks here and nothing to run them, and which gave back what they were
+/* Notes which classes have tasks here and nothing to run them, and which guests gave back what they were
  * owed. One that is larger than the node waits for a larger one. */
-static void watch_guests(struct plan_node *p, uint64_t now)
+static void watch_classes(struct plan_node *p, uint64_t now)
 {
     FOR_EACH_CLASS(p, j, c)
     {
-        bool none = !job_is_native(p, j) && !j->failed && c->queued > 0 && c->fits &&
-                    class_held(c) == 0;
+        bool none = !j->failed && c->queued > 0 && c->fits && class_held(c) == 0;
         if (!none) {
             c->none_since = CLOCK_NEVER;
         } else if (c->none_since == CLOCK_NEVER) {
@@ -299,7 +331,7 @@ static void watch_guests(struct plan_node *p, uint64_t now)
 
 void node_decide(struct plan_node *p, uint64_t now)
 {
-    watch_guests(p, now);
+    watch_classes(p, now);
     FOR_EACH_CLASS(p, j, c)
     {
         c->tried = false;

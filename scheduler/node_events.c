@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/labels.h"
 #include "core/status.h"
 #include "node_state.h"
 
@@ -15,6 +16,7 @@ struct plan_node *plan_node_create(const struct plan_node_config *config, uint64
     c->jobs_max = c->jobs_max ? c->jobs_max : JOBS_MAX;
     c->workers_max = c->workers_max ? c->workers_max : PROCS_MAX - 1;
     c->leases_max = c->leases_max ? c->leases_max : NODES_MAX;
+    c->labels = c->labels ? c->labels : "";
     p->last = now;
     p->free = c->capacity;
     p->keep = resources_zero(&c->capacity);
@@ -203,7 +205,9 @@ void node_add_class(const struct plan_node *p, struct node_job *j, uint32_t cls,
     struct node_class *c = &j->cls[cls];
     c->known = true;
     c->demand = *demand;
-    c->fits = resources_fit(&p->config.capacity, &demand->need);
+    /* Whether it is the node that the demand names, the head knows by the name that the node has by then. */
+    c->fits = resources_fit(&p->config.capacity, &demand->need) &&
+              selector_match(demand->selector, p->config.labels);
     c->cost = share_cost(&demand->need, &p->config.capacity);
     j->classes = cls < j->classes ? j->classes : cls + 1;
 }

@@ -12,7 +12,7 @@ struct resources plan_node_offer(const struct plan_node *p)
     struct resources offer = p->config.capacity;
     FOR_EACH_CLASS(p, j, c)
     {
-        if (job_is_native(p, j)) {
+        if (class_is_native(p, j, c)) {
             uint32_t idle = c->idle < c->queued ? c->idle : c->queued;
             uint64_t needed = (uint64_t)c->starting + c->busy + c->resuming + idle;
             resources_sub(&offer, &c->demand.need, needed + node_lack(p, j, c));
@@ -27,7 +27,7 @@ struct resources node_promised(const struct plan_node *p)
     struct resources promised = resources_zero(&p->config.capacity);
     FOR_EACH_CLASS(p, j, c)
     {
-        if (!job_is_native(p, j)) {
+        if (!class_is_native(p, j, c)) {
             uint32_t held = class_held(c) + c->resuming;
             resources_add(&promised, &c->demand.need, held > c->quota ? held : c->quota);
             class_book_kept(&promised, c, c->lent, resources_add);
@@ -41,7 +41,7 @@ struct resources node_room(const struct plan_node *p)
     struct resources room = plan_node_offer(p);
     FOR_EACH_CLASS(p, j, c)
     {
-        if (!job_is_native(p, j)) {
+        if (!class_is_native(p, j, c)) {
             uint32_t held = class_held(c);
             resources_sub(&room, &c->demand.need, held > c->quota ? held - c->quota : 0);
             class_book_kept(&room, c, c->lent, resources_sub);
@@ -120,7 +120,8 @@ static uint32_t want_of(const struct plan_node *p, const struct node_job *j,
                         const struct node_class *c)
 {
     uint64_t want = excess(c);
-    if (!job_is_native(p, j)) { /* the head may lease us slots here for all our own */
+    if (!class_is_native(p, j,
+                         c)) { /* the head may lease us slots here for all our own */
         want = (uint64_t)c->queued + c->busy + c->lent + c->resuming;
         want = want > c->foreign ? want - c->foreign : 0;
     }

@@ -69,14 +69,15 @@ static void cut_leases(struct plan_node *p)
     struct resources offer = plan_node_offer(p);
     FOR_EACH_CLASS(p, j, c)
     {
-        resources_add(&over, &c->demand.need, job_is_native(p, j) ? 0 : c->quota);
+        resources_add(&over, &c->demand.need, class_is_native(p, j, c) ? 0 : c->quota);
     }
     resources_sub(&over, &offer, 1);
     for (uint32_t i = p->leases_count; i-- > 0;) {
         struct node_lease *l = &p->leases[i];
-        const struct resources *need = &p->jobs[l->job].cls[l->cls].demand.need;
+        const struct node_job *j = &p->jobs[l->job];
+        const struct resources *need = &j->cls[l->cls].demand.need;
         uint64_t cut = resources_cover(&over, need);
-        if (cut == 0 || l->slots == 0 || job_is_native(p, &p->jobs[l->job])) {
+        if (cut == 0 || l->slots == 0 || class_is_native(p, j, &j->cls[l->cls])) {
             continue;
         }
         cut = cut < l->slots ? cut : l->slots;
@@ -97,9 +98,41 @@ static uint64_t to_move(const struct node_job *v, const struct node_class *vc,
     if (v != j) {
         return share_to_move(&v->share, &j->share, PLAN_QUANTUM_NS);
     }
-    /* Within a job its classes take turns by the quantum. */
-    bool turn = now >= c->short_since + PLAN_QUANTUM_NS;
+    /* Within a job classes of one priority take turns by the quantum. */
+    bool turn = now >= c->short_since + PLAN_QUANTUM_NS &&
+                now >= vc->served_at + PLAN_QUANTUM_NS &&
+                vc->demand.priority == c->demand.priority;
     return turn && class_held(vc) * vc->cost > class_held(c) * c->cost;
+}
+
+/* The class of the lowest priority in a job, below that of @c, that has slots to give of what is missing. */
+static struct node_class *lowest_below(struct node_job *j, const struct node_class *c,
+                                       const struct resources *missing, uint64_t now)
+{
+    struct node_class *low = NULL;
+    for (struct node_class *v = j->cls; v < j->cls + j->classes; v++) {
+        if (v->known && v->busy + v->idle > v->taking && now >= v->kept_until &&
+            v->demand.priority < (low ? low : c)->demand.priority &&
+            resources_cover(missing, &v->demand.need) > 0) {
+            low = v;
+        }
+    }
+    return low;
+}
+
+/* What a class of a higher priority lacks, others of its job give at once. */
+static void take_from_lower(struct plan_node *p, struct node_job *j,
+                            const struct node_class *c, struct resources *soon,
+                            uint64_t now)
+{
+    for (struct node_class *low = j->cls; low;) {
+        struct resources missing =
+            missing_for(p, &c->demand.need, node_lack(p, j, c), soon);
+        low = lowest_below(j, c, &missing, now);
+        if (low) {
+            take(p, j, low, low->busy + low->idle - low->taking, &missing, soon, now);
+        }
+    }
 }
 
 /* Time-slicing among natives: the one who is owed gets slots of the one who is ahead, if it has what the other
@@ -114,7 +147,7 @@ static void take_turns(struct plan_node *p, struct node_job *j, struct node_clas
     struct resources missing = missing_for(p, &c->demand.need, lack, soon);
     FOR_EACH_CLASS(p, v, vc)
     {
-        if (job_is_native(p, v) && vc != c &&
+        if (class_is_native(p, v, vc) && vc != c &&
             resources_cover(&missing, &vc->demand.need) > 0) {
             uint64_t cost = to_move(v, vc, j, c, now);
             if (cost > most ||
@@ -169,7 +202,8 @@ void node_make_room(struct plan_node *p, uint64_t now)
             uint32_t more = node_lack(p, j, c) - (c == p->kept_for);
             resources_add(&lacks, &c->demand.need, more);
             any = true;
-            cut = cut || (job_is_native(p, j) && now >= c->short_since + PLAN_REPORT_NS);
+            cut = cut ||
+                  (class_is_native(p, j, c) && now >= c->short_since + PLAN_REPORT_NS);
         }
     }
     if (!any) {
@@ -185,7 +219,8 @@ void node_make_room(struct plan_node *p, uint64_t now)
     }
     FOR_EACH_CLASS(p, j, c)
     {
-        if (c->tried && c->cost > 0 && job_is_native(p, j)) {
+        if (c->tried && c->cost > 0 && class_is_native(p, j, c)) {
+            take_from_lower(p, j, c, &soon, now);
             take_turns(p, j, c, &soon, now);
         }
     }

@@ -6,6 +6,7 @@
  *   node_decide.c  who gets and keeps slots, after every event
  *   node_room.c    who gives them for it
  *   node_report.c  what the head and other nodes get: reports, sends, the view, the check
+ *   node_why.c     for people: why tasks wait, leases
  */
 #ifndef SCHEDULER_NODE_STATE_H
 #define SCHEDULER_NODE_STATE_H
@@ -17,7 +18,7 @@
 struct node_class {
     bool known;
     bool reported; /* the head may have a demand of it */
-    bool fits;     /* this node is large enough for one task */
+    bool fits;     /* this node is large enough for one task, and has the labels */
     struct demand demand;
     uint64_t cost; /* share_cost() of one slot */
     uint32_t queued;
@@ -30,10 +31,12 @@ struct node_class {
     uint32_t granted, away, filled, asked;
     uint32_t want_sent, want_high; /* said; most that it wanted since the window began */
     uint64_t short_since; /* since when it waits for room; CLOCK_NEVER: it does not */
+    uint64_t none_since;  /* since when it has tasks here and no slot; or CLOCK_NEVER */
+    bool extra;           /* it was given a slot beyond its leases, which it was owed */
+    bool tried;           /* scratch of one pass: it cannot be served now */
+    uint64_t served_at;   /* when it got its last slot */
     uint64_t
-        none_since; /* a guest's: since when it has tasks here and no slot; or CLOCK_NEVER */
-    bool extra;     /* it was given a slot beyond its leases, which it was owed */
-    bool tried;     /* scratch of one pass: it cannot be served now */
+        kept_until; /* it was served as it had waited too long: classes before it take none until then */
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count;
 };
@@ -107,6 +110,14 @@ static inline uint32_t class_held(const struct node_class *c)
 static inline bool job_is_native(const struct plan_node *p, const struct node_job *j)
 {
     return j->key.node == p->config.node;
+}
+
+/* It has slots as it likes; else under leases. */
+static inline bool class_is_native(const struct plan_node *p, const struct node_job *j,
+                                   const struct node_class *c)
+{
+    return job_is_native(p, j) &&
+           (c->demand.strategy == DEMAND_DEFAULT || !p->config.clustered);
 }
 
 static inline uint64_t class_cpus(const struct node_class *c)

@@ -2,11 +2,13 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "core/clock.h"
 #include "core/seg.h"
 #include "core/status.h"
+#include "store/timeline.h"
 
 enum { PAGE = 4096 };
 
@@ -22,14 +24,20 @@ static const size_t part_bytes[] = {
     sizeof(at_u32) * BOARD_BLOCKS_MAX,
     sizeof(at_u64) * BOARD_BLOCKS_MAX,
     /* from here on committed as it is used */
+    sizeof(struct timeline_ring) * PROCS_MAX,
     (sizeof(at_u64) << BOARD_RING_ORDER) * PROCS_MAX,
     (sizeof(at_u64) << BOARD_QUEUE_ORDER) * CLASSES_MAX,
+    sizeof(at_u32) * BOARD_BLOCKS_MAX,
+    sizeof(at_u64) * BOARD_RECORDS_MAX,
     sizeof(at_u32) * BOARD_RECORDS_MAX,
     sizeof(struct record) * BOARD_RECORDS_MAX,
 };
 enum {
     PARTS = sizeof part_bytes / sizeof part_bytes[0],
     PARTS_FIXED = 9,
+    PART_TIMELINES = PARTS_FIXED,
+    PART_DUE = PARTS - 4,
+    PART_REQUESTS = PARTS - 3,
     PART_TOUCHED = PARTS - 2,
     PART_RECORDS = PARTS - 1
 };
@@ -70,8 +78,11 @@ static void set_view(struct board *b, char *base, const char *base_ro)
     b->segments = (void *)(base + part_offset(part++));
     b->block_owner = (void *)(base + part_offset(part++));
     b->block_returned = (void *)(base + part_offset(part++));
+    b->timelines = (void *)(base + part_offset(part++));
     b->ring_cells = (void *)(base + part_offset(part++));
     b->ready_cells = (void *)(base + part_offset(part++));
+    b->block_due = (void *)(base + part_offset(part++));
+    b->requests = (void *)(base + part_offset(part++));
     b->touched = (void *)(base + part_offset(part++));
     b->records = (void *)(base + part_offset(part));
     b->records_ro = (const void *)(base_ro + part_offset(part));
@@ -132,6 +143,12 @@ err_close:
     return st;
 }
 
+static mob_status commit(struct board *b, unsigned part, size_t from, size_t count,
+                         size_t size)
+{
+    return seg_commit(b->fd, part_offset(part) + from * size, count * size);
+}
+
 mob_status board_commit_more(struct board *b)
 {
     uint32_t have = at_load(&b->own_committed, AT_RELAXED);
@@ -139,10 +156,11 @@ mob_status board_commit_more(struct board *b)
         return status_fail(MOB_ERR_FULL,
                            "the job has %u records, the most a job can have", have);
     }
-    MOB_TRY(seg_commit(b->fd, part_offset(PART_TOUCHED) + have * sizeof(at_u32),
-                       BOARD_COMMIT_STEP * sizeof(at_u32)));
-    MOB_TRY(seg_commit(b->fd, part_offset(PART_RECORDS) + have * sizeof(struct record),
-                       BOARD_COMMIT_STEP * sizeof(struct record)));
+    MOB_TRY(commit(b, PART_DUE, have / BOARD_BLOCK, BOARD_COMMIT_STEP / BOARD_BLOCK,
+                   sizeof(at_u32)));
+    MOB_TRY(commit(b, PART_REQUESTS, have, BOARD_COMMIT_STEP, sizeof(at_u64)));
+    MOB_TRY(commit(b, PART_TOUCHED, have, BOARD_COMMIT_STEP, sizeof(at_u32)));
+    MOB_TRY(commit(b, PART_RECORDS, have, BOARD_COMMIT_STEP, sizeof(struct record)));
     /* Release: who sees the new bound sees records of zeros. */
     at_store(&b->header->committed, have + BOARD_COMMIT_STEP, AT_RELEASE);
     at_store(&b->own_committed, have + BOARD_COMMIT_STEP, AT_RELAXED);
@@ -206,6 +224,62 @@ void board_unmap(struct board *b)
     b->base = NULL;
     b->base_ro = NULL;
     b->fd = -1;
+}
+
+/* ---- timelines ------------------------------------------------------------------------------------ */
+
+struct timeline_ring *board_timeline(const struct board *b, uint32_t process)
+{
+    return &b->timelines[process % PROCS_MAX];
+}
+
+uint64_t board_timeline_bytes(uint32_t order)
+{
+    return offsetof(struct timeline_ring, slots) +
+           (sizeof(struct timeline_slot) << order) +
+           2 * PAGE; /* that it shares with its neighbours */
+}
+
+mob_status board_timeline_commit(struct board *b, uint32_t process, uint32_t order)
+{
+    size_t at = part_offset(PART_TIMELINES) + process * sizeof(struct timeline_ring);
+    MOB_TRY(seg_commit(b->fd, at,
+                       offsetof(struct timeline_ring, slots) +
+                           (sizeof(struct timeline_slot) << order)));
+    /* Release: who sees it has memory to write to. */
+    at_store(&board_timeline(b, process)->order, order, AT_RELEASE);
+    return MOB_OK;
+}
+
+static size_t timelines_bytes(void)
+{
+    return part_offset(PART_TIMELINES + 1) - part_offset(PART_TIMELINES);
+}
+
+mob_status board_timeline_keep(const struct board *b, const struct timeline_ring **ret)
+{
+    size_t from = part_offset(PART_TIMELINES), to = from + timelines_bytes();
+    void *rings = mmap(NULL, to - from, PROT_READ, MAP_SHARED, b->fd, (off_t)from);
+    if (rings == MAP_FAILED) {
+        return status_fail(MOB_ERR_SYSTEM, "mapping a job's timeline: %m");
+    }
+    mob_status st = seg_discard(b->fd, 0, from);
+    if (!st) {
+        st = seg_discard(b->fd, to, board_bytes() - to);
+    }
+    if (st) {
+        munmap(rings, to - from);
+        return st;
+    }
+    *ret = rings;
+    return MOB_OK;
+}
+
+void board_timeline_drop(const struct timeline_ring *rings)
+{
+    if (rings) {
+        munmap((void *)(uintptr_t)rings, timelines_bytes());
+    }
 }
 
 void board_notice(struct board *b, uint32_t bits)

@@ -2,6 +2,7 @@
 #include "store/task.h"
 
 #include "core/park.h"
+#include "store/timeline.h"
 
 /* ---- ready tasks ----------------------------------------------------------------------------------- */
 
@@ -26,6 +27,10 @@ void task_pushed_any(struct board *b, struct record *r, uint32_t class,
 
 void task_make_ready(struct lane *l, struct record *r, uint32_t class)
 {
+    if (__builtin_expect(l->timeline != NULL, 0)) {
+        uint32_t gen = state_gen(at_load(&r->state, AT_RELAXED));
+        timeline_ready(l, link_make(gen, board_index(l->board, r), 0));
+    }
     enum queue_result pushed = queue_push(&l->ready[class], board_index(l->board, r));
     if (!task_pushed(l, class, pushed)) {
         task_pushed_any(l->board, r, class, pushed);

@@ -1,7 +1,6 @@
-/* seal.c - the end of an attempt: sealed, closed, queued again, cancelled. */
+/* seal.c - the end of an attempt: sealed, closed, queued again. */
 #include "store/task.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "core/text.h"
@@ -221,7 +220,7 @@ bool task_seal_childless(struct lane *l, struct record *r, uint64_t link, uint64
     return true;
 }
 
-static bool back_to_queue(struct lane *l, struct record *r, uint64_t attempts)
+static bool back_to_queue(struct lane *l, struct record *r, uint32_t attempts)
 {
     struct call call = record_call(r);
     uint64_t s = at_load(&r->state, AT_ACQUIRE), next;
@@ -229,7 +228,8 @@ static bool back_to_queue(struct lane *l, struct record *r, uint64_t attempts)
         if (state_phase(s) != PHASE_TAKEN || state_holder(s) != l->self) {
             return false;
         }
-        next = state_to(s, PHASE_QUEUED, l->self) + (attempts << STATE_ATTEMPT_SHIFT);
+        next = state_with_attempt(state_to(s, PHASE_QUEUED, l->self),
+                                  state_attempt(s) + attempts);
     } while (!at_cas(&r->state, &s, next, AT_SEQ_CST));
     task_make_ready(l, r, call_class(&call));
     return true;
@@ -260,41 +260,4 @@ bool task_set_error(struct record *r, mob_status error, const char *text)
     record_set_place(r, 0, size ? PLACE_INLINE : PLACE_EMPTY, 0, at, size);
     at_store(&r->error, (uint32_t)error, AT_RELAXED);
     return size == len;
-}
-
-/* QUEUED or WAITING -> TAKEN, only to be sealed. One that waits is still named by the stacks of what
- * it waits for, and so it is not CLOSED before they have let it go: stays_open(). */
-static bool take_to_cancel(struct lane *l, struct record *r, uint32_t gen)
-{
-    uint64_t s = at_load(&r->state, AT_ACQUIRE);
-    while (state_gen(s) == gen &&
-           (state_phase(s) == PHASE_QUEUED || state_phase(s) == PHASE_WAITING)) {
-        /* With the flag, so that after a death here nobody runs it. */
-        uint64_t next = state_to(s, PHASE_TAKEN, l->self) | STATE_CANCEL;
-        if (at_cas(&r->state, &s, next, AT_SEQ_CST)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void task_cancel(struct lane *l, struct record *r, uint32_t gen)
-{
-    uint64_t s = at_load(&r->state, AT_ACQUIRE);
-    while (state_gen(s) == gen && state_phase(s) >= PHASE_CREATING &&
-           state_phase(s) <= PHASE_TAKEN && !(s & STATE_CANCEL)) {
-        if (at_cas(&r->state, &s, s | STATE_CANCEL, AT_SEQ_CST)) {
-            if (state_phase(s) == PHASE_TAKEN && state_holder(s) == DAEMON) {
-                board_notice(l->board, NOTICE_CANCEL); /* it runs on another node */
-            }
-            break;
-        }
-    }
-    if (take_to_cancel(l, r, gen)) { /* a hint in the queue is stale from now on */
-        char name[MOB_NAME_MAX + 1], text[MOB_NAME_MAX + 64];
-        board_name_text(l->board, r->name, name);
-        snprintf(text, sizeof text, "task %s: it was cancelled before it ran", name);
-        task_set_error(r, MOB_ERR_CANCELLED, text);
-        task_seal(l, r, true);
-    }
 }

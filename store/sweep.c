@@ -5,6 +5,7 @@
 
 #include "core/park.h"
 #include "core/status.h"
+#include "store/request.h"
 #include "store/task.h"
 
 enum {
@@ -26,6 +27,7 @@ struct sweep {
     struct lane *d;
     struct board *b;
     uint32_t dead;
+    bool ordered; /* the daemon ended it for one of its tasks */
     struct attempt attempts[ATTEMPTS_MAX_OF_ONE];
     uint32_t attempts_count;
     /* Links of sealed records whose successors this sweep serves, all of them: the dead one may have
@@ -405,12 +407,18 @@ static void end_attempt(struct sweep *w, const struct attempt *a, sweep_reason r
     for (uint32_t i = 0; i < call_nrets(&call); i++) {
         record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
     }
-    if (a->number < call.retries && !(s & STATE_CANCEL)) {
+    if (w->ordered && call.retries < CALL_RETRIES_FOREVER - 1) {
+        call.retries++; /* it dies for another task's sake, which costs no retry */
+        record_set_call(r, &call);
+    }
+    if (call_retries_left(&call, a->number) && !(s & STATE_CANCEL)) {
         task_requeue(w->d, r);
         w->result.requeued++;
         return;
     }
-    mob_status error = s & STATE_CANCEL ? MOB_ERR_CANCELLED : MOB_ERR_TASK_DIED;
+    mob_status error = s & STATE_CANCEL
+                           ? request_reason(w->b, link_index(a->link), link_gen(a->link))
+                           : MOB_ERR_TASK_DIED;
     if (reason) {
         reason(arg, r, error, a->number);
     } else {
@@ -434,13 +442,14 @@ static void sweep_records(struct sweep *w)
     } while (w->served_count > served && !w->result.corrupt);
 }
 
-void sweep_process(struct lane *d, uint32_t process, sweep_reason reason, void *arg,
-                   struct sweep_result *ret)
+void sweep_process(struct lane *d, uint32_t process, bool ordered, sweep_reason reason,
+                   void *arg, struct sweep_result *ret)
 {
     struct sweep w;
     w.d = d;
     w.b = d->board;
     w.dead = process;
+    w.ordered = ordered;
     w.steps = 0;
     w.served_count = 0;
     w.result = (struct sweep_result){0};

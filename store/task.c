@@ -1,5 +1,6 @@
 /* task.c - a task from its first byte to QUEUED: filled, published, hung on its arguments. */
 #include "store/task.h"
+#include "store/timeline.h"
 
 /* ---- submitting ----------------------------------------------------------------------------------- */
 
@@ -191,6 +192,9 @@ static void all_arrived(struct lane *l, struct record *t, uint32_t gen,
         if (at_cas(&t->state, &s, next, AT_SEQ_CST)) {
             if (keeps) {
                 l->kept = t;
+                if (__builtin_expect(l->timeline != NULL, 0)) {
+                    timeline_ready(l, link_make(gen, board_index(l->board, t), 0));
+                }
             } else {
                 task_make_ready(l, t, call_class(call));
             }

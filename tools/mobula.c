@@ -10,6 +10,7 @@ static const char usage[] =
     "  mobula start     start a node on this machine\n"
     "  mobula status    show nodes, jobs, and demand that nobody can meet\n"
     "  mobula stop      stop the node of this machine\n"
+    "  mobula timeline  record what tasks do, for Perfetto\n"
     "  mobula check-transport\n"
     "                   say how objects will move: over RDMA, or why not\n"
     "\n"
@@ -22,6 +23,7 @@ static const struct {
     {"start", "mobula start", start_main},
     {"status", "mobula status", status_main},
     {"stop", "mobula stop", stop_main},
+    {"timeline", "mobula timeline", timeline_main},
     {"check-transport", "mobula check-transport", check_main},
 };
 
@@ -42,6 +44,8 @@ int main(int argc, char **argv)
     if (strcmp(word, "--version") == 0) {
         return tool_version();
     }
-    return argc > 1 ? tool_usage("unknown command '%s'", word)
-                    : tool_usage("say a command: start, status, stop or check-transport");
+    return argc > 1
+               ? tool_usage("unknown command '%s'", word)
+               : tool_usage(
+                     "say a command: start, status, stop, timeline or check-transport");
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/labels.h"
 #include "core/log.h"
 #include "core/limits.h"
 #include "core/status.h"
@@ -28,6 +29,13 @@ static const char usage[] =
     "  --node-dir=DIR               the node's folder, with its socket and log\n"
     "  --num-cpus=N                 CPUs to use; default: what affinity and cgroups "
     "allow\n"
+    "  --memory=SIZE                memory for tasks that ask for it; default: what may "
+    "be used but\n"
+    "                               for the store's\n"
+    "  --gpus=N                     GPUs; default: as many /dev/nvidia[0-9]* as there "
+    "are\n"
+    "  --resources=NAME=N[,...]     what else tasks may ask for\n"
+    "  --labels=NAME=VALUE[,...]    what tasks may choose the node by\n"
     "  --object-store-memory=SIZE   limit of shared memory; default: 30 % of what may be "
     "used\n"
     "  --spill-dir=DIR[:DIR...]     where objects go when memory is short, in turn; "
@@ -35,7 +43,7 @@ static const char usage[] =
     "they stay;\n"
     "                               default: $MOBULA_SPILL_DIR, else "
     "/var/tmp\n"
-    "  --unmet-grace=SECONDS        time for a node to join that has the CPUs which a "
+    "  --unmet-grace=SECONDS        time for a node to join that has what a "
     "task asks for\n"
     "  --head                       be the head of a cluster\n"
     "  --address=HOST:PORT          be a node of the cluster whose head is there\n"
@@ -184,6 +192,18 @@ static mob_status parse(int opt, const char *arg, struct settings *s)
         MOB_TRY(text_parse_u64(arg, 0, NODE_CPUS_MAX, &n));
         s->node.num_cpus = (int)n;
         return MOB_OK;
+    case 'M':
+        return text_parse_bytes(arg, &s->node.memory_bytes);
+    case 'G':
+        MOB_TRY(text_parse_u64(arg, 0, NODE_GPUS_MAX, &n));
+        s->node.num_gpus = (int)n;
+        return MOB_OK;
+    case 'Q':
+        s->node.resources = (struct resources){0};
+        return resources_parse(&s->node.resources, arg);
+    case 'N':
+        s->node.labels = arg;
+        return labels_check(arg);
     case 'm':
         return text_parse_bytes(arg, &s->node.store_bytes);
     case 's':
@@ -268,6 +288,10 @@ static int parse_all(int argc, char **argv, struct settings *s)
         {"embedded", required_argument, NULL, 'e'},
         {"node-dir", required_argument, NULL, 'd'},
         {"num-cpus", required_argument, NULL, 'c'},
+        {"memory", required_argument, NULL, 'M'},
+        {"gpus", required_argument, NULL, 'G'},
+        {"resources", required_argument, NULL, 'Q'},
+        {"labels", required_argument, NULL, 'N'},
         {"object-store-memory", required_argument, NULL, 'm'},
         {"spill-dir", required_argument, NULL, 's'},
         {"log-file", required_argument, NULL, 'f'},
@@ -393,6 +417,7 @@ int main(int argc, char **argv)
     struct settings s = {.node = {.embedded = -1,
                                   .num_cpus = -1,
                                   .ready_fd = -1,
+                                  .num_gpus = -1,
                                   .unmet_grace_ns = UNMET_GRACE_NS},
                          .level = LOG_LEVEL_WARN,
                          .port = PORT_UNSET};

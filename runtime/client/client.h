@@ -60,6 +60,17 @@ struct mob_task {
 };
 
 /* One thread of the process. Private to the thread, but for `waits_on` and `next`. */
+/* What a thread asked for in options, and the class that it was; looked at before anything is parsed. */
+enum { ASKED_MAX = 4 };
+struct asked {
+    bool known;
+    uint32_t class;
+    double num_cpus, num_gpus;
+    uint64_t memory_bytes, node;
+    int strategy, priority;
+    char resources[256], labels[SELECTOR_MAX + 1]; /* longer ones are parsed each time */
+};
+
 struct thread {
     struct lane lane;
     struct arena_batch batches[ARENA_BATCH_CLASSES]; /* for its next small objects */
@@ -75,10 +86,13 @@ struct thread {
         *plain_site; /* where it submitted last, with its number on the board */
     uint32_t plain_number;
     uint64_t plain_origin; /* both as a record has them */
+    mob_fn recorded;       /* the function that timeline_run() is in the place of */
     uint16_t fn_id;
     int32_t room
         [CLASSES_MAX]; /* tasks that certainly fit into the class's queue: a look at how
                                    full it is costs a cache line that workers write */
+    struct asked asked_for[ASKED_MAX];
+    uint32_t asked_next; /* the place that is taken next */
     pthread_t owner;
     uint32_t asked;  /* proc.wake when it last looked at what the daemon asks for */
     at_u64 waits_on; /* address of the word it sleeps on, for the watcher */
@@ -93,6 +107,7 @@ struct mob {
     bool worker, embedded, inline_tasks;
     uint64_t store_bytes; /* the node's limit */
     const char *wait_gdb; /* MOBULA_WAIT_GDB, or NULL */
+    at_u32 recorded;      /* 1: threads record what they do; see timeline_look() */
     uint64_t spin_ns;     /* how long to look before sleeping */
     at_u32 lost;          /* the watcher sets it: the daemon is gone */
     at_u32 closed;
@@ -228,9 +243,11 @@ const char *registry_name(mob_fn fn);
 mob_fn registry_fn(const char *name);
 /* The board's number of a function's name; cached. */
 mob_status registry_fn_id(struct mob *mob, mob_fn fn, uint16_t *ret);
-/* The function of a board's number, or NULL. Noted for registry_by_id(), unless MOBULA_WAIT_GDB wants
- * every task looked at. */
+/* The function of a board's number, or NULL. Noted for registry_by_id(), unless MOBULA_WAIT_GDB or a timeline
+ * wants every task looked at. */
 mob_fn registry_look_up(struct mob *mob, uint16_t id);
+/* Functions are looked up again. */
+void registry_forget(struct mob *mob);
 /* The same if it was looked up before. */
 static inline mob_fn registry_by_id(const struct mob *mob, uint16_t id)
 {
@@ -274,11 +291,12 @@ static inline bool client_only_waits(const struct mob *mob)
 {
     return !client_current->task && !mob->inline_tasks;
 }
-/* MOB_OK while job and node are well. */
+/* MOB_OK while job and node are well; the short ways give way too while a timeline is recorded, as they record
+ * nothing. */
 mob_status client_health_slow(const struct mob *mob);
 static inline bool client_ill(const struct mob *mob)
 {
-    return at_load(&mob->board.header->failed, AT_ACQUIRE) |
+    return at_load(&mob->board.header->unusual, AT_ACQUIRE) |
            at_load(&mob->lost, AT_ACQUIRE);
 }
 static inline mob_status client_health(const struct mob *mob)
@@ -362,6 +380,15 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
 void task_idle(const struct mob *mob, const struct thread *t);
 /* MOBULA_INLINE: runs what is ready, here and now. */
 void worker_run_inline(struct mob *mob, struct thread *t);
+
+/* ---- timeline.c ---- */
+/* Sees whether this thread's part is recorded from now on: lane.timeline. */
+void timeline_look(struct mob *mob, struct thread *t);
+/* Record what began at @start_ns, and ends now. LINK_NONE: a wait for any of several. */
+void timeline_submitted(struct thread *t, uint64_t start_ns, uint64_t link);
+void timeline_got(struct thread *t, uint64_t start_ns, uint64_t link, mob_status st);
+/* In the place of a task's function: records that it runs, and runs it. */
+mob_status timeline_run(struct mob_task *task);
 
 /* ---- worker.c ---- */
 void worker_run(struct mob *mob) __attribute__((noreturn));

@@ -61,7 +61,8 @@ static mob_status find_daemon(char *path, size_t size)
 static void exec_daemon(const char *path, const struct mob_config *config, int sock,
                         int why)
 {
-    char sock_arg[32], why_arg[32], cpus_arg[32], store_arg[64];
+    char sock_arg[32], why_arg[32], cpus_arg[32], store_arg[64], memory_arg[64];
+    char gpus_arg[32], resources_arg[512], labels_arg[LABELS_MAX + 32];
     snprintf(sock_arg, sizeof sock_arg, "--embedded=%d", sock);
     snprintf(why_arg, sizeof why_arg, "--ready-fd=%d", why);
     snprintf(cpus_arg, sizeof cpus_arg, "--num-cpus=%u", config->num_cpus);
@@ -71,8 +72,33 @@ static void exec_daemon(const char *path, const struct mob_config *config, int s
                     sock_arg,
                     why_arg,
                     store_arg,
-                    config->num_cpus ? cpus_arg : NULL,
+                    memory_arg,
+                    NULL,
+                    NULL,
+                    NULL,
+                    NULL,
                     NULL};
+    int count = 5;
+    if (config->num_cpus) { /* else it counts them */
+        argv[count++] = cpus_arg;
+    }
+    snprintf(memory_arg, sizeof memory_arg, "--memory=%llu",
+             (unsigned long long)config->memory_bytes);
+    snprintf(gpus_arg, sizeof gpus_arg, "--gpus=%d",
+             config->num_gpus == MOB_NO_GPU ? 0 : config->num_gpus);
+    if (config->num_gpus != 0) {
+        argv[count++] = gpus_arg;
+    }
+    snprintf(resources_arg, sizeof resources_arg, "--resources=%s",
+             config->resources ? config->resources : "");
+    if (config->resources) {
+        argv[count++] = resources_arg;
+    }
+    snprintf(labels_arg, sizeof labels_arg, "--labels=%s",
+             config->labels ? config->labels : "");
+    if (config->labels) {
+        argv[count++] = labels_arg;
+    }
     /* A terminal's Ctrl-C is for the program; the daemon ends when its socket closes. */
     setsid();
     fcntl(sock, F_SETFD, 0);

@@ -10,6 +10,8 @@
 #include "client.h"
 #include "core/clock.h"
 #include "core/machine.h"
+#include "core/labels.h"
+#include "core/resources.h"
 #include "core/status.h"
 #include "core/text.h"
 #include "local.h"
@@ -165,6 +167,13 @@ static mob_status read_config(const struct mob_config *given, struct mob_config 
         return status_fail(MOB_ERR_INVALID, "mob_init: num_cpus is %u, and at most %d",
                            ret->num_cpus, NODE_CPUS_MAX);
     }
+    if (ret->num_gpus > NODE_GPUS_MAX || ret->num_gpus < MOB_NO_GPU) {
+        return status_fail(MOB_ERR_INVALID, "mob_init: num_gpus is %d, and at most %d",
+                           ret->num_gpus, NODE_GPUS_MAX);
+    }
+    struct resources unused = {0};
+    MOB_TRY(ret->resources ? resources_parse(&unused, ret->resources) : MOB_OK);
+    MOB_TRY(ret->labels ? labels_check(ret->labels) : MOB_OK);
     return MOB_OK;
 }
 

@@ -154,8 +154,15 @@ mob_fn registry_look_up(struct mob *mob, uint16_t id)
     char name[MOB_NAME_MAX + 1];
     board_name_text(&mob->board, id, name);
     mob_fn fn = registry_fn(name);
-    if (!mob->wait_gdb) {
+    if (!mob->wait_gdb && !at_load(&mob->recorded, AT_RELAXED)) {
         __atomic_store_n(&mob->fns[id], fn, __ATOMIC_RELAXED);
     }
     return fn;
+}
+
+void registry_forget(struct mob *mob)
+{
+    for (uint32_t i = 0; i < BOARD_NAMES_MAX; i++) {
+        __atomic_store_n(&mob->fns[i], (mob_fn)NULL, __ATOMIC_RELAXED);
+    }
 }

@@ -3,6 +3,7 @@
 
 #include "client.h"
 #include "core/status.h"
+#include "store/request.h"
 #include "store/task.h"
 
 enum { REFS_DEEP_MAX = 64 }; /* results that are results that are results ... */
@@ -321,15 +322,37 @@ mob_status mob_failure(struct mob *mob, mob_ref ref, char *text, size_t size)
 
 mob_status mob_cancel(struct mob *mob, mob_ref ref)
 {
+    return mob_cancel_as(mob, ref, NULL);
+}
+
+mob_status mob_cancel_as(struct mob *mob, mob_ref ref,
+                         const struct mob_cancel_options *given)
+{
     struct thread *t;
     uint64_t link, s;
+    struct mob_cancel_options o = MOB_CANCEL_OPTIONS_INIT;
     MOB_TRY(client_thread(mob, &t));
     MOB_TRY(client_link(mob, ref, &link));
+    if (given) {
+        if (given->struct_size < sizeof(size_t) || given->struct_size > sizeof o) {
+            return status_fail(MOB_ERR_INVALID,
+                               "options of %zu bytes: set them up with "
+                               "MOB_CANCEL_OPTIONS_INIT",
+                               given->struct_size);
+        }
+        memcpy(&o, given, given->struct_size);
+    }
+    if (o.grace_ns > REQUEST_AHEAD_MAX_NS) {
+        return status_fail(MOB_ERR_INVALID, "a grace of more than 30 days");
+    }
     struct record *r = lane_find(&t->lane, link, &s);
     if (!r || state_gone(s)) {
-        return status_fail(MOB_ERR_RELEASED,
-                           "the id was released before, or never existed");
+        return client_released();
     }
-    task_cancel(&t->lane, r, link_gen(link));
-    return MOB_OK;
+    uint32_t request = o.recursive ? REQUEST_RECURSIVE : 0;
+    if (o.force) {
+        request |= request_make(
+            REQUEST_END, request_tick_at(&mob->board, clock_deadline_ns(o.grace_ns)));
+    }
+    return task_cancel_as(&t->lane, r, link_gen(link), request);
 }

@@ -4,6 +4,7 @@
 
 #include "client.h"
 #include "core/status.h"
+#include "store/request.h"
 #include "store/task.h"
 
 enum {
@@ -42,7 +43,8 @@ static void end_attempt(struct mob_task *task, mob_status st)
         st = await_refs(task);
     }
     bool retry = st && call_options(&task->call) & CALL_RETRY_ON_ERROR &&
-                 task_attempt(task) < task->call.retries && !mob_task_cancelled(task);
+                 call_retries_left(&task->call, task_attempt(task)) &&
+                 !mob_task_cancelled(task);
     if (task->children_count) {
         task_drop_held(task, retry);
     }
@@ -54,6 +56,10 @@ static void end_attempt(struct mob_task *task, mob_status st)
         task_drop_results(task);
         (void)task_requeue(&task->thread->lane, task->r);
         return;
+    }
+    if (st == MOB_ERR_CANCELLED && mob_task_cancelled(task)) {
+        task->fails_as = request_reason(&task->mob->board, link_index(task->link),
+                                        link_gen(task->link));
     }
     char what[sizeof task->message];
     if (task->message[0]) {
@@ -98,19 +104,25 @@ static __attribute__((noinline)) void fail_for_function(struct mob_task *task)
 static __attribute__((noinline)) bool fail_before(struct mob_task *task, uint64_t s)
 {
     if (s & STATE_CANCEL) {
-        task_seal_error(task, MOB_ERR_CANCELLED, "cancelled before it ran");
+        mob_status why = request_reason(&task->mob->board, link_index(task->link),
+                                        link_gen(task->link));
+        char what[64];
+        snprintf(what, sizeof what, "%s before it ran", request_reason_text(why));
+        task_seal_error(task, why, what);
         return true;
     }
     return task_fail_for_argument(task);
 }
 
-/* The function of a task for the first time, or every time if one is to be waited for. */
+/* The function of a task for the first time, or every time if one is to be waited for or runs are recorded. */
 static __attribute__((noinline)) mob_fn look_up(const struct mob_task *task)
 {
     if (task->mob->wait_gdb) {
         debug_wait(task);
     }
-    return registry_look_up(task->mob, task->call.fn);
+    mob_fn fn = registry_look_up(task->mob, task->call.fn);
+    task->thread->recorded = fn;
+    return fn && task->thread->lane.timeline ? timeline_run : fn;
 }
 
 void task_init(struct mob_task *task, struct mob *mob, struct thread *t)
@@ -210,6 +222,7 @@ static __attribute__((noinline, cold)) void tidy_when_asked(struct mob *mob,
                                                             struct thread *t)
 {
     t->asked = at_load(&mob->proc->wake, AT_SEQ_CST);
+    timeline_look(mob, t);
     client_tidy(mob, t);
 }
 
@@ -258,6 +271,7 @@ void worker_serve(struct mob *mob, struct thread *t, uint32_t class, uint32_t ru
     struct queue_item item;
     uint32_t streak = 0; /* tasks since it last waited */
     t->asked = at_load(&self->wake, AT_RELAXED);
+    timeline_look(mob, t);
     t->lane.keeps = run;
     while (serves(mob, t, run)) {
         enum queue_result res = task_claim_hinted(&t->lane, class, &r, &item);

@@ -1,17 +1,27 @@
 /* submit.c - from a call of mob_submit() to a published record. */
-#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "client.h"
 #include "core/clock.h"
+#include "core/labels.h"
 #include "core/park.h"
 #include "core/status.h"
 #include "local.h"
+#include "store/request.h"
 #include "store/task.h"
 
 #include <stdlib.h>
 
 enum { RETRIES_DEFAULT = 3, RETRIES_MAX = 250 };
+
+/* What options say of a task. */
+struct plan {
+    struct call call;
+    uint16_t name;
+    bool no_wait;
+    uint32_t request; /* of store/request.h */
+};
 #define FULL_NAP_NS                                                                      \
     (5 * NS_PER_MS) /* between looks, while the largest table there is is full */
 
@@ -36,7 +46,7 @@ static mob_status ask_class(struct mob *mob, const struct demand *demand, uint32
 }
 
 /* The class of a demand: on the board, once any process of the job has asked the daemon for it. */
-static mob_status class_of(struct mob *mob, const struct demand *demand, uint32_t *ret)
+static mob_status find_class(struct mob *mob, const struct demand *demand, uint32_t *ret)
 {
     for (uint32_t i = 0; i < CLASSES_MAX; i++) {
         const struct klass *k = &mob->board.classes[i];
@@ -52,59 +62,153 @@ static mob_status class_of(struct mob *mob, const struct demand *demand, uint32_
     return ask_class(mob, demand, ret);
 }
 
-static mob_status cpus_of(double num_cpus, struct demand *ret)
+/* What options say of a task's class, as it was said: who says the same again means the same class. */
+static void remember(struct asked *a, const struct mob_options *o, uint32_t class)
 {
-    uint64_t units = CPU_UNITS;
-    if (num_cpus == MOB_NO_CPU) {
-        units = 0;
-    } else if (num_cpus != 0) {
-        double u = num_cpus * CPU_UNITS;
-        if (!(u >= 1) || u > (double)NODE_CPUS_MAX * CPU_UNITS) {
-            return status_fail(MOB_ERR_INVALID,
-                               "num_cpus is %g; 0.0001 to %d, 0 for one, or "
-                               "MOB_NO_CPU are allowed",
-                               num_cpus, NODE_CPUS_MAX);
-        }
-        units = (uint64_t)llround(u);
+    bool fits = (!o->resources || strlen(o->resources) < sizeof a->resources) &&
+                (!o->labels || strlen(o->labels) < sizeof a->labels);
+    if (!fits) {
+        return;
     }
-    *ret = demand_cpus(units);
+    a->known = true;
+    a->class = class;
+    a->num_cpus = o->num_cpus;
+    a->num_gpus = o->num_gpus;
+    a->memory_bytes = o->memory_bytes;
+    a->node = o->node;
+    a->strategy = o->strategy;
+    a->priority = o->priority;
+    snprintf(a->resources, sizeof a->resources, "%s", o->resources ? o->resources : "");
+    snprintf(a->labels, sizeof a->labels, "%s", o->labels ? o->labels : "");
+}
+
+static bool same_text(const char *known, const char *text)
+{
+    return text ? strcmp(known, text) == 0 : *known == '\0';
+}
+
+static bool asked_before(const struct asked *a, const struct mob_options *o)
+{
+    return a->known && a->num_cpus == o->num_cpus && a->num_gpus == o->num_gpus &&
+           a->memory_bytes == o->memory_bytes && a->node == o->node &&
+           a->strategy == o->strategy && a->priority == o->priority &&
+           same_text(a->resources, o->resources) && same_text(a->labels, o->labels);
+}
+
+static mob_status need_of(const struct mob_options *o, struct resources *ret)
+{
+    struct resources r = resources_cpus(CPU_UNITS);
+    if (o->num_cpus == MOB_NO_CPU) {
+        r.amount[RESOURCE_CPU] = 0;
+    } else if (o->num_cpus != 0) {
+        MOB_TRY(resources_units("num_cpus", o->num_cpus, &r.amount[RESOURCE_CPU]));
+    }
+    if (o->num_gpus != 0) {
+        MOB_TRY(resources_units("num_gpus", o->num_gpus, &r.amount[RESOURCE_GPU]));
+    }
+    r.amount[RESOURCE_MEMORY] = o->memory_bytes;
+    if (o->resources) {
+        MOB_TRY(resources_parse(&r, o->resources));
+    }
+    *ret = r;
+    return MOB_OK;
+}
+
+static mob_status demand_of(const struct mob_options *o, struct demand *ret)
+{
+    struct demand d = {.priority = (int8_t)o->priority,
+                       .strategy = (uint8_t)o->strategy,
+                       .node = o->node};
+    MOB_TRY(need_of(o, &d.need));
+    if (o->labels) {
+        MOB_TRY(selector_check(o->labels));
+        snprintf(d.selector, sizeof d.selector, "%s", o->labels);
+    }
+    if (o->strategy < 0 || o->strategy >= DEMAND_STRATEGIES || !demand_ok(&d)) {
+        return status_fail(
+            MOB_ERR_INVALID,
+            "a task cannot ask for %g CPUs (at most %d), %g GPUs (at most %d; whole "
+            "ones, or "
+            "less than one), %llu bytes, strategy %d with node %llx (which those for "
+            "a node need, and others may not have)",
+            o->num_cpus, NODE_CPUS_MAX, o->num_gpus, NODE_GPUS_MAX,
+            (unsigned long long)o->memory_bytes, o->strategy,
+            (unsigned long long)o->node);
+    }
+    *ret = d;
+    return MOB_OK;
+}
+
+static mob_status class_of(struct mob *mob, struct thread *t, const struct mob_options *o,
+                           uint32_t *ret)
+{
+    for (uint32_t i = 0; i < ASKED_MAX; i++) {
+        if (asked_before(&t->asked_for[i], o)) {
+            *ret = t->asked_for[i].class;
+            return MOB_OK;
+        }
+    }
+    struct demand demand;
+    MOB_TRY(demand_of(o, &demand));
+    MOB_TRY(find_class(mob, &demand, ret));
+    remember(&t->asked_for[t->asked_next++ % ASKED_MAX], o, *ret);
     return MOB_OK;
 }
 
 /* ---- options -------------------------------------------------------------------------------------------- */
 
-static mob_status plan_call(struct mob *mob, const struct mob_options *given,
-                            uint32_t nargs, struct call *call, uint16_t *ret_name,
-                            bool *ret_no_wait)
+static mob_status read_options(const struct mob_options *given, struct mob_options *ret)
+{
+    if (given->struct_size < sizeof(size_t) || given->struct_size > sizeof *ret) {
+        return status_fail(MOB_ERR_INVALID,
+                           "options of %zu bytes: set them up with "
+                           "MOB_OPTIONS_INIT",
+                           given->struct_size);
+    }
+    memcpy(ret, given, given->struct_size);
+    if (ret->priority < -MOB_PRIORITY_MAX || ret->priority > MOB_PRIORITY_MAX) {
+        return status_fail(MOB_ERR_INVALID, "a priority of %d; -%d to %d are allowed",
+                           ret->priority, MOB_PRIORITY_MAX, MOB_PRIORITY_MAX);
+    }
+    if (ret->deadline_ns > REQUEST_AHEAD_MAX_NS) {
+        return status_fail(MOB_ERR_INVALID,
+                           "a deadline in %g s; at most 30 days are allowed",
+                           (double)ret->deadline_ns / 1e9);
+    }
+    return MOB_OK;
+}
+
+static mob_status plan_call(struct mob *mob, struct thread *t,
+                            const struct mob_options *given, uint32_t nargs,
+                            struct plan *ret)
 {
     struct mob_options o = MOB_OPTIONS_INIT;
-    if (given) {
-        if (given->struct_size < sizeof(size_t) || given->struct_size > sizeof o) {
-            return status_fail(MOB_ERR_INVALID,
-                               "options of %zu bytes: set them up with "
-                               "MOB_OPTIONS_INIT",
-                               given->struct_size);
-        }
-        memcpy(&o, given, given->struct_size);
-    }
+    struct call *call = &ret->call;
+    MOB_TRY(read_options(given, &o));
     uint32_t returns = o.returns ? o.returns : 1;
     if (returns > MOB_RETURNS_MAX || nargs > MOB_ARGS_MAX ||
-        o.max_retries > RETRIES_MAX || o.max_retries < MOB_RETRIES_DEFAULT) {
+        o.max_retries > RETRIES_MAX || o.max_retries < MOB_RETRIES_FOREVER) {
         return status_fail(
             MOB_ERR_INVALID,
             "%u arguments, %u results, %d retries; at most %d, %d and %d are allowed",
             nargs, returns, o.max_retries, MOB_ARGS_MAX, MOB_RETURNS_MAX, RETRIES_MAX);
     }
     uint32_t class = 0;
-    struct demand demand;
-    MOB_TRY(cpus_of(o.num_cpus, &demand));
-    MOB_TRY(class_of(mob, &demand, &class));
+    MOB_TRY(class_of(mob, t, &o, &class));
     call->class_options =
         (uint8_t)(class | (o.retry_on_error ? CALL_RETRY_ON_ERROR << 4 : 0));
     call->counts = call_counts(nargs, returns);
-    call->retries = (uint8_t)(o.max_retries < 0 ? RETRIES_DEFAULT : o.max_retries);
-    *ret_no_wait = o.no_wait;
-    return o.name ? board_name(&mob->board, mob->self, o.name, ret_name) : MOB_OK;
+    call->retries = (uint8_t)o.max_retries;
+    if (o.max_retries < 0) {
+        call->retries =
+            o.max_retries == MOB_RETRIES_FOREVER ? CALL_RETRIES_FOREVER : RETRIES_DEFAULT;
+    }
+    ret->no_wait = o.no_wait;
+    if (o.deadline_ns) {
+        uint32_t tick = request_tick_at(&mob->board, clock_deadline_ns(o.deadline_ns));
+        ret->request = request_make(REQUEST_START, tick);
+    }
+    return o.name ? board_name(&mob->board, mob->self, o.name, &ret->name) : MOB_OK;
 }
 
 /* ---- arguments ------------------------------------------------------------------------------------------- */
@@ -246,16 +350,20 @@ mob_status client_record(struct mob *mob, struct thread *t, uint64_t deadline_ns
 /* ---- submit ------------------------------------------------------------------------------------------------- */
 
 static __attribute__((noinline)) mob_status
-submit_any(struct mob *mob, struct thread *t, struct record *r, struct call *call,
-           uint16_t name, uint32_t site, const struct mob_arg *args, uint64_t *ret_link)
+submit_any(struct mob *mob, struct thread *t, struct record *r, const struct plan *plan,
+           const struct mob_arg *args, uint64_t *ret_link)
 {
+    const struct call *call = &plan->call;
     struct mob_task *task = t->task;
     uint64_t spilled[MOB_ARGS_MAX], parent = task ? task->link : LINK_NONE;
     uint32_t spilled_count = 0, attempt = task ? task_attempt(task) : 0;
     task_begin(&t->lane, r, call, parent);
     r->parent_attempt = (uint8_t)attempt;
-    r->name = name;
-    record_set_origin(r, board_tick(&mob->board), site);
+    r->name = plan->name;
+    record_set_origin(r, board_tick(&mob->board), t->plain_number);
+    if (plan->request) {
+        request_set(&mob->board, board_index(&mob->board, r), lane_gen(r), plan->request);
+    }
     mob_status st = add_args(mob, r, call, args, spilled, &spilled_count);
     if (!st && task) {
         st = task_hold(task, link_make(lane_gen(r), board_index(&mob->board, r), 0));
@@ -269,6 +377,12 @@ submit_any(struct mob *mob, struct thread *t, struct record *r, struct call *cal
         if (st && task) {
             task_remove_child(&mob->board, parent, attempt);
         }
+    }
+    if (!st && plan->request) {
+        request_note(&mob->board, link_index(*ret_link), request_tick(plan->request));
+    }
+    if (!st && task) {
+        task_obey_parent(&t->lane, task->r, *ret_link);
     }
     for (uint32_t i = 0; i < spilled_count; i++) {
         lane_drop(&t->lane, spilled[i]); /* the task's use keeps it now */
@@ -498,13 +612,14 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
 {
     struct thread *t;
     struct record *r;
-    bool no_wait = false;
     uint64_t link = 0;
     mob_status st;
     if (!options && mob && submit_small(mob, fn, args, count, ret, site)) {
         return MOB_OK;
     }
     MOB_TRY(client_thread(mob, &t));
+    timeline_look(mob, t);
+    uint64_t start_ns = t->lane.timeline ? clock_now_ns() : 0;
     if (t->plain_site !=
         site) { /* that may have been all that kept it from the short way */
         t->plain_number = client_site(mob, site);
@@ -531,25 +646,29 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
     }
     MOB_TRY(client_health(mob));
     MOB_TRY(note_fn(mob, t, fn));
-    struct call call = {.fn = t->fn_id,
-                        .retries = RETRIES_DEFAULT,
-                        .counts = call_counts((uint32_t)count, 1)};
-    uint16_t name = call.fn;
+    struct plan plan = {.call = {.fn = t->fn_id,
+                                 .retries = RETRIES_DEFAULT,
+                                 .counts = call_counts((uint32_t)count, 1)},
+                        .name = t->fn_id};
+    struct call *call = &plan.call;
     if (options) {
-        MOB_TRY(plan_call(mob, options, (uint32_t)count, &call, &name, &no_wait));
+        MOB_TRY(plan_call(mob, t, options, (uint32_t)count, &plan));
     }
-    MOB_TRY(look_at_args(&call, args));
-    if (!take_room(t, call_class(&call))) {
-        MOB_TRY(wait_for_room(mob, t, call_class(&call), no_wait));
+    MOB_TRY(look_at_args(call, args));
+    if (!take_room(t, call_class(call))) {
+        MOB_TRY(wait_for_room(mob, t, call_class(call), plan.no_wait));
     }
-    MOB_TRY(client_record(mob, t, no_wait ? 0 : CLOCK_NEVER, &r));
-    st = submit_any(mob, t, r, &call, name, t->plain_number, args, &link);
+    MOB_TRY(client_record(mob, t, plan.no_wait ? 0 : CLOCK_NEVER, &r));
+    st = submit_any(mob, t, r, &plan, args, &link);
     if (st) {
         lane_unrecord(&t->lane, r);
         return st;
     }
-    for (uint32_t i = 0; i < call_nrets(&call); i++) {
+    for (uint32_t i = 0; i < call_nrets(call); i++) {
         ret[i] = client_ref(mob, link, i);
+    }
+    if (start_ns) {
+        timeline_submitted(t, start_ns, link);
     }
     if (mob->inline_tasks) {
         worker_run_inline(mob, t);

@@ -28,11 +28,14 @@ mob_status client_health_slow(const struct mob *mob)
         return status_fail(MOB_ERR_NODE_LOST,
                            "the node's daemon is gone; its tasks and objects are lost");
     }
-    uint32_t failed = at_load(&mob->board.header->failed, AT_ACQUIRE);
+    mob_status failed = (mob_status)at_load(&mob->board.header->unusual, AT_ACQUIRE);
+    if (failed >= 0) {
+        return MOB_OK;
+    }
     char text[FAILURE_TEXT_MAX];
     memcpy(text, mob->board.header->failure, sizeof text);
     text[sizeof text - 1] = '\0';
-    return failed ? status_fail((mob_status)failed, "%s", text) : MOB_OK;
+    return status_fail(failed, "%s", text);
 }
 
 bool spin_allowed(const struct mob *mob)
@@ -186,9 +189,8 @@ void client_lend(struct mob *mob, bool lent)
 }
 
 /* All that is waiting and not work: spins for a moment, then sleeps. */
-__attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct thread *t,
-                                                       struct record *r, uint32_t gen,
-                                                       struct limit *limit)
+static mob_status wait_sealed(struct mob *mob, struct thread *t, struct record *r,
+                              uint32_t gen, struct limit *limit)
 {
     uint64_t deadline_ns = limit_deadline(limit);
     MOB_TRY(client_health(mob));
@@ -209,6 +211,18 @@ __attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct t
     mob_status st = park_sealed(mob, t, r, gen, deadline_ns);
     if (t->task) {
         client_lend(mob, false);
+    }
+    return st;
+}
+
+__attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct thread *t,
+                                                       struct record *r, uint32_t gen,
+                                                       struct limit *limit)
+{
+    uint64_t start_ns = t->lane.timeline ? clock_now_ns() : 0;
+    mob_status st = wait_sealed(mob, t, r, gen, limit);
+    if (start_ns && t->lane.timeline) {
+        timeline_got(t, start_ns, link_make(gen, board_index(&mob->board, r), 0), st);
     }
     return st;
 }

@@ -230,7 +230,11 @@ static mob_status await_ready(struct mob_waitset *set, struct thread *t,
     if (t->task) {
         client_lend(set->mob, true);
     }
+    uint64_t start_ns = t->lane.timeline ? clock_now_ns() : 0;
     mob_status st = park_for_feed(set, t, deadline_ns);
+    if (start_ns && t->lane.timeline) {
+        timeline_got(t, start_ns, LINK_NONE, st);
+    }
     if (t->task) {
         client_lend(set->mob, false);
     }

@@ -118,6 +118,7 @@ static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread
         (void)park_client(mob, t, &self->wake, seen, CLOCK_NEVER);
     }
     task_unpark(b, mob->self, class);
+    timeline_look(mob, t);
     at_store(&self->state, PROC_BUSY, AT_SEQ_CST);
 }
 

@@ -165,6 +165,7 @@ bool ask_message(struct peer *p, enum wire_op op, struct codec_reader *r)
 void ask_peer_lost(struct peer *p)
 {
     struct node *n = p->cluster->node;
+    inspect_asker_gone(n, NULL, p);
     checker_asker_gone(n, NULL, p);
     for (struct conn *c = n->conns; c; c = c->next) {
         if (c->asked == p) {

@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "core/status.h"
 #include "scheduler/spread.h"
+#include "store/request.h"
 #include "store/task.h"
 
 static uint64_t now_ns(const struct job *j)
@@ -74,6 +75,10 @@ struct away *away_slot_new(struct job *j)
 void away_slot_free(struct job *j, struct away *s)
 {
     struct away_job *a = &j->away;
+    timeline_note(j->node, TIMELINE_AWAY, j->number, s->sent_ns, s->link,
+                  s->peer ? s->peer->id : 0, s->remote_link,
+                  s->remote_link ? MOB_OK
+                                 : MOB_ERR_TASK_DIED); /* it says nothing: undone */
     free(s->results);
     *s = (struct away){.next_free = a->free};
     a->free = (uint32_t)(s - a->slots) + 1;
@@ -104,6 +109,16 @@ void away_fail_task(struct job *j, struct record *r, mob_status st, const char *
     (void)task_seal(&j->lane, r, true);
 }
 
+void away_fail_cancelled(struct job *j, struct record *r)
+{
+    char name[MOB_NAME_MAX + 1], text[MOB_NAME_MAX + 64];
+    mob_status why = request_reason(&j->board, board_index(&j->board, r),
+                                    state_gen(at_load(&r->state, AT_RELAXED)));
+    board_name_text(&j->board, r->name, name);
+    snprintf(text, sizeof text, "task %s: %s", name, request_reason_text(why));
+    away_fail_task(j, r, why, text);
+}
+
 /* ---- what comes back undone -------------------------------------------------------------------------------- */
 
 /* Ends a slot whose task has no result: it runs again, if it may. */
@@ -118,10 +133,10 @@ void away_take_back(struct job *j, struct away *s, bool begun, const char *why)
     }
     struct call call = record_call(r);
     if (at_load(&r->state, AT_ACQUIRE) & STATE_CANCEL) {
-        away_fail_task(j, r, MOB_ERR_CANCELLED, "cancelled");
+        away_fail_cancelled(j, r);
     } else if (!begun) {
         (void)task_unclaim(&j->lane, r);
-    } else if (attempt < call.retries) {
+    } else if (call_retries_left(&call, attempt)) {
         j->requeued++;
         (void)task_requeue(&j->lane, r);
     } else {
@@ -300,20 +315,36 @@ bool away_message(struct peer *p, enum wire_op op, struct codec_reader *r)
 
 /* ---- the end of a task, or of the job --------------------------------------------------------------------------- */
 
+/* Unless it was sent before, with as much asked. */
+static void send_cancel(struct job *j, struct away *s, uint32_t slot)
+{
+    uint32_t asked = request_of(&j->board, link_index(s->link), link_gen(s->link));
+    enum request_kind kind = request_kind(asked);
+    bool ends = kind == REQUEST_LATE || kind == REQUEST_END;
+    if (s->cancel_sent && s->asked == asked) {
+        return;
+    }
+    uint64_t left = ends ? request_left_ns(&j->board, request_tick(asked), now_ns(j)) : 0;
+    struct codec_writer w = cluster_begin(j->node->cluster, WIRE_CANCEL);
+    codec_put_u32(&w, j->number);
+    codec_put_u32(&w, 1);
+    codec_put_u32(&w, slot);
+    codec_put_u64(&w, s->link);
+    codec_put_u8(&w, (uint8_t)((ends ? kind : REQUEST_NOTHING) |
+                               (asked & REQUEST_RECURSIVE ? WIRE_RECURSIVE : 0)));
+    codec_put_u64(&w, left);
+    cluster_send(s->peer, &w);
+    s->cancel_sent = true;
+    s->asked = asked;
+}
+
 void away_cancels(struct job *j)
 {
     for (uint32_t i = 0; i < j->away.count; i++) {
         struct away *s = &j->away.slots[i];
-        struct record *r =
-            s->state == AWAY_SENT && !s->cancel_sent ? away_slot_record(j, s) : NULL;
+        struct record *r = s->state == AWAY_SENT ? away_slot_record(j, s) : NULL;
         if (r && at_load(&r->state, AT_ACQUIRE) & STATE_CANCEL) {
-            struct codec_writer w = cluster_begin(j->node->cluster, WIRE_CANCEL);
-            codec_put_u32(&w, j->number);
-            codec_put_u32(&w, 1);
-            codec_put_u32(&w, i);
-            codec_put_u64(&w, s->link);
-            cluster_send(s->peer, &w);
-            s->cancel_sent = true;
+            send_cancel(j, s, i);
         }
     }
 }

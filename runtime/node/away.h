@@ -47,6 +47,8 @@ struct record *away_slot_record(struct job *j, const struct away *s);
 /* Ends a slot whose task has no result: it runs again, if it may. */
 void away_take_back(struct job *j, struct away *s, bool begun, const char *why);
 void away_fail_task(struct job *j, struct record *r, mob_status st, const char *text);
+/* The same of one that was cancelled, or did not start by its deadline. */
+void away_fail_cancelled(struct job *j, struct record *r);
 
 /* ---- hints.c ---- */
 /* That node has a copy of an object of ours now. */

@@ -170,7 +170,7 @@ static bool put_task(struct codec_writer *w, struct job *j, uint32_t slot, struc
     }
     codec_put_u32(w, slot);
     codec_put_u64(w, s->link);
-    codec_put_u8(w, call.retries > s->attempt ? (uint8_t)(call.retries - s->attempt) : 0);
+    codec_put_u8(w, call_retries_left(&call, s->attempt));
     codec_put_u8(w, (uint8_t)(call_options(&call) & CALL_RETRY_ON_ERROR));
     codec_put_u8(w, (uint8_t)nrets);
     codec_put_u8(w, (uint8_t)(s->folds ? 2 : nargs));
@@ -209,7 +209,7 @@ static struct record *claim(struct job *j, uint32_t cls, uint32_t *skips)
         struct call call = record_call(r);
         uint64_t s = at_load(&r->state, AT_ACQUIRE);
         if (s & STATE_CANCEL) {
-            away_fail_task(j, r, MOB_ERR_CANCELLED, "cancelled before it ran");
+            away_fail_cancelled(j, r);
         } else if (call_options(&call) & CALL_FOREIGN) {
             ++*skips; /* it came to run here: one hop is enough */
             (void)task_unclaim(&j->lane, r);
@@ -249,6 +249,7 @@ static uint32_t send_tasks(struct job *j, struct peer *p, const struct send_job 
             .link = link_make(state_gen(state), board_index(&j->board, r), 0),
             .peer = p,
             .lease = s->lease,
+            .sent_ns = timeline_now(j->node),
             .attempt = (uint8_t)state_attempt(state)};
         uint8_t *before = b.w.at;
         if (!put_task(&b.w, j, (uint32_t)(slot - j->away.slots), slot, r) || !b.w.ok) {

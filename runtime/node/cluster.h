@@ -120,6 +120,8 @@ struct cluster {
     uint32_t folds_count;
     struct guest_key *keys;
     uint64_t last_key, last_cookie;
+    uint64_t words_sent, words_heard; /* about leases, between our planner and the head */
+    uint64_t beats;                   /* heartbeats sent to the head */
     struct plan_head *plan;  /* the head's */
     struct journal *journal; /* likewise; NULL: it has no folder */
     struct loop_timer plan_timer;

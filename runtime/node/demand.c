@@ -12,21 +12,29 @@
 #include <stdio.h>
 
 #include "cluster.h"
+#include "core/labels.h"
 #include "core/log.h"
 #include "core/status.h"
 #include "store/task.h"
 
 enum { FAIL_AT_ONCE = 4096 }; /* tasks; the others' turn is the next one of the loop */
 
-/* Calls @look for each node that this one knows of, itself first. */
+/* A node that this one knows of. */
+struct candidate {
+    uint64_t id;
+    const char *host, *labels;
+    const struct resources *has;
+};
+
+/* Calls @look for each of them, itself first. */
 static void each_node(const struct node *n,
-                      void (*look)(void *arg, const char *host, const struct resources *),
-                      void *arg)
+                      void (*look)(void *arg, const struct candidate *node), void *arg)
 {
-    look(arg, n->host, &n->capacity);
+    uint64_t self = n->cluster ? n->cluster->self->id : n->id;
+    look(arg, &(struct candidate){self, n->host, n->labels, &n->capacity});
     for (const struct peer *p = n->cluster ? n->cluster->peers : NULL; p; p = p->next) {
         if (p->member && !p->gone && p != n->cluster->self) {
-            look(arg, p->host, &p->capacity);
+            look(arg, &(struct candidate){p->id, p->host, p->labels, &p->capacity});
         }
     }
 }
@@ -34,22 +42,26 @@ static void each_node(const struct node *n,
 /* Which nodes could meet a demand, and if none could, why not. */
 struct search {
     const struct demand *demand;
-    uint32_t nodes, could;
-    uint64_t most[RESOURCE_KINDS]; /* that any of them has of each kind of the demand */
+    uint32_t nodes, allowed, could; /* known; where its tasks may run; and large enough */
+    uint64_t most[RESOURCE_KINDS];  /* that any of those has of each kind of the demand */
     const char *who[RESOURCE_KINDS];
 };
 
-static void consider(void *arg, const char *host, const struct resources *has)
+static void consider(void *arg, const struct candidate *node)
 {
     struct search *s = arg;
     const struct resources *need = &s->demand->need;
     s->nodes++;
-    s->could += resources_fit(has, need);
+    if (!demand_allows(s->demand, node->id, node->labels)) {
+        return;
+    }
+    s->allowed++;
+    s->could += resources_fit(node->has, need);
     for (uint32_t k = 0; k < resources_kinds(need); k++) {
-        uint64_t amount = resources_like(has, need, k);
+        uint64_t amount = resources_like(node->has, need, k);
         if (!s->who[k] || amount > s->most[k]) {
             s->most[k] = amount;
-            s->who[k] = host;
+            s->who[k] = node->host;
         }
     }
 }
@@ -61,9 +73,13 @@ static struct search search(const struct node *n, const struct demand *demand)
     return s;
 }
 
-static bool too_large(const struct node *n, const struct demand *demand)
+/* No node known here could run its tasks. */
+static bool nowhere(const struct node *n, const struct demand *demand)
 {
-    return !resources_fit(&n->capacity, &demand->need) && search(n, demand).could == 0;
+    uint64_t self = n->cluster ? n->cluster->self->id : n->id;
+    bool here = demand_allows(demand, self, n->labels) &&
+                resources_fit(&n->capacity, &demand->need);
+    return !here && search(n, demand).could == 0;
 }
 
 /* "asks for 3 tape, and the largest of 2 nodes, alpha, has 2": the first kind that nobody has enough of. */
@@ -73,6 +89,17 @@ static const char *why_not(const struct node *n, const struct demand *demand, ch
     const struct resources *need = &demand->need;
     struct search s = search(n, demand);
     char wants[RESOURCES_TEXT_MAX], has[32];
+    if (s.allowed == 0 && demand->strategy == DEMAND_NODE) {
+        snprintf(buf, size, "node %010llx and no other, which is not there%s%s",
+                 (unsigned long long)demand->node,
+                 *demand->selector ? " with the labels " : "", demand->selector);
+        return buf;
+    }
+    if (s.allowed == 0) {
+        snprintf(buf, size, "a node with the labels %s, and none of %u node%s has them",
+                 demand->selector, s.nodes, s.nodes == 1 ? "" : "s");
+        return buf;
+    }
     for (uint32_t k = 0; k < resources_kinds(need); k++) {
         if (need->amount[k] > s.most[k]) {
             struct resources most = *need;
@@ -83,8 +110,9 @@ static const char *why_not(const struct node *n, const struct demand *demand, ch
                                                    : resources_name(need, k);
             resources_amount(need, k, wants, sizeof wants);
             if (node_clustered(&n->config)) {
-                snprintf(buf, size, "%s %s, and the largest of %u node%s, %s, has %s",
-                         wants, kind, s.nodes, s.nodes == 1 ? "" : "s", s.who[k], has);
+                snprintf(buf, size, "%s %s, and the largest of %u node%s%s, %s, has %s",
+                         wants, kind, s.allowed, s.allowed == 1 ? "" : "s",
+                         s.allowed < s.nodes ? " with its labels" : "", s.who[k], has);
             } else {
                 snprintf(buf, size, "%s %s, and the node has %s", wants, kind, has);
             }
@@ -92,20 +120,32 @@ static const char *why_not(const struct node *n, const struct demand *demand, ch
         }
     }
     snprintf(buf, size, "%s, and none of %u nodes has all of it",
-             resources_text(need, wants, sizeof wants), s.nodes);
+             resources_text(need, wants, sizeof wants), s.allowed);
     return buf;
 }
 
-/* What gives a node more of the first kind that it lacks. */
-static const char *what_gives(const struct node *n, const struct resources *need)
+/* How long to wait for a node that can run its tasks. Where one is named it does not come: a node that comes
+ * back has another name. The time is for the word of one that has just joined. */
+static uint64_t grace_ns(const struct node *n, const struct demand *demand)
 {
-    static const char *const option[2][RESOURCE_BASIC + 1] = {
-        {"--num-cpus", "--memory", "--gpus", "--resources"},
-        {"mob_config.num_cpus", "mob_config.memory", "mob_config.gpus",
-         "mob_config.resources"}};
+    uint64_t grace = n->config.unmet_grace_ns;
+    bool gone = demand->strategy == DEMAND_NODE && search(n, demand).allowed == 0;
+    return gone && grace > 2 * HEARTBEAT_NS ? 2 * HEARTBEAT_NS : grace;
+}
+
+/* What gives a node the first thing that it lacks. */
+static const char *what_gives(const struct node *n, const struct demand *demand)
+{
+    static const char *const option[2][RESOURCE_BASIC + 2] = {
+        {"--num-cpus", "--memory", "--gpus", "--resources", "--labels"},
+        {"mob_config.num_cpus", "mob_config.memory_bytes", "mob_config.num_gpus",
+         "mob_config.resources", "mob_config.labels"}};
     uint32_t k = 0;
-    while (k < RESOURCE_BASIC && need->amount[k] <= n->capacity.amount[k]) {
+    while (k < RESOURCE_BASIC && demand->need.amount[k] <= n->capacity.amount[k]) {
         k++;
+    }
+    if (!selector_match(demand->selector, n->labels)) {
+        k = RESOURCE_BASIC + 1;
     }
     return option[n->config.embedded >= 0][k];
 }
@@ -114,13 +154,13 @@ mob_status demand_check(const struct job *j, const struct demand *demand)
 {
     const struct node *n = j->node;
     char why[1024];
-    if (j->inline_tasks || node_clustered(&n->config) || !too_large(n, demand)) {
+    if (j->inline_tasks || node_clustered(&n->config) || !nowhere(n, demand)) {
         return MOB_OK;
     }
     return status_fail(MOB_ERR_DEMAND,
                        "a task asks for %s; the node is none of a cluster, which another "
                        "could join: ask for less, or start it with more (%s)",
-                       why_not(n, demand, why, sizeof why), what_gives(n, &demand->need));
+                       why_not(n, demand, why, sizeof why), what_gives(n, demand));
 }
 
 static uint64_t waiting(const struct job *j, uint32_t c)
@@ -131,7 +171,13 @@ static uint64_t waiting(const struct job *j, uint32_t c)
 
 bool demand_unmet(const struct job *j, uint32_t c)
 {
-    return too_large(j->node, &j->demand[c]) && waiting(j, c) > 0;
+    return nowhere(j->node, &j->demand[c]) && waiting(j, c) > 0;
+}
+
+char *demand_why(const struct job *j, uint32_t c, char *buf, size_t size)
+{
+    (void)why_not(j->node, &j->demand[c], buf, size);
+    return buf;
 }
 
 static void tell(struct job *j, uint32_t c)
@@ -141,7 +187,7 @@ static void tell(struct job *j, uint32_t c)
                         "mobula: tasks of this job ask for %s: they fail unless a node "
                         "that has it joins within %g s\n",
                         why_not(j->node, &j->demand[c], why, sizeof why),
-                        (double)j->node->config.unmet_grace_ns / 1e9);
+                        (double)grace_ns(j->node, &j->demand[c]) / 1e9);
     log_warn("job %u: %.*s", j->number, size - 1, text);
     output_add(&j->err, text, (size_t)size);
 }
@@ -149,16 +195,18 @@ static void tell(struct job *j, uint32_t c)
 static void fail_one(struct job *j, uint32_t c, struct record *r)
 {
     char why[1024], text[FAILURE_TEXT_MAX], name[MOB_NAME_MAX + 1];
-    bool cancelled = at_load(&r->state, AT_ACQUIRE) & STATE_CANCEL;
+    if (at_load(&r->state, AT_ACQUIRE) & STATE_CANCEL) {
+        away_fail_cancelled(j, r);
+        return;
+    }
     board_name_text(&j->board, r->name, name);
     snprintf(
         text, sizeof text,
         "task %s: it asks for %s; no node that has it joined within %g s: ask for less, "
         "or start a node with so much",
         name, why_not(j->node, &j->demand[c], why, sizeof why),
-        (double)j->node->config.unmet_grace_ns / 1e9);
-    grant_error(j, r, cancelled ? MOB_ERR_CANCELLED : MOB_ERR_DEMAND, text);
-    (void)task_seal(&j->lane, r, true);
+        (double)grace_ns(j->node, &j->demand[c]) / 1e9);
+    away_fail_task(j, r, MOB_ERR_DEMAND, text);
     j->failed_tasks++;
 }
 
@@ -187,7 +235,7 @@ void demand_look(struct job *j)
     uint64_t now = loop_now_ns(n->loop), next = UINT64_MAX;
     for (uint32_t c = 0; c < j->classes && !j->leaving; c++) {
         uint64_t *since = &j->unmet_ns[c];
-        if (!too_large(n, &j->demand[c])) {
+        if (!nowhere(n, &j->demand[c])) {
             *since = 0;
             continue;
         }
@@ -198,7 +246,7 @@ void demand_look(struct job *j)
             *since = now;
             tell(j, c);
         }
-        uint64_t over = *since + n->config.unmet_grace_ns;
+        uint64_t over = *since + grace_ns(n, &j->demand[c]);
         if (now >= over) {
             over = fail_some(j, c) ? UINT64_MAX : now;
         }

@@ -43,6 +43,8 @@ static void set_begun(struct fetch *p, bool begun)
 static void finish(struct fetch *p, mob_status st)
 {
     struct job *j = p->job;
+    timeline_note(j->node, TIMELINE_PULL, j->number, p->begun_ns, p->want.link,
+                  p->source->id, p->want.size, st);
     if (p->placed && st) {
         grant_unplace(j, &p->place);
     } else if (p->placed) {

@@ -70,6 +70,7 @@ struct fetch {
     enum fetch_state state;
     mob_status status; /* of a revoked one */
     bool placed, cancelled;
+    uint64_t begun_ns; /* for the timeline, or 0 */
     struct arena_place place;
 };
 

@@ -54,6 +54,7 @@ static void go(struct fetch *p)
         copy_pull(&p->copy, p->source->links[0], owner ? 0 : p->source->id, &name);
     if (st == MOB_OK) {
         p->state = FETCH_MOVING;
+        p->begun_ns = p->begun_ns ? p->begun_ns : timeline_now(p->job->node);
     } else {
         fetch_retry_later(c); /* or the connection's end comes, or room on it */
     }

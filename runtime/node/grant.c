@@ -295,6 +295,7 @@ static void give_empty(struct job *j, bool all)
 
 void grant_want(struct node *n)
 {
+    timeline_forget(n);
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         struct job *j = n->jobs[i];
         if (!j || j->ended) {

@@ -9,6 +9,7 @@
 #include "cluster.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "store/request.h"
 #include "store/task.h"
 
 /* ---- proxies ------------------------------------------------------------------------------------------- */
@@ -307,19 +308,42 @@ bool guest_release(struct job *j, struct codec_reader *r)
     return codec_done(r);
 }
 
+static bool may_ask(uint32_t how, uint64_t left_ns)
+{
+    uint32_t kind = how & ~WIRE_RECURSIVE;
+    return (kind == REQUEST_NOTHING || kind == REQUEST_LATE || kind == REQUEST_END) &&
+           left_ns <= REQUEST_AHEAD_MAX_NS;
+}
+
+static void cancel_proxy(struct job *j, const struct proxy *x, uint32_t how,
+                         uint64_t left_ns)
+{
+    uint64_t s, now = loop_now_ns(j->node->loop);
+    struct record *r = lane_find(&j->lane, x->link, &s);
+    enum request_kind kind = (enum request_kind)(how & ~WIRE_RECURSIVE);
+    uint32_t tick = kind ? request_tick_at(&j->board, now + left_ns) : 0;
+    uint32_t more = how & WIRE_RECURSIVE ? REQUEST_RECURSIVE : 0;
+    if (r) {
+        (void)task_cancel_as(&j->lane, r, link_gen(x->link),
+                             request_make(kind, tick) | more);
+    }
+}
+
 bool guest_cancel(struct job *j, struct codec_reader *r)
 {
     uint32_t count = codec_get_u32(r);
     for (uint32_t i = 0; i < count && r->ok; i++) {
         uint32_t slot = codec_get_u32(r);
-        uint64_t link = codec_get_u64(r), s;
-        for (uint32_t k = 0; j && r->ok && k < j->guest->proxies_count; k++) {
+        uint64_t link = codec_get_u64(r);
+        uint32_t how = codec_get_u8(r);
+        uint64_t left = codec_get_u64(r);
+        if (!r->ok || !may_ask(how, left)) {
+            return false;
+        }
+        for (uint32_t k = 0; j && k < j->guest->proxies_count; k++) {
             struct proxy *x = &j->guest->proxies[k];
             if (x->link != LINK_NONE && x->slot == slot && x->theirs == link) {
-                struct record *rec = lane_find(&j->lane, x->link, &s);
-                if (rec) {
-                    task_cancel(&j->lane, rec, link_gen(x->link));
-                }
+                cancel_proxy(j, x, how, left);
                 break;
             }
         }

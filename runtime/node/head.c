@@ -7,6 +7,7 @@
 
 #include "cluster.h"
 #include "core/clock.h"
+#include "core/labels.h"
 #include "core/log.h"
 #include "core/status.h"
 #include "journal.h"
@@ -206,6 +207,7 @@ static bool read_join(struct codec_reader *r, uint64_t node, struct joining *ret
     ret->ip = codec_get_raw(r, WIRE_IP_BYTES);
     bool good = wire_get_resources(r, &ret->in.capacity);
     codec_get_str(r, ret->labels, sizeof ret->labels);
+    ret->in.labels = ret->labels;
     return good && codec_done(r);
 }
 
@@ -217,13 +219,14 @@ static mob_status may_join(const struct peer *p, const struct joining *j, size_t
     if (j->version != WIRE_VERSION) {
         return MOB_ERR_VERSION;
     }
-    if (!resources_ok(&in->capacity) || size > JOURNAL_WORDS_MAX ||
-        (j->port == 0 && p != c->self)) {
+    if (!resources_ok(&in->capacity) || labels_check(j->labels) != MOB_OK ||
+        size > JOURNAL_WORDS_MAX || (j->port == 0 && p != c->self)) {
         return MOB_ERR_INVALID;
     }
     if (p->joined || p->words) { /* it is the same node as before, or its twin */
-        bool same =
-            p->session == in->session && resources_equal(&p->capacity, &in->capacity);
+        bool same = p->session == in->session &&
+                    resources_equal(&p->capacity, &in->capacity) &&
+                    strcmp(p->labels, j->labels) == 0;
         return same ? MOB_OK : MOB_ERR_EXISTS;
     }
     return in->member_of == c->head_id ? MOB_ERR_NODE_LOST : MOB_OK;

@@ -3,6 +3,8 @@
  * A request is JSON. What the boards say is answered by look/ (look.h has the requests); a walk over all
  * of a board is a child's, so that it neither keeps the daemon from its other work nor harms it. Here:
  *   stat    {}                   this node's memory, all figures at once
+ *   jobs    {}                   its jobs and the messages about leases, as in status.c: {jobs, head_words}
+ *   timeline ...                 what is recorded of tasks and transfers; see timeline.c
  *   copy    {owner, job, link}   the copy here of an object of another node: {copy: id, or null}
  *   rm      {job, link}          drops the handle that keeps a sealed object
  *   put     {job, path}          a file's bytes as an object: {id}. Of a tool here alone; /proc/PID/fd/N does
@@ -73,15 +75,6 @@ static json_t *segments_json(const struct job *j)
     return states;
 }
 
-static uint64_t tasks_done(const struct job *j)
-{
-    uint64_t done = 0;
-    for (uint32_t i = 1; i < PROCS_MAX; i++) {
-        done += at_load(&j->board.procs[i].done, AT_RELAXED);
-    }
-    return done;
-}
-
 static uint64_t gets_done(const struct job *j)
 {
     uint64_t gets = 0;
@@ -138,7 +131,7 @@ static json_t *stat_json(const struct node *n)
                 jobs,
                 json_pack("{s:i,s:o,s:I,s:I,s:I,s:o,s:o,s:o}", "number", (int)j->number,
                           "name", look_text(j->name), "tasks_done",
-                          (json_int_t)tasks_done(j), "bytes",
+                          (json_int_t)status_tasks_done(j), "bytes",
                           (json_int_t)budget_of_job(&n->budget, j->index), "board_bytes",
                           (json_int_t)j->board_bytes, "processes", processes_json(j),
                           "records", json_phases(j), "segments", segments_json(j)));
@@ -314,6 +307,13 @@ json_t *inspect_answer(struct node *n, const json_t *ask)
     if (strcmp(what, "stat") == 0) {
         return stat_json(n);
     }
+    if (strcmp(what, "jobs") == 0) {
+        return json_pack("{s:o,s:o}", "jobs", status_jobs(n), "head_words",
+                         status_words(n));
+    }
+    if (strcmp(what, "timeline") == 0) {
+        return timeline_answer(n, ask);
+    }
     if (strcmp(what, "copy") == 0) {
         return copy(n, ask);
     }
@@ -346,6 +346,68 @@ static void reply(struct asker a, struct node *n, json_t *answer)
     asker_reply(n, a, text ? MOB_OK : MOB_ERR_NOT_FOUND, text);
 }
 
+/* ---- those that need a census ---------------------------------------------------------------------- */
+
+enum { COUNTED_MAX = 64 }; /* that wait at once */
+
+struct counted_ask {
+    struct counted_ask *next;
+    struct node *node;
+    struct census_wait wait;
+    struct asker asker;
+    json_t *ask;
+};
+
+static void forget(struct counted_ask *k)
+{
+    struct counted_ask **at = &k->node->asks;
+    while (*at != k) {
+        at = &(*at)->next;
+    }
+    *at = k->next;
+    census_forget(k->node, &k->wait);
+    json_decref(k->ask);
+    free(k);
+}
+
+static void counted(struct census_wait *w)
+{
+    struct counted_ask *k = LOOP_OWNER(w, struct counted_ask, wait);
+    struct node *n = k->node;
+    struct asker a = k->asker;
+    status_forget();
+    json_t *answer = inspect_answer(n, k->ask);
+    forget(k);
+    reply(a, n, answer);
+}
+
+static void count_first(struct node *n, struct asker a, json_t *ask)
+{
+    unsigned waiting = 0;
+    for (const struct counted_ask *k = n->asks; k; k = k->next) {
+        waiting++;
+    }
+    struct counted_ask *k = waiting < COUNTED_MAX ? calloc(1, sizeof *k) : NULL;
+    if (!k) {
+        status_fail(MOB_ERR_FULL, "%u others ask this node the same; ask again", waiting);
+        reply(a, n, NULL);
+        return;
+    }
+    *k = (struct counted_ask){n->asks, n, {0}, a, json_incref(ask)};
+    n->asks = k;
+    census_take(n, &k->wait, counted);
+}
+
+void inspect_asker_gone(struct node *n, const struct conn *c, const struct peer *p)
+{
+    for (struct counted_ask *k = n->asks, *next; k; k = next) {
+        next = k->next;
+        if ((c && k->asker.conn == c) || (p && k->asker.peer == p)) {
+            forget(k);
+        }
+    }
+}
+
 void inspect_request(struct node *n, struct asker a, const char *words, size_t size)
 {
     json_t *ask = json_loadb(words, size, JSON_REJECT_DUPLICATES, NULL);
@@ -361,6 +423,8 @@ void inspect_request(struct node *n, struct asker a, const char *words, size_t s
         ask_forward(n, a, id, ask);
     } else if (strcmp(what, "verify") == 0 || strcmp(what, "digest") == 0) {
         checker_start(n, a, ask);
+    } else if (strcmp(what, "stat") == 0 || strcmp(what, "jobs") == 0) {
+        count_first(n, a, ask);
     } else if (a.conn && strcmp(what, "put") == 0) {
         inspect_put(a.conn, ask);
     } else {

@@ -24,6 +24,8 @@ struct asker {
 /* ---- inspect.c ---- */
 void inspect_request(struct node *n, struct asker a, const char *words, size_t size);
 json_t *inspect_answer(struct node *n, const json_t *ask);
+/* Who asked is gone: what waits for an answer to him goes too. */
+void inspect_asker_gone(struct node *n, const struct conn *c, const struct peer *p);
 /* The job that a request names, or NULL with what status_fail() said. */
 struct job *inspect_job(const struct node *n, const json_t *ask);
 /* The boards as look/ sees them; returns how many. */

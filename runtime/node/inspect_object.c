@@ -248,5 +248,6 @@ void inspect_conn_gone(struct conn *c)
         c->put->conn = NULL; /* got() comes to it */
         c->put = NULL;
     }
+    inspect_asker_gone(c->node, c, NULL);
     checker_asker_gone(c->node, c, NULL);
 }

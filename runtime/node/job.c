@@ -88,6 +88,7 @@ static void job_free(struct job *j)
     struct node *n = j->node;
     loop_timer_stop(n->loop, &j->timer);
     loop_timer_stop(n->loop, &j->demand_timer);
+    loop_timer_stop(n->loop, &j->due_timer);
     guest_free(j);
     away_free(j);
     spill_job_free(j);
@@ -95,9 +96,11 @@ static void job_free(struct job *j)
         j->driver->job = NULL;
     }
     if (j->board.base) {
+        n->tasks_ended += status_tasks_done(j);
         grant_end(j);
         arena_destroy(j->arena);
         lane_fini(&j->lane);
+        timeline_keep(j);
         board_unmap(&j->board);
         budget_give(&n->budget, (struct budget_owner){j->index, BUDGET_DAEMON},
                     j->board_bytes);
@@ -239,6 +242,7 @@ void job_hello(struct conn *c, struct local_msg *m, int *fds, unsigned count)
     m->arg[3] = c->node->cpus;
     m->arg[4] = c->node->config.embedded >= 0;
     m->arg[5] = c->node->budget.limit_bytes;
+    timeline_job(j); /* before the driver's first submit */
     conn_reply(c, m, (int[]){j->board.fd, j->bell, watch}, 3);
     close(watch);
     log_info("job began job %u pid %d name %s", j->number, (int)c->pid, j->name);
@@ -270,6 +274,7 @@ mob_status job_open_guest(struct node *n, struct guest *g, const char *name,
     j->lane.sealed_arg = j;
     job_sync_classes(j);
     loop_watch(n->loop, &j->bell_op, j->bell, POLLIN, job_rung);
+    timeline_job(j);
     log_info("job began job %u of another node, name %s", j->number, j->name);
     *ret = j;
     return MOB_OK;
@@ -294,7 +299,7 @@ void job_fail(struct job *j, mob_status st, const char *text)
     }
     /* Filled only once, and before the status: who sees the status sees the text. */
     (void)text_shorten(j->board.header->failure, FAILURE_TEXT_MAX, text, strlen(text));
-    at_store(&j->board.header->failed, (uint32_t)st, AT_SEQ_CST);
+    at_store(&j->board.header->unusual, (uint32_t)st, AT_SEQ_CST);
     (void)!write(j->watch, "f", 1);
     sweep_wake_all(&j->board);
     proc_end_all(j, true);
@@ -361,6 +366,7 @@ void job_end(struct job *j)
     loop_timer_stop(j->node->loop, &j->audit_timer);
     loop_timer_stop(j->node->loop, &j->limbo_timer);
     loop_timer_stop(j->node->loop, &j->demand_timer);
+    loop_timer_stop(j->node->loop, &j->due_timer);
     job_step(j);
 }
 

@@ -89,6 +89,9 @@ void job_notices(struct job *j)
     if (bits & (NOTICE_FOREIGN | NOTICE_RESCAN)) {
         guest_flush(j);
     }
+    if (bits & NOTICE_DUE) {
+        due_look(j);
+    }
     if (bits & NOTICE_CANCEL) {
         away_cancels(j);
     }
@@ -187,7 +190,7 @@ void job_refresh(struct job *j)
     if (j->failed || j->inline_tasks) {
         return;
     }
-    for (uint32_t i = 2; i < PROCS_MAX; i++) {
+    for (uint32_t i = 2; i < j->members_top; i++) {
         if (j->members[i].used && !j->members[i].dead) {
             slot_changed(j, &j->members[i]);
         }

@@ -10,6 +10,12 @@
 
 /* ---- to the head -------------------------------------------------------------------------------- */
 
+static void word_to_head(struct cluster *c, const struct codec_writer *w)
+{
+    c->words_sent += c->head != NULL;
+    cluster_to_head(c, w);
+}
+
 /* The planner says how many tasks it wants sent in all, until it hears how many were: a second word
  * of a lease takes the place of the first. */
 static void note_send(struct cluster *c, const struct plan_node_action *a)
@@ -64,7 +70,7 @@ void member_act(struct cluster *c, const struct plan_node_action *a)
     default:
         return;
     }
-    cluster_to_head(c, &w);
+    word_to_head(c, &w);
 }
 
 void member_join(struct cluster *c, struct peer *head)
@@ -92,6 +98,7 @@ void member_beat(struct cluster *c)
     wire_put_resources(&w, &used);
     codec_put_u64(&w, c->node->budget.used_bytes);
     codec_put_u32(&w, status_tasks(c->node));
+    c->beats += c->head != NULL;
     cluster_to_head(c, &w);
 }
 
@@ -225,6 +232,8 @@ static bool lease_word(struct peer *from, struct codec_reader *r)
         return false;
     }
     bool refuse = false;
+    timeline_note(c->node, TIMELINE_LEASE, l.job.number, timeline_now(c->node), l.lease,
+                  l.owner, (uint64_t)l.slots << 32 | l.epoch, MOB_OK);
     if (l.owner != c->self->id) {
         struct guest_key *k = guest_key_get(c, l.owner, l.job, l.slots > 0);
         refuse = !k || k->failed || guest_key_class(k, &l.demand, &l.cls) != MOB_OK;
@@ -241,7 +250,7 @@ static bool lease_word(struct peer *from, struct codec_reader *r)
         codec_put_u32(&w, l.epoch);
         codec_put_u32(&w, 0);
         wire_put_resources(&w, &offer);
-        cluster_to_head(c, &w);
+        word_to_head(c, &w);
     }
     return true;
 }
@@ -258,6 +267,8 @@ static bool grant_word(struct peer *from, struct codec_reader *r)
     if (!codec_done(r)) {
         return false;
     }
+    timeline_note(c->node, TIMELINE_GRANT, job.number, timeline_now(c->node), lease, node,
+                  (uint64_t)slots << 32 | epoch, MOB_OK);
     /* The planner knows itself by the name that this daemon was born with. */
     node = node == c->self->id ? c->node->id : node;
     (void)plan_node_grant(c->node->plan, lease, epoch, job, cls, node, slots,
@@ -279,6 +290,7 @@ bool member_message(struct peer *p, enum wire_op op, struct codec_reader *r)
     if (p != c->head) {
         return false; /* only the head says such things */
     }
+    c->words_heard += op == WIRE_LEASE || op == WIRE_GRANT || op == WIRE_SYNCED;
     switch (op) {
     case WIRE_NODE:
         return node_word(p, r);

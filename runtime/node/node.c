@@ -156,6 +156,22 @@ static mob_status check_memory(const struct node *n)
     return MOB_OK;
 }
 
+/* What tasks may ask for. Memory is counted, not fenced in: by default what may be used but for the store. */
+static void find_capacity(struct node *n)
+{
+    struct machine_memory m = {0};
+    uint64_t store = n->budget.limit_bytes, memory = n->config.memory_bytes;
+    if (memory == 0 && machine_memory(&m) == MOB_OK && m.limit_bytes > store) {
+        memory = m.limit_bytes - store;
+    }
+    gpu_init(&n->gpus, n->config.num_gpus);
+    n->capacity = n->config.resources;
+    n->capacity.amount[RESOURCE_CPU] = (uint64_t)n->cpus * CPU_UNITS;
+    n->capacity.amount[RESOURCE_MEMORY] = memory < RESOURCE_MAX ? memory : RESOURCE_MAX;
+    n->capacity.amount[RESOURCE_GPU] = (uint64_t)n->gpus.count * CPU_UNITS;
+    snprintf(n->labels, sizeof n->labels, "%s", n->config.labels ? n->config.labels : "");
+}
+
 static mob_status set_up(struct node *n)
 {
     struct budget_config budget = {.limit_bytes = n->config.store_bytes};
@@ -179,12 +195,20 @@ static mob_status set_up(struct node *n)
                   "the loop runs on epoll: %s", loop_refusal(n->loop));
     }
     MOB_TRY(node_spill_start(n, n->config.spill_dirs));
-    n->capacity = resources_cpus((uint64_t)n->cpus * CPU_UNITS);
-    struct plan_node_config plan = {
-        .node = n->id, .capacity = n->capacity, .act = plan_act, .arg = n};
+    find_capacity(n);
+    struct plan_node_config plan = {.node = n->id,
+                                    .capacity = n->capacity,
+                                    .labels = n->labels,
+                                    .clustered = node_clustered(&n->config),
+                                    .act = plan_act,
+                                    .arg = n};
     n->plan = plan_node_create(&plan, clock_now_ns());
     if (!n->plan) {
         return status_fail(MOB_ERR_NOMEM, "no memory for the scheduler");
+    }
+    const char *record = getenv("MOBULA_TIMELINE");
+    if (record && *record && strcmp(record, "0") != 0) {
+        MOB_TRY(timeline_set(n, true));
     }
     MOB_TRY(watch_signals(n));
     if (n->config.dir) {
@@ -243,6 +267,7 @@ static void tear_down(struct node *n)
     cluster_free(n);
     node_spill_end(n);
     plan_node_destroy(n->plan);
+    timeline_free(n);
     budget_fini(&n->budget);
     loop_destroy(n->loop);
     free(n->scratch);
@@ -297,6 +322,7 @@ void node_step(struct node *n)
         loop_timer_stop(n->loop, &n->cluster->soon);
     }
     loop_timer_stop(n->loop, &n->accept_timer);
+    loop_timer_stop(n->loop, &n->census.timer);
     node_spill_stop(n);
     loop_cancel(n->loop, &n->listener_op);
     loop_cancel(n->loop, &n->signal_op);

@@ -18,6 +18,7 @@
 #include "store/budget.h"
 #include "store/lane.h"
 #include "store/line.h"
+#include "store/timeline.h"
 #include "transport/key.h"
 #include "transport/transport.h"
 
@@ -55,6 +56,48 @@ struct checker;
 struct guest;
 struct codec_reader;
 
+/* ---- census.c: how many records are at what --------------------------------------------------------- */
+
+enum census_row {
+    CENSUS_WAITING,
+    CENSUS_QUEUED,
+    CENSUS_RUNNING,
+    CENSUS_AWAY,
+    CENSUS_ROWS
+};
+struct job_census { /* as of the last walk over the job's board */
+    uint64_t phases[PHASE_RETIRED + 1];
+    uint64_t tasks[CLASSES_MAX][CENSUS_ROWS];
+};
+struct census_wait { /* in whoever asks */
+    struct census_wait *next;
+    void (*done)(struct census_wait *w);
+    bool waits;
+};
+struct census {
+    struct loop_timer timer;
+    struct census_wait *waits;
+    bool runs;
+    uint32_t job, number, record; /* where the walk is */
+};
+/* Calls @told in a later turn, when all boards were walked. @w waits for nothing else. */
+void census_take(struct node *n, struct census_wait *w,
+                 void (*told)(struct census_wait *w));
+/* Who asked goes. */
+void census_forget(struct node *n, struct census_wait *w);
+
+/* ---- timeline.c: what is recorded of the node -------------------------------------------------------- */
+
+struct kept_timeline;
+struct node_timeline {
+    bool on;
+    uint64_t since_ns;
+    struct timeline_ring *own;  /* the daemon's; NULL until it is on for the first time */
+    struct kept_timeline *kept; /* of jobs that are over, the newest first */
+    uint32_t kept_count;
+    uint64_t kept_bytes;
+};
+
 /* ---- conn.c: a local connection ----------------------------------------------------------------- */
 
 struct conn {
@@ -72,6 +115,7 @@ struct conn {
     size_t answer_at;
     uint64_t cookie; /* of the question to the head that it waits for, or 0 */
     struct loop_timer timer;
+    struct census_wait census;
     char *told; /* what the head has said of it so far */
     size_t told_size;
     struct peer *asked; /* NULL: the head, about the cluster; else about its store */
@@ -151,13 +195,15 @@ struct member { /* a worker */
     bool
         used; /* from its start until it is dead, its pipes are read to the end, and swept */
     bool dead, swept;
-    bool late; /* it was killed because it did not reach mob_init() in time */
+    bool late;    /* it was killed because it did not reach mob_init() in time */
+    bool ordered; /* it was killed for a task that it ran: due.c */
     pid_t pid;
     int pidfd;
     struct loop_op op; /* on the pidfd */
     struct loop_timer timer;
     struct conn *conn;
     uint32_t class;
+    uint64_t gpus; /* devices that it was started with */
     enum slot_state slot;
     bool asked_back;
     struct stream out, err;
@@ -168,8 +214,8 @@ struct member { /* a worker */
     bool signalled;
 };
 
-/* Starts a worker that will serve @class. */
-mob_status proc_start(struct job *j, uint32_t class);
+/* Starts a worker that will serve @class and sees the devices @gpus. */
+mob_status proc_start(struct job *j, uint32_t class, uint64_t gpus);
 /* The worker said hello. */
 void proc_joined(struct member *m);
 /* Ends all workers of a job: politely or not. */
@@ -290,6 +336,8 @@ struct away { /* one of our tasks on another node */
     uint32_t remote;       /* its proxy there */
     uint8_t attempt, left; /* left: results that are on their way */
     bool cancel_sent, failed;
+    uint64_t sent_ns; /* for the timeline, or 0 */
+    uint32_t asked; /* with the cancel that was sent: store/request.h */
     bool
         folds; /* its arguments are folded on their way; if it comes back that counts as an attempt, the next of
                  * which does without */
@@ -357,13 +405,22 @@ struct job {
     struct demand demand[CLASSES_MAX];
     uint32_t backlog[CLASSES_MAX];        /* as last told to the planner */
     uint32_t start_failures[CLASSES_MAX]; /* to be told to it */
+    uint32_t gpu_waits[CLASSES_MAX];      /* workers to start once GPUs are free */
     uint32_t early_kills;                 /* of workers, since one joined */
     bool give_up;                         /* it wants no more workers started */
     struct segment segments[BOARD_SEGMENTS_MAX];
     struct member members[PROCS_MAX];
-    uint64_t requeued, failed_tasks; /* for status */
-    uint64_t unmet_ns[CLASSES_MAX];  /* since when no node is large enough for it, or 0 */
-    struct loop_timer demand_timer;
+    uint32_t
+        members_top; /* none at or above it was ever used: there are few, and they are large */
+    uint64_t requeued, failed_tasks;   /* for status */
+    struct job_census census;          /* likewise */
+    uint8_t timeline_order[PROCS_MAX]; /* of each process's ring; 0: it has none */
+    uint64_t timeline_bytes;           /* of all of them; in board_bytes */
+    uint64_t timeline_owner; /* the node whose job it is, and its number there */
+    uint32_t timeline_owner_job;
+    char start_why[256]; /* why the daemon could not start its last worker, or "" */
+    uint64_t unmet_ns[CLASSES_MAX]; /* since when no node is large enough for it, or 0 */
+    struct loop_timer demand_timer, due_timer;
     /* In a cluster: */
     struct arena *arena; /* of the daemon's own segments */
     uint32_t
@@ -416,14 +473,40 @@ mob_status job_add_class(struct job *j, const struct demand *demand, uint32_t *r
 /* ---- demand.c: tasks that ask for what no node has ---- */
 /* A class of demand is asked for. MOB_ERR_DEMAND: this node will never meet it, and there are no others. */
 mob_status demand_check(const struct job *j, const struct demand *demand);
-/* Tasks wait in a class that no node known here is large enough for. */
+/* Tasks wait in a class that no node known here can run. */
 bool demand_unmet(const struct job *j, uint32_t cls);
+/* What they ask for, and who comes nearest: "3 GPUs, and the largest of 2 nodes, alpha, has 2". Returns buf. */
+char *demand_why(const struct job *j, uint32_t cls, char *buf, size_t size);
 /* Tells the driver of such tasks, and fails those that have waited for long enough. */
 void demand_look(struct job *j);
 /* A node has joined. */
 void demand_look_all(struct node *n);
 
+/* ---- due.c: deadlines, and ends by force ---- */
+/* Does what is asked for a time that has passed, and sets the timer for what is next. */
+void due_look(struct job *j);
+
+/* ---- gpu.c: which GPUs a worker sees ---- */
+#define GPU_ENV "CUDA_VISIBLE_DEVICES"
+struct gpus {
+    uint32_t count;
+    uint32_t used[NODE_GPUS_MAX];               /* units of each that workers hold */
+    char name[NODE_GPUS_MAX][GPU_NAME_MAX + 1]; /* as CUDA_VISIBLE_DEVICES has it */
+};
+/* @count: how many there are, or -1: as many as are found. */
+void gpu_init(struct gpus *g, int count);
+/* Devices for a worker that needs @units: a bit each; whole ones alone, parts beside other parts. 0: no
+ * device has that much left. */
+uint64_t gpu_take(struct gpus *g, uint64_t units);
+void gpu_give(struct gpus *g, uint64_t devices, uint64_t units);
+/* "CUDA_VISIBLE_DEVICES=..." of those devices; at least GPU_ENV_MAX bytes. Returns buf. */
+char *gpu_env(const struct gpus *g, uint64_t devices, char *buf, size_t size);
+/* A worker could not get its devices, although their sum is enough: idle workers give theirs up. */
+void gpu_gather(struct node *n);
+
 /* ---- plan.c: the node's planner ---- */
+/* Starts that waited for GPUs, which a worker has given up. */
+void plan_start_waiting(struct node *n);
 void plan_act(void *node, const struct plan_node_action *a);
 void plan_arm(struct node *node);
 struct job *plan_find_job(struct node *n, struct plan_job id);
@@ -442,8 +525,29 @@ char *status_node_text(struct node *n);
 struct json_t;
 /* Answers with @root, whose reference goes. */
 void json_reply(struct conn *c, uint32_t op, struct json_t *root);
-/* The records of a job by phase. */
+/* All jobs here; the messages about leases. Of the last census. */
+struct json_t *status_jobs(const struct node *n);
+struct json_t *status_words(const struct node *n);
+/* The records of a job by phase, as of the last census. */
 struct json_t *json_phases(const struct job *j);
+
+/* ---- timeline.c: see there ---- */
+/* A job, or a process of it, begins. */
+void timeline_job(struct job *j);
+void timeline_process(struct job *j, uint32_t proc);
+/* Its board goes. */
+void timeline_keep(struct job *j);
+/* Memory is wanted. */
+void timeline_forget(struct node *n);
+void timeline_free(struct node *n);
+mob_status timeline_set(struct node *n, bool on);
+/* The time for timeline_note(); 0: nothing is recorded, and that does nothing. */
+uint64_t timeline_now(const struct node *n);
+/* What began at @start_ns and is over now. @job: its number. */
+void timeline_note(struct node *n, enum timeline_kind kind, uint32_t job,
+                   uint64_t start_ns, uint64_t link, uint64_t a, uint64_t b,
+                   mob_status st);
+struct json_t *timeline_answer(struct node *n, const struct json_t *ask);
 
 /* ---- inspect.c ---- */
 void inspect_reply(struct conn *c, struct local_msg *m);
@@ -455,6 +559,8 @@ void checker_stop(struct node *n);
 bool status_text(struct node *n, struct codec_reader *r);
 /* The head will not answer what it was asked. */
 void status_head_lost(struct node *n);
+/* Tasks that ended in the job's processes here, its places' earlier ones among them. */
+uint64_t status_tasks_done(const struct job *j);
 /* Tasks that run on this node now. */
 uint32_t status_tasks(const struct node *n);
 /* The connection is going. */
@@ -465,6 +571,10 @@ void status_drop(struct conn *c);
 struct node_config {
     int embedded; /* fd of the driver's connection, or -1 */
     int num_cpus; /* -1: what affinity and cgroups allow; 0: it runs no tasks, as a head may */
+    int num_gpus;               /* -1: as many as are found */
+    uint64_t memory_bytes;      /* for tasks that ask for it; 0: what the store leaves */
+    struct resources resources; /* the named ones */
+    const char *labels;         /* or NULL */
     uint64_t store_bytes;
     const char *dir; /* its folder; NULL if embedded */
     bool after_kill; /* a killed daemon had that folder before */
@@ -497,6 +607,7 @@ struct node {
     uint64_t started_ns;
     unsigned cpus;
     struct resources capacity; /* those CPUs, and what else tasks may ask for */
+    struct gpus gpus;
     char labels[LABELS_MAX + 1];
     struct budget budget;
     struct line memory_line; /* processes that were refused memory */
@@ -517,9 +628,13 @@ struct node {
     struct local_msg *scratch; /* one message, for whoever answers */
     struct cluster *cluster;   /* NULL: alone */
     struct checker *checkers;  /* children that check boards */
-    struct node_spill *spill;  /* NULL: objects stay in memory */
-    mob_status verdict;        /* it could not join ... */
-    char why[512];             /* ... and this is why */
+    struct census census;
+    struct node_timeline timeline;
+    struct counted_ask *asks; /* questions that wait for it */
+    uint64_t tasks_ended;     /* of jobs that are over */
+    struct node_spill *spill; /* NULL: objects stay in memory */
+    mob_status verdict;       /* it could not join ... */
+    char why[512];            /* ... and this is why */
 };
 
 int eventfd_new(void);

@@ -29,15 +29,38 @@ void plan_start(struct job *j, uint32_t cls, uint32_t count)
             return;
         }
     }
+    uint64_t units = j->demand[cls].need.amount[RESOURCE_GPU];
     for (uint32_t i = 0; i < count; i++) {
-        mob_status st =
-            j->ended || j->leaving || j->failed ? MOB_ERR_CLOSED : proc_start(j, cls);
+        bool over = j->ended || j->leaving || j->failed;
+        uint64_t gpus = units && !over ? gpu_take(&j->node->gpus, units) : 0;
+        if (units && !over && !gpus) {
+            j->gpu_waits[cls]++;
+            gpu_gather(j->node);
+            continue;
+        }
+        mob_status st = over ? MOB_ERR_CLOSED : proc_start(j, cls, gpus);
         if (st) {
+            gpu_give(&j->node->gpus, gpus, units);
             if (st != MOB_ERR_CLOSED) {
                 log_error("%s", mob_last_error());
+                snprintf(j->start_why, sizeof j->start_why, "%s", mob_last_error());
             }
             j->start_failures
                 [cls]++; /* told to the planner later: not from within its event */
+        }
+    }
+}
+
+void plan_start_waiting(struct node *n)
+{
+    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+        struct job *j = n->jobs[i];
+        for (uint32_t c = 0; j && c < j->classes; c++) {
+            uint32_t waiting = j->gpu_waits[c];
+            j->gpu_waits[c] = 0;
+            if (waiting > 0) {
+                plan_start(j, c, waiting);
+            }
         }
     }
 }
@@ -81,7 +104,8 @@ static void take(struct job *j, const struct plan_node_action *a)
             if (m->used && !m->dead && m->class == a->cls && !m->asked_back &&
                 m->slot == (busy ? SLOT_BUSY : SLOT_IDLE)) {
                 m->asked_back = true;
-                proc_run(m, RUN_NONE); /* it says so when it has seen it: job_refresh() */
+                /* It says so when it has seen it: job_refresh(). One with GPUs ends. */
+                proc_run(m, m->gpus ? RUN_EXIT : RUN_NONE);
                 left--;
             }
         }

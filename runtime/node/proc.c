@@ -15,6 +15,7 @@
 #include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "store/request.h"
 #include "store/sweep.h"
 #include "store/task.h"
 
@@ -72,9 +73,9 @@ static void exec_wrapped(struct job *j, char *wrap, char **envp)
     child_fail(all[0]);
 }
 
-static void child(struct job *j, int sock, int out, int err, pid_t parent)
+static void child(struct job *j, uint64_t gpus, int sock, int out, int err, pid_t parent)
 {
-    char env[64], score[16];
+    char env[64], score[16], devices[GPU_ENV_MAX];
     signal(SIGPIPE, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
     signal(SIGINT, SIG_DFL);
@@ -111,12 +112,21 @@ static void child(struct job *j, int sock, int out, int err, pid_t parent)
     while (j->spawn.envp[count]) {
         count++;
     }
-    char **envp = calloc(count + 2, sizeof *envp);
+    char **envp = calloc(count + 3, sizeof *envp);
     if (!envp) {
         child_fail("no memory");
     }
-    envp[0] = env;
-    memcpy(envp + 1, j->spawn.envp, count * sizeof *envp);
+    size_t to = 0;
+    envp[to++] = env;
+    bool tell = j->node->gpus.count > 0;
+    if (tell) {
+        envp[to++] = gpu_env(&j->node->gpus, gpus, devices, sizeof devices);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!tell || strncmp(j->spawn.envp[i], GPU_ENV "=", sizeof GPU_ENV) != 0) {
+            envp[to++] = j->spawn.envp[i];
+        }
+    }
     const char *wrap = spawn_env(&j->spawn, "MOBULA_WORKER_WRAP");
     if (wrap && *wrap) {
         exec_wrapped(j, strdup(wrap), envp);
@@ -146,7 +156,7 @@ static void start_late(struct loop_timer *timer)
     }
 }
 
-mob_status proc_start(struct job *j, uint32_t class)
+mob_status proc_start(struct job *j, uint32_t class, uint64_t gpus)
 {
     struct node *n = j->node;
     struct member *m = free_member(j);
@@ -167,7 +177,7 @@ mob_status proc_start(struct job *j, uint32_t class)
     } else {
         pid = fork();
         if (pid == 0) {
-            child(j, sock[1], out[1], err[1], parent);
+            child(j, gpus, sock[1], out[1], err[1], parent);
         }
         pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
         if (pid < 0 || pidfd < 0) {
@@ -193,13 +203,16 @@ mob_status proc_start(struct job *j, uint32_t class)
                          .pid = pid,
                          .pidfd = pidfd,
                          .class = class,
+                         .gpus = gpus,
                          .slot = SLOT_STARTING};
+    j->members_top = m->proc >= j->members_top ? m->proc + 1 : j->members_top;
     struct proc *p = &j->board.procs[m->proc];
     at_store(&p->run, RUN_NONE, AT_RELAXED);
     at_store(&p->pid, (uint32_t)pid, AT_RELAXED);
     at_store(&p->task, LINK_NONE, AT_RELAXED);
     at_store(&p->last_fn, 0, AT_RELAXED);
     at_store(&p->state, PROC_STARTING, AT_RELEASE);
+    timeline_process(j, m->proc);
     stream_open(&m->out, m, out[0], &j->out);
     stream_open(&m->err, m, err[0], &j->err);
     if (conn_open(n, sock[0], &m->conn) == MOB_OK) {
@@ -230,6 +243,7 @@ void proc_joined(struct member *m)
     loop_timer_stop(j->node->loop, &m->timer);
     m->slot = SLOT_BUSY;
     j->early_kills = 0;
+    j->start_why[0] = '\0';
     at_store(&j->board.procs[m->proc].state, PROC_BUSY, AT_RELAXED);
     proc_run(m, j->leaving ? RUN_EXIT : m->class + 1);
     (void)plan_node_worker_started(j->node->plan, job_plan_id(j), m->class,
@@ -244,6 +258,8 @@ static const char *how_it_ended(const struct member *m, char *buf, size_t size)
     if (m->late) {
         snprintf(buf, size, "it did not reach mob_init() within %llu s",
                  (unsigned long long)(WORKER_START_NS / 1000000000ull));
+    } else if (m->ordered && m->signalled) {
+        snprintf(buf, size, "it was ended by force, for a task that was not to go on");
     } else if (m->signalled) {
         snprintf(buf, size, "it was killed by signal %d (%s)", m->exit_status,
                  strsignal(m->exit_status));
@@ -308,7 +324,7 @@ void proc_sweep(struct member *m)
     struct job *j = m->job;
     struct sweep_result res;
     grant_orphan(j, m->proc);
-    sweep_process(&j->lane, m->proc, reason, m, &res);
+    sweep_process(&j->lane, m->proc, m->ordered, reason, m, &res);
     if (res.corrupt || job_queue_corrupt(j)) {
         job_fail(j, MOB_ERR_CORRUPT,
                  "the job's shared memory is corrupt; a stray write by one of its "
@@ -317,10 +333,14 @@ void proc_sweep(struct member *m)
         return;
     }
     job_audit(j);
+    request_remake(&j->board); /* of what it asked for, and died before it said so */
+    due_look(j);
     (void)sweep_blocks(&j->lane);
     grant_count_orphans(j);
     j->requeued += res.requeued;
     j->failed_tasks += res.failed;
+    timeline_note(j->node, TIMELINE_DIED, j->number, timeline_now(j->node), LINK_NONE,
+                  (uint64_t)m->pid, m->proc, MOB_OK);
     guest_look_all(j); /* it may have sealed a task and died before it said so */
     guest_flush(j);
     char how[128];
@@ -370,11 +390,15 @@ static void settle(struct member *m)
         }
     }
     enum slot_state slot = m->slot;
+    gpu_give(&j->node->gpus, m->gpus, j->demand[m->class].need.amount[RESOURCE_GPU]);
     m->slot = SLOT_NONE; /* the planner gives it nothing more: see find() in plan.c */
     if (!started) {
         (void)plan_node_worker_failed(j->node->plan, id, m->class, now);
     } else {
         (void)plan_node_worker_died(j->node->plan, id, m->class, plan_slot_of(slot), now);
+    }
+    if (m->gpus) {
+        plan_start_waiting(j->node);
     }
     if (!j->ended) {
         job_notices(j);

@@ -13,6 +13,7 @@ struct restore {
     struct spill_read read;
     struct arena_place place;
     bool pinned, reading;
+    uint64_t begun_ns; /* for the timeline, or 0 */
 };
 
 static void try_all(struct loop_timer *timer);
@@ -67,6 +68,8 @@ static void read_back(struct spill_read *read, mob_status st)
     struct place there = {PLACE_ARENA, r->place.segment, r->place.offset,
                           read->place.size};
     grant_landed(j, &r->place);
+    timeline_note(j->node, TIMELINE_RESTORE, j->number, r->begun_ns, r->link, 0,
+                  read->place.size, st);
     if (st == MOB_OK && !j->ended &&
         move_swing(r->record, link_ret(r->link), &read->place, &there)) {
         board_touch(&j->board, link_index(r->link));
@@ -107,6 +110,7 @@ static mob_status begin(struct restore *r)
     r->read.place = p;
     r->read.done = read_back;
     r->reading = true;
+    r->begun_ns = timeline_now(j->node);
     spill_read(j->spill.files, &r->read);
     return MOB_OK;
 }

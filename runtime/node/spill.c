@@ -315,6 +315,17 @@ static void settle(struct node_spill *s)
     }
 }
 
+/* What a window moved, as one event. */
+static void note_window(const struct node_spill *s)
+{
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < s->count; i++) {
+        bytes += s->window[i].landed ? s->window[i].write.size : 0;
+    }
+    timeline_note(s->node, TIMELINE_SPILL, s->moving->number, s->begun_ns, LINK_NONE, 0,
+                  bytes, s->failed ? MOB_ERR_SYSTEM : MOB_OK);
+}
+
 static void written(struct spill_write *w, mob_status st)
 {
     struct outgoing *o = LOOP_OWNER(w, struct outgoing, write);
@@ -322,6 +333,7 @@ static void written(struct spill_write *w, mob_status st)
     o->landed = st == MOB_OK;
     s->failed |= !o->landed;
     if (--s->in_flight == 0) {
+        note_window(s);
         settle(s);
         if (s->failed) {
             squeeze(s);
@@ -400,6 +412,7 @@ static bool send_window(struct node_spill *s, struct job *j)
     }
     s->moving = j;
     s->in_flight = s->count;
+    s->begun_ns = timeline_now(s->node);
     j->busy++;
     for (unsigned i = 0, n = s->count; i < n; i++) {
         spill_write(j->spill.files, &s->window[i].write);

@@ -56,6 +56,7 @@ struct node_spill {
     uint32_t job, record, segment;
     struct outgoing window[SPILL_WINDOW];
     unsigned count, in_flight;
+    uint64_t begun_ns;  /* of the window, for the timeline; or 0 */
     bool failed;        /* a write of the window */
     struct job *moving; /* whose objects are in the window */
 };

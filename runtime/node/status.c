@@ -5,7 +5,8 @@
  *   {"nodes": [NODE...], "jobs": [JOB...], "unmet": [UNMET...]}
  *   NODE   id, host, pid, state ("alive", "leaving", "dead"), head (true or false), address,
  *          transport ("local", "tcp", "verbs"), cpus, cpus_used, store_limit_bytes,
- *          store_used_bytes, tasks (that run there now), loop (what its loop runs on, and why),
+ *          store_used_bytes, resources {name: {total, used}} (used is there where cpus_used is; memory in
+ *          bytes), labels, tasks (that run there now), loop (what its loop runs on, and why),
  *          moved (of a node that the head, or a node without one, is connected to: how
  *          objects move between the two: path (device, GID, connections), no_rdma (why not
  *          over RDMA; "" if they do), encrypted, checked (true or false), pulled_bytes,
@@ -14,10 +15,13 @@
  *          over TCP), rdma_retries)
  *          and, of the node that answers: dir (its folder), key_file (if its key is in one)
  *   JOB    number, name, driver_pid, failed (true or false), workers [{pid, class, slot}],
- *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes
- *   UNMET  job (its number), cpus (that one task asks for), tasks (that wait)
+ *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes,
+ *          classes [CLASS...], leases [LEASE...] (the first of them), leases_count; see status_job.c
+ *   UNMET  job (its number), cpus (that one task asks for), tasks (that wait), why (a sentence: what they ask for,
+ *          and who comes nearest)
  * A node of a cluster adds "peers", [{id, host, address, transport, moved}], the nodes that it is
- * connected to itself, "cluster": "head", "member", or "headless" (its head is lost), and the
+ * connected to itself, "head_words", {sent, heard, heartbeats, tasks}: messages about leases between
+ * this node and the head, and tasks that ended here since it started, "cluster": "head", "member", or "headless" (its head is lost), and the
  * node's silent_ms; JOB has owner ("" or the node that it came from) and tasks_away (on other nodes
  * now). A head adds "database": "ok", or why its disk does not take who is a member; a headless node
  * "head_away_ms": since when. The nodes are as the head says; of a lost head's, only what this node knows is there, and
@@ -45,10 +49,26 @@ static int whole_cpus(const struct resources *r)
     return (int)(r->amount[RESOURCE_CPU] / CPU_UNITS);
 }
 
+/* What a node has, and if that is known how much of it slots hold. */
+static json_t *resources_json(const struct resources *has, const struct resources *used)
+{
+    json_t *all = json_object();
+    for (uint32_t k = 0; k < resources_kinds(has); k++) {
+        double unit = k == RESOURCE_MEMORY ? 1 : CPU_UNITS;
+        json_t *o = json_pack("{s:f}", "total", (double)has->amount[k] / unit);
+        if (o && used) {
+            json_object_set_new(o, "used",
+                                json_real((double)resources_like(used, has, k) / unit));
+        }
+        json_object_set_new(all, resources_name(has, k), o);
+    }
+    return all;
+}
+
 static uint32_t count_workers(const struct job *j)
 {
     uint32_t count = 0;
-    for (uint32_t i = 2; i < PROCS_MAX; i++) {
+    for (uint32_t i = 2; i < j->members_top; i++) {
         count += j->members[i].used && !j->members[i].dead;
     }
     return count;
@@ -90,48 +110,22 @@ void status_cluster(struct conn *c, struct local_msg *m)
     conn_reply(c, m, NULL, 0);
 }
 
-static json_t *job_json(const struct job *j)
-{
-    uint64_t done = 0;
-    json_t *workers = json_array();
-    for (uint32_t i = 1; i < PROCS_MAX; i++) {
-        done += at_load(&j->board.procs[i].done, AT_RELAXED);
-        const struct member *w = &j->members[i];
-        static const char *const states[] = {"starting", "busy",     "idle",
-                                             "lent",     "resuming", "bare"};
-        if (w->used && !w->dead) {
-            json_array_append_new(workers,
-                                  json_pack("{s:i,s:i,s:s}", "pid", (int)w->pid, "class",
-                                            (int)w->class, "slot", states[w->slot]));
-        }
-    }
-    char owner[24] = "";
-    if (j->guest) {
-        snprintf(owner, sizeof owner, "%010llx", (unsigned long long)j->guest->owner->id);
-    }
-    return json_pack("{s:i,s:o,s:s,s:i,s:i,s:b,s:o,s:o,s:I,s:I,s:I,s:I}", "number",
-                     (int)j->number, "name", look_text(j->name), "owner", owner,
-                     "tasks_away", (int)j->away.out, "driver_pid",
-                     j->driver ? (int)j->driver->pid : 0, "failed", j->failed, "workers",
-                     workers, "records", json_phases(j), "tasks_done", (json_int_t)done,
-                     "tasks_requeued", (json_int_t)j->requeued, "tasks_failed",
-                     (json_int_t)j->failed_tasks, "store_bytes",
-                     (json_int_t)budget_of_job(&j->node->budget, j->index));
-}
-
 static json_t *node_json(struct node *n)
 {
     char id[24];
     snprintf(id, sizeof id, "%010llx", (unsigned long long)n->id);
     const char *dir = n->config.dir ? n->config.dir : "";
     struct resources used = plan_node_used(n->plan);
-    return json_pack("{s:s,s:o,s:i,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host",
-                     look_text(n->host), "pid", (int)getpid(), "state",
-                     n->stopping ? "leaving" : "alive", "cpus", (int)n->cpus, "cpus_used",
-                     cpus_of(&used), "store_limit_bytes",
-                     (json_int_t)n->budget.limit_bytes, "store_used_bytes",
-                     (json_int_t)n->budget.used_bytes, "loop", loop_backend(n->loop),
-                     "dir", look_text(dir));
+    json_t *o =
+        json_pack("{s:s,s:o,s:i,s:s,s:i,s:f,s:I,s:I,s:s,s:o}", "id", id, "host",
+                  look_text(n->host), "pid", (int)getpid(), "state",
+                  n->stopping ? "leaving" : "alive", "cpus", (int)n->cpus, "cpus_used",
+                  cpus_of(&used), "store_limit_bytes", (json_int_t)n->budget.limit_bytes,
+                  "store_used_bytes", (json_int_t)n->budget.used_bytes, "loop",
+                  loop_backend(n->loop), "dir", look_text(dir));
+    json_object_set_new(o, "resources", resources_json(&n->capacity, &used));
+    json_object_set_new(o, "labels", look_text(n->labels));
+    return o;
 }
 
 char *status_node_text(struct node *n)
@@ -154,7 +148,7 @@ uint32_t status_tasks(const struct node *n)
     uint32_t count = 0;
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         const struct job *j = n->jobs[i];
-        for (uint32_t p = 2; j && p < PROCS_MAX; p++) {
+        for (uint32_t p = 2; j && p < j->members_top; p++) {
             count += j->members[p].used &&
                      at_load(&j->board.procs[p].task, AT_RELAXED) != LINK_NONE;
         }
@@ -235,11 +229,14 @@ json_t *status_member(const struct cluster *c, const struct peer *p, const char 
                           "head", p->id == c->head_node, "cpus", whole_cpus(&p->capacity),
                           "store_limit_bytes", (json_int_t)p->store_bytes, "transport",
                           "local", "loop", p->loop);
+    json_object_set_new(o, "resources", resources_json(&p->capacity, NULL));
+    json_object_set_new(o, "labels", look_text(p->labels));
     if (o && !here) {
         add_transport(o, p);
     }
     if (o && (here || c->is_head)) { /* only the head hears of others */
         json_object_set_new(o, "cpus_used", json_real(cpus_of(&used)));
+        json_object_set_new(o, "resources", resources_json(&p->capacity, &used));
         json_object_set_new(o, "store_used_bytes",
                             json_integer((json_int_t)(here ? c->node->budget.used_bytes
                                                            : p->store_used)));
@@ -270,10 +267,12 @@ static json_t *unmet_json(const struct node *n)
         const struct job *j = n->jobs[i];
         for (uint32_t k = 0; j && k < j->classes; k++) {
             if (demand_unmet(j, k)) {
-                json_array_append_new(unmet,
-                                      json_pack("{s:i,s:f,s:i}", "job", (int)j->number,
-                                                "cpus", cpus_of(&j->demand[k].need),
-                                                "tasks", (int)j->backlog[k]));
+                char why[1024];
+                json_array_append_new(
+                    unmet,
+                    json_pack("{s:i,s:f,s:i,s:o}", "job", (int)j->number, "cpus",
+                              cpus_of(&j->demand[k].need), "tasks", (int)j->backlog[k],
+                              "why", look_text(demand_why(j, k, why, sizeof why))));
             }
         }
     }
@@ -283,13 +282,8 @@ static json_t *unmet_json(const struct node *n)
 static json_t *status_json(struct node *n, const char *nodes_text)
 {
     const struct cluster *c = n->cluster;
-    json_t *root = node_json(n), *jobs = json_array();
-    for (uint32_t i = 0; i < JOBS_MAX; i++) {
-        if (n->jobs[i]) {
-            json_array_append_new(jobs, job_json(n->jobs[i]));
-        }
-    }
-    json_object_set_new(root, "jobs", jobs);
+    json_t *root = node_json(n);
+    json_object_set_new(root, "jobs", status_jobs(n));
     json_object_set_new(root, "unmet", unmet_json(n));
     if (c) {
         json_t *nodes = nodes_text ? json_loads(nodes_text, 0, NULL) : NULL;
@@ -308,6 +302,7 @@ static json_t *status_json(struct node *n, const char *nodes_text)
         json_object_set_new(root, "address", json_string(c->self->address));
         json_object_set_new(root, "port", json_integer(c->port));
         json_object_set_new(root, "peers", status_peers(n));
+        json_object_set_new(root, "head_words", status_words(n));
         json_object_set_new(root, "nodes",
                             json_is_array(nodes) ? json_incref(nodes) : known_nodes(c));
         json_decref(nodes);
@@ -324,6 +319,7 @@ static void answer(struct conn *c, const char *nodes_text)
 
 void status_drop(struct conn *c)
 {
+    census_forget(c->node, &c->census);
     loop_timer_stop(c->node->loop, &c->timer);
     free(c->told);
     c->told = NULL;
@@ -339,11 +335,11 @@ static void too_late(struct loop_timer *timer)
     answer(c, NULL);
 }
 
-void status_reply(struct conn *c, struct local_msg *m)
+static void counted(struct census_wait *wait)
 {
+    struct conn *c = LOOP_OWNER(wait, struct conn, census);
     struct cluster *k = c->node->cluster;
-    (void)m;
-    if (!k || !k->head || c->cookie) {
+    if (!k || !k->head) {
         answer(c, NULL);
         return;
     }
@@ -353,6 +349,15 @@ void status_reply(struct conn *c, struct local_msg *m)
     cluster_to_head(k, &w);
     loop_timer_start(c->node->loop, &c->timer,
                      loop_now_ns(c->node->loop) + STATUS_WAIT_NS, too_late);
+}
+
+void status_reply(struct conn *c, struct local_msg *m)
+{
+    if (c->census.waits || c->cookie) {
+        conn_deny(c, m->op, status_fail(MOB_ERR_STATE, "one question at a time"));
+    } else {
+        census_take(c->node, &c->census, counted);
+    }
 }
 
 bool status_text(struct node *n, struct codec_reader *r)

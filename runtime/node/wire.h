@@ -37,7 +37,9 @@
  *              folded on their way (fold.h); the argument's link is then the task's own
  *   RELEASE    job u32, count u32, (proxy u32, link u64, taken u8)...   results are not pulled any more;
  *              taken: they are what the owner's record has from now on
- *   CANCEL     job u32, count u32, (proxy slot u32, link u64)...   of the owner
+ *   CANCEL     job u32, count u32, (slot u32, link u64, how u8, left u64)...   slot: the owner's; how: 0, or
+ *              2, 3: to be ended by force after `left` ns, because its deadline has passed, or it was
+ *              cancelled so (enum request_kind); with the bit RECURSIVE what it submitted is too
  *   SOURCE     job u32, link u64, question u64, node u64    pull that object from there
  * From that node back to the owner
  *   CLOSED     job u32
@@ -121,7 +123,8 @@ enum wire_op {
 };
 
 enum wire_kind { WIRE_VALUE, WIRE_OBJECT, WIRE_REMOTE, WIRE_ERROR, WIRE_ORDER };
-#define WIRE_META 0x80u /* with a kind but ERROR: metadata comes last */
+#define WIRE_RECURSIVE 0x80u /* with CANCEL's how */
+#define WIRE_META 0x80u      /* with a kind but ERROR: metadata comes last */
 
 /* What a pull names. */
 enum wire_object {

@@ -349,7 +349,7 @@ static void options(void)
     static const struct mob_options wrong[] = {
         {.struct_size = sizeof(struct mob_options), .returns = MOB_RETURNS_MAX + 1},
         {.struct_size = sizeof(struct mob_options), .returns = UINT_MAX},
-        {.struct_size = sizeof(struct mob_options), .max_retries = -2},
+        {.struct_size = sizeof(struct mob_options), .max_retries = -3},
         {.struct_size = sizeof(struct mob_options), .max_retries = INT_MAX},
         {.struct_size = sizeof(struct mob_options), .name = ""},
         {.struct_size = sizeof(struct mob_options),

@@ -30,7 +30,8 @@ def profile_run(options, mode, tasks, kind=callgrind.Profile, read=callgrind.rea
         driver_out = f"--callgrind-out-file={place.path('driver')}"
         place.run([*valgrind, driver_out, options.program, mode, str(tasks)], TIMEOUT_S,
                   {"MOBULA_WORKER_WRAP": " ".join([*valgrind, worker_out]),
-                   "MOBULA_SPIN_US": "1000000"})
+                   "MOBULA_SPIN_US": "1000000",
+                   **dict(setting.split("=", 1) for setting in options.env)})
         workers = kind()
         files = glob.glob(place.path("worker.*"))
         if len(files) < options.workers:
@@ -95,6 +96,8 @@ def main():
     parser.add_argument("--many", type=int, default=11000, help="tasks of the longer run")
     parser.add_argument("--attempts", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1, help="profiles expected, at least")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE",
+                        help="of the program and its node")
     parser.add_argument("--mode", action="append", metavar="MODE[=LIMIT]")
     parser.add_argument("--unit", default="a task", help="what is counted, for people")
     options = parser.parse_args()

@@ -85,6 +85,7 @@ def check(options, mode):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program", help="count_tasks or count_store")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--mode", action="append", metavar="MODE=LIMIT", required=True)
     parser.add_argument("--unit", default="a task", help="what is counted, for people")
     parser.add_argument("--few", type=int, default=1000, help="tasks of the shorter run")

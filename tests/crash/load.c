@@ -215,6 +215,43 @@ static void round_of_deaths(struct actor *a, int always)
     mob_release(mob, refs[1]);
 }
 
+/* Tasks that would never end: by deadlines, by cancels, with what they submitted, by force. */
+static void round_of_cancelled(struct actor *a)
+{
+    enum { COUNT = 4 };
+    mob_ref refs[COUNT], one;
+    uint64_t x = dice(a, UINT64_MAX), y;
+    struct mob_options o = load_patient;
+    size_t size;
+    for (int i = 0; i < COUNT; i++) {
+        bool late = dice(a, 2);
+        uint64_t in[2] = {late ? 0 : dice(a, 3), dice(a, 2)};
+        o.deadline_ns = late ? 1 + dice(a, 50000000) : 0;
+        load_ok(
+            mob_submit(mob, endless, MOB_ARGS(MOB_BYTES(in, sizeof in)), &o, &refs[i]),
+            "endless");
+    }
+    load_ok(mob_submit(mob, value, MOB_ARGS(MOB_VALUE(x)), &load_patient, &one), "value");
+    for (int i = 0; i < COUNT; i++) {
+        struct mob_cancel_options c = MOB_CANCEL_OPTIONS_INIT;
+        c.recursive = c.force = 1;
+        c.grace_ns = dice(a, 30000000);
+        usleep((useconds_t)dice(a, 5000));
+        load_ok(mob_cancel_as(mob, refs[i], &c), "cancel");
+    }
+    for (int i = 0; i < COUNT; i++) {
+        mob_status st = mob_get_size(mob, refs[i], WAIT_NS, &size);
+        if (st != MOB_ERR_CANCELLED && st != MOB_ERR_DEADLINE) {
+            load_ok(st, "get of a cancelled task");
+            fail(WRONG, "a task without end", "has a result");
+        }
+        mob_release(mob, refs[i]);
+    }
+    load_ok(mob_get_copy(mob, one, &y, sizeof y, WAIT_NS), "get a value");
+    load_same(y, load_mix64(x), "value");
+    mob_release(mob, one);
+}
+
 static void one_round(struct actor *a)
 {
     if (small_store && dice(a, 2)) {
@@ -222,13 +259,17 @@ static void one_round(struct actor *a)
         say('r');
         return;
     }
-    switch (dice(a, 20)) {
+    switch (dice(a, 22)) {
     case 0:
         round_of_deaths(a, 1);
         break;
     case 1:
     case 2:
         round_of_deaths(a, 0);
+        break;
+    case 20:
+    case 21:
+        round_of_cancelled(a);
         break;
     case 3:
     case 4:

@@ -54,5 +54,6 @@ mob_status blob(struct mob_task *task);
 mob_status nested(struct mob_task *task);
 mob_status delegate(struct mob_task *task);
 mob_status mortal(struct mob_task *task);
+mob_status endless(struct mob_task *task);
 
 #endif

@@ -178,3 +178,22 @@ mob_status mortal(struct mob_task *task)
     return MOB_OK;
 }
 MOB_REGISTER(mortal);
+
+/* Runs until it is cancelled, as do those that it submits; or, if it is deaf, until its worker is ended. */
+mob_status endless(struct mob_task *task)
+{
+    uint64_t in[2]; /* how many it submits, deaf */
+    MOB_TRY(mob_arg_copy(task, 0, in, sizeof in));
+    for (uint64_t i = 0; i < in[0]; i++) {
+        uint64_t child[2] = {0, in[1]};
+        mob_ref ref;
+        MOB_TRY(mob_submit(mob_task_mob(task), endless,
+                           MOB_ARGS(MOB_BYTES(child, sizeof child)), &load_patient,
+                           &ref));
+    }
+    while (in[1] || !mob_task_cancelled(task)) {
+        usleep(500);
+    }
+    return MOB_ERR_CANCELLED;
+}
+MOB_REGISTER(endless);

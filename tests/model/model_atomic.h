@@ -101,6 +101,7 @@ static inline uint64_t model_do_u64(struct model_op *op)
 #define at_fence()                                                                       \
     ((void)model_do(                                                                     \
         &(struct model_op){.function = __func__, .expr = "fence", .kind = OP_FENCE}))
+#define at_fence_acquire() at_fence() /* a weaker one is not modelled */
 #define at_prefetch_write(p) ((void)(p))
 #define at_pause()                                                                       \
     ((void)model_do(                                                                     \

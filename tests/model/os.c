@@ -116,6 +116,11 @@ mob_status seg_commit(int fd, size_t offset, size_t size)
     return MOB_OK;
 }
 
+mob_status seg_discard(int fd, size_t offset, size_t size)
+{
+    return seg_commit(fd, offset, size);
+}
+
 mob_status seg_map(int fd, size_t size, enum seg_access access, void **ret_base)
 {
     (void)fd;

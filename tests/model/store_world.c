@@ -214,7 +214,7 @@ void world_sweep(unsigned dead)
     struct sweep_result result;
     uint64_t segment = SEGMENT_USED | (uint64_t)DAEMON << 40;
     at_store(&world.board.segments[dead + 1], segment, AT_RELEASE);
-    sweep_process(&world.lane[DAEMON], dead + 1, NULL, NULL, &result);
+    sweep_process(&world.lane[DAEMON], dead + 1, false, NULL, NULL, &result);
 }
 
 void world_sweep_and_run(unsigned dead)

@@ -448,6 +448,10 @@ static void unwanted_here(void)
 {
     unwanted(file);
 }
+static void cancels_here(void)
+{
+    cancels(file);
+}
 
 int main(int argc, char **argv)
 {
@@ -455,6 +459,7 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(void);
     } cases[] = {{"squares", squares},
+                 {"place", place},
                  {"balance", balance},
                  {"all_nodes", all_nodes},
                  {"big", big},
@@ -476,6 +481,7 @@ int main(int argc, char **argv)
                  {"share", share},
                  {"urgent", urgent},
                  {"unwanted", unwanted_here},
+                 {"cancels", cancels_here},
                  {"reduce", reduce},
                  {"fold", fold},
                  {"fold_speed", fold_speed},

@@ -38,6 +38,14 @@ static inline uint64_t node_here(struct mob *of)
     return mob_get_info(of, &info) == MOB_OK ? info.node_id : 0;
 }
 
+/* Of a task for node 2: the driver's node has one CPU. */
+static inline struct mob_options elsewhere(void)
+{
+    struct mob_options o = MOB_OPTIONS_INIT;
+    o.num_cpus = 2;
+    return o;
+}
+
 /* ---- net_objects.c: bytes that cross ---- */
 void big(void);
 void room(void);
@@ -54,6 +62,12 @@ void unwanted(const char *begun);
 void reduce(void);
 void fold(void);
 void fold_speed(void);
+
+/* ---- net_place.c: tasks that ask for a node, or what one has ---- */
+void place(void);
+
+/* ---- net_cancel.c: what does not run to its end ---- */
+void cancels(const char *folder);
 
 /* ---- net_load.c: graphs of tasks, while nodes die ---- */
 void load(char **arg);

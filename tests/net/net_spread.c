@@ -64,13 +64,6 @@ static mob_ref large_object(size_t size, uint64_t *ret_sum)
     return ref;
 }
 
-static struct mob_options elsewhere(void)
-{
-    struct mob_options o = MOB_OPTIONS_INIT;
-    o.num_cpus = 2;
-    return o;
-}
-
 /* @count tasks have one object; they run on @least_nodes nodes or more. */
 static void use_everywhere(size_t size, int count, int least_nodes)
 {

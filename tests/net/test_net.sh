@@ -46,6 +46,14 @@ case_nested() {
     on 1 errors || fail "errors"
 }
 
+# What is cancelled, passes its deadline, or is tried again is on node 2.
+case_cancels() {
+    node_start 1 $CPU "$STORE"
+    node_start 2 --num-cpus=2 "$STORE"
+    mkdir "$WORK/marks"
+    on 1 cancels "$WORK/marks" || fail "cancels"
+}
+
 case_chain() {
     two_nodes
     LIMIT=120 on 1 chain 1000 || fail "chain"
@@ -724,6 +732,23 @@ case_unmet_join() {
     eventually grep -q 'ask for 2 CPUs' "$WORK/err" || fail "the driver was not told"
     node_start 2 --num-cpus=2 "$STORE"
     wait $driver || fail "unmet: $(cat "$WORK/err")"
+}
+
+# Tasks that ask for what one node alone has, or for a node. What status says of it is looked at meanwhile.
+case_place() {
+    node_start 1 $CPU "$STORE" --unmet-grace=50 --labels=zone=a
+    on 1 place >"$WORK/out" 2>"$WORK/err" &
+    driver=$!
+    eventually grep -q 'ask for 1 tape, and the largest of 1 node, .*, has 0: they fail' "$WORK/err" ||
+        fail "the driver was not told"
+    status_of 1 | grep -q 'UNMET: 1 task of job 1: each asks for 1 tape' || fail "status does not say it: $(status_of 1)"
+    node_start 2 --num-cpus=2 "$STORE" --resources=tape=2 --labels=zone=b
+    eventually grep -q '^kill it' "$WORK/out" || fail "place: $(cat "$WORK/out" "$WORK/err")"
+    status_of 1 | grep -q 'tape 0 of 2.*labels zone=b' || fail "status does not show what node 2 has"
+    node_kill 2 KILL
+    node_wait 2
+    wait $driver || fail "place: $(cat "$WORK/out" "$WORK/err")"
+    cat "$WORK/out"
 }
 
 # An idle cluster does nothing but heartbeats.

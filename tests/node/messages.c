@@ -313,6 +313,9 @@ static void make_owner(struct draft *m, struct facts *f, enum wire_op op)
         u64(m, op == WIRE_RELEASE ? f->proxy_link : 1ull << 32 | (1 + dice(f, 8)) << 4);
         if (op == WIRE_RELEASE) {
             u8(m, dice(f, 2));
+        } else {
+            u8(m, (uint8_t[]){0, 2, 3, 0x80, 0x83}[dice(f, 5)]);
+            u64(m, dice(f, 1000));
         }
         break;
     }

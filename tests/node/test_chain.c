@@ -436,6 +436,8 @@ Test(chain, a_cancelled_task_and_the_end_of_a_job_end_it)
             codec_put_u32(&out, 1);
             codec_put_u32(&out, 0);
             codec_put_u64(&out, TASK);
+            codec_put_u8(&out, 0); /* softly */
+            codec_put_u64(&out, 0);
         }
         cr_assert(said(OWNER));
         cr_assert_eq(w.peers[OTHER].sent[WIRE_UNFOLD], 1);

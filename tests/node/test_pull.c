@@ -63,6 +63,8 @@ static void cancel_task(uint32_t i)
     codec_put_u32(&c, 1);
     codec_put_u32(&c, i);
     codec_put_u64(&c, TASK(i));
+    codec_put_u8(&c, 0); /* softly */
+    codec_put_u64(&c, 0);
     cr_assert(world_say(&w, OWNER, m.bytes, codec_written(&c)));
 }
 

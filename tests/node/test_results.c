@@ -214,3 +214,48 @@ Test(results, a_task_that_comes_back_has_the_attempts_that_it_had)
     }
     world_end(&w);
 }
+
+/* The node is lost, the task is tried on another one; then the first one is back and says what it had made. */
+Test(results, an_answer_of_an_earlier_try_is_not_seen)
+{
+    begin(true);
+    struct job *j = world_job(&w);
+    uint64_t link = world_task(&w, j, 0, 0, 1), state;
+    static uint8_t late[256];
+    world_up(&w, 2);
+    world_send(&w, j, 1, 1);
+    struct codec_writer c = done_begin(j, 1);
+    codec_put_u8(&c, 1);
+    put_value(&c, 8, 0x11);
+    size_t size = codec_written(&c);
+    cr_assert_leq(size, sizeof late);
+    memcpy(late, m.bytes, size);
+    world_down(&w, 1);
+    world_turn(&w);
+    for (uint32_t begun = 0; begun < 2;
+         begun++) { /* before the next try and after it began */
+        world_up(&w, 1);
+        (void)world_say(&w, 1, late, size);
+        struct record *r = lane_find(&j->lane, link, &state);
+        cr_assert_not_null(r);
+        cr_assert_eq(state_phase(state), begun ? PHASE_TAKEN : PHASE_QUEUED);
+        cr_assert_eq(state_attempt(state), 1);
+        if (!begun) {
+            world_send(&w, j, 2, 1);
+            cr_assert_eq(world_slot(&w, j, 2, 0) - j->away.slots, 0,
+                         "the slot is used again");
+        }
+    }
+    c = done_begin(j, 2);
+    codec_put_u8(&c, 1);
+    put_value(&c, 8, 0x22);
+    cr_assert(world_say(&w, 2, m.bytes, codec_written(&c)));
+    cr_assert(sealed(j, link, &state));
+    struct record *r = board_record(&j->board, link_index(link));
+    struct place p = record_get_place(r, 0);
+    cr_assert_eq(p.kind, PLACE_INLINE);
+    cr_assert_eq(r->payload[p.offset], 0x22);
+    (void)world_say(&w, 1, late, size);
+    cr_assert_eq(r->payload[p.offset], 0x22);
+    world_end(&w);
+}

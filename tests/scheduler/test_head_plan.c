@@ -1,5 +1,6 @@
 /* The head planner's rules, one by one. */
 #include <criterion/criterion.h>
+#include <string.h>
 
 #include "scheduler/head_plan.h"
 
@@ -368,5 +369,156 @@ Test(head_plan, each_kind_bounds_and_the_node_that_has_it_is_found)
     OK(plan_head_leave(h, 77, 40 * MS));
     cr_assert_eq(plan_head_demands(h, &v, 1), 1);
     cr_assert(v.infeasible, "and it is gone again");
+    plan_head_destroy(h);
+}
+
+/* Ten nodes with four CPUs, of which the even ones are in zone a; node 1 is the owner. */
+static struct plan_head *zones(void)
+{
+    seen_count = 0;
+    struct plan_head *h =
+        plan_head_create(&(struct plan_head_config){.head = 5, .seed = 1, .act = act}, 0);
+    for (uint32_t i = 1; i <= 10; i++) {
+        struct plan_join join = {.node = i,
+                                 .session = 100 + i,
+                                 .capacity = resources_cpus(4 * CPU),
+                                 .labels = i % 2 ? "zone=b" : "zone=a"};
+        OK(plan_head_join(h, &join, 0));
+        OK(plan_head_report(h, i, CPUS(4 * CPU), 0));
+    }
+    return h;
+}
+
+static uint32_t slots_at(struct plan_head *h, uint64_t node)
+{
+    struct plan_lease_view v[64];
+    size_t n = plan_head_leases(h, v, 64);
+    uint32_t slots = 0;
+    for (size_t i = 0; i < n; i++) {
+        slots += v[i].node == node ? v[i].slots : 0;
+    }
+    return slots;
+}
+
+Test(head_plan, labels_are_honoured_and_who_has_none_waits)
+{
+    struct plan_head *h = zones();
+    struct plan_demand d = demand(1, CPU, 100);
+    strcpy(d.demand.selector, "zone=a");
+    OK(plan_head_demand(h, 1, &d, 10 * MS));
+    for (uint64_t i = 1; i <= 10; i++) {
+        cr_assert_eq(slots_at(h, i), i % 2 ? 0 : 4, "node %llu", (unsigned long long)i);
+    }
+    struct plan_demand none = demand(2, CPU, 1);
+    strcpy(none.demand.selector, "zone=c");
+    OK(plan_head_demand(h, 1, &none, 20 * MS));
+    struct plan_demand_view v[2];
+    cr_assert_eq(plan_head_demands(h, v, 2), 2);
+    cr_assert_eq(v[0].infeasible + v[1].infeasible, 1);
+    plan_head_destroy(h);
+}
+
+Test(head_plan, what_spreads_goes_to_all_evenly_and_to_its_owner_too)
+{
+    struct plan_head *h = zones();
+    struct plan_demand d = demand(1, CPU, 13);
+    d.demand.strategy = DEMAND_SPREAD;
+    OK(plan_head_demand(h, 1, &d, 10 * MS));
+    uint32_t twos = 0;
+    for (uint64_t i = 1; i <= 10; i++) {
+        uint32_t slots = slots_at(h, i);
+        cr_assert(slots == 1 || slots == 2, "node %llu has %u", (unsigned long long)i,
+                  slots);
+        twos += slots == 2;
+    }
+    cr_assert_eq(twos, 3);
+    plan_head_destroy(h);
+}
+
+Test(head_plan, a_node_that_is_named_is_taken_and_only_if_it_need_not_be_another)
+{
+    struct plan_head *h = zones();
+    struct plan_demand hard = demand(1, CPU, 6), soft = demand(2, CPU, 6);
+    hard.demand.strategy = DEMAND_NODE;
+    hard.demand.node = 4;
+    soft.demand.strategy = DEMAND_NODE_SOFT;
+    soft.demand.node = 5;
+    OK(plan_head_demand(h, 1, &hard, 10 * MS));
+    OK(plan_head_demand(h, 1, &soft, 20 * MS));
+    cr_assert_eq(slots_at(h, 4), 4);
+    cr_assert_eq(slots_at(h, 5), 4);
+    struct plan_demand_view v[2];
+    cr_assert_eq(plan_head_demands(h, v, 2), 2);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(v[i].granted, v[i].job.number == 1 ? 4 : 6,
+                     "the rest of one is elsewhere");
+    }
+    OK(plan_head_leave(h, 4, 30 * MS));
+    OK(plan_head_leave(h, 5, 30 * MS));
+    plan_head_tick(h, 40 * MS);
+    cr_assert_eq(plan_head_demands(h, v, 2), 2);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(v[i].granted, v[i].job.number == 1 ? 0 : 6);
+        cr_assert_eq(v[i].infeasible, v[i].job.number == 1);
+    }
+    plan_head_destroy(h);
+}
+
+/* ---- priorities within a job ---------------------------------------------------------------------------- */
+
+/* Nodes that do at once what the head says, and owners whose wants never end. */
+static void settle(struct plan_head *h, uint32_t *from, uint32_t *granted, uint64_t now)
+{
+    for (; *from < seen_count; ++*from) {
+        const struct plan_head_action a = seen[*from];
+        if (a.kind == PLAN_LEASE) {
+            cr_assert_eq(plan_head_lease_held(h, a.to, a.lease, a.epoch, a.slots,
+                                              CPUS(2 * CPU), now),
+                         MOB_OK);
+            granted[a.cls] = a.slots;
+        }
+    }
+}
+
+Test(head_plan, leases_go_to_the_highest_priority_and_none_starves)
+{
+    struct plan_head *h = cluster(2, 2);
+    struct plan_demand d[3];
+    static const int8_t priority[] = {0, 90, -90};
+    uint32_t from = 0, granted[3] = {0}, had[3] = {0};
+    uint64_t last_had[3] = {0}, gap[3] = {0};
+    for (uint32_t c = 0; c < 3; c++) {
+        d[c] = demand(1, CPU, 5);
+        d[c].cls = c;
+        d[c].demand.priority = priority[c];
+    }
+    OK(plan_head_demand(h, 1, &d[0], 10 * MS));
+    settle(h, &from, granted, 11 * MS);
+    cr_assert_eq(granted[0], 2);
+    OK(plan_head_demand(h, 1, &d[1], 200 * MS));
+    settle(h, &from, granted, 201 * MS);
+    OK(plan_head_demand(h, 1, &d[2], 202 * MS));
+    for (uint64_t t = 203; t < 20000; t++) {
+        if (t % 100 == 0) {
+            OK(plan_head_heartbeat(h, 1, t * MS));
+            OK(plan_head_heartbeat(h, 2, t * MS));
+        }
+        if (t * MS >= plan_head_deadline(h)) {
+            plan_head_tick(h, t * MS);
+        }
+        settle(h, &from, granted, t * MS);
+        cr_assert_lt(seen_count, 4000);
+        cr_assert(t > 400 || granted[2] == 0);
+        cr_assert(t < 260 || t > 900 || granted[1] == 2, "at once, and for a while");
+        for (uint32_t c = 0; c < 3; c++) {
+            had[c] += granted[c];
+            gap[c] = t - last_had[c] > gap[c] ? t - last_had[c] : gap[c];
+            last_had[c] = granted[c] ? t : last_had[c];
+        }
+    }
+    const uint64_t bound = (PLAN_RESERVE_NS + 4 * PLAN_QUANTUM_NS) / MS;
+    cr_assert_leq(gap[0], bound, "%u", (unsigned)gap[0]);
+    cr_assert_leq(gap[2], bound, "%u", (unsigned)gap[2]);
+    cr_assert_gt(had[1], had[0] + had[2]);
     plan_head_destroy(h);
 }

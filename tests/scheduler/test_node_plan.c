@@ -510,3 +510,65 @@ Test(node_plan, events_that_do_not_fit_change_nothing)
     cr_assert_eq(seen_count, 0);
     plan_node_destroy(p);
 }
+
+static enum plan_why why(struct plan_node *p, struct plan_job key)
+{
+    enum plan_why w;
+    uint32_t kind;
+    cr_assert_eq(plan_node_why(p, key, 0, &w, &kind), MOB_OK);
+    cr_assert_eq(kind, RESOURCE_CPU);
+    return w;
+}
+
+Test(node_plan, says_why_tasks_wait)
+{
+    struct plan_node *p = node(1);
+    struct plan_job a = job(p, 1, 1, CPU), b = job(p, 2, 1, CPU),
+                    c = job(p, 3, 1, 2 * CPU);
+    enum plan_why w;
+    uint32_t kind;
+    cr_assert_eq(plan_node_why(p, (struct plan_job){7, 9}, 0, &w, &kind),
+                 MOB_ERR_NOT_FOUND);
+    cr_assert_eq(why(p, a), PLAN_WHY_NOTHING);
+    OK(plan_node_backlog(p, a, 0, 3, NULL, 0, 0));
+    cr_assert_eq(why(p, a), PLAN_WHY_STARTING);
+    OK(plan_node_worker_started(p, a, 0, MS));
+    cr_assert_eq(why(p, a), PLAN_WHY_SHORT);
+    OK(plan_node_backlog(p, b, 0, 1, NULL, 0, 2 * MS));
+    cr_assert_eq(why(p, b), PLAN_WHY_TURN);
+    OK(plan_node_backlog(p, c, 0, 1, NULL, 0, 2 * MS));
+    cr_assert_eq(why(p, c), PLAN_WHY_LARGE);
+    plan_node_destroy(p);
+}
+
+Test(node_plan, shows_its_leases_and_grants)
+{
+    struct plan_node *p = node(2);
+    struct plan_job ours = job(p, 1, 1, CPU), theirs = {9, 4};
+    struct plan_node_lease_view v[2];
+    struct plan_lease l = {.lease = 5,
+                           .epoch = 3,
+                           .job = theirs,
+                           .demand = demand_cpus(CPU),
+                           .weight = 1,
+                           .slots = 1,
+                           .owner = 9};
+    uint32_t granted[CLASSES_MAX] = {0};
+    plan_node_head_up(p, 1, 0);
+    OK(plan_node_lease(p, &l, 0));
+    OK(plan_node_grant(p, 6, 2, ours, 0, 8, 4, 0));
+    cr_assert_eq(plan_node_leases(p, theirs, v, 2), 1);
+    cr_assert(!v[0].granted && v[0].lease == 5 && v[0].epoch == 3 && v[0].slots == 1 &&
+              v[0].node == 9);
+    cr_assert_eq(plan_node_leases(p, ours, v, 2), 1);
+    cr_assert(v[0].granted && v[0].lease == 6 && v[0].epoch == 2 && v[0].slots == 4 &&
+              v[0].node == 8);
+    cr_assert_eq(plan_node_leases(p, ours, v, 0), 1);
+    plan_node_granted(p, ours, granted);
+    cr_assert_eq(granted[0], 4);
+    OK(plan_node_backlog(p, theirs, 0, 1, NULL, 0, 0));
+    OK(plan_node_worker_started(p, theirs, 0, MS));
+    OK(plan_node_backlog(p, theirs, 0, 2, NULL, 0, 2 * MS));
+    cr_assert_eq(why(p, theirs), PLAN_WHY_LEASE);
+    plan_node_destroy(p);
+}

@@ -209,3 +209,112 @@ Test(node_resources, nothing_is_ever_overbooked, .timeout = 60)
     cr_assert(resources_none(&used), "all is back");
     plan_node_destroy(p);
 }
+
+/* In a cluster a class with a strategy runs where the head says, at home too. */
+Test(node_resources, a_class_with_a_strategy_has_leases_at_home)
+{
+    memset(started, 0, sizeof started);
+    struct plan_node *p =
+        plan_node_create(&(struct plan_node_config){.node = 7,
+                                                    .capacity = amounts(4, 0, 0),
+                                                    .clustered = true,
+                                                    .jobs_max = 8,
+                                                    .act = act},
+                         0);
+    cr_assert_eq(plan_node_job_add(p, native, 1, 0), MOB_OK);
+    struct plan_lease l = {
+        .lease = 50, .epoch = 1, .job = native, .weight = 1, .slots = 1, .owner = 7};
+    l.demand = (struct demand){.need = amounts(1, 0, 0), .strategy = DEMAND_SPREAD};
+    cr_assert_eq(plan_node_class_add(p, native, 0, &l.demand, 0), MOB_OK);
+    plan_node_head_up(p, 5, 0);
+    OK(plan_node_backlog(p, native, 0, 10, NULL, 0, MS));
+    cr_assert_eq(started[0], 0);
+    OK(plan_node_lease(p, &l, 2 * MS));
+    cr_assert_eq(started[0], 1);
+    l.epoch = 2, l.slots = 3;
+    OK(plan_node_lease(p, &l, 3 * MS));
+    cr_assert_eq(started[0], 3);
+    plan_node_destroy(p);
+}
+
+Test(node_resources, a_node_without_the_labels_runs_none)
+{
+    memset(started, 0, sizeof started);
+    struct plan_node *p =
+        plan_node_create(&(struct plan_node_config){.node = 7,
+                                                    .capacity = amounts(4, 0, 0),
+                                                    .labels = "zone=a",
+                                                    .jobs_max = 8,
+                                                    .act = act},
+                         0);
+    cr_assert_eq(plan_node_job_add(p, native, 1, 0), MOB_OK);
+    static const char *const selectors[] = {"zone=b", "zone=a"};
+    for (uint32_t c = 0; c < 2; c++) {
+        struct demand d = {.need = amounts(1, 0, 0)};
+        strcpy(d.selector, selectors[c]);
+        cr_assert_eq(plan_node_class_add(p, native, c, &d, 0), MOB_OK);
+        OK(plan_node_backlog(p, native, c, 10, NULL, 0, 0));
+        cr_assert_eq(started[c], c == 0 ? 0 : 4);
+    }
+    plan_node_destroy(p);
+}
+
+/* Its worker sees the GPUs that it was started with: no worker of another class becomes one. */
+Test(node_resources, a_slot_with_gpus_gets_a_worker_of_its_own)
+{
+    struct plan_node *p = node(4, 0, 0);
+    plan_node_destroy(p);
+    struct resources has = amounts(4, 0, 0), need = amounts(1, 0, 0);
+    has.amount[RESOURCE_GPU] = 2 * CPU;
+    p = plan_node_create(
+        &(struct plan_node_config){.node = 7, .capacity = has, .jobs_max = 8, .act = act},
+        0);
+    cr_assert_eq(plan_node_job_add(p, native, 1, 0), MOB_OK);
+    class_needs(p, 0, need);
+    need.amount[RESOURCE_GPU] = CPU;
+    class_needs(p, 1, need);
+    OK(plan_node_backlog(p, native, 0, 1, NULL, 0, 0));
+    OK(plan_node_worker_started(p, native, 0, 0));
+    OK(plan_node_slot_idle(p, native, 0, 0));
+    OK(plan_node_slot_returned(p, native, 0, PLAN_SLOT_IDLE, 0));
+    OK(plan_node_backlog(p, native, 1, 3, NULL, 0, MS));
+    cr_assert_eq(started[1], 2);
+    OK(plan_node_worker_started(p, native, 1,
+                                MS)); /* MOB_ERR_STATE had it been given a bare one */
+    OK(plan_node_worker_started(p, native, 1, MS));
+    OK(plan_node_worker_died(p, native, 1, PLAN_SLOT_BUSY, MS));
+    cr_assert_eq(started[1], 3);
+    plan_node_destroy(p);
+}
+
+/* A guest's task of two CPUs waits for four of one that it submitted here: two of them run at once on the CPUs that
+ * it gave up, as leases to others would not leave them any. */
+Test(node_resources, what_a_guest_lends_its_own_tasks_have)
+{
+    const struct plan_job guest = {8, 3};
+    struct plan_node *p = node(2, 0, 0);
+    struct plan_lease l = {
+        .lease = 50, .epoch = 1, .job = guest, .weight = 1, .slots = 1, .owner = 8};
+    l.demand.need = amounts(2, 0, 0);
+    plan_node_head_up(p, 5, 0);
+    OK(plan_node_lease(p, &l, 0));
+    OK(plan_node_received(p, guest, 0, 50, 1, 1, 0));
+    OK(plan_node_worker_started(p, guest, 0, 0));
+    OK(plan_node_backlog(p, guest, 0, 0, NULL, 0, 0));
+    struct demand child = {.need = amounts(1, 0, 0)};
+    OK(plan_node_class_add(p, guest, 1, &child, 0));
+    OK(plan_node_backlog(p, guest, 1, 4, NULL, 0, MS));
+    cr_assert_eq(started[1], 0, "it has no lease");
+    OK(plan_node_slot_lent(p, guest, 0, 2 * MS));
+    cr_assert_eq(started[1], 2);
+    OK(plan_node_worker_started(p, guest, 1, 3 * MS));
+    OK(plan_node_worker_started(p, guest, 1, 3 * MS));
+    OK(plan_node_slot_resume(p, guest, 0, 4 * MS));
+    cr_assert_eq(taken[1], 2, "and gives back");
+    OK(plan_node_slot_returned(p, guest, 1, PLAN_SLOT_BUSY, 5 * MS));
+    OK(plan_node_slot_returned(p, guest, 1, PLAN_SLOT_BUSY, 6 * MS));
+    struct plan_class_view v;
+    OK(plan_node_view(p, guest, 0, &v));
+    cr_assert_eq(v.busy, 1);
+    plan_node_destroy(p);
+}

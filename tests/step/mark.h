@@ -44,6 +44,8 @@ static inline void step_mark(void)
     X(wait_for_sealed)                                                                   \
     X(cancel_ready)                                                                      \
     X(cancel_waiting)                                                                    \
+    X(cancel_by_force)                                                                   \
+    X(submit_with_deadline)                                                              \
     X(return_ref)                                                                        \
     X(return_in_place)
 

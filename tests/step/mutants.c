@@ -73,8 +73,9 @@ bool mutant_stays(int mutant)
 /* What is left out answers as if it had been done. */
 WRAP(SKIP_ORPHAN, , void, grant_orphan, (struct job * j, uint32_t p), (j, p))
 WRAP(SKIP_SWEEP, (void)(*ret = (struct sweep_result){0}), void, sweep_process,
-     (struct lane * d, uint32_t p, sweep_reason why, void *arg, struct sweep_result *ret),
-     (d, p, why, arg, ret))
+     (struct lane * d, uint32_t p, bool ordered, sweep_reason why, void *arg,
+      struct sweep_result *ret),
+     (d, p, ordered, why, arg, ret))
 WRAP(SKIP_AUDIT, 0, uint32_t, sweep_audit, (struct lane * d, bool *ret), (d, ret))
 WRAP(SKIP_BLOCKS, 0, uint32_t, sweep_blocks, (struct lane * d), (d))
 WRAP(SKIP_COUNT_ORPHANS, , void, grant_count_orphans, (struct job * j), (j))

@@ -50,6 +50,18 @@ static void submit(const struct mob_arg *args, size_t count, mob_ref *ret)
 {
     ok(mob_submit(mob, nothing, (struct mob_args){count, args}, NULL, ret), "submit");
 }
+static void submit_by_deadline(mob_ref *ret)
+{
+    struct mob_options options = MOB_OPTIONS_INIT;
+    options.deadline_ns = 3600000000000ull;
+    ok(mob_submit(mob, nothing, (struct mob_args){0, NULL}, &options, ret), "submit");
+}
+static void cancel_as(mob_ref ref)
+{
+    struct mob_cancel_options options = MOB_CANCEL_OPTIONS_INIT;
+    options.recursive = options.force = 1;
+    ok(mob_cancel_as(mob, ref, &options), "cancel");
+}
 static void put(size_t size)
 {
     ok(mob_put(mob, bytes, size, 0, &id[0]), "put");
@@ -122,6 +134,8 @@ OP(cancel_ready, submit(NULL, 0, &id[1]), ok(mob_cancel(mob, id[1]), "cancel"),
 OP(cancel_waiting, id[2] = keepers_ref(2);
    submit((struct mob_arg[]){MOB_REF(id[2])}, 1, &id[1]),
    ok(mob_cancel(mob, id[1]), "cancel"), mob_release(mob, id[1]))
+OP(submit_with_deadline, , submit_by_deadline(&id[1]), end_task())
+OP(cancel_by_force, submit(NULL, 0, &id[1]), cancel_as(id[1]), mob_release(mob, id[1]))
 OP(return_ref, put(8), ok(mob_return_ref(self, 0, id[0]), "return"), release())
 
 static void op_release_that_frees_all(void)

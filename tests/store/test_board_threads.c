@@ -265,7 +265,7 @@ static uint32_t bury(struct process *p)
              AT_RELEASE);
     free(p->lane.blocks); /* the private memory of the dead */
     free(p->lane.block_slot);
-    sweep_process(&processes[DAEMON].lane, p->index, NULL, NULL, &res);
+    sweep_process(&processes[DAEMON].lane, p->index, false, NULL, NULL, &res);
     (void)sweep_audit(&processes[DAEMON].lane, NULL);
     (void)sweep_blocks(&processes[DAEMON].lane);
     return res.requeued;

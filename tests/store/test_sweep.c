@@ -4,9 +4,9 @@
 static void kill_worker(struct rig *g, uint32_t process, struct sweep_result *ret)
 {
     memset(ret, 0, sizeof *ret);
-    sweep_process(&g->lane[DAEMON], process, NULL, NULL, ret);
+    sweep_process(&g->lane[DAEMON], process, false, NULL, NULL, ret);
     struct sweep_result twice;
-    sweep_process(&g->lane[DAEMON], process, NULL, NULL, &twice);
+    sweep_process(&g->lane[DAEMON], process, false, NULL, NULL, &twice);
     cr_assert_eq(twice.requeued + twice.failed + twice.freed, 0,
                  "a second sweep finds nothing");
     free(g->lane[process].blocks); /* private memory dies too */
@@ -216,11 +216,41 @@ Test(sweep, a_dead_workers_promise_to_look_is_taken_back)
     cr_assert(queue_poll(&ready, &item));
     task_park(&g->b, OTHER, 0);
     uint32_t wake = at_load(&g->b.procs[OTHER].wake, AT_RELAXED);
-    sweep_process(&g->lane[DAEMON], WORKER, NULL, NULL, &res);
+    sweep_process(&g->lane[DAEMON], WORKER, false, NULL, NULL, &res);
     uint64_t x = submit(&g->lane[DRIVER], NULL, 0, LINK_NONE);
     cr_assert_neq(at_load(&g->b.procs[OTHER].wake, AT_RELAXED), wake,
                   "nobody was woken for the task");
     task_seal(&g->lane[OTHER], claim(g, OTHER, x), false);
+    lane_drop(&g->lane[DRIVER], x);
+    assert_all_free(g);
+    rig_free(g);
+}
+
+/* The daemon ended a worker for one of its tasks: that one does not run again, the others lose nothing by it. */
+Test(sweep, a_death_that_was_ordered_costs_the_others_no_retry)
+{
+    struct rig *g = rig_new();
+    struct sweep_result res;
+    uint64_t x = submit(&g->lane[DRIVER], NULL, 0, LINK_NONE), y;
+    for (uint32_t i = 0; i < 5; i++) {
+        struct record *r = claim(g, WORKER, x);
+        y = submit(&g->lane[DRIVER], NULL, 0, LINK_NONE);
+        (void)claim(g, WORKER, y);
+        cancel(g, DRIVER, y);
+        sweep_process(&g->lane[DAEMON], WORKER, true, NULL, NULL, &res);
+        cr_assert_eq(res.requeued, 1);
+        cr_assert_eq(res.failed, 1);
+        cr_assert_eq(phase_of(g, y), PHASE_CLOSED);
+        lane_drop(&g->lane[DRIVER], y);
+        cr_assert_eq(phase_of(g, x), PHASE_QUEUED);
+        cr_assert_eq(state_attempt(at_load(&r->state, AT_RELAXED)), i + 1);
+    }
+    for (uint32_t died = 0; died < 2;
+         died++) { /* of itself: one retry, as it was submitted with */
+        (void)claim(g, WORKER, x);
+        sweep_process(&g->lane[DAEMON], WORKER, false, NULL, NULL, &res);
+        cr_assert_eq(phase_of(g, x), died ? PHASE_CLOSED : PHASE_QUEUED);
+    }
     lane_drop(&g->lane[DRIVER], x);
     assert_all_free(g);
     rig_free(g);
@@ -245,7 +275,7 @@ Test(sweep, what_a_dead_attempt_put_goes_with_it)
     cr_assert(task_seal(w, r, false));
     uint64_t link = link_make(gen, board_index(&g->b, r), 0);
     cr_assert_eq(phase_of(g, link), PHASE_CLOSED);
-    sweep_process(&g->lane[DAEMON], WORKER, NULL, NULL, &res);
+    sweep_process(&g->lane[DAEMON], WORKER, false, NULL, NULL, &res);
     cr_assert_eq(phase_of(g, link), PHASE_FREE);
     task_seal(&g->lane[OTHER], claim(g, OTHER, top), false);
     lane_drop(&g->lane[DRIVER], top);
@@ -276,7 +306,7 @@ Test(sweep, what_is_left_pinned_is_the_daemons)
             struct queue_item item;
             cr_assert_eq(queue_peek(&ring, &item), QUEUE_OK);
             cr_assert(queue_take(&ring, &item));
-            sweep_process(daemon, WORKER, NULL, NULL, &res);
+            sweep_process(daemon, WORKER, false, NULL, NULL, &res);
         } else {
             cr_assert(lane_drain_ring(daemon));
         }

@@ -43,7 +43,7 @@ Test(sweep_hostile, a_ring_of_successors_ends_the_job_and_not_the_daemon)
     at_store(&rx->succ, succ_entry(link_index(t), 1), AT_RELAXED);
     at_store(&rc->state, state_make(link_gen(cut), WORKER, 0, PHASE_CREATING),
              AT_RELAXED);
-    sweep_process(&g->lane[DAEMON], WORKER, NULL, NULL, &res);
+    sweep_process(&g->lane[DAEMON], WORKER, false, NULL, NULL, &res);
     cr_assert(res.corrupt);
     rig_free(g);
 }
@@ -64,7 +64,7 @@ Test(sweep_hostile, who_says_that_it_served_everything_ends_the_job_and_not_the_
     for (int i = 0; i < 3200; i++) {
         (void)submit(d, refs, 3, LINK_NONE);
     }
-    sweep_process(&g->lane[DAEMON], WORKER, NULL, NULL, &res);
+    sweep_process(&g->lane[DAEMON], WORKER, false, NULL, NULL, &res);
     cr_assert(res.corrupt);
     rig_free(g);
 }
@@ -126,7 +126,7 @@ static struct sweep_result sweep_written(uint32_t pairs)
                   link_index(writer.drained[i - 1]) < link_index(writer.cut[i]));
     }
     next_pair();
-    sweep_process(&g->lane[DAEMON], WORKER, NULL, NULL, &res);
+    sweep_process(&g->lane[DAEMON], WORKER, false, NULL, NULL, &res);
     rig_free(g);
     return res;
 }
@@ -167,7 +167,7 @@ Test(sweep_hostile, tasks_that_are_taken_again_come_to_an_end)
         at_store(&r->state, state_make(link_gen(link), WORKER, 1, PHASE_TAKEN),
                  AT_RELAXED);
     }
-    sweep_process(&g->lane[DAEMON], WORKER, takes_the_last_one_again, g, &res);
+    sweep_process(&g->lane[DAEMON], WORKER, false, takes_the_last_one_again, g, &res);
     cr_assert(res.corrupt);
     rig_free(g);
 }

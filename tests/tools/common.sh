@@ -3,7 +3,7 @@
 # a test starts lives in a scratch folder, whose name has a space, and ends with the test.
 bin=$1
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/mob tools.XXXXXX")
-unset MOBULA_ADDRESS MOBULA_LOG_LEVEL MOBULA_KEY_FILE MOBULA_DAEMON MOBULA_LOOP COLUMNS
+unset MOBULA_TIMELINE MOBULA_ADDRESS MOBULA_LOG_LEVEL MOBULA_KEY_FILE MOBULA_DAEMON MOBULA_LOOP COLUMNS
 XDG_RUNTIME_DIR=$scratch/run
 HOME=$scratch/home # where a head makes its key
 export XDG_RUNTIME_DIR HOME

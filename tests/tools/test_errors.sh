@@ -149,7 +149,7 @@ compare()
     [ -s "$scratch/help" ] || fail "the help of $* has no options"
     diff "$scratch/help" "$scratch/page" || fail "$page and the help of $* differ, as shown above"
 }
-compare mobula.1 'mobula start' 'mobula status' 'mobula stop' 'mobula check-transport'
+compare mobula.1 'mobula start' 'mobula status' 'mobula stop' 'mobula timeline' 'mobula check-transport'
 compare mobulad.8 mobulad
 compare storectl.1 storectl
 works "$mobula" --help

@@ -47,7 +47,13 @@ int tool_version(void)
 int tool_option(int argc, char **argv, const struct option *options)
 {
     opterr = 0; /* our own words, in one line */
-    int opt = getopt_long(argc, argv, ":h", options, NULL);
+    char letters[] = ":h\0";
+    for (const struct option *o = options; o->name; o++) {
+        if (strcmp(o->name, "verbose") == 0) {
+            letters[2] = 'v';
+        }
+    }
+    int opt = getopt_long(argc, argv, letters, options, NULL);
     const char *word = optind > 0 && optind <= argc ? argv[optind - 1] : "";
     bool is_long = strncmp(word, "--", 2) == 0;
     if (opt == ':') {

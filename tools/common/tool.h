@@ -25,7 +25,8 @@ int tool_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* --version: the version of all that is installed together. */
 int tool_version(void);
 
-/* The next option as getopt_long() has it, -1 at the end of them. '?': the error was printed. */
+/* The next option as getopt_long() has it, -1 at the end of them; -h and, where there is --verbose, -v
+ * are letters for 'h' and 'v'. '?': the error was printed. */
 int tool_option(int argc, char **argv, const struct option *options);
 /* TOOL_OK if no word is left that is no option, else prints so. */
 int tool_no_words(int argc, char **argv);

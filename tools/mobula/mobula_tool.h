@@ -10,6 +10,7 @@ int check_main(int argc, char **argv);
 int start_main(int argc, char **argv);
 int status_main(int argc, char **argv);
 int stop_main(int argc, char **argv);
+int timeline_main(int argc, char **argv);
 
 /* Where the cluster's key is, as options say it. */
 struct key_source {

@@ -52,6 +52,14 @@ static const char usage[] =
     "                               than what they are pulling; default: auto\n"
     "  --num-cpus=N                 CPUs to use; default: what affinity and cgroups "
     "allow\n"
+    "  --memory=SIZE                memory for tasks that ask for it; default: what may "
+    "be used but\n"
+    "                               for the store's\n"
+    "  --gpus=N                     GPUs; default: as many /dev/nvidia[0-9]* as there "
+    "are\n"
+    "  --resources=NAME=N[,...]     what else tasks may ask for, such as "
+    "tape=2,license=4\n"
+    "  --labels=NAME=VALUE[,...]    what tasks may choose the node by, such as zone=a\n"
     "  --object-store-memory=SIZE   limit of shared memory, such as 512M or 1.5GiB; "
     "default:\n"
     "                               30 % of what may be used\n"
@@ -60,9 +68,9 @@ static const char usage[] =
     "they stay;\n"
     "                               default: $MOBULA_SPILL_DIR, else "
     "/var/tmp\n"
-    "  --unmet-grace=SECONDS        fail tasks that ask for more CPUs than any node has "
-    "if none\n"
-    "                               that large joins within this time; default: 30\n"
+    "  --unmet-grace=SECONDS        fail tasks that ask for what no node has if none "
+    "that has\n"
+    "                               it joins within this time; default: 30\n"
     "  --node-dir=DIR               the node's folder, for several nodes on one machine\n"
     "  --log-file=FILE              log there instead of in the node's folder\n"
     "  --log-level=LEVEL            error, warn, info or debug; default: info\n"
@@ -140,6 +148,10 @@ static int parse(struct start *s, int argc, char **argv)
         {"no-checksums", no_argument, NULL, 'U'},
         {"rdma", required_argument, NULL, 'R'},
         {"num-cpus", required_argument, NULL, 'c'},
+        {"memory", required_argument, NULL, 'M'},
+        {"gpus", required_argument, NULL, 'G'},
+        {"resources", required_argument, NULL, 'Q'},
+        {"labels", required_argument, NULL, 'N'},
         {"object-store-memory", required_argument, NULL, 'm'},
         {"node-dir", required_argument, NULL, 'd'},
         {"spill-dir", required_argument, NULL, 's'},

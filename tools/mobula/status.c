@@ -1,6 +1,7 @@
 /* mobula status - nodes, jobs, and demand that nobody can meet. The JSON that it reads is described
  * in runtime/node/status.c; a node that has no others answers as the one member of a list. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/peers.h"
@@ -8,6 +9,7 @@
 #include "core/text.h"
 #include "local.h"
 #include "mobula_tool.h"
+#include "status.h"
 
 static const char usage[] =
     "usage: mobula status [options]\n"
@@ -16,6 +18,10 @@ static const char usage[] =
     "node of\n"
     "this machine knows them.\n"
     "\n"
+    "  -v, --verbose    of each node, too: its jobs by class of demand, why tasks wait, "
+    "leases,\n"
+    "                   and messages to the head for each task\n"
+    "  --node=ID        the same of this node alone\n"
     "  --json           all of it, for programs\n"
     "  --node-dir=DIR   ask the node in this folder instead of the usual one\n"
     "  --help           this text\n";
@@ -127,50 +133,140 @@ static void print_jobs(const json_t *root)
 
 static void print_unmet(const json_t *root)
 {
-    static const struct table_column columns[] = {
-        {"UNMET: JOB", true, false}, {"TASKS", true, false}, {"CPUS EACH", true, false}};
     const json_t *unmet = json_object_get(root, "unmet"), *u;
     size_t i;
-    if (json_array_size(unmet) == 0) {
-        return;
-    }
-    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
-    putchar('\n');
     json_array_foreach(unmet, i, u)
     {
-        table_cell(t, 0, "%llu", (unsigned long long)tool_u64(u, "job"));
-        table_cell(t, 1, "%llu", (unsigned long long)tool_u64(u, "tasks"));
-        table_cell(t, 2, "%.4g", tool_real(u, "cpus"));
+        printf("%sUNMET: %llu task%s of job %llu: each asks for %s\n", i ? "" : "\n",
+               (unsigned long long)tool_u64(u, "tasks"),
+               tool_u64(u, "tasks") == 1 ? "" : "s",
+               (unsigned long long)tool_u64(u, "job"), tool_str(u, "why"));
     }
-    table_print(t);
-    table_free(t);
+}
+
+static void print_amount(const char *kind, const json_t *amount)
+{
+    char used[32], total[32];
+    const json_t *u = json_object_get(amount, "used");
+    bool bytes = strcmp(kind, "memory") == 0;
+    if (bytes) {
+        text_bytes((uint64_t)tool_real(amount, "used"), used, sizeof used);
+        text_bytes((uint64_t)tool_real(amount, "total"), total, sizeof total);
+    } else {
+        snprintf(used, sizeof used, "%.10g", tool_real(amount, "used"));
+        snprintf(total, sizeof total, "%.10g", tool_real(amount, "total"));
+    }
+    printf("  %s %s%s%s", kind, u ? used : "", u ? " of " : "", total);
+}
+
+/* What a node has beside CPUs, where it is more than memory. */
+static void print_resources_of(const json_t *node)
+{
+    const char *kind, *labels = tool_str(node, "labels");
+    json_t *amount, *all = json_object_get(node, "resources");
+    bool any = *labels != '\0';
+    json_object_foreach(all, kind, amount)
+    {
+        bool usual = strcmp(kind, "CPU") == 0 || strcmp(kind, "memory") == 0;
+        any = any || (!usual && tool_real(amount, "total") > 0);
+    }
+    if (!any) {
+        return;
+    }
+    printf("\n%s (%s):", tool_str(node, "host"), tool_str(node, "id"));
+    json_object_foreach(all, kind, amount)
+    {
+        if (strcmp(kind, "CPU") != 0 && tool_real(amount, "total") > 0) {
+            print_amount(kind, amount);
+        }
+    }
+    printf("%s%s\n", *labels ? "  labels " : "", labels);
+}
+
+static void print_resources(const json_t *root)
+{
+    const json_t *nodes = json_object_get(root, "nodes"), *node;
+    size_t i;
+    if (!json_is_array(nodes)) {
+        print_resources_of(root);
+    }
+    json_array_foreach(nodes, i, node)
+    {
+        print_resources_of(node);
+    }
+}
+
+struct status_options {
+    const char *dir, *node;
+    bool json, verbose;
+};
+
+/* Exits after --help. */
+static int read_options(int argc, char **argv, struct status_options *ret)
+{
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"verbose", no_argument, NULL, 'v'},
+                                            {"node", required_argument, NULL, 'n'},
+                                            {"node-dir", required_argument, NULL, 'd'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    int opt;
+    while ((opt = tool_option(argc, argv, options)) != -1) {
+        switch (opt) {
+        case 'j':
+            ret->json = true;
+            break;
+        case 'n':
+            ret->node = optarg;
+            ret->verbose = true;
+            break;
+        case 'v':
+            ret->verbose = true;
+            break;
+        case 'd':
+            ret->dir = optarg;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(tool_flush() ? TOOL_OK : TOOL_FAILED);
+        default:
+            return TOOL_USAGE;
+        }
+    }
+    return tool_no_words(argc, argv);
 }
 
 int status_main(int argc, char **argv)
 {
-    const char *dir;
-    bool json = false;
+    struct status_options o = {0};
     struct tool_node node;
     json_t *root;
-    if (tool_node_options(argc, argv, usage, &dir, &json)) {
+    if (read_options(argc, argv, &o)) {
         return TOOL_USAGE;
     }
-    if (tool_connect(dir, &node)) {
+    if (tool_connect(o.dir, &node)) {
         return tool_fail();
     }
     mob_status st = tool_ask(&node, LOCAL_STATUS, NULL, &root);
+    if (!st && o.verbose) {
+        json_object_set_new(root, "details", status_details(&node, root, o.node));
+    }
     tool_disconnect(&node);
     if (st) {
         return tool_fail();
     }
-    if (json) {
+    if (o.json) {
         return tool_print_json(root);
     }
     print_nodes(root);
+    print_resources(root);
     print_head(root);
     peers_print(json_object_get(root, "peers"));
     print_jobs(root);
     print_unmet(root);
+    if (o.verbose) {
+        status_print_details(root, json_object_get(root, "details"));
+    }
     json_decref(root);
     return tool_flush() ? TOOL_OK : TOOL_FAILED;
 }

@@ -7,7 +7,7 @@
 /* As in enum mob_strategy. */
 enum demand_strategy {
     DEMAND_DEFAULT,   /* the node that is best by bytes and load */
-    DEMAND_SPREAD,    /* the least loaded node, one slot at a time */
+    DEMAND_SPREAD,    /* the node with the fewest of its slots, one at a time */
     DEMAND_NODE,      /* one node and no other */
     DEMAND_NODE_SOFT, /* one node while it is there and has room, else any */
     DEMAND_STRATEGIES
@@ -27,7 +27,10 @@ static inline struct demand demand_cpus(uint64_t units)
     return (struct demand){.need = resources_cpus(units)};
 }
 
-/* What came from elsewhere is a demand. */
+/* A node of that name and with those labels may run its tasks. */
+bool demand_allows(const struct demand *d, uint64_t node, const char *labels);
+
+/* What came from elsewhere is a demand. Of GPUs it needs whole ones, or a part of one. */
 bool demand_ok(const struct demand *d);
 bool demand_equal(const struct demand *a, const struct demand *b);
 

@@ -9,6 +9,8 @@
 #define CPU_UNITS 10000    /* one CPU in units of demand: steps of 0.0001 */
 #define NODE_CPUS_MAX 4096 /* CPUs of one node */
 #define NODE_GPUS_MAX 64   /* GPUs of one node: a word of bitmap */
+#define GPU_NAME_MAX 47    /* a UUID has 40 bytes */
+#define GPU_ENV_MAX (NODE_GPUS_MAX * (GPU_NAME_MAX + 1) + 32)
 
 /* Of one node, and of one demand; a cluster may have more in all. */
 #define RESOURCES_NAMED_MAX 8 /* kinds beside CPUs, memory and GPUs */

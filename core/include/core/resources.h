@@ -79,6 +79,11 @@ void resources_limit(struct resources *r, const struct resources *other);
  * _ - . : /; RESOURCE_NAME_MAX of them at most) or too much. MOB_ERR_FULL: RESOURCES_NAMED_MAX are there. */
 mob_status resources_set(struct resources *r, const char *name, uint64_t units);
 
+/* "tape=2,license=0.5" into the named kinds of @r, which had none. MOB_ERR_INVALID, MOB_ERR_FULL. */
+mob_status resources_parse(struct resources *r, const char *text);
+/* @amount in units; rounded to the nearest. MOB_ERR_INVALID: not above 0, or beyond RESOURCE_MAX. */
+mob_status resources_units(const char *what, double amount, uint64_t *ret);
+
 /* The kind's name for people. */
 const char *resources_name(const struct resources *r, uint32_t kind);
 /* An amount of that kind, as people write it: "0.5", "4 GiB". At least 32 bytes; returns buf. */

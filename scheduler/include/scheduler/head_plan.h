@@ -77,6 +77,7 @@ struct plan_join {
                          a twin */
     uint64_t member_of; /* the head incarnation that it was last a member of, or 0 */
     struct resources capacity;
+    const char *labels; /* NULL: none */
 };
 /* A node comes, or comes back on a new connection; its leases and grants are repeated to
  * it and PLAN_SYNCED follows. It then says its offer and demands. MOB_ERR_EXISTS: another

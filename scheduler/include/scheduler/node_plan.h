@@ -12,7 +12,9 @@
  *
  * A worker of a job with no slot is bare. The planner counts; which worker it is is the
  * daemon's to say. A job is native if its driver is on this node, else a guest. A guest
- * runs under leases from the head, natives as they like; natives go first.
+ * runs under leases from the head, natives as they like; natives go first. In a cluster a class with a
+ * strategy (DEMAND_SPREAD ...) has leases for its own node too, as a guest's has: where its tasks run is the
+ * head's to say.
  *
  * Invariants, which plan_node_check() walks:
  *   - of each kind slots hold at most what the node has, whatever the head or a peer says
@@ -20,7 +22,7 @@
  *   - lent and resuming workers of a job are at most PLAN_LENT_MAX
  *   - a lease has one epoch at a time; within an epoch its slots only get fewer
  *   - a guest class starts no slot beyond the sum of its leases, but for the one that the node owes
- *     (PLAN_OWED_NS) */
+ *     (PLAN_OWED_NS), and the CPUs that the job's other classes lend under theirs */
 #ifndef SCHEDULER_NODE_PLAN_H
 #define SCHEDULER_NODE_PLAN_H
 
@@ -32,9 +34,9 @@ enum plan_node_action_kind {
     /* For the workers here. @count slots or workers of @job, @cls. */
     PLAN_START,      /* start a worker that holds a slot; answer worker_started or
                         worker_failed */
-    PLAN_GIVE,       /* give a slot to a bare worker of the job; it counts as busy */
+    PLAN_GIVE,       /* give a slot to a bare worker of the job; it counts as busy. Never of a class with GPUs */
     PLAN_TAKE,       /* ask slots back, idle ones first, else when a task ends; answer
-                        slot_returned */
+                        slot_returned, or worker_died for a class with GPUs */
     PLAN_RESUME,     /* a resuming worker has its slot again; it counts as busy */
     PLAN_JOB_FAILED, /* workers of the job do not start; the planner starts no more */
     /* For other nodes. */
@@ -69,7 +71,9 @@ typedef void (*plan_node_act)(void *arg, const struct plan_node_action *action);
 struct plan_node_config {
     uint64_t node; /* incarnation */
     struct resources capacity;
-    uint32_t jobs_max; /* 0: JOBS_MAX */
+    const char *labels; /* NULL: none; stays the caller's, and there */
+    bool clustered;     /* a head says where tasks go that have a strategy */
+    uint32_t jobs_max;  /* 0: JOBS_MAX */
     uint32_t
         workers_max; /* processes of one job; 0: PROCS_MAX - 1 (the driver is one too) */
     uint32_t
@@ -205,6 +209,34 @@ struct plan_class_view {
 };
 mob_status plan_node_view(const struct plan_node *p, struct plan_job job, uint32_t cls,
                           struct plan_class_view *ret);
+
+/* Why tasks that are queued here do not run yet: the first that holds. */
+enum plan_why {
+    PLAN_WHY_NOTHING,  /* none is queued, or each has a slot that is about to take it */
+    PLAN_WHY_FAILED,   /* the job's workers do not start */
+    PLAN_WHY_LARGE,    /* one of them asks for more than this node has */
+    PLAN_WHY_STARTING, /* workers are starting for them */
+    PLAN_WHY_LEASE,    /* another node's: the slots of its leases here are all in use */
+    PLAN_WHY_PROCS,    /* the job has as many processes here as it may have */
+    PLAN_WHY_TURN,     /* something is short, and other jobs hold of it too */
+    PLAN_WHY_SHORT,    /* the same, and its own tasks hold all of it */
+};
+/* @ret_kind: what is short, a kind of the class's demand. MOB_ERR_NOT_FOUND. */
+mob_status plan_node_why(const struct plan_node *p, struct plan_job job, uint32_t cls,
+                         enum plan_why *ret, uint32_t *ret_kind);
+
+struct plan_node_lease_view {
+    uint64_t lease, node; /* whose tasks it is for; @granted: where they run */
+    uint32_t epoch, cls, slots;
+    uint32_t away; /* of one that is granted: tasks that are there now */
+    bool granted;  /* to us, elsewhere; else another node's here */
+};
+/* The first @max of a job's leases. Returns how many there are. */
+uint32_t plan_node_leases(const struct plan_node *p, struct plan_job job,
+                          struct plan_node_lease_view *ret, uint32_t max);
+/* The slots granted elsewhere, by class. Leaves @ret alone if there is no such job. */
+void plan_node_granted(const struct plan_node *p, struct plan_job job,
+                       uint32_t ret[CLASSES_MAX]);
 struct resources plan_node_used(const struct plan_node *p);  /* held by slots */
 struct resources plan_node_offer(const struct plan_node *p); /* natives do not need it */
 /* NULL, or the invariant that does not hold. */

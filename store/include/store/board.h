@@ -24,7 +24,9 @@
 #define BOARD_BLOCK 64u /* records in a block: one word of bitmap */
 #define BOARD_BLOCKS_MAX (BOARD_RECORDS_MAX / BOARD_BLOCK)
 #define BOARD_COMMIT_STEP 4096u /* records that the daemon commits at a time: 1.5 MiB */
-#define BOARD_STEP_BYTES (BOARD_COMMIT_STEP * (sizeof(struct record) + sizeof(at_u32)))
+#define BOARD_STEP_BYTES                                                                 \
+    (BOARD_COMMIT_STEP * (sizeof(struct record) + sizeof(at_u32) + sizeof(at_u64)) +     \
+     BOARD_COMMIT_STEP / BOARD_BLOCK * sizeof(at_u32))
 #define BOARD_QUEUE_ORDER 20u /* 2^20 tasks ready in one class */
 #define BOARD_RING_ORDER 10u  /* freed places on their way to an arena's owner */
 #define BOARD_NAMES_MAX 1024u
@@ -50,6 +52,7 @@
 #define NOTICE_FOREIGN 32u /* tasks of other nodes were sealed; they are on its ring */
 #define NOTICE_CANCEL                                                                    \
     64u /* a task that the daemon holds for another node is to be cancelled */
+#define NOTICE_DUE 128u /* something is asked for a time before board_header.due */
 #define NOTICE_GATHER 256u /* the daemon's own: see board_gather() */
 
 struct board_header {
@@ -58,7 +61,7 @@ struct board_header {
     at_u32 job;
     at_u64 node;
     at_u32 committed; /* daemon: records that exist */
-    at_u32 failed;    /* daemon: a mob_status that ends the job, or 0 */
+    at_u32 unusual;   /* daemon: a mob_status that ends the job; BOARD_RECORDED; or 0 */
     at_u32 ledgers;   /* anyone: ledgers ever leased, so that scans stay short */
     at_u32 blocks;    /* anyone: blocks ever leased, likewise */
     at_u32
@@ -78,6 +81,7 @@ struct board_header {
      * moved; sealers, once for all sleepers, if `asleep` says that somebody waits for records. */
     at_u32 event __attribute__((aligned(CACHE_LINE)));
     at_u32 asleep; /* sleepers set it, who wakes them clears it */
+    at_u32 due;    /* anyone lowers it, the daemon sets it anew: request.h */
 };
 
 enum proc_state {
@@ -90,6 +94,9 @@ enum proc_state {
     PROC_DAEMON,
     PROC_DEAD
 };
+
+/* board_header.unusual: what processes do is recorded (timeline.h). */
+#define BOARD_RECORDED 1u
 
 #define RUN_NONE 0u /* proc.run: may claim nothing; else the class + 1 */
 #define RUN_EXIT UINT32_MAX
@@ -154,6 +161,8 @@ static inline uint32_t segment_owner(uint64_t word)
     return (uint32_t)(word >> 40) & 0xffff;
 }
 
+struct timeline_ring;
+
 struct board {
     struct board_header *header;
     struct proc *procs;
@@ -165,9 +174,12 @@ struct board {
     at_u64 *segments;
     at_u32 *block_owner;    /* process + 1, or 0: free */
     at_u64 *block_returned; /* hint: records of the block that others made FREE */
+    struct timeline_ring *timelines; /* of each process; board_timeline() */
     at_u64 *ring_cells;
     at_u64 *ready_cells;
     at_u32 *touched; /* per record: the epoch in which its bytes were used last; a hint */
+    at_u64 *requests;  /* per record: request.h */
+    at_u32 *block_due; /* per block: hints of them */
     struct record *records;
     const struct record
         *records_ro; /* the same, mapped read-only: what views point into */
@@ -188,6 +200,16 @@ mob_status board_create(uint64_t node, uint32_t job, struct board *ret,
 /* Commits the next BOARD_COMMIT_STEP records. The daemon's call, after it found the memory.
  * MOB_ERR_FULL at the maximum. */
 mob_status board_commit_more(struct board *b);
+
+/* The ring in which a process records (timeline.h). It has memory once the daemon has called the next one, with
+ * 2^order events: board_timeline_bytes(). */
+struct timeline_ring *board_timeline(const struct board *b, uint32_t process);
+uint64_t board_timeline_bytes(uint32_t order);
+mob_status board_timeline_commit(struct board *b, uint32_t process, uint32_t order);
+/* The daemon's, of a board that nobody else maps any more: all of its memory goes but the rings, which stay
+ * readable after board_unmap(), until board_timeline_drop(). */
+mob_status board_timeline_keep(const struct board *b, const struct timeline_ring **ret);
+void board_timeline_drop(const struct timeline_ring *rings);
 
 /* Maps a board that the daemon sent and checks that it is one. Takes no ownership of @fd. */
 mob_status board_map(int fd, struct board *ret);

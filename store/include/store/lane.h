@@ -41,6 +41,8 @@ struct lane {
     struct board *board;
     uint32_t self;   /* the process */
     uint32_t queued; /* the low half of the state of a task that it publishes */
+    struct timeline_ring
+        *timeline; /* what its thread does is recorded here; NULL: nowhere */
     lane_free_place free_place;
     void *free_place_arg;
 

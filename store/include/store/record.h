@@ -74,6 +74,12 @@ static inline uint64_t state_to(uint64_t s, enum phase phase, uint32_t holder)
     return (s & ~(STATE_PHASE_MASK | 0xffffull << STATE_HOLDER_SHIFT)) |
            (uint64_t)(holder & 0xffff) << STATE_HOLDER_SHIFT | (uint64_t)phase;
 }
+/* The same word in another attempt, modulo 256: only the last few of them can be about. */
+static inline uint64_t state_with_attempt(uint64_t s, uint32_t attempt)
+{
+    return (s & ~(0xffull << STATE_ATTEMPT_SHIFT)) | (uint64_t)(attempt & 0xff)
+                                                         << STATE_ATTEMPT_SHIFT;
+}
 /* Nobody may use it any more under this generation. */
 static inline bool state_gone(uint64_t s)
 {
@@ -154,10 +160,11 @@ struct call {
     uint16_t fn;            /* in the board's table of names; CALL_PUT: no task */
     uint8_t class_options;  /* class:4 | options:4 */
     uint8_t counts;         /* arguments:5 | (results - 1):3 */
-    uint8_t retries;        /* allowed after the first attempt */
+    uint8_t retries;        /* allowed after the first attempt; CALL_RETRIES_FOREVER */
     uint8_t len[CALL_LENS]; /* of the first arguments, as in record.arg_len */
 };
 #define CALL_PUT 0xffff
+#define CALL_RETRIES_FOREVER 255u
 #define CALL_RETRY_ON_ERROR 1u
 #define CALL_HAS_REFS 2u   /* some argument is given by id */
 #define CALL_HAS_PARENT 4u /* a task submitted it */
@@ -170,6 +177,13 @@ static inline uint32_t call_class(const struct call *c)
 static inline uint32_t call_options(const struct call *c)
 {
     return c->class_options >> 4;
+}
+/* Retries that are left after attempt number @attempt, as a call has them. */
+static inline uint8_t call_retries_left(const struct call *c, uint32_t attempt)
+{
+    return c->retries == CALL_RETRIES_FOREVER ? CALL_RETRIES_FOREVER
+           : attempt < c->retries             ? (uint8_t)(c->retries - attempt)
+                                              : 0;
 }
 static inline uint32_t call_nargs(const struct call *c)
 {

@@ -18,12 +18,13 @@ struct sweep_result {
     bool corrupt; /* the board makes no sense: not all was done, and the job must end */
 };
 
-/* Takes back all that the dead process @process held: its tasks are run again or fail, what it had
+/* Takes back all that the dead process @process held: its tasks are run again or fail (if @ordered, as the
+ * daemon ended it for one that is cancelled, without counting it against the others' retries), what it had
  * not sealed goes, its pins, ledgers, blocks and marks are cleared, everybody who might wait for a
  * wake-up that it owed is woken. The owner of its segments must be the daemon before (so that the
  * daemon may free their places), and the process confirmed dead. */
-void sweep_process(struct lane *d, uint32_t process, sweep_reason reason, void *arg,
-                   struct sweep_result *ret);
+void sweep_process(struct lane *d, uint32_t process, bool ordered, sweep_reason reason,
+                   void *arg, struct sweep_result *ret);
 
 /* Corrects use and child counts that a death left too high, by looking at all records. The counts
  * never err low, so that until then nothing is freed early, only late. Returns how many records

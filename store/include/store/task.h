@@ -274,8 +274,15 @@ void task_closed(struct lane *l, struct record *r, uint32_t gen);
  * False: this thread has no pin left; the daemon was asked. */
 bool task_close_late(struct lane *l, struct record *r, uint32_t gen);
 
+/* ---- cancel.c ---- */
 /* Asks a task not to run: one that waits or is QUEUED is sealed as cancelled at once. */
 void task_cancel(struct lane *l, struct record *r, uint32_t gen);
+/* The same with a request (store/request.h): to end it at a tick, to cancel all that it submitted. Looks at all
+ * records for the latter. MOB_ERR_NOMEM: the task itself is cancelled. */
+mob_status task_cancel_as(struct lane *l, struct record *r, uint32_t gen,
+                          uint32_t request);
+/* By the thread that runs @parent, after it submitted @child: cancels it if that is what its parent is asked. */
+void task_obey_parent(struct lane *l, const struct record *parent, uint64_t child);
 
 /* ---- errors as values ---------------------------------------------------------------------------------- */
 

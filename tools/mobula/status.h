@@ -1,0 +1,13 @@
+/* status.h - mobula status: what its files share.
+ *   status.c          the cluster and the jobs of this node     status_verbose.c  -v */
+#ifndef TOOLS_MOBULA_STATUS_H
+#define TOOLS_MOBULA_STATUS_H
+
+#include "common/tool.h"
+
+/* Asks the nodes of an answer, or the one with the id @only, about their jobs. Some may not answer: then
+ * their place in the list has `error`. */
+json_t *status_details(struct tool_node *daemon, const json_t *root, const char *only);
+void status_print_details(const json_t *root, const json_t *details);
+
+#endif

@@ -1,0 +1,178 @@
+/* status_verbose.c - mobula status -v: for each node its jobs by class of demand, why their tasks wait,
+ * the leases that they have, and what that cost in messages to the head. Each node is asked itself. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/table.h"
+#include "local.h"
+#include "mobula/status.h"
+
+enum { NODES_ASKED = 64 }; /* of a cluster, unless one is named */
+
+/* ---- asking -------------------------------------------------------------------------------------- */
+
+/* The node's answer; why there is none stands in it. */
+static json_t *ask_node(struct tool_node *daemon, const char *id)
+{
+    json_t *ask = json_pack("{s:s,s:s}", "what", "jobs", "node", id), *got = NULL;
+    mob_status st = tool_ask(daemon, LOCAL_STORE, ask, &got);
+    json_decref(ask);
+    if (st) {
+        got = json_pack("{s:s}", "error", mob_last_error());
+    }
+    json_object_set_new(got, "node", json_string(id));
+    return got;
+}
+
+json_t *status_details(struct tool_node *daemon, const json_t *root, const char *only)
+{
+    const json_t *nodes = json_object_get(root, "nodes"), *node;
+    json_t *list = json_array();
+    size_t i;
+    if (only) {
+        json_array_append_new(list, ask_node(daemon, only));
+        return list;
+    }
+    if (json_array_size(nodes) == 0) {
+        json_array_append_new(list, ask_node(daemon, tool_str(root, "id")));
+    }
+    json_array_foreach(nodes, i, node)
+    {
+        if (i < NODES_ASKED && strcmp(tool_str(node, "state"), "dead") != 0) {
+            json_array_append_new(list, ask_node(daemon, tool_str(node, "id")));
+        }
+    }
+    return list;
+}
+
+/* ---- showing ------------------------------------------------------------------------------------- */
+
+static void class_row(struct table *t, const json_t *job, const json_t *c)
+{
+    static const char *const counts[] = {"waiting", "queued", "running", "away"};
+    static const char *const states[] = {"busy", "idle", "lent", "starting"};
+    const json_t *workers = json_object_get(c, "workers");
+    table_cell(t, 0, "%llu", (unsigned long long)tool_u64(job, "number"));
+    table_cell(t, 1, "%s", tool_str(job, "name"));
+    table_cell(t, 2, "%llu", (unsigned long long)tool_u64(c, "class"));
+    long long priority = json_integer_value(json_object_get(c, "priority"));
+    if (priority) {
+        table_cell(t, 3, "%s priority=%lld", tool_str(c, "demand"), priority);
+    } else {
+        table_cell(t, 3, "%s", tool_str(c, "demand"));
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        table_cell(t, 4 + i, "%llu", (unsigned long long)tool_u64(c, counts[i]));
+        table_cell(t, 8 + i, "%llu", (unsigned long long)tool_u64(workers, states[i]));
+    }
+    table_cell(t, 12, "%s", tool_str(c, "why"));
+}
+
+static void print_classes(const json_t *jobs)
+{
+    static const struct table_column columns[] = {
+        {"JOB", true, false},     {"NAME", false, true},    {"CLASS", true, false},
+        {"DEMAND", false, true},  {"WAITING", true, false}, {"QUEUED", true, false},
+        {"RUNNING", true, false}, {"AWAY", true, false},    {"BUSY", true, false},
+        {"IDLE", true, false},    {"LENT", true, false},    {"STARTING", true, false},
+        {"WHY", false, true}};
+    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
+    const json_t *job, *c;
+    size_t i, k;
+    json_array_foreach(jobs, i, job)
+    {
+        json_array_foreach(json_object_get(job, "classes"), k, c)
+        {
+            class_row(t, job, c);
+        }
+    }
+    table_print(t);
+    table_free(t);
+}
+
+static void lease_row(struct table *t, const json_t *job, const json_t *l)
+{
+    bool granted = json_is_true(json_object_get(l, "granted"));
+    static const char *const numbers[] = {"epoch", "class", "slots"};
+    table_cell(t, 0, "%llu", (unsigned long long)tool_u64(job, "number"));
+    table_cell(t, 1, "%s", tool_str(l, "lease"));
+    for (unsigned i = 0; i < 3; i++) {
+        table_cell(t, 2 + i, "%llu", (unsigned long long)tool_u64(l, numbers[i]));
+    }
+    table_cell(t, 5, "%s %s", granted ? "granted at" : "held for", tool_str(l, "node"));
+    if (granted) {
+        table_cell(t, 6, "%llu", (unsigned long long)tool_u64(l, "away"));
+    }
+}
+
+static void print_leases(const json_t *jobs)
+{
+    static const struct table_column columns[] = {
+        {"LEASE: JOB", true, false}, {"LEASE", false, false}, {"EPOCH", true, false},
+        {"CLASS", true, false},      {"SLOTS", true, false},  {"FOR OR AT", false, false},
+        {"AWAY", true, false}};
+    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
+    const json_t *job, *l;
+    unsigned long long shown = 0, all = 0;
+    size_t i, k;
+    json_array_foreach(jobs, i, job)
+    {
+        const json_t *leases = json_object_get(job, "leases");
+        shown += json_array_size(leases);
+        all += tool_u64(job, "leases_count");
+        json_array_foreach(leases, k, l)
+        {
+            lease_row(t, job, l);
+        }
+    }
+    if (shown) {
+        table_print(t);
+    }
+    if (all > shown) {
+        printf("and %llu more leases\n", all - shown);
+    }
+    table_free(t);
+}
+
+static void print_words(const json_t *words, unsigned long long *sum)
+{
+    unsigned long long sent = tool_u64(words, "sent"), heard = tool_u64(words, "heard");
+    unsigned long long tasks = tool_u64(words, "tasks");
+    printf("messages about leases: %llu to the head, %llu from it; %llu tasks ended\n",
+           sent, heard, tasks);
+    sum[0] += sent + heard;
+    sum[1] += tasks;
+}
+
+void status_print_details(const json_t *root, const json_t *details)
+{
+    const json_t *node;
+    unsigned long long sum[2] = {0, 0};
+    size_t i, all = json_array_size(json_object_get(root, "nodes"));
+    json_array_foreach(details, i, node)
+    {
+        const json_t *jobs = json_object_get(node, "jobs");
+        printf("\nnode %s\n", tool_str(node, "node"));
+        if (*tool_str(node, "error")) {
+            printf("%s\n", tool_str(node, "error"));
+            continue;
+        }
+        if (json_array_size(jobs) == 0) {
+            puts("no jobs");
+        } else {
+            print_classes(jobs);
+            print_leases(jobs);
+        }
+        if (all) {
+            print_words(json_object_get(node, "head_words"), sum);
+        }
+    }
+    if (sum[1]) {
+        printf("\nin all %.2g messages about leases for each task\n",
+               (double)sum[0] / (double)sum[1]);
+    }
+    if (all > NODES_ASKED && json_array_size(details) > 1) {
+        printf("\nasked the first %d of %zu nodes; --node=ID asks another one\n",
+               NODES_ASKED, all);
+    }
+}
