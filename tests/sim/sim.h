@@ -36,8 +36,9 @@
 #define IDLE_NS (1500 * NS_PER_MS)
 #define MAKESPAN_FACTOR 2u
 #define MAKESPAN_NS (2 * NS_PER_S)
-#define SHARE_SLACK 0.15
-#define STREAM 10000      /* tasks for five nodes */
+#define SHARE_SLACK                                                                      \
+    0.2              /* of a share: on two nodes a slot that a long task keeps is much */
+#define STREAM 10000 /* tasks for five nodes */
 #define STREAM_BUDGET 100 /* tasks a message of the head */
 #define CHANGE_BUDGET 6   /* messages a lease change */
 #define RATE_BUDGET 2     /* and a second and node */
