@@ -182,6 +182,8 @@ static void errors(void)
     OK(mob_failure(mob, r, text, sizeof text));
     HAS(text, "has 72 bytes");
     mob_release(mob, refs[2]);
+    refs[2] = array_of(mob, 0, 10); /* what no task has had: its record goes at once */
+    mob_release(mob, refs[2]);
     IS(mob_reduce(mob, refs, 20, MOB_SUM, MOB_F64, &r), MOB_ERR_RELEASED);
     refs[2] = bad;
     char odd[7] = "123456";
