@@ -96,16 +96,18 @@ bool check_over(const struct plan_head_action *a)
     return a->lease >> 32 != sim.head_id || of(a->lease)->over[a->kind == PLAN_GRANT];
 }
 
-void check_held(const struct plan_node_action *a)
+bool check_held(const struct plan_node_action *a)
 {
     if (a->lease >> 32 != sim.head_id) {
-        return; /* of another head: it does not count */
+        return false; /* of another head */
     }
     struct ledger *l = of(a->lease);
-    if (a->epoch == l->asked && (a->epoch > l->held || a->count < l->slots)) {
+    bool present = a->epoch == l->asked;
+    if (present && (a->epoch > l->held || a->count < l->slots)) {
         l->held = a->epoch;
         l->slots = a->count;
     }
+    return present;
 }
 
 void check_grant(const struct plan_head_action *a)

@@ -99,10 +99,12 @@ static void up_word(uint32_t i, const struct message *m)
         memcpy(d.hints, m->hints, sizeof d.hints);
         sim_must(plan_head_demand(sim.head, node, &d, head_clock()), "demand", i);
     } else {
-        check_held(a);
+        bool present = check_held(a);
         mob_status s = plan_head_lease_held(sim.head, node, a->lease, a->epoch, a->count,
                                             &offer, head_clock());
-        if (s != MOB_ERR_STATE && s != MOB_ERR_NOT_FOUND) {
+        if (s == MOB_OK && !present) {
+            sim_fail("the head takes a stale answer", i);
+        } else if (s != MOB_ERR_STATE && s != MOB_ERR_NOT_FOUND) {
             sim_must(s, "held", i);
         }
     }
@@ -165,6 +167,7 @@ void head_say(uint32_t i, const struct plan_node_action *a)
     m->units = a->offer    ? a->offer->amount[RESOURCE_CPU]
                : a->demand ? a->demand->need.amount[RESOURCE_CPU]
                            : 0;
+    sim.nodes[i].offered = a->offer ? m->units : sim.nodes[i].offered;
     m->up.hints = NULL; /* valid in the call alone, as these */
     m->up.demand = NULL;
     m->up.offer = NULL;

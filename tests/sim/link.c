@@ -310,10 +310,8 @@ static void deliver_again(const struct message *m)
     struct message *copy = message_new(m->kind, m->from, m->to, 0);
     *copy = *m;
     copy->late = true;
-    /* What a node holds comes with its offer, of which the last word counts. */
-    bool at_once = m->kind == UP || sim_draw(2);
     uint64_t in =
-        at_once ? 1 : sim_exponential(sim_draw(2) ? 2 * NS_PER_MS : 200 * NS_PER_MS);
+        sim_draw(2) ? 1 : sim_exponential(sim_draw(2) ? 2 * NS_PER_MS : 200 * NS_PER_MS);
     sim_post(
         (struct event){.at = sim.now + in, .kind = EV_DELIVER, .node = NONE, .m = copy});
 }
@@ -322,6 +320,10 @@ static void deliver(struct message *m)
 {
     const struct link *l = &sim.links[m->link];
     uint32_t side = link_side(m->link, m->to);
+    if (m->late &&
+        m->kind == UP) { /* its offer is no part of the lease: the last word counts */
+        m->units = sim.nodes[m->from].offered;
+    }
     bool past = m->late && m->kind == DOWN && check_over(&m->down);
     if (m->serial == l->serial && l->up[side] && lives(m->to) && !past) {
         deliver_again(m);

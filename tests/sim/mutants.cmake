@@ -38,8 +38,8 @@ sim_mutant(tells_first head_lease.c "        head_say_lease(h, l);\n    }\n    h
 
 # ---- words that are not repeated after a break
 sim_mutant(lease_not_repeated head_plan.c "        head_say_lease(h, l);\n    }\n    h->config" "    }\n    h->config")
-sim_mutant(grant_not_repeated head_plan.c "            if (l->told > 0) {\n                head_say_grant(h, l);\n            }" "" --faults)
-sim_mutant(offer_not_repeated node_peers.c "    p->head_up = true;\n    p->offer_known = false;" "    p->head_up = true;" --faults)
+sim_mutant(grant_not_repeated head_plan.c "            if (l->told > 0) {\n                head_say_grant(h, l);\n            }" "" --faults --nodes 18)
+sim_mutant(offer_not_repeated node_peers.c "    p->head_up = true;\n    p->offer_known = false;" "    p->head_up = true;" --faults --nodes 12)
 sim_mutant(demand_not_repeated node_peers.c "        c->want_sent =\n            0;" "")
 sim_mutant(unsaid_demand_stays head_plan.c "        d->void_at = now + PLAN_UNUSED_NS;" "")
 sim_mutant(unsaid_lease_stays node_peers.c "        if (p->leases[i].sync != p->sync) {" "        if (false) {")
@@ -51,7 +51,7 @@ sim_mutant(asked_back_for_ever node_events.c "        c->taking--;" "")
 # ---- who waits for ever
 sim_mutant(not_resumed node_decide.c "            node_act(p, PLAN_RESUME, j, c, 1);" "")
 sim_mutant(nothing_kept node_decide.c "now >= since + PLAN_RESERVE_NS" "false" --no-faults --nodes 2)
-sim_mutant(no_turns_at_head head_place.c "moved ? PLAN_QUANTUM_NS : PLAN_RETRY_NS" "PLAN_RETRY_NS" --rivals)
+sim_mutant(no_turns_at_head head_place.c "take_from_lower(h) || take_turns(h, waits)" "take_from_lower(h)" --rivals)
 sim_mutant(no_turns_on_node node_room.c "        if (c->tried && c->cost > 0 && class_is_native(p, j, c)) {" "        if (false) {" --rivals --nodes 2)
 sim_mutant(idle_is_kept node_room.c "    take_idle(p, &lacks, &soon, now);" "")
 

@@ -129,6 +129,7 @@ struct node {
     uint32_t units, slow, life, boards_top, boards_room, links, sends_count, sends_room;
     uint32_t running;         /* units of workers that are in a task, in reality */
     uint64_t bytes;           /* of objects in its store */
+    uint64_t offered;         /* CPUs, in the last word that said so */
     bool alive, member, late; /* late: its planner hears of queues late */
     uint64_t cut[2];          /* until when nothing leaves it; nothing reaches it */
     struct board *boards;
@@ -351,7 +352,8 @@ void check_said(const struct plan_node_action *a);
 /* A planner took the head's word of a lease or grant. */
 void check_taken(const struct plan_head_action *a, uint32_t by);
 bool check_over(const struct plan_head_action *a);
-void check_held(const struct plan_node_action *a);
+/* True if it is of the present epoch: no other may be taken. */
+bool check_held(const struct plan_node_action *a);
 void check_grant(const struct plan_head_action *a);
 void check_look_around(void);
 void check_end(void);
