@@ -1,0 +1,29 @@
+/* submit.h - what the files of a submission share: options.c makes a plan of what the caller says, room.c waits
+ * for room, submit.c publishes. */
+#ifndef CLIENT_SUBMIT_H
+#define CLIENT_SUBMIT_H
+
+#include "client.h"
+#include "store/task.h"
+
+enum { RETRIES_DEFAULT = 3 }; /* of who says nothing */
+
+/* What options say of a task. */
+struct plan {
+    struct call call;
+    uint16_t name;
+    bool no_wait;
+    uint32_t request; /* of store/request.h */
+};
+
+/* @options: the caller's, not yet looked at. Sets all of @ret, in which all is zero; the class is one of the
+ * board. MOB_ERR_INVALID, MOB_ERR_FULL (classes, names), and what the daemon says of a new class. */
+mob_status submit_plan(struct mob *mob, struct thread *t,
+                       const struct mob_options *options, uint32_t nargs,
+                       struct plan *ret);
+
+/* Waits until a class's queue has room for more. MOB_ERR_FULL: @no_wait, or in a task. */
+mob_status submit_wait_for_room(struct mob *mob, struct thread *t, uint32_t class,
+                                bool no_wait);
+
+#endif
