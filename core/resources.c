@@ -219,7 +219,7 @@ mob_status resources_parse(struct resources *r, const char *text)
     char name[RESOURCE_NAME_MAX + 2]; /* one more, so that it is refused */
     for (const char *at = text; *at;) {
         size_t size = strcspn(at, "=,");
-        char *end;
+        char *end = NULL;
         double amount = at[size] == '=' ? strtod(at + size + 1, &end) : 0;
         if (at[size] != '=' || end == at + size + 1 || (*end && *end != ',') ||
             (*end && !end[1])) {

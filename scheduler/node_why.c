@@ -42,7 +42,8 @@ mob_status plan_node_why(const struct plan_node *p, struct plan_job job, uint32_
         return MOB_ERR_NOT_FOUND;
     }
     *ret_kind = short_kind(p, &c->demand.need);
-    if (c->queued == 0) {
+    bool served = c->queued <= c->idle && c->starting == 0 && c->fits && !j->failed;
+    if (c->queued == 0 || served) {
         *ret = PLAN_WHY_NOTHING;
     } else if (j->failed) {
         *ret = PLAN_WHY_FAILED;
@@ -50,8 +51,6 @@ mob_status plan_node_why(const struct plan_node *p, struct plan_job job, uint32_
         *ret = PLAN_WHY_LARGE;
     } else if (c->starting > 0) {
         *ret = PLAN_WHY_STARTING;
-    } else if (c->queued <= c->idle) {
-        *ret = PLAN_WHY_NOTHING;
     } else {
         *ret = why_no_slot(p, j, c, *ret_kind);
     }

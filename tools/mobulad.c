@@ -144,6 +144,30 @@ static mob_status parse_rdma(const char *arg, enum transport_rdma *ret)
     return status_fail(MOB_ERR_INVALID, "'%s' is none of auto, off and strict", arg);
 }
 
+/* What tasks may ask for. */
+static mob_status parse_resource(int opt, const char *arg, struct node_config *c)
+{
+    uint64_t n;
+    switch (opt) {
+    case 'c':
+        MOB_TRY(text_parse_u64(arg, 0, NODE_CPUS_MAX, &n));
+        c->num_cpus = (int)n;
+        return MOB_OK;
+    case 'M':
+        return text_parse_bytes(arg, &c->memory_bytes);
+    case 'G':
+        MOB_TRY(text_parse_u64(arg, 0, NODE_GPUS_MAX, &n));
+        c->num_gpus = (int)n;
+        return MOB_OK;
+    case 'Q':
+        c->resources = (struct resources){0};
+        return resources_parse(&c->resources, arg);
+    default: /* 'N' */
+        c->labels = arg;
+        return labels_check(arg);
+    }
+}
+
 static mob_status parse(int opt, const char *arg, struct settings *s)
 {
     uint64_t n;
@@ -189,21 +213,11 @@ static mob_status parse(int opt, const char *arg, struct settings *s)
         s->log_file = arg;
         return MOB_OK;
     case 'c':
-        MOB_TRY(text_parse_u64(arg, 0, NODE_CPUS_MAX, &n));
-        s->node.num_cpus = (int)n;
-        return MOB_OK;
     case 'M':
-        return text_parse_bytes(arg, &s->node.memory_bytes);
     case 'G':
-        MOB_TRY(text_parse_u64(arg, 0, NODE_GPUS_MAX, &n));
-        s->node.num_gpus = (int)n;
-        return MOB_OK;
     case 'Q':
-        s->node.resources = (struct resources){0};
-        return resources_parse(&s->node.resources, arg);
     case 'N':
-        s->node.labels = arg;
-        return labels_check(arg);
+        return parse_resource(opt, arg, &s->node);
     case 'm':
         return text_parse_bytes(arg, &s->node.store_bytes);
     case 's':

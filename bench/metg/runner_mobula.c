@@ -109,10 +109,10 @@ static uint64_t word_of(const struct form *f, const struct sources *s,
                         const uint64_t *const *from, uint32_t point)
 {
     uint32_t block = f->block_of[point], k = 0;
-    while (s->block[k] != block) {
+    while (k < s->count && s->block[k] != block) {
         k++;
     }
-    return from[k][point - first_of(f, block)];
+    return k < s->count ? from[k][point - first_of(f, block)] : 0;
 }
 
 static mob_status metg_task(struct mob_task *task)

@@ -61,8 +61,11 @@ static mob_status grow(struct mob_waitset *set)
                            set->count);
     }
     struct slot *slots = realloc(set->slots, room * sizeof *slots);
-    set->slots = slots ? slots : set->slots;
-    uint32_t *chains = slots ? realloc(set->chains, room * sizeof *chains) : NULL;
+    if (!slots) {
+        return status_fail(MOB_ERR_NOMEM, "no memory for a set of %u ids", room);
+    }
+    set->slots = slots; /* which may be larger than the room that is used */
+    uint32_t *chains = realloc(set->chains, room * sizeof *chains);
     if (!chains) {
         return status_fail(MOB_ERR_NOMEM, "no memory for a set of %u ids", room);
     }

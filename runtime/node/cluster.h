@@ -122,8 +122,8 @@ struct cluster {
     uint64_t last_key, last_cookie;
     uint64_t words_sent, words_heard; /* about leases, between our planner and the head */
     uint64_t beats;                   /* heartbeats sent to the head */
-    struct plan_head *plan;  /* the head's */
-    struct journal *journal; /* likewise; NULL: it has no folder */
+    struct plan_head *plan;           /* the head's */
+    struct journal *journal;          /* likewise; NULL: it has no folder */
     struct loop_timer plan_timer;
     uint8_t *scratch;    /* WIRE_BATCH_BYTES */
     uint64_t refused_ns; /* when the first of these was */

@@ -337,7 +337,7 @@ struct away { /* one of our tasks on another node */
     uint8_t attempt, left; /* left: results that are on their way */
     bool cancel_sent, failed;
     uint64_t sent_ns; /* for the timeline, or 0 */
-    uint32_t asked; /* with the cancel that was sent: store/request.h */
+    uint32_t asked;   /* with the cancel that was sent: store/request.h */
     bool
         folds; /* its arguments are folded on their way; if it comes back that counts as an attempt, the next of
                  * which does without */

@@ -236,7 +236,7 @@ static void round_of_cancelled(struct actor *a)
         struct mob_cancel_options c = MOB_CANCEL_OPTIONS_INIT;
         c.recursive = c.force = 1;
         c.grace_ns = dice(a, 30000000);
-        usleep((useconds_t)dice(a, 5000));
+        usleep((useconds_t)dice(a, 5000)); /* style-allow: at any time of its life */
         load_ok(mob_cancel_as(mob, refs[i], &c), "cancel");
     }
     for (int i = 0; i < COUNT; i++) {

@@ -192,7 +192,7 @@ mob_status endless(struct mob_task *task)
                            &ref));
     }
     while (in[1] || !mob_task_cancelled(task)) {
-        usleep(500);
+        usleep(500); /* style-allow: this is how long the task runs */
     }
     return MOB_ERR_CANCELLED;
 }

@@ -264,7 +264,10 @@ static void check_fold(mob_ref arrays[FOLD_COUNT], mob_ref sum)
         for (int i = 1; i < FOLD_COUNT; i++) {
             x += ((const double *)from[i].data)[k];
         }
-        if (memcmp(&x, (const double *)got.data + k, sizeof x) != 0) {
+        uint64_t bits[2];
+        memcpy(&bits[0], &x, sizeof x);
+        memcpy(&bits[1], (const double *)got.data + k, sizeof x);
+        if (bits[0] != bits[1]) {
             FAIL("element %zu has other bits", k);
         }
     }

@@ -174,7 +174,7 @@ case_fold_break() {
     export MOBULA_LOG_LEVEL=debug
     for i in 1 2 3 4; do
         node_start $i $CPU "$STORE"
-        slow $i 100mbit
+        slow "$i" 100mbit
     done
     LIMIT=120 on 1 fold 6000 >"$WORK/out" &
     driver=$!

@@ -144,7 +144,8 @@ Test(guest, results_wait_for_each_other_while_there_is_work)
         guest_task(0);
     }
     for (int i = 0; i < 5; i++) {
-        MUST(loop_turn(w.node.loop, NS_PER_MS) == MOB_OK); /* what else it is called for */
+        MUST(loop_turn(w.node.loop, NS_PER_MS) ==
+             MOB_OK); /* what else it is called for */
     }
     cr_assert(ends_and_rings(j), "the first is told at once");
     told(1);

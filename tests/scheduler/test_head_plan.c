@@ -404,13 +404,13 @@ Test(head_plan, labels_are_honoured_and_who_has_none_waits)
 {
     struct plan_head *h = zones();
     struct plan_demand d = demand(1, CPU, 100);
-    strcpy(d.demand.selector, "zone=a");
+    snprintf(d.demand.selector, sizeof d.demand.selector, "zone=a");
     OK(plan_head_demand(h, 1, &d, 10 * MS));
     for (uint64_t i = 1; i <= 10; i++) {
         cr_assert_eq(slots_at(h, i), i % 2 ? 0 : 4, "node %llu", (unsigned long long)i);
     }
     struct plan_demand none = demand(2, CPU, 1);
-    strcpy(none.demand.selector, "zone=c");
+    snprintf(none.demand.selector, sizeof none.demand.selector, "zone=c");
     OK(plan_head_demand(h, 1, &none, 20 * MS));
     struct plan_demand_view v[2];
     cr_assert_eq(plan_head_demands(h, v, 2), 2);

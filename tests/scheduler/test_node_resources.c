@@ -251,7 +251,7 @@ Test(node_resources, a_node_without_the_labels_runs_none)
     static const char *const selectors[] = {"zone=b", "zone=a"};
     for (uint32_t c = 0; c < 2; c++) {
         struct demand d = {.need = amounts(1, 0, 0)};
-        strcpy(d.selector, selectors[c]);
+        snprintf(d.selector, sizeof d.selector, "%s", selectors[c]);
         cr_assert_eq(plan_node_class_add(p, native, c, &d, 0), MOB_OK);
         OK(plan_node_backlog(p, native, c, 10, NULL, 0, 0));
         cr_assert_eq(started[c], c == 0 ? 0 : 4);

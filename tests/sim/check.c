@@ -198,7 +198,7 @@ static void check_makespan(void)
             end = longer(end, j->ended_at);
         }
     }
-    uint64_t least = longer(path * slowest, work / speed);
+    uint64_t least = longer(path * slowest, work / longer(speed, 1));
     uint64_t most =
         MAKESPAN_FACTOR * least + MAKESPAN_NS + (sim.healed_at ? SETTLE_NS : 0);
     if (end > begin && end - begin > most) {

@@ -11,7 +11,7 @@
 
 #include "common/tool.h"
 
-#define NODES_MAX 16384 /* as core/limits.h */
+#define NODES_MAX 16384     /* as core/limits.h */
 enum { TOOL_PROBLEMS = 3 }; /* exit status of verify that found something */
 
 struct settings {

@@ -32,10 +32,10 @@ struct plan_node;
 
 enum plan_node_action_kind {
     /* For the workers here. @count slots or workers of @job, @cls. */
-    PLAN_START,      /* start a worker that holds a slot; answer worker_started or
+    PLAN_START, /* start a worker that holds a slot; answer worker_started or
                         worker_failed */
-    PLAN_GIVE,       /* give a slot to a bare worker of the job; it counts as busy. Never of a class with GPUs */
-    PLAN_TAKE,       /* ask slots back, idle ones first, else when a task ends; answer
+    PLAN_GIVE, /* give a slot to a bare worker of the job; it counts as busy. Never of a class with GPUs */
+    PLAN_TAKE, /* ask slots back, idle ones first, else when a task ends; answer
                         slot_returned, or worker_died for a class with GPUs */
     PLAN_RESUME,     /* a resuming worker has its slot again; it counts as busy */
     PLAN_JOB_FAILED, /* workers of the job do not start; the planner starts no more */

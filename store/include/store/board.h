@@ -52,7 +52,7 @@
 #define NOTICE_FOREIGN 32u /* tasks of other nodes were sealed; they are on its ring */
 #define NOTICE_CANCEL                                                                    \
     64u /* a task that the daemon holds for another node is to be cancelled */
-#define NOTICE_DUE 128u /* something is asked for a time before board_header.due */
+#define NOTICE_DUE 128u    /* something is asked for a time before board_header.due */
 #define NOTICE_GATHER 256u /* the daemon's own: see board_gather() */
 
 struct board_header {
