@@ -1,5 +1,6 @@
 /* The head planner's rules, one by one. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "scheduler/head_plan.h"

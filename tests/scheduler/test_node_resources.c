@@ -1,5 +1,6 @@
 /* The node planner with more than CPUs: each kind bounds by itself, and what is held is never more than there is. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "scheduler/node_plan.h"
