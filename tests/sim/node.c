@@ -253,7 +253,6 @@ void node_start(uint32_t i)
         plan_node_create(&(struct plan_node_config){.node = n->birth,
                                                     .capacity = resources_cpus(n->units),
                                                     .jobs_max = 1024,
-                                                    .leases_max = 4096,
                                                     .act = act,
                                                     .arg = (void *)(uintptr_t)i},
                          clock_of(n));
