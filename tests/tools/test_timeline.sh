@@ -78,8 +78,7 @@ works "$mobula" stop
 mkdir "$scratch/disk"
 works "$mobula" start --num-cpus=1 --object-store-memory=96M --spill-dir="$scratch/disk"
 works "$mobula" timeline --start
-works "$driver" large 200
-works "$mobula" timeline --stop "$file"
+works "$driver" large 200 "'$mobula' timeline --stop '$file'"
 holds "len($(task large)) == 200" "sum(e['args']['bytes'] for e, _ in spans('spill')) >= 100 << 20" \
     "sum(e['args']['bytes'] for e, _ in spans('restore')) >= 20 << 20"
 works "$mobula" stop

@@ -4,7 +4,9 @@
  *   timeline_driver kill MARK   a task whose worker is killed while the file MARK is not there; it makes it
  *   timeline_driver fail        a task that fails
  *   timeline_driver many N      N tasks that do nothing, one after the other
- *   timeline_driver large N     N tasks with a result of 1 MiB, that the next one has as argument */
+ *   timeline_driver large N [COMMAND]   N tasks with a result of 1 MiB, that the next one has as argument; then
+ *                               COMMAND, while the job stands: the timeline of one that is over goes if memory
+ *                               is wanted */
 #include <fcntl.h>
 #include <mobula.h>
 #include <signal.h>
@@ -142,7 +144,7 @@ int main(int argc, char **argv)
 {
     struct mob *mob;
     const char *what = argc > 1 ? argv[1] : "";
-    int n = argc > 2 ? atoi(argv[2]) : 1;
+    int code = 0, n = argc > 2 ? atoi(argv[2]) : 1;
     n = n < TASKS_MAX || strcmp(what, "many") == 0 ? n : TASKS_MAX;
     MOB_CHECK(mob_init(NULL, &mob));
     if (strcmp(what, "work") == 0) {
@@ -155,7 +157,8 @@ int main(int argc, char **argv)
         many(mob, n);
     } else if (strcmp(what, "large") == 0) {
         larges(mob, n);
+        code = argc > 3 ? system(argv[3]) : 0;
     }
     mob_shutdown(mob);
-    return 0;
+    return code != 0;
 }
