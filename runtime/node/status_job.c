@@ -206,5 +206,5 @@ json_t *status_words(const struct node *n)
     }
     return json_pack("{s:I,s:I,s:I,s:I}", "sent", (json_int_t)(c ? c->words_sent : 0),
                      "heard", (json_int_t)(c ? c->words_heard : 0), "heartbeats",
-                     (json_int_t)(c ? c->beats : 0), "tasks", (json_int_t)tasks);
+                     (json_int_t)(c ? c->beats : 0), "tasks_done", (json_int_t)tasks);
 }

@@ -451,7 +451,7 @@ static uint64_t extreme(struct facts *f, size_t size)
                                     16,
                                     17};
     uint64_t x = some[dice(f, sizeof some / sizeof some[0])];
-    return size < 8 && dice(f, 2) ? (1ull << (8 * size - 1)) - dice(f, 2) : x;
+    return size > 0 && size < 8 && dice(f, 2) ? (1ull << (8 * size - 1)) - dice(f, 2) : x;
 }
 
 static void scribble(struct draft *m, struct facts *f, size_t from, size_t size)

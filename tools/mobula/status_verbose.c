@@ -137,7 +137,7 @@ static void print_leases(const json_t *jobs)
 static void print_words(const json_t *words, unsigned long long *sum)
 {
     unsigned long long sent = tool_u64(words, "sent"), heard = tool_u64(words, "heard");
-    unsigned long long tasks = tool_u64(words, "tasks");
+    unsigned long long tasks = tool_u64(words, "tasks_done");
     printf("messages about leases: %llu to the head, %llu from it; %llu tasks ended\n",
            sent, heard, tasks);
     sum[0] += sent + heard;
