@@ -74,7 +74,7 @@ size_t look_pins_of(const struct look_pins *p, uint32_t gen, uint32_t index,
     while (low + count < p->count && p->pins[low + count].link == link) {
         count++;
     }
-    *ret_first = p->pins + low;
+    *ret_first = count > 0 ? p->pins + low : NULL; /* there may be no array */
     return count;
 }
 
