@@ -170,13 +170,25 @@ static void end(struct verbs *v)
     user->closed(arg);
 }
 
+static unsigned look_at_rails(struct verbs *v)
+{
+    unsigned found = 0;
+    for (unsigned i = 0; i < v->rails_count; i++) {
+        found += verbs_rail_poll(v->rails[i]);
+    }
+    return found;
+}
+
 void verbs_turn(struct verbs *v)
 {
+    /* A look at a queue costs a small part of a turn of the loop with its timers and clock. */
+    bool polled = v->net == NULL && loop_polled(v->loop);
+    unsigned looks = polled && v->dirty == NULL && v->unregistered == 0 ? VERBS_LOOKS : 1;
     unsigned found = 0;
     v->working = true;
     v->budget = VERBS_TURN_BYTES;
-    for (unsigned i = 0; i < v->rails_count; i++) {
-        found += verbs_rail_poll(v->rails[i]);
+    while (looks-- != 0 && found == 0) {
+        found = look_at_rails(v);
     }
     verbs_memory_work(v);
     look_at_peers(v);
@@ -194,7 +206,6 @@ void verbs_turn(struct verbs *v)
         v->poll_until_ns = now + VERBS_POLL_NS;
     }
     /* Nobody who polls is to be woken: the next turn looks at the queue, in memory. */
-    bool polled = v->net == NULL && loop_polled(v->loop);
     if (v->dirty != NULL || v->unregistered != 0 || now < v->poll_until_ns || polled ||
         arm(v) || v->dirty != NULL) {
         verbs_kick(v);

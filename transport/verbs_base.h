@@ -32,6 +32,7 @@
 #define VERBS_TURN_BYTES (4u << 20)                /* checksummed in a turn of the loop */
 #define VERBS_WAIT_BYTES (64u << 10) /* smaller pulls do not wait for a link to come up */
 #define VERBS_DAMAGE_MAX 3           /* times that a chunk may arrive damaged */
+#define VERBS_LOOKS 16               /* at the queues in a turn of who polls */
 #define VERBS_POLL_NS 40000ull       /* of looking before sleeping, after work */
 #define VERBS_SETUP_NS 5000000000ull /* for a link to come up */
 #define VERBS_WAIT_NS 2000000000ull  /* for which a pull waits for that */
