@@ -219,10 +219,11 @@ mob_status resources_parse(struct resources *r, const char *text)
     char name[RESOURCE_NAME_MAX + 2]; /* one more, so that it is refused */
     for (const char *at = text; *at;) {
         size_t size = strcspn(at, "=,");
-        char *end = NULL;
-        double amount = at[size] == '=' ? strtod(at + size + 1, &end) : 0;
-        if (at[size] != '=' || end == at + size + 1 || (*end && *end != ',') ||
-            (*end && !end[1])) {
+        bool named = at[size] == '=';
+        const char *value = at + size + (named ? 1 : 0);
+        char *end;
+        double amount = strtod(value, &end);
+        if (!named || end == value || (*end && *end != ',') || (*end && !end[1])) {
             return status_fail(MOB_ERR_INVALID,
                                "resources '%.60s': '%.30s' makes no sense there, as in "
                                "tape=2,license=0.5",

@@ -123,7 +123,8 @@ Test(loop, idle_is_asleep, .timeout = 20)
 Test(loop, looking_is_no_system_call, .timeout = 20)
 {
     enum { TURNS = 1000 };
-    static struct loop *loop; /* left to the process's end: it may not call the kernel any more */
+    static struct loop
+        *loop; /* left to the process's end: it may not call the kernel any more */
     loop = make(0);
     struct result in = {0};
     int fd[2];
