@@ -462,19 +462,7 @@ Test(chain, a_cancelled_task_and_the_end_of_a_job_end_it)
 /* An object of the node's own job, of which @at, or nobody else if that is 0, has a copy. */
 static uint64_t array_of(uint64_t size, int at)
 {
-    struct call call = {.fn = CALL_PUT, .counts = call_counts(0, 1)};
-    struct arena_place place;
-    struct record *r;
-    void *data;
-    cr_assert_eq(lane_record(&j->lane, &r), MOB_OK);
-    cr_assert_eq(grant_place(j, size, &place, &data), MOB_OK);
-    grant_landed(j, &place);
-    task_begin(&j->lane, r, &call, LINK_NONE);
-    uint32_t gen = lane_gen(r);
-    uint64_t link = link_make(gen, board_index(&j->board, r), 0);
-    at_store(&r->state, state_make(gen, DAEMON, 0, PHASE_CREATING), AT_RELEASE);
-    record_set_place(r, 0, PLACE_ARENA, place.segment, place.offset, size);
-    cr_assert(task_seal(&j->lane, r, false));
+    uint64_t link = object(j, size);
     if (at) {
         hint_there(j, cluster_peer(w.node.cluster, id_of(at)), link, size);
     }
