@@ -246,6 +246,13 @@ Test(results, an_answer_of_an_earlier_try_is_not_seen)
                          "the slot is used again");
         }
     }
+    /* Once it has another task of the job it is heard again, and the slot and the task that it names are in use. */
+    (void)world_task(&w, j, 0, 0, 1);
+    world_send(&w, j, 1, 1);
+    cr_assert(world_say(&w, 1, late, size));
+    (void)lane_find(&j->lane, link, &state);
+    cr_assert_eq(state_phase(state), PHASE_TAKEN,
+                 "the answer of another node is not taken");
     c = done_begin(j, 2);
     codec_put_u8(&c, 1);
     put_value(&c, 8, 0x22);
