@@ -337,6 +337,8 @@ mob_status waitset_next(struct mob_waitset *set, struct limit *limit, mob_ref *r
 mob_status result_error(struct mob *mob, struct record *r, char *text, size_t size);
 /* The place that holds result @ret of a sealed record, through references to other records.
  * @io_link becomes the record that holds the bytes. */
+/* Tells the daemon that bytes which are on disk or on another node are wanted here. */
+void client_want_bytes(struct mob *mob, uint64_t link);
 /* The bytes of a sealed result whose record (@link, with the result's number) this thread has pinned. If
  * they are on disk, they are brought back first, within @limit. MOB_ERR_TIMEOUT, MOB_ERR_LOST,
  * MOB_ERR_CORRUPT. */

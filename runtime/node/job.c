@@ -61,6 +61,15 @@ static mob_status read_spawn(struct job *j, int fd, uint64_t size)
     return st;
 }
 
+static void free_daemons(void *job, const struct place *p)
+{
+    if (p->kind == PLACE_SPILLED) {
+        spill_free_place(job, p);
+    } else {
+        lineage_free_place(job, p);
+    }
+}
+
 static mob_status make_board(struct job *j)
 {
     struct budget *b = &j->node->budget;
@@ -80,6 +89,7 @@ static mob_status make_board(struct job *j)
         budget_give(b, owner, bytes);
         board_unmap(&j->board);
     }
+    j->lane.free_daemons = free_daemons;
     return st;
 }
 
@@ -91,6 +101,7 @@ static void job_free(struct job *j)
     loop_timer_stop(n->loop, &j->due_timer);
     guest_free(j);
     away_free(j);
+    lineage_free(j);
     spill_job_free(j);
     if (j->driver) { /* the node stops, and its driver is still there */
         j->driver->job = NULL;
@@ -360,6 +371,7 @@ void job_end(struct job *j)
     away_close(j, true);
     fold_end_job(j);
     fetch_end_job(j);
+    lineage_end_job(j);
     spill_end_job(j);
     loop_cancel(j->node->loop, &j->bell_op);
     loop_timer_stop(j->node->loop, &j->timer);

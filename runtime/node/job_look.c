@@ -88,6 +88,7 @@ void job_notices(struct job *j)
     }
     if (bits & (NOTICE_FOREIGN | NOTICE_RESCAN)) {
         guest_flush(j);
+        lineage_flush(j);
     }
     if (bits & NOTICE_DUE) {
         due_look(j);

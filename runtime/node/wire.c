@@ -35,7 +35,8 @@ const char *wire_op_name(uint8_t op)
                                                 [WIRE_COPY] = "COPY",
                                                 [WIRE_FOLD] = "FOLD",
                                                 [WIRE_FLOWS] = "FLOWS",
-                                                [WIRE_UNFOLD] = "UNFOLD"};
+                                                [WIRE_UNFOLD] = "UNFOLD",
+                                                [WIRE_LET_GO] = "LET_GO"};
     return op < WIRE_OPS && names[op] ? names[op] : "unknown";
 }
 
