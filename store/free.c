@@ -21,11 +21,12 @@ static void hand_over(struct lane *l, struct record *r)
 /* Bytes outside of the record, wherever they are, at most LANE_LIMBO_BYTES for each place. */
 static uint64_t outer_bytes(const struct record *r)
 {
+    const uint32_t outer = 1u << PLACE_ARENA | 1u << PLACE_SPILLED | 1u << PLACE_AWAY;
     struct call call = record_call(r);
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < call_nrets(&call); i++) {
         struct place p = record_get_place(r, i);
-        if (place_is_block(p.kind) || p.kind == PLACE_AWAY) {
+        if (outer >> p.kind & 1) {
             bytes += p.size < LANE_LIMBO_BYTES ? p.size : LANE_LIMBO_BYTES;
         }
     }

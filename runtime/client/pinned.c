@@ -99,16 +99,15 @@ mob_status client_pinned_bytes(struct mob *mob, struct thread *t, struct record 
                                uint64_t link, struct limit *limit,
                                struct place *ret_place, const void **ret)
 {
-    struct place p = record_pinned_place(r, link_ret(link));
-    if (__builtin_expect(p.kind > PLACE_REF, 0)) {
-        MOB_TRY(await_bytes(mob, t, r, link, limit, &p));
+    *ret_place = record_pinned_place(r, link_ret(link));
+    if (__builtin_expect(ret_place->kind > PLACE_REF, 0)) {
+        MOB_TRY(await_bytes(mob, t, r, link, limit, ret_place));
     }
-    MOB_TRY(client_bytes(mob, r, &p, ret));
-    if (p.kind == PLACE_ARENA) { /* threads may lose a count of each other's */
+    MOB_TRY(client_bytes(mob, r, ret_place, ret));
+    if (ret_place->kind == PLACE_ARENA) { /* threads may lose a count of each other's */
         at_u64 *gets = &mob->proc->gets;
         at_store(gets, at_load(gets, AT_RELAXED) + 1, AT_RELAXED);
         board_touch(&mob->board, link_index(link));
     }
-    *ret_place = p;
     return MOB_OK;
 }
