@@ -4,7 +4,7 @@
  *   away_send.c     tasks on their way out        away_results.c  those that are done
  *   hints.c         which of them has arguments already
  *
- * Part of cluster.h, which includes it. The structs that are part of a job are in node.h. */
+ * Part of cluster.h, which includes it. What is part of a job is in away_job.h. */
 #ifndef NODE_AWAY_H
 #define NODE_AWAY_H
 

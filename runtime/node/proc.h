@@ -1,0 +1,67 @@
+/* proc.h - processes of a job; proc.c. */
+#ifndef NODE_PROC_H
+#define NODE_PROC_H
+
+#include <mobula.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "core/limits.h"
+#include "core/loop.h"
+#include "output.h"
+
+struct conn;
+struct job;
+
+#define PIPES_GRACE_NS (200000000ull) /* for what a dead worker wrote last */
+
+enum slot_state {
+    SLOT_STARTING,
+    SLOT_BUSY,
+    SLOT_IDLE,
+    SLOT_LENT,
+    SLOT_RESUMING,
+    SLOT_BARE,
+    SLOT_NONE /* dead, and the planner knows */
+};
+
+struct member { /* a worker */
+    struct job *job;
+    uint32_t proc; /* index on the board */
+    bool
+        used; /* from its start until it is dead, its pipes are read to the end, and swept */
+    bool dead, swept;
+    bool late;    /* it was killed because it did not reach mob_init() in time */
+    bool ordered; /* it was killed for a task that it ran: due.c */
+    pid_t pid;
+    int pidfd;
+    struct loop_op op; /* on the pidfd */
+    struct loop_timer timer;
+    struct conn *conn;
+    uint32_t class;
+    uint64_t gpus; /* devices that it was started with */
+    enum slot_state slot;
+    bool asked_back;
+    struct stream out, err;
+    char tail[STDERR_TAIL_BYTES]; /* the last of what it wrote to stderr */
+    size_t tail_size;
+    bool tail_cut;   /* there was more before it */
+    int exit_status; /* as waitid() gives it */
+    bool signalled;
+};
+
+/* Starts a worker that will serve @class and sees the devices @gpus. */
+mob_status proc_start(struct job *j, uint32_t class, uint64_t gpus);
+/* The worker said hello. */
+void proc_joined(struct member *m);
+/* Ends all workers of a job: politely or not. */
+void proc_end_all(struct job *j, bool kill_now);
+/* Sweeps dead workers whose output was read to its end. */
+void proc_settle_all(struct job *j);
+/* The part of it that looks at the job's memory: takes back what a dead worker held. */
+void proc_sweep(struct member *m);
+bool proc_all_gone(const struct job *j);
+/* Sets what a worker may claim, and wakes it to see it. */
+void proc_run(struct member *m, uint32_t run);
+
+#endif
