@@ -131,7 +131,7 @@ static void child(struct job *j, uint64_t gpus, int sock, int out, int err, pid_
     if (wrap && *wrap) {
         exec_wrapped(j, strdup(wrap), envp);
     }
-    syscall(SYS_execveat, j->exe, "", j->spawn.argv, envp, AT_EMPTY_PATH);
+    fexecve(j->exe, j->spawn.argv, envp);
     child_fail(j->spawn.argv[0]);
 }
 
