@@ -253,6 +253,7 @@ void grant_drop(struct job *j, uint32_t segment)
     } else {
         budget_give(b, grant_payer(j, s), s->bytes);
     }
+    j->segments_leaving -= s->state == SEGMENT_LEAVING;
     close(s->fd);
     cluster_unmap(j->node, s->rw);
     cluster_unmap(j->node, s->ro);
@@ -267,6 +268,7 @@ void grant_leave(struct job *j, uint32_t i)
     struct segment *s = &j->segments[i];
     grant_is_committed(j, i);
     s->state = SEGMENT_LEAVING;
+    j->segments_leaving++;
     grant_publish(j, i, SEGMENT_USED | SEGMENT_REVOKED);
     s->epoch = at_add(&j->board.header->revoked, 1, AT_SEQ_CST) + 1;
     for (uint32_t p = 1; p < PROCS_MAX; p++) {
@@ -360,7 +362,8 @@ static bool is_mapped(const struct job *j, const struct segment *s)
 
 void grant_collect(struct job *j)
 {
-    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
+    /* It is called for every bell, and seldom is one of them leaving. */
+    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX && j->segments_leaving; i++) {
         if (j->segments[i].state == SEGMENT_LEAVING && !is_mapped(j, &j->segments[i])) {
             grant_drop(j, i);
         }

@@ -91,7 +91,7 @@ mob_status guest_key_class(struct guest_key *k, const struct demand *demand,
 
 struct job *guest_find(struct cluster *c, const struct peer *owner, uint32_t number)
 {
-    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+    for (uint32_t i = 0; i < c->node->jobs_top; i++) {
         struct job *j = c->node->jobs[i];
         if (j && j->guest && !j->ended && j->guest->owner == owner &&
             j->guest->number == number) {

@@ -125,6 +125,9 @@ static void job_free(struct job *j)
         }
     }
     n->jobs[j->index] = NULL;
+    while (n->jobs_top && !n->jobs[n->jobs_top - 1]) {
+        n->jobs_top--;
+    }
     free(j);
 }
 
@@ -145,6 +148,7 @@ static mob_status job_new(struct node *n, struct job **ret)
     j->ahead = SEGMENT_NO;
     j->bell = j->watch = j->exe = j->out.fd = j->err.fd = -1;
     n->jobs[i] = j;
+    n->jobs_top = i < n->jobs_top ? n->jobs_top : i + 1;
     *ret = j;
     return MOB_OK;
 }

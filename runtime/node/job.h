@@ -77,6 +77,7 @@ struct job {
     uint32_t early_kills;                 /* of workers, since one joined */
     bool give_up;                         /* it wants no more workers started */
     struct segment segments[BOARD_SEGMENTS_MAX];
+    uint32_t segments_leaving; /* of them, SEGMENT_LEAVING */
     struct member members[PROCS_MAX];
     uint32_t
         members_top; /* none at or above it was ever used: there are few, and they are large */

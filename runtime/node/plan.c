@@ -9,7 +9,7 @@
 
 struct job *plan_find_job(struct node *n, struct plan_job id)
 {
-    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+    for (uint32_t i = 0; i < n->jobs_top; i++) {
         if (n->jobs[i]) {
             struct plan_job have = job_plan_id(n->jobs[i]);
             if (have.node == id.node && have.number == id.number) {
@@ -53,7 +53,7 @@ void plan_start(struct job *j, uint32_t cls, uint32_t count)
 
 void plan_start_waiting(struct node *n)
 {
-    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+    for (uint32_t i = 0; i < n->jobs_top; i++) {
         struct job *j = n->jobs[i];
         for (uint32_t c = 0; j && c < j->classes; c++) {
             uint32_t waiting = j->gpu_waits[c];
@@ -175,7 +175,7 @@ void plan_act(void *arg, const struct plan_node_action *a)
 /* What the callbacks above could not tell the planner, because it was in the middle of an event. */
 static void tell_failures(struct node *n)
 {
-    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+    for (uint32_t i = 0; i < n->jobs_top; i++) {
         struct job *j = n->jobs[i];
         for (uint32_t c = 0; j && c < j->classes; c++) {
             while (j->start_failures[c]) {
@@ -195,7 +195,7 @@ static void tell_failures(struct node *n)
 static void tick(struct loop_timer *timer)
 {
     struct node *n = LOOP_OWNER(timer, struct node, plan_timer);
-    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+    for (uint32_t i = 0; i < n->jobs_top; i++) {
         if (n->jobs[i]) {
             (void)board_tick(&n->jobs[i]->board);
             job_refresh(n->jobs[i]);
@@ -208,7 +208,7 @@ static void tick(struct loop_timer *timer)
 
 static void give_back(struct node *n)
 {
-    for (uint32_t i = 0; i < JOBS_MAX; i++) {
+    for (uint32_t i = 0; i < n->jobs_top; i++) {
         if (n->jobs[i] && n->jobs[i]->guest) {
             guest_give_back(n->jobs[i]);
         }
