@@ -91,7 +91,7 @@ struct node {
     uint32_t silent; /* of conns */
     struct conn *conns;
     struct job *jobs[JOBS_MAX];
-    uint32_t jobs_top; /* none at or above it: who looks at each task's message stops here */
+    uint32_t jobs_top; /* none at or above it: what is done for each message ends here */
     uint32_t last_job;
     int listener;
     struct loop_op listener_op;
