@@ -111,6 +111,8 @@ typedef struct mob_ref {
 #define MOB_RETURNS_MAX 8      /* results of one task */
 #define MOB_NAME_MAX 55        /* bytes in the name of a function or a task */
 #define MOB_DIMS_MAX 8         /* dimensions of an array that metadata can tell */
+#define MOB_GANG_MAX 64        /* members of a gang */
+#define MOB_EXCHANGE_MAX 1024  /* bytes that each member brings to a mob_gang_exchange() */
 
 /* A place in a program that makes tasks or objects: what storectl shows as the origin of each, and by
  * which it groups leaks. mob_submit(), mob_put() and mob_create() are macros that make one and pass it
@@ -556,6 +558,52 @@ MOB_API mob_status mob_fail(struct mob_task *task, const char *format, ...)
  * with that, or with MOB_ERR_DEADLINE. */
 MOB_API int mob_task_cancelled(const struct mob_task *task);
 
+/* ---- gangs: tasks that start together and know each other --------------------------------- */
+
+/* Submits @n tasks of one function with the same arguments, which run at the same time, on as many slots, so that a
+ * program of several processes (MPI, sockets, threads) can run inside. None of them begins before all have
+ * their slots. Inside, mob_gang_rank() tells which one it is, and mob_gang_exchange() the others' addresses.
+ * A gang lives and fails as one: if a member's worker or node dies, or it returns an error, the others are ended (by
+ * force after MOB_GRACE_NS), and all begin again, if the death leaves retries, or the error with
+ * `retry_on_error`: `max_retries` counts attempts of the gang. Without any left all ids fail, as the member did that
+ * was the cause. Results are those of one attempt: they are there when the last member has returned.
+ * mob_cancel() of one id cancels all.
+ * @args: at most MOB_ARGS_MAX - 1. Large values become one object that all share.
+ * @options: of each member.
+ * @n: up to MOB_GANG_MAX.
+ * @ret: the ids of the results of rank 0, then of rank 1, ...: n times options->returns. The caller holds them.
+ * Gangs of a node begin one after the other. A cluster that has not n slots at all fails them with MOB_ERR_DEMAND
+ * after `--unmet-grace`.
+ * Returns what mob_submit() does; MOB_ERR_FULL also when the node has 1024 gangs; MOB_ERR_UNSUPPORTED with
+ * MOBULA_INLINE. */
+MOB_API MOB_MUST_CHECK mob_status mob_submit_gang(struct mob *mob, mob_fn fn,
+                                                  struct mob_args args,
+                                                  const struct mob_options *options,
+                                                  size_t n, mob_ref *ret);
+MOB_API MOB_MUST_CHECK mob_status mob_submit_gang_at(struct mob *mob, mob_fn fn,
+                                                     struct mob_args args,
+                                                     const struct mob_options *options,
+                                                     size_t n, mob_ref *ret,
+                                                     struct mob_site *site);
+
+/* Inside a member: which it is, from 0 on, and of how many. 0 and 1 in a task that is in no gang. */
+MOB_API unsigned mob_gang_rank(const struct mob_task *task);
+MOB_API unsigned mob_gang_size(const struct mob_task *task);
+
+/* An address of this node at which the other nodes of the cluster reach it, "10.77.0.2"; "127.0.0.1" on a node
+ * that is in no cluster. Valid until the task returns. */
+MOB_API const char *mob_gang_host(const struct mob_task *task);
+
+/* Each member brings @size bytes (the same number) at @mine, and gets those of all at @all, in the order of ranks:
+ * mob_gang_size() times @size. A barrier with @size 0. May be called again and again, by one thread of the member
+ * at a time; it goes through the daemons, and is for addresses and not for data. The member keeps its CPU.
+ * Returns MOB_OK; MOB_ERR_TIMEOUT: not all are there; what was brought stays so, and the next call waits for the
+ * same exchange; MOB_ERR_CANCELLED: a member failed, or the gang was cancelled: return, with any status;
+ * MOB_ERR_SIZE (all members get that): the numbers of bytes differ; MOB_ERR_INVALID. */
+MOB_API MOB_MUST_CHECK mob_status mob_gang_exchange(struct mob_task *task,
+                                                    const void *mine, size_t size,
+                                                    void *all, uint64_t timeout_ns);
+
 /* ---- looking around ---------------------------------------------------------------------- */
 
 struct mob_info {
@@ -579,6 +627,7 @@ MOB_API mob_status mob_get_info(struct mob *mob, struct mob_info *info);
 #define mob_put(...) mob_put_at(__VA_ARGS__, MOB_HERE)
 #define mob_create(...) mob_create_at(__VA_ARGS__, MOB_HERE)
 #define mob_reduce(...) mob_reduce_at(__VA_ARGS__, MOB_HERE)
+#define mob_submit_gang(...) mob_submit_gang_at(__VA_ARGS__, MOB_HERE)
 #endif
 
 /* In a task or a function that returns mob_status: returns what fails. */

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define LOCAL_MAGIC 0x6d6f6231u /* "mob1" */
-#define LOCAL_VERSION 3u
+#define LOCAL_VERSION 4u
 #define LOCAL_TEXT_MAX 16384u
 #define LOCAL_FDS_MAX 6
 
@@ -43,6 +43,14 @@ enum local_op {
     /* More records, at once. Answer when they are committed, or why not; MOB_ERR_TIMEOUT: not yet, since
      * memory is being made free for them. */
     LOCAL_RECORDS,
+    /* A gang. arg[0] = members; text = a link for each, of a task that the asker has CREATING: the daemon keeps them
+     * from its answer on. */
+    LOCAL_GANG,
+    /* Of a member of a gang. arg[0] = the node that keeps it, arg[1] = gang << 32 | turn, arg[2] = rank << 32 | round,
+     * arg[3] = offset; text = what it brings, with the first question of a round. Answer: MOB_ERR_TIMEOUT: not yet;
+     * ask again when `proc.wake` changes. Else arg[0] = bytes of all, text = those from the offset on, as many as
+     * fit; in round 0 the address of this node instead. */
+    LOCAL_MEET,
     /* The driver is done. Answer: when the workers are gone and their output was written. */
     LOCAL_LEAVE,
     /* For the command line. Answer: text = JSON, of which arg[0] = 1 says that more is there; the

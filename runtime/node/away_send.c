@@ -210,7 +210,7 @@ static struct record *claim(struct job *j, uint32_t cls, uint32_t *skips)
         uint64_t s = at_load(&r->state, AT_ACQUIRE);
         if (s & STATE_CANCEL) {
             away_fail_cancelled(j, r);
-        } else if (call_options(&call) & CALL_FOREIGN) {
+        } else if (call_options(&call) & CALL_FOREIGN && !gang_has(j, r)) {
             ++*skips; /* it came to run here: one hop is enough */
             (void)task_unclaim(&j->lane, r);
         } else {

@@ -74,6 +74,7 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size)
     case WIRE_RELEASE:
     case WIRE_CANCEL:
     case WIRE_SOURCE:
+    case WIRE_MET:
         return guest_message(p, op, &r);
     case WIRE_CLOSED:
     case WIRE_FAILED:
@@ -81,6 +82,7 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size)
     case WIRE_BACK:
     case WIRE_OUTPUT:
     case WIRE_COPY:
+    case WIRE_MEET:
         return away_message(p, op, &r);
     case WIRE_ASK:
     case WIRE_TOLD:

@@ -7,6 +7,7 @@
  *   journal.h        what a head knows after its death
  *   away.h           an owner's tasks that run on other nodes
  *   guest.h          jobs of other nodes that run here
+ *   gang.h           tasks that start together, and meet
  *   fetch.h          pulls, and what others pull from here
  *   fold.h           arrays of several nodes, folded on their way
  *   probe.c          what tools measure the way to this node with
@@ -231,6 +232,7 @@ bool ask_message(struct peer *p, enum wire_op op, struct codec_reader *r);
 void ask_peer_lost(struct peer *p);
 
 #include "away.h"
+#include "gang.h"
 #include "guest.h"
 
 #endif

@@ -8,7 +8,7 @@
 
 #include "core/log.h"
 #include "core/status.h"
-#include "node.h"
+#include "cluster.h"
 #include "spill.h"
 
 enum { MESSAGES_A_TURN = 64 }; /* of one connection, so that none can starve the others */
@@ -216,6 +216,12 @@ static void of_job(struct conn *c, struct local_msg *m)
         break;
     case LOCAL_INFO:
         status_info(c, m);
+        break;
+    case LOCAL_GANG:
+        gang_begin(c, m);
+        break;
+    case LOCAL_MEET:
+        meet_ask(c, m);
         break;
     case LOCAL_LEAVE:
         job_leave(c);

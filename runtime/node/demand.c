@@ -82,6 +82,35 @@ static bool nowhere(const struct node *n, const struct demand *demand)
     return !here && search(n, demand).could == 0;
 }
 
+struct times {
+    const struct demand *demand;
+    uint32_t count;
+};
+
+static void add_times(void *arg, const struct candidate *node)
+{
+    struct times *t = arg;
+    const struct resources *need = &t->demand->need;
+    uint64_t here = UINT32_MAX;
+    if (!demand_allows(t->demand, node->id, node->labels)) {
+        return;
+    }
+    for (uint32_t k = 0; k < resources_kinds(need); k++) {
+        uint64_t has = resources_like(node->has, need, k);
+        if (need->amount[k] && has / need->amount[k] < here) {
+            here = has / need->amount[k];
+        }
+    }
+    t->count = here < UINT32_MAX - t->count ? t->count + (uint32_t)here : UINT32_MAX;
+}
+
+uint32_t demand_times(const struct node *n, const struct demand *demand)
+{
+    struct times t = {.demand = demand};
+    each_node(n, add_times, &t);
+    return t.count;
+}
+
 /* "asks for 3 tape, and the largest of 2 nodes, alpha, has 2": the first kind that nobody has enough of. */
 static const char *why_not(const struct node *n, const struct demand *demand, char *buf,
                            size_t size)

@@ -80,6 +80,8 @@ static mob_status make_board(struct job *j)
         budget_give(b, owner, bytes);
         board_unmap(&j->board);
     }
+    j->lane.sealed = guest_sealed;
+    j->lane.sealed_arg = j;
     return st;
 }
 
@@ -89,6 +91,7 @@ static void job_free(struct job *j)
     loop_timer_stop(n->loop, &j->timer);
     loop_timer_stop(n->loop, &j->demand_timer);
     loop_timer_stop(n->loop, &j->due_timer);
+    gang_end_job(j);
     guest_free(j);
     away_free(j);
     spill_job_free(j);
@@ -270,8 +273,6 @@ mob_status job_open_guest(struct node *n, struct guest *g, const char *name,
         job_free(j);
         return st;
     }
-    j->lane.sealed = guest_sealed;
-    j->lane.sealed_arg = j;
     job_sync_classes(j);
     loop_watch(n->loop, &j->bell_op, j->bell, POLLIN, job_rung);
     timeline_job(j);
@@ -358,6 +359,7 @@ void job_end(struct job *j)
     log_info("job ended job %u", j->number);
     proc_end_all(j, true);
     away_close(j, true);
+    gang_end_job(j);
     fold_end_job(j);
     fetch_end_job(j);
     spill_end_job(j);

@@ -96,6 +96,7 @@ struct job {
     struct guest *guest; /* its driver is on another node; else NULL */
     struct away_job away;
     struct job_spill spill;
+    uint32_t last_gang; /* the number of its newest one; gang.h */
 };
 
 /* Shared memory that a job takes before its first object. */
@@ -141,6 +142,8 @@ mob_status job_add_class(struct job *j, const struct demand *demand, uint32_t *r
 /* ---- demand.c ---- */
 /* A class of demand is asked for. MOB_ERR_DEMAND: this node will never meet it, and there are no others. */
 mob_status demand_check(const struct job *j, const struct demand *demand);
+/* How many of its tasks all nodes known here could run at once, if they had nothing else to do. */
+uint32_t demand_times(const struct node *n, const struct demand *demand);
 /* Tasks wait in a class that no node known here can run. */
 bool demand_unmet(const struct job *j, uint32_t cls);
 /* What they ask for, and who comes nearest: "3 GPUs, and the largest of 2 nodes, alpha, has 2". Returns buf. */

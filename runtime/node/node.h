@@ -99,6 +99,7 @@ struct node {
     char host[64];
     struct local_msg *scratch; /* one message, for whoever answers */
     struct cluster *cluster;   /* NULL: alone */
+    struct gang *gangs;        /* in line */
     struct checker *checkers;  /* children that check boards */
     struct census census;
     struct node_timeline timeline;

@@ -35,7 +35,9 @@ const char *wire_op_name(uint8_t op)
                                                 [WIRE_COPY] = "COPY",
                                                 [WIRE_FOLD] = "FOLD",
                                                 [WIRE_FLOWS] = "FLOWS",
-                                                [WIRE_UNFOLD] = "UNFOLD"};
+                                                [WIRE_UNFOLD] = "UNFOLD",
+                                                [WIRE_MEET] = "MEET",
+                                                [WIRE_MET] = "MET"};
     return op < WIRE_OPS && names[op] ? names[op] : "unknown";
 }
 

@@ -41,6 +41,8 @@
  *              2, 3: to be ended by force after `left` ns, because its deadline has passed, or it was
  *              cancelled so (enum request_kind); with the bit RECURSIVE what it submitted is too
  *   SOURCE     job u32, link u64, question u64, node u64    pull that object from there
+ *   MET        job u32, meeting, status i32, bytes     what all members have brought, or why there is nothing
+ *     meeting  gang u32, turn u32, rank u32 (of the member that is told, or asks), round u32
  * From that node back to the owner
  *   CLOSED     job u32
  *   FAILED     job u32, later u8, text str             no worker can start here; later: for want of memory, so
@@ -53,6 +55,7 @@
  *   BACK       job u32, count u32, (slot u32, link u64, begun u8)...    not wanted here; begun: an
  *              attempt ended with its worker's death
  *   OUTPUT     job u32, stream u8 (1 or 2), bytes
+ *   MEET       job u32, meeting, bytes                 a member of a gang is there (gang.h)
  *   COPY       job u32, link u64, whole u8             this node has a whole copy; or has none, and gets none
  * Between any two nodes that have a job, its owner or not
  *   FOLD       owner u64, job u32, token u64, number u64, order   to be shown as FOLDED; the last arrays are yours
@@ -77,7 +80,7 @@
 #include "scheduler/plan.h"
 #include "transport/transport.h"
 
-#define WIRE_VERSION 6u
+#define WIRE_VERSION 7u
 #define WIRE_INLINE_MAX 4096u /* larger arguments and results are pulled */
 #define WIRE_IP_BYTES 16u     /* IPv4 as what maps it into IPv6 */
 #define WIRE_HASH_BYTES 32u   /* BLAKE2b-256 of an executable */
@@ -119,6 +122,8 @@ enum wire_op {
     WIRE_FOLD,
     WIRE_FLOWS,
     WIRE_UNFOLD,
+    WIRE_MEET,
+    WIRE_MET,
     WIRE_OPS
 };
 
