@@ -59,7 +59,8 @@ static mob_status add_up(struct mob_task *task)
     for (unsigned step = 1; step < size; step++) { /* pass on what came, add what comes */
         if (send(next, passed, sizeof passed, MSG_NOSIGNAL) != sizeof passed ||
             recv(last, passed, sizeof passed, MSG_WAITALL) != sizeof passed) {
-            return mob_fail(task, "the ring broke at rank %u", rank); /* the gang runs again */
+            return mob_fail(task, "the ring broke at rank %u",
+                            rank); /* the gang runs again */
         }
         for (int i = 0; i < ITEMS; i++) {
             sum[i] += passed[i];
@@ -81,7 +82,8 @@ int main(void)
     MOB_CHECK(mob_submit_gang(mob, add_up, MOB_NO_ARGS, NULL, MEMBERS, sums));
     for (int i = 0; i < MEMBERS; i++) {
         MOB_CHECK(mob_get_copy(mob, sums[i], sum, sizeof sum, MOB_FOREVER));
-        printf("rank %d of %d: the last of %d sums is %g\n", i, MEMBERS, ITEMS, sum[ITEMS - 1]);
+        printf("rank %d of %d: the last of %d sums is %g\n", i, MEMBERS, ITEMS,
+               sum[ITEMS - 1]);
         mob_release(mob, sums[i]);
     }
     mob_shutdown(mob);

@@ -112,7 +112,7 @@ typedef struct mob_ref {
 #define MOB_NAME_MAX 55        /* bytes in the name of a function or a task */
 #define MOB_DIMS_MAX 8         /* dimensions of an array that metadata can tell */
 #define MOB_GANG_MAX 64        /* members of a gang */
-#define MOB_EXCHANGE_MAX 1024  /* bytes that each member brings to a mob_gang_exchange() */
+#define MOB_EXCHANGE_MAX 1024 /* bytes that each member brings to a mob_gang_exchange() */
 
 /* A place in a program that makes tasks or objects: what storectl shows as the origin of each, and by
  * which it groups leaks. mob_submit(), mob_put() and mob_create() are macros that make one and pass it

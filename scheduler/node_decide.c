@@ -178,9 +178,11 @@ static uint64_t owed_since(const struct plan_node *p, const struct node_class *c
 static uint64_t late_since(const struct plan_node *p, const struct node_class *c,
                            uint64_t now)
 {
+    bool gathers = c->demand.together && class_held(c) > 0; /* which others wait in */
     uint64_t since = c->short_since > c->none_since ? c->short_since : c->none_since;
+    since = gathers ? c->short_since : since;
     bool late = since != CLOCK_NEVER && now >= p->extra_until &&
-                now >= since + PLAN_RESERVE_NS && class_held(c) == 0;
+                (gathers || (now >= since + PLAN_RESERVE_NS && class_held(c) == 0));
     return late ? since : CLOCK_NEVER;
 }
 

@@ -73,7 +73,9 @@ static void send_up_to(struct plan_node *p, const struct node_job *j,
     uint32_t job = (uint32_t)(j - p->jobs), cls = (uint32_t)(c - j->cls);
     for (uint32_t i = 0; i < p->grants_count; i++) {
         struct node_grant *g = &p->grants[i];
-        uint64_t limit = (uint64_t)g->slots * (deep ? g->depth : 1);
+        /* One that waits for the others would keep the one behind it from coming to them. */
+        uint64_t depth = deep && !c->demand.together ? g->depth : 1;
+        uint64_t limit = (uint64_t)g->slots * depth;
         if (g->job != job || g->cls != cls || g->node == p->config.node ||
             g->away + g->asked >= limit || now < g->not_before) {
             continue;

@@ -223,8 +223,8 @@ bool task_keep_on(struct lane *d, struct record *r)
         if (state_phase(s) != PHASE_TAKEN || state_holder(s) != d->self) {
             return false;
         }
-    } while (!at_cas(&r->state, &s, state_with_attempt(s, state_attempt(s) + 1),
-                     AT_SEQ_CST));
+    } while (
+        !at_cas(&r->state, &s, state_with_attempt(s, state_attempt(s) + 1), AT_SEQ_CST));
     return true;
 }
 

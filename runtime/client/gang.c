@@ -49,7 +49,8 @@ static mob_status ask_once(struct mob_task *task, struct local_msg *m, const voi
         }
         if (total != size * p->ticket.size || m->text_size > total - offset ||
             (m->text_size == 0 && offset < total)) {
-            return status_fail(MOB_ERR_PROTOCOL, "the node's daemon sent a malformed answer");
+            return status_fail(MOB_ERR_PROTOCOL,
+                               "the node's daemon sent a malformed answer");
         }
         memcpy(all + offset, m->text, m->text_size);
         offset += m->text_size;
@@ -102,10 +103,11 @@ static mob_status gang_member(struct mob_task *task)
     mob_fn fn = registry_fn(part.ticket.fn);
     if (!fn) {
         task->fails_as = MOB_ERR_NO_FUNCTION;
-        return mob_fail(task,
-                        "no function '%s' is registered in the worker; functions must be "
-                        "registered before mob_init() in every process (MOB_REGISTER does it)",
-                        part.ticket.fn);
+        return mob_fail(
+            task,
+            "no function '%s' is registered in the worker; functions must be "
+            "registered before mob_init() in every process (MOB_REGISTER does it)",
+            part.ticket.fn);
     }
     /* From here on the ticket is no argument. Arguments end with it, so that the others stand as they did. */
     task->call.counts = call_counts((uint32_t)last, call_nrets(&task->call));
@@ -136,13 +138,14 @@ const char *mob_gang_host(const struct mob_task *task)
     return task->gang ? task->gang->host : "127.0.0.1";
 }
 
-mob_status mob_gang_exchange(struct mob_task *task, const void *mine, size_t size, void *all,
-                             uint64_t timeout_ns)
+mob_status mob_gang_exchange(struct mob_task *task, const void *mine, size_t size,
+                             void *all, uint64_t timeout_ns)
 {
     if (size > MOB_EXCHANGE_MAX || (size && (!mine || !all))) {
-        return status_fail(MOB_ERR_INVALID,
-                           "mob_gang_exchange: %zu bytes (at most %d), or no place for them",
-                           size, MOB_EXCHANGE_MAX);
+        return status_fail(
+            MOB_ERR_INVALID,
+            "mob_gang_exchange: %zu bytes (at most %d), or no place for them", size,
+            MOB_EXCHANGE_MAX);
     }
     if (task->gang) {
         return meet(task, mine, size, all, timeout_ns);
@@ -169,7 +172,8 @@ static mob_status share(struct mob *mob, struct mob_args args, struct shared *re
         ret->args[i] = args.args[i];
         if (args.args[i].data && args.args[i].size > RECORD_VALUE_MAX) {
             mob_ref *ref = &ret->made[ret->made_count];
-            MOB_TRY(mob_put(mob, args.args[i].data, args.args[i].size, FULL_WAIT_NS, ref));
+            MOB_TRY(
+                mob_put(mob, args.args[i].data, args.args[i].size, FULL_WAIT_NS, ref));
             ret->made_count++;
             ret->args[i] = mob_arg_ref(*ref);
         }
@@ -185,7 +189,8 @@ static void drop_shared(struct mob *mob, const struct shared *s)
 }
 
 /* Takes back what the daemon did not take over. */
-static void take_back(struct mob *mob, struct thread *t, const uint64_t *links, size_t count)
+static void take_back(struct mob *mob, struct thread *t, const uint64_t *links,
+                      size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         uint64_t s;
@@ -236,19 +241,22 @@ static mob_status submit_all(struct mob *mob, struct thread *t, const struct pla
     return st;
 }
 
-static mob_status check(const struct mob *mob, struct mob_args args, size_t n, const mob_ref *ret)
+static mob_status check(const struct mob *mob, struct mob_args args, size_t n,
+                        const mob_ref *ret)
 {
     if (!ret || (args.count && !args.args) || args.count >= MOB_ARGS_MAX || n == 0 ||
         n > MOB_GANG_MAX) {
-        return status_fail(MOB_ERR_INVALID,
-                           "mob_submit_gang: %zu members (1 to %d), %zu arguments (at most %d), "
-                           "or NULL in place of arguments or ids",
-                           n, MOB_GANG_MAX, args.count, MOB_ARGS_MAX - 1);
+        return status_fail(
+            MOB_ERR_INVALID,
+            "mob_submit_gang: %zu members (1 to %d), %zu arguments (at most %d), "
+            "or NULL in place of arguments or ids",
+            n, MOB_GANG_MAX, args.count, MOB_ARGS_MAX - 1);
     }
     if (mob->inline_tasks) {
-        return status_fail(MOB_ERR_UNSUPPORTED,
-                           "MOBULA_INLINE runs one task after the other, and the members of a "
-                           "gang run at once");
+        return status_fail(
+            MOB_ERR_UNSUPPORTED,
+            "MOBULA_INLINE runs one task after the other, and the members of a "
+            "gang run at once");
     }
     return MOB_OK;
 }

@@ -128,9 +128,9 @@ static mob_status demand_of(const struct mob_options *o, struct demand *ret)
 }
 
 static mob_status class_of(struct mob *mob, struct thread *t, const struct mob_options *o,
-                           uint32_t *ret)
+                           bool together, uint32_t *ret)
 {
-    for (uint32_t i = 0; i < ASKED_MAX; i++) {
+    for (uint32_t i = 0; i < ASKED_MAX && !together; i++) {
         if (asked_before(&t->asked_for[i], o)) {
             *ret = t->asked_for[i].class;
             return MOB_OK;
@@ -138,7 +138,11 @@ static mob_status class_of(struct mob *mob, struct thread *t, const struct mob_o
     }
     struct demand demand;
     MOB_TRY(demand_of(o, &demand));
+    demand.together = together;
     MOB_TRY(find_class(mob, &demand, ret));
+    if (together) {
+        return MOB_OK;
+    }
     remember(&t->asked_for[t->asked_next++ % ASKED_MAX], o, *ret);
     return MOB_OK;
 }
@@ -181,7 +185,7 @@ mob_status submit_plan(struct mob *mob, struct thread *t, const struct mob_optio
             nargs, returns, o.max_retries, MOB_ARGS_MAX, MOB_RETURNS_MAX, RETRIES_MAX);
     }
     uint32_t class = 0;
-    MOB_TRY(class_of(mob, t, &o, &class));
+    MOB_TRY(class_of(mob, t, &o, ret->kept, &class));
     call->class_options =
         (uint8_t)(class | (o.retry_on_error ? CALL_RETRY_ON_ERROR << 4 : 0));
     call->counts = call_counts(nargs, returns);

@@ -70,8 +70,8 @@ static mob_status add_args(struct mob *mob, struct record *r, const struct plan 
 /* ---- submit ------------------------------------------------------------------------------------------------- */
 
 __attribute__((noinline)) mob_status
-submit_record(struct mob *mob, struct thread *t, struct record *r, const struct plan *plan,
-              const struct mob_arg *args, uint64_t *ret_link)
+submit_record(struct mob *mob, struct thread *t, struct record *r,
+              const struct plan *plan, const struct mob_arg *args, uint64_t *ret_link)
 {
     const struct call *call = &plan->call;
     struct mob_task *task = t->task;
@@ -112,7 +112,8 @@ submit_record(struct mob *mob, struct thread *t, struct record *r, const struct 
 }
 
 /* Whether some argument is given by id, or becomes an object because it is large or finds no room. */
-mob_status submit_look_at_args(struct call *call, const struct mob_arg *args, uint32_t more)
+mob_status submit_look_at_args(struct call *call, const struct mob_arg *args,
+                               uint32_t more)
 {
     uint32_t nargs = call_nargs(call), need = 16 * call_nrets(call) + 16 + more;
     bool refs = false;

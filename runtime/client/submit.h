@@ -28,7 +28,8 @@ mob_status submit_plan(struct mob *mob, struct thread *t,
 mob_status submit_note_fn(struct mob *mob, struct thread *t, mob_fn fn);
 /* Whether some argument is given by id, or becomes an object because it is large or finds no room beside @more
  * bytes. */
-mob_status submit_look_at_args(struct call *call, const struct mob_arg *args, uint32_t more);
+mob_status submit_look_at_args(struct call *call, const struct mob_arg *args,
+                               uint32_t more);
 /* Fills a record and publishes it. On failure it is FREE, and the caller's. */
 mob_status submit_record(struct mob *mob, struct thread *t, struct record *r,
                          const struct plan *plan, const struct mob_arg *args,

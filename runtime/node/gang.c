@@ -94,7 +94,8 @@ static void gang_free(struct gang *g)
 static void drop_members(struct gang *g)
 {
     for (uint32_t i = 0; i < g->n; i++) {
-        for (uint32_t k = 0; k < MOB_RETURNS_MAX && g->members[i].link != LINK_NONE; k++) {
+        for (uint32_t k = 0; k < MOB_RETURNS_MAX && g->members[i].link != LINK_NONE;
+             k++) {
             lane_drop(&g->j->lane, g->members[i].link | k);
         }
         g->members[i].link = LINK_NONE;
@@ -111,8 +112,8 @@ static void fail(struct gang *g)
             continue;
         }
         board_name_text(&g->j->board, r->name, name);
-        snprintf(text, sizeof text, "task %s (attempt %u), rank %u of a gang of %u: %s", name,
-                 state_attempt(at_load(&r->state, AT_RELAXED)) + 1, i, g->n,
+        snprintf(text, sizeof text, "task %s (attempt %u), rank %u of a gang of %u: %s",
+                 name, state_attempt(at_load(&r->state, AT_RELAXED)) + 1, i, g->n,
                  g->why ? g->why : mob_status_text(g->cause));
         g->j->failed_tasks++;
         away_fail_task(g->j, r, g->cause, text);
@@ -175,7 +176,8 @@ static bool fill_member(struct record *seat, struct record *r,
     uint32_t nargs = call_nargs(&call);
     size_t ticket_bytes = GANG_TICKET_MIN + strlen(ticket->fn) + 1;
     for (uint32_t a = 0; a < nargs && a < MOB_ARGS_MAX; a++) {
-        uint32_t at = record_arg_offset(seat, &call, a), len = record_arg_len(seat, &call, a);
+        uint32_t at = record_arg_offset(seat, &call, a),
+                 len = record_arg_len(seat, &call, a);
         if (len == ARG_REF) {
             struct arg_ref *ref = record_arg_ref(seat, &call, a);
             if (!ref || !task_add_ref(r, a, at_load(&ref->link, AT_RELAXED))) {
@@ -202,8 +204,8 @@ static bool make_member(struct gang *g, uint32_t i, struct record *r)
     struct job *j = g->j;
     struct record *seat = seat_of(g, i);
     struct call of = seat ? record_call(seat) : (struct call){0};
-    struct gang_ticket ticket = {.home = j->node->id, .gang = g->id, .turn = g->turn,
-                                 .rank = i, .size = g->n};
+    struct gang_ticket ticket = {
+        .home = j->node->id, .gang = g->id, .turn = g->turn, .rank = i, .size = g->n};
     uint32_t options = CALL_FOREIGN | (call_options(&of) & CALL_HAS_REFS);
     struct call call = {.class_options = (uint8_t)(call_class(&of) | options << 4),
                         .counts = call_counts(call_nargs(&of) + 1, call_nrets(&of))};
@@ -251,7 +253,8 @@ static void set_time_to_gather(struct gang *g)
 {
     if (g->j->node->cluster) {
         uint64_t most = GANG_GATHER_NS << (g->vain < 4 ? g->vain : 4);
-        look_at(g, now_ns(g->j) + (most < GANG_GATHER_MAX_NS ? most : GANG_GATHER_MAX_NS));
+        look_at(g,
+                now_ns(g->j) + (most < GANG_GATHER_MAX_NS ? most : GANG_GATHER_MAX_NS));
     }
 }
 
@@ -283,7 +286,8 @@ static void gather(struct gang *g)
     }
     for (uint32_t i = 0; i < g->n; i++) {
         uint32_t attempt = records[i]->parent_attempt;
-        g->members[i].link = link_make(lane_gen(records[i]), board_index(&j->board, records[i]), 0);
+        g->members[i].link =
+            link_make(lane_gen(records[i]), board_index(&j->board, records[i]), 0);
         uint64_t link;
         task_add_child(&j->board, g->members[i].seat, attempt);
         if (task_publish(&j->lane, records[i], &link) != MOB_OK) { /* a seat keeps them */
@@ -314,8 +318,8 @@ static void next_turn(struct node *n)
         if (g->state == GANG_GATHERS || (g->state == GANG_BREAKS && g->late)) {
             return;
         }
-        bool can = g->state == GANG_WAITS && now_ns(g->j) >= g->rests_ns && !g->unmet_ns &&
-                   !g->j->leaving && !g->j->failed;
+        bool can = g->state == GANG_WAITS && now_ns(g->j) >= g->rests_ns &&
+                   !g->unmet_ns && !g->j->leaving && !g->j->failed;
         next = next || !can ? next : g;
     }
     if (next) {
@@ -411,7 +415,8 @@ static void end_attempt(struct gang *g)
     if (g->cancelled) {
         fail_cancelled(g);
     } else if (g->late && !g->cause) {
-        uint64_t spread = (g->id * 2654435761u + g->turn * 40503u) % 16; /* so that two do not meet again */
+        uint64_t spread = (g->id * 2654435761u + g->turn * 40503u) %
+                          16; /* so that two do not meet again */
         g->vain++;
         g->late = false;
         rest(g, GANG_REST_NS * (1 + spread));
@@ -467,7 +472,8 @@ static bool can_ever_gather(struct gang *g)
         g->unmet_ns = g->unmet_ns ? g->unmet_ns : now;
         if (now >= g->unmet_ns + grace) {
             snprintf(why, sizeof why,
-                     "all nodes together do not have what %u such tasks ask for at once", g->n);
+                     "all nodes together do not have what %u such tasks ask for at once",
+                     g->n);
             fail_with(g, MOB_ERR_DEMAND, why);
         } else {
             look_at(g, now + HEARTBEAT_NS);
@@ -502,7 +508,8 @@ static void step(struct gang *g)
             note_failure(g, i);
         }
     }
-    g->late |= g->state == GANG_GATHERS && g->j->node->cluster && !g->timer.active && !g->cause;
+    g->late |=
+        g->state == GANG_GATHERS && g->j->node->cluster && !g->timer.active && !g->cause;
     bool broken = g->cause || g->cancelled || g->late;
     if (sealed == g->n && failed == 0 && g->state != GANG_GATHERS) {
         give_results(g); /* also of one that was cancelled too late */
@@ -583,10 +590,11 @@ static mob_status check_demand(const struct gang *g)
     if (node_clustered(&n->config) || times >= g->n) {
         return MOB_OK;
     }
-    return status_fail(MOB_ERR_DEMAND,
-                       "a gang of %u asks for more than the node has, which can run %u such "
-                       "tasks at once, and is none of a cluster, which another could join",
-                       g->n, times);
+    return status_fail(
+        MOB_ERR_DEMAND,
+        "a gang of %u asks for more than the node has, which can run %u such "
+        "tasks at once, and is none of a cluster, which another could join",
+        g->n, times);
 }
 
 /* From their submitter: all, or none but on a board that somebody writes over. */
@@ -613,8 +621,8 @@ static mob_status begin(struct conn *c, const struct local_msg *m)
         return status_fail(MOB_ERR_CLOSED, "the job is ending");
     }
     if (gangs_of(j->node) >= GANGS_MAX) {
-        return status_fail(MOB_ERR_FULL, "the node has %u gangs, the most that it may have",
-                           GANGS_MAX);
+        return status_fail(MOB_ERR_FULL,
+                           "the node has %u gangs, the most that it may have", GANGS_MAX);
     }
     struct gang *g = calloc(1, sizeof *g);
     if (!g) {

@@ -42,19 +42,19 @@ struct gang {
     uint32_t id; /* in the job */
     uint32_t n;
     enum gang_state state;
-    uint32_t turn;        /* times that it gathered: what belongs to another one is stale */
-    uint32_t vain;        /* in a row without all being there */
-    uint32_t asked;       /* of the members, since a seat was cancelled */
-    bool cancelled;       /* a seat is */
-    bool look;            /* a member was sealed */
-    bool died;            /* a member did, in this attempt */
-    bool ending;          /* the members were told to end */
-    bool late;            /* not all were there in time */
-    uint64_t rests_ns;    /* until then */
-    uint64_t unmet_ns;    /* since when no n slots exist; or 0 */
-    mob_status cause;     /* why it breaks; MOB_OK: nothing failed */
-    uint32_t culprit;     /* the member that failed */
-    char *why;            /* what it said; NULL: nothing */
+    uint32_t turn;     /* times that it gathered: what belongs to another one is stale */
+    uint32_t vain;     /* in a row without all being there */
+    uint32_t asked;    /* of the members, since a seat was cancelled */
+    bool cancelled;    /* a seat is */
+    bool look;         /* a member was sealed */
+    bool died;         /* a member did, in this attempt */
+    bool ending;       /* the members were told to end */
+    bool late;         /* not all were there in time */
+    uint64_t rests_ns; /* until then */
+    uint64_t unmet_ns; /* since when no n slots exist; or 0 */
+    mob_status cause;  /* why it breaks; MOB_OK: nothing failed */
+    uint32_t culprit;  /* the member that failed */
+    char *why;         /* what it said; NULL: nothing */
     struct loop_timer timer;
     struct gang_member {
         uint64_t seat, link; /* link: LINK_NONE while it waits */

@@ -21,7 +21,7 @@
 
 #define ALL_MAX (MOB_GANG_MAX * MOB_EXCHANGE_MAX)
 
-struct meet { /* what a process of ours waits for */
+struct meet {  /* what a process of ours waits for */
     bool ours; /* the gang is kept here; else by the job's owner */
     uint32_t gang, turn, rank, round;
     mob_status st; /* MOB_ERR_TIMEOUT: not all are there yet */
@@ -56,12 +56,15 @@ static void own_host(const struct node *n, char host[ADDR_TEXT_SIZE])
     if (!known && !c->is_head) {
         to = c->head_addr;
     }
-    for (const struct peer *p = c->peers; p && !known && c->is_head && !to.size; p = p->next) {
-        if (p != c->self && p->seen[0] && addr_parse(p->seen, ADDR_CONNECT, &to) != MOB_OK) {
+    for (const struct peer *p = c->peers; p && !known && c->is_head && !to.size;
+         p = p->next) {
+        if (p != c->self && p->seen[0] &&
+            addr_parse(p->seen, ADDR_CONNECT, &to) != MOB_OK) {
             to.size = 0;
         }
     }
-    if (!known && to.size) { /* connecting a datagram socket sends nothing: it looks up the route */
+    if (!known &&
+        to.size) { /* connecting a datagram socket sends nothing: it looks up the route */
         int fd = socket(to.sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         own.size = sizeof own.sa;
         known = fd >= 0 && connect(fd, (struct sockaddr *)&to.sa, to.size) == 0 &&
@@ -87,7 +90,8 @@ static const char *why_not(mob_status st)
     case MOB_ERR_TIMEOUT:
         return "not all members of the gang are there yet";
     case MOB_ERR_CANCELLED:
-        return "a member of the gang failed, or it was cancelled: it does not meet any more";
+        return "a member of the gang failed, or it was cancelled: it does not meet any "
+               "more";
     case MOB_ERR_SIZE:
         return "the members of the gang brought different numbers of bytes";
     default:
@@ -198,7 +202,8 @@ static void bring(struct job *j, struct peer *from, const struct meet *about,
 {
     struct gang *g = gang_find(j, about->gang);
     struct gang_meeting *t = g ? &g->meeting : NULL;
-    if (!g || g->turn != about->turn || (g->state != GANG_GATHERS && g->state != GANG_RUNS)) {
+    if (!g || g->turn != about->turn ||
+        (g->state != GANG_GATHERS && g->state != GANG_RUNS)) {
         tell(j, from, about, MOB_ERR_CANCELLED, NULL, 0);
         return;
     }
@@ -296,7 +301,8 @@ static mob_status pass_on(struct job *j, const struct meet *e, const struct loca
         return MOB_OK;
     }
     if (!j->guest) {
-        return status_fail(MOB_ERR_PROTOCOL, "a gang of another node, whose job this is not");
+        return status_fail(MOB_ERR_PROTOCOL,
+                           "a gang of another node, whose job this is not");
     }
     struct codec_writer w = cluster_begin(j->node->cluster, WIRE_MEET);
     codec_put_u32(&w, j->guest->number);

@@ -139,6 +139,7 @@ void wire_put_demand(struct codec_writer *w, const struct demand *d)
     wire_put_resources(w, &d->need);
     codec_put_u8(w, (uint8_t)d->priority);
     codec_put_u8(w, d->strategy);
+    codec_put_u8(w, d->together);
     codec_put_u64(w, d->node);
     codec_put_str(w, d->selector);
 }
@@ -151,6 +152,7 @@ bool wire_get_demand(struct codec_reader *r, struct demand *ret)
     }
     d.priority = (int8_t)codec_get_u8(r);
     d.strategy = codec_get_u8(r);
+    d.together = codec_get_u8(r);
     d.node = codec_get_u64(r);
     codec_get_str(r, d.selector, sizeof d.selector);
     *ret = d;

@@ -128,13 +128,14 @@ static void arguments(void)
     struct api_gate gate;
     api_gate_make(&gate);
     promise = submit_gated(mob, &gate, 100);
-    OK(mob_submit_gang(mob, adds,
-                       MOB_ARGS(MOB_REF(promise), MOB_VALUE(one), MOB_BYTES(big, sizeof big),
-                                MOB_BYTES(small, sizeof small), MOB_BYTES(odd, sizeof odd)),
-                       &o, 2, refs));
+    OK(mob_submit_gang(
+        mob, adds,
+        MOB_ARGS(MOB_REF(promise), MOB_VALUE(one), MOB_BYTES(big, sizeof big),
+                 MOB_BYTES(small, sizeof small), MOB_BYTES(odd, sizeof odd)),
+        &o, 2, refs));
     mob_release(mob, promise);
-    OK(mob_submit(mob, add, MOB_ARGS(MOB_REF(refs[0]), MOB_REF(refs[2]), MOB_VALUE(ten)), NULL,
-                  &after));
+    OK(mob_submit(mob, add, MOB_ARGS(MOB_REF(refs[0]), MOB_REF(refs[2]), MOB_VALUE(ten)),
+                  NULL, &after));
     api_gate_open(&gate, 1);
     OK(mob_get_copy(mob, after, &sum, sizeof sum, MOB_FOREVER));
     EQ(sum, 101 + 102 + 10);
@@ -237,8 +238,10 @@ static void competition(void)
     for (int i = 0; i < OTHERS; i++) {
         OK(mob_submit(mob, spins, MOB_NO_ARGS, NULL, &others[i]));
         if (i % (OTHERS / GANGS) == 0) {
-            o.priority = i % 3 - 1; /* classes of their own, and one that the others have too */
-            OK(mob_submit_gang(mob, meets, MOB_NO_ARGS, &o, 2, refs[i / (OTHERS / GANGS)]));
+            o.priority =
+                i % 3 - 1; /* classes of their own, and one that the others have too */
+            OK(mob_submit_gang(mob, meets, MOB_NO_ARGS, &o, 2,
+                               refs[i / (OTHERS / GANGS)]));
         }
     }
     for (int i = 0; i < GANGS; i++) {
@@ -274,7 +277,8 @@ static mob_status dies(struct mob_task *task)
     if (me && strcmp(f.when, "before") == 0) {
         kill(getpid(), SIGKILL);
     }
-    if (me && strcmp(f.when, "in") == 0) { /* what it brought must not be seen by the next attempt */
+    if (me && strcmp(f.when, "in") ==
+                  0) { /* what it brought must not be seen by the next attempt */
         struct seen mine = {1, 3, getpid(), 0};
         (void)!mob_gang_exchange(task, &mine, sizeof mine, all, 0);
         kill(getpid(), SIGKILL);
@@ -287,7 +291,8 @@ static mob_status dies(struct mob_task *task)
         poll(NULL, 0, 300);
         kill(getpid(), SIGKILL);
     }
-    if (strcmp(f.when, "broken") == 0) { /* what a death does to others: they fail too, and first */
+    if (strcmp(f.when, "broken") ==
+        0) { /* what a death does to others: they fail too, and first */
         if (me) {
             MOB_TRY(mob_gang_exchange(task, NULL, 0, NULL, MOB_FOREVER));
             poll(NULL, 0, 200);
@@ -437,14 +442,17 @@ static void cancelled(void)
     EVENTUALLY(attempts(m.path) == 2);
     OK(mob_cancel(mob, waits[1])); /* which waits for CPUs */
     for (int i = 0; i < 2; i++) {
-        IS(mob_get_copy(mob, waits[i], &seen, sizeof seen, MOB_FOREVER), MOB_ERR_CANCELLED);
+        IS(mob_get_copy(mob, waits[i], &seen, sizeof seen, MOB_FOREVER),
+           MOB_ERR_CANCELLED);
     }
     OK(mob_cancel_as(mob, refs[0], &by_force));
     for (int i = 0; i < 2; i++) {
-        IS(mob_get_copy(mob, refs[i], &seen, sizeof seen, MOB_FOREVER), MOB_ERR_CANCELLED);
+        IS(mob_get_copy(mob, refs[i], &seen, sizeof seen, MOB_FOREVER),
+           MOB_ERR_CANCELLED);
     }
     EQ(attempts(m.path), 2);
-    OK(mob_submit_gang(mob, meets, MOB_NO_ARGS, NULL, 2, refs)); /* the node is as it was */
+    OK(mob_submit_gang(mob, meets, MOB_NO_ARGS, NULL, 2,
+                       refs)); /* the node is as it was */
     (void)results(mob, refs, 2);
 
     struct mob_options o = parts(1, 3);
@@ -515,7 +523,8 @@ static mob_status disagrees(struct mob_task *task)
     static const char mine[MOB_EXCHANGE_MAX + 1];
     IS(mob_gang_exchange(task, mine, sizeof mine, all, 0), MOB_ERR_INVALID);
     IS(mob_gang_exchange(task, NULL, 1, all, 0), MOB_ERR_INVALID);
-    IS(mob_gang_exchange(task, mine, mob_gang_rank(task) + 1, all, MOB_FOREVER), MOB_ERR_SIZE);
+    IS(mob_gang_exchange(task, mine, mob_gang_rank(task) + 1, all, MOB_FOREVER),
+       MOB_ERR_SIZE);
     unsigned one = mob_gang_rank(task) + 1;
     unsigned both[2] = {0};
     if (one == 2) {
@@ -545,7 +554,8 @@ static void misuse(void)
     long x = 1;
     struct mob_options o = parts(1.5, 0);
     IS(mob_submit_gang(mob, meets, MOB_NO_ARGS, NULL, 0, refs), MOB_ERR_INVALID);
-    IS(mob_submit_gang(mob, meets, MOB_NO_ARGS, NULL, MOB_GANG_MAX + 1, refs), MOB_ERR_INVALID);
+    IS(mob_submit_gang(mob, meets, MOB_NO_ARGS, NULL, MOB_GANG_MAX + 1, refs),
+       MOB_ERR_INVALID);
     IS(mob_submit_gang(mob, meets, MOB_NO_ARGS, NULL, 2, NULL), MOB_ERR_INVALID);
     IS(mob_submit_gang(mob, nothing, MOB_NO_ARGS, NULL, 2, refs), MOB_ERR_NO_FUNCTION);
     IS(mob_submit_gang(NULL, meets, MOB_NO_ARGS, NULL, 2, refs), MOB_ERR_INVALID);
@@ -553,11 +563,13 @@ static void misuse(void)
     for (int i = 0; i < MOB_ARGS_MAX; i++) {
         many[i] = MOB_VALUE(x);
     }
-    IS(mob_submit_gang(mob, meets, ((struct mob_args){MOB_ARGS_MAX, many}), NULL, 2, refs),
+    IS(mob_submit_gang(mob, meets, ((struct mob_args){MOB_ARGS_MAX, many}), NULL, 2,
+                       refs),
        MOB_ERR_INVALID);
     IS(mob_submit_gang(mob, meets, MOB_ARGS(MOB_REF(((mob_ref){1, 2}))), NULL, 2, refs),
        MOB_ERR_RELEASED);
-    IS(mob_submit_gang(mob, meets, MOB_NO_ARGS, &o, 2, refs), MOB_ERR_DEMAND); /* of 2 CPUs */
+    IS(mob_submit_gang(mob, meets, MOB_NO_ARGS, &o, 2, refs),
+       MOB_ERR_DEMAND); /* of 2 CPUs */
     OK(mob_submit_gang(mob, disagrees, MOB_NO_ARGS, NULL, 2, refs));
     for (int i = 0; i < 2; i++) {
         OK(mob_get_size(mob, refs[i], MOB_FOREVER, &size));

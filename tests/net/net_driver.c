@@ -448,6 +448,11 @@ static void unwanted_here(void)
 {
     unwanted(file);
 }
+static void gang_here(void)
+{
+    gang(file);
+}
+
 static void cancels_here(void)
 {
     cancels(file);
@@ -482,6 +487,7 @@ int main(int argc, char **argv)
                  {"urgent", urgent},
                  {"unwanted", unwanted_here},
                  {"cancels", cancels_here},
+                 {"gang", gang_here},
                  {"reduce", reduce},
                  {"fold", fold},
                  {"fold_speed", fold_speed},

@@ -77,4 +77,7 @@ void flood(void);
 void below(const char *file);
 void saturate(const char *file);
 
+/* ---- net_gang.c: tasks that start together ---- */
+void gang(const char *file);
+
 #endif

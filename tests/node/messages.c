@@ -95,6 +95,7 @@ static void demand(struct draft *m, struct facts *f)
     u64(m, f->units);
     u8(m, 0);
     u8(m, DEMAND_DEFAULT);
+    u8(m, dice(f, 8) == 0);
     u64(m, 0);
     str(m, "");
 }

@@ -17,6 +17,7 @@ struct gang_ticket {
     char fn[MOB_NAME_MAX + 1]; /* what it is to run */
 };
 #define GANG_TICKET_MIN offsetof(struct gang_ticket, fn)
-#define GANG_ROOM_BYTES sizeof(struct gang_ticket) /* a multiple of 8; for it in the record of a seat */
+#define GANG_ROOM_BYTES                                                                  \
+    sizeof(struct gang_ticket) /* a multiple of 8; for it in the record of a seat */
 
 #endif
