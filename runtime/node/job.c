@@ -182,7 +182,7 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
                 O_NONBLOCK); /* a driver that stands still holds up nobody */
     *ret_watch = pipe_fds[0];
     MOB_TRY(plan_node_job_add(n->plan, job_plan_id(j), 1, loop_now_ns(n->loop)));
-    struct demand usual = demand_cpus(CPU_UNITS);
+    struct demand usual = demand_usual();
     MOB_TRY(job_add_class(j, &usual, &class));
     at_store(&j->board.procs[1].pid, (uint32_t)c->pid, AT_RELAXED);
     at_store(&j->board.procs[1].state, PROC_DRIVER, AT_RELEASE);

@@ -161,12 +161,11 @@ static void slot_changed(struct job *j, struct member *m)
  * worker rings. While there is a backlog the planner looks now and then, and nobody rings. */
 static void backlog_changed(struct job *j, uint32_t c)
 {
-    struct queue_view ready = board_ready(&j->board, c);
     struct klass *k = &j->board.classes[c];
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count = hint_backlog(j, c, hints);
     for (int look = 0; look < 2; look++) {
-        uint64_t queued = queue_count(&ready);
+        uint64_t queued = task_ready_count(&j->board, c);
         uint32_t hint = queued < PLAN_TASKS_MAX ? (uint32_t)queued : PLAN_TASKS_MAX;
         j->backlog[c] = hint;
         (void)plan_node_backlog(j->node->plan, job_plan_id(j), c, hint, hints,
@@ -177,7 +176,7 @@ static void backlog_changed(struct job *j, uint32_t c)
         }
         /* Armed, then looked once more; pairs with task_wake_worker(). */
         at_store(&k->alert, 1, AT_SEQ_CST);
-        if (queue_count(&ready) == 0) {
+        if (task_ready_count(&j->board, c) == 0) {
             return;
         }
     }
