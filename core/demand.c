@@ -16,14 +16,14 @@ bool demand_ok(const struct demand *d)
     bool names_node = d->strategy == DEMAND_NODE || d->strategy == DEMAND_NODE_SOFT;
     uint64_t gpus = d->need.amount[RESOURCE_GPU];
     return resources_ok(&d->need) && (gpus < CPU_UNITS || gpus % CPU_UNITS == 0) &&
-           d->strategy < DEMAND_STRATEGIES && d->together <= 1 && (d->node != 0) == names_node &&
-           memchr(d->selector, 0, sizeof d->selector) &&
+           d->strategy < DEMAND_STRATEGIES && d->together <= 1 &&
+           (d->node != 0) == names_node && memchr(d->selector, 0, sizeof d->selector) &&
            (!*d->selector || selector_check(d->selector) == MOB_OK);
 }
 
 bool demand_equal(const struct demand *a, const struct demand *b)
 {
     return a->priority == b->priority && a->strategy == b->strategy &&
-           a->together == b->together && a->node == b->node && resources_equal(&a->need, &b->need) &&
-           strcmp(a->selector, b->selector) == 0;
+           a->together == b->together && a->node == b->node &&
+           resources_equal(&a->need, &b->need) && strcmp(a->selector, b->selector) == 0;
 }

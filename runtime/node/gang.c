@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/gang.h"
 #include "core/log.h"
 #include "core/status.h"
 #include "store/request.h"
@@ -56,7 +55,7 @@ bool gang_has(const struct job *j, const struct record *r)
 /* ---- its seats ---------------------------------------------------------------------------------------------- */
 
 /* A seat's record, if this daemon still keeps it. NULL: somebody wrote over the board. */
-static struct record *seat_of(const struct gang *g, uint32_t i)
+struct record *gang_seat(const struct gang *g, uint32_t i)
 {
     uint64_t s;
     struct record *r = lane_find(&g->j->lane, g->members[i].seat, &s);
@@ -73,7 +72,7 @@ static void unlink_gang(struct gang *g)
     g->next = NULL;
 }
 
-static void to_the_end_of_the_line(struct gang *g)
+void gang_line_up(struct gang *g)
 {
     struct gang **at = &g->j->node->gangs;
     while (*at) {
@@ -107,7 +106,7 @@ static void fail(struct gang *g)
 {
     char text[FAILURE_TEXT_MAX], name[MOB_NAME_MAX + 1];
     for (uint32_t i = 0; i < g->n; i++) {
-        struct record *r = seat_of(g, i);
+        struct record *r = gang_seat(g, i);
         if (!r) {
             continue;
         }
@@ -121,7 +120,7 @@ static void fail(struct gang *g)
     gang_free(g);
 }
 
-static void fail_with(struct gang *g, mob_status st, const char *why)
+void gang_fail(struct gang *g, mob_status st, const char *why)
 {
     free(g->why);
     g->cause = st;
@@ -133,7 +132,7 @@ static void fail_with(struct gang *g, mob_status st, const char *why)
 static void fail_cancelled(struct gang *g)
 {
     for (uint32_t i = 0; i < g->n; i++) {
-        struct record *r = seat_of(g, i);
+        struct record *r = gang_seat(g, i);
         if (r) {
             away_fail_cancelled(g->j, r);
         }
@@ -147,7 +146,7 @@ static void give_results(struct gang *g)
 {
     struct lane *l = &g->j->lane;
     for (uint32_t i = 0; i < g->n; i++) {
-        struct record *r = seat_of(g, i);
+        struct record *r = gang_seat(g, i);
         struct call call = r ? record_call(r) : (struct call){0};
         for (uint32_t k = 0; r && k < call_nrets(&call); k++) {
             uint64_t link = g->members[i].link | k;
@@ -157,7 +156,7 @@ static void give_results(struct gang *g)
         }
     }
     for (uint32_t i = 0; i < g->n; i++) {
-        struct record *r = seat_of(g, i);
+        struct record *r = gang_seat(g, i);
         if (r) {
             (void)task_seal(l, r, false);
         }
@@ -166,85 +165,14 @@ static void give_results(struct gang *g)
     gang_free(g);
 }
 
-/* ---- an attempt begins ---------------------------------------------------------------------------------------- */
+/* ---- its turn --------------------------------------------------------------------------------------------------- */
 
-/* Copies a seat's arguments into a member's record, and adds the ticket. False: they make no sense. */
-static bool fill_member(struct record *seat, struct record *r,
-                        const struct gang_ticket *ticket)
-{
-    struct call call = record_call(seat);
-    uint32_t nargs = call_nargs(&call);
-    size_t ticket_bytes = GANG_TICKET_MIN + strlen(ticket->fn) + 1;
-    for (uint32_t a = 0; a < nargs && a < MOB_ARGS_MAX; a++) {
-        uint32_t at = record_arg_offset(seat, &call, a),
-                 len = record_arg_len(seat, &call, a);
-        if (len == ARG_REF) {
-            struct arg_ref *ref = record_arg_ref(seat, &call, a);
-            if (!ref || !task_add_ref(r, a, at_load(&ref->link, AT_RELAXED))) {
-                return false;
-            }
-            continue;
-        }
-        void *to = at + len <= RECORD_PAYLOAD ? task_add_value(r, a, len) : NULL;
-        if (!to) {
-            return false;
-        }
-        memcpy(to, seat->payload + at, len);
-    }
-    void *to = task_add_value(r, nargs, ticket_bytes);
-    if (to) {
-        memcpy(to, ticket, ticket_bytes);
-    }
-    return to != NULL;
-}
-
-/* A member's record, filled, of a seat. @r: a FREE one. */
-static bool make_member(struct gang *g, uint32_t i, struct record *r)
-{
-    struct job *j = g->j;
-    struct record *seat = seat_of(g, i);
-    struct call of = seat ? record_call(seat) : (struct call){0};
-    struct gang_ticket ticket = {
-        .home = j->node->id, .gang = g->id, .turn = g->turn, .rank = i, .size = g->n};
-    uint32_t options = CALL_FOREIGN | (call_options(&of) & CALL_HAS_REFS);
-    struct call call = {.class_options = (uint8_t)(call_class(&of) | options << 4),
-                        .counts = call_counts(call_nargs(&of) + 1, call_nrets(&of))};
-    if (!seat || call_nargs(&of) >= MOB_ARGS_MAX ||
-        board_name(&j->board, DAEMON, GANG_TASK, &call.fn) != MOB_OK) {
-        return false;
-    }
-    board_name_text(&j->board, of.fn, ticket.fn);
-    task_begin(&j->lane, r, &call, g->members[i].seat);
-    r->parent_attempt = (uint8_t)state_attempt(at_load(&seat->state, AT_RELAXED));
-    r->name = seat->name;
-    record_set_origin(r, g->id | GANG_MADE, record_site(seat));
-    return fill_member(seat, r, &ticket);
-}
-
-/* As many FREE records as it has members. False: there are not so many now. */
-static bool take_records(struct gang *g, struct record *records[])
-{
-    for (uint32_t i = 0; i < g->n; i++) {
-        mob_status st = lane_record(&g->j->lane, &records[i]);
-        if (st == MOB_ERR_FULL && grant_records(g->j) == MOB_OK) {
-            st = lane_record(&g->j->lane, &records[i]);
-        }
-        if (st) {
-            while (i > 0) {
-                lane_unrecord(&g->j->lane, records[--i]);
-            }
-            return false;
-        }
-    }
-    return true;
-}
-
-static void rest(struct gang *g, uint64_t for_ns)
+void gang_rest(struct gang *g, uint64_t for_ns)
 {
     g->state = GANG_WAITS;
     g->rests_ns = now_ns(g->j) + for_ns;
     unlink_gang(g);
-    to_the_end_of_the_line(g);
+    gang_line_up(g);
     look_at(g, g->rests_ns);
 }
 
@@ -256,48 +184,6 @@ static void set_time_to_gather(struct gang *g)
         look_at(g,
                 now_ns(g->j) + (most < GANG_GATHER_MAX_NS ? most : GANG_GATHER_MAX_NS));
     }
-}
-
-static void gather(struct gang *g)
-{
-    struct job *j = g->j;
-    struct record *records[MOB_GANG_MAX];
-    bool good = true;
-    if (!take_records(g, records)) {
-        rest(g, GANG_REST_NS);
-        return;
-    }
-    g->state = GANG_GATHERS;
-    g->turn++;
-    g->meeting.round = g->meeting.here = 0;
-    g->died = g->late = g->ending = false;
-    for (uint32_t i = 0; i < g->n; i++) {
-        g->members[i].link = LINK_NONE;
-        g->members[i].from = NULL;
-        g->members[i].here = false;
-        good = good && make_member(g, i, records[i]);
-    }
-    if (!good) {
-        for (uint32_t i = 0; i < g->n; i++) {
-            lane_unrecord(&j->lane, records[i]);
-        }
-        fail_with(g, MOB_ERR_CORRUPT, "its record makes no sense");
-        return;
-    }
-    for (uint32_t i = 0; i < g->n; i++) {
-        uint32_t attempt = records[i]->parent_attempt;
-        g->members[i].link =
-            link_make(lane_gen(records[i]), board_index(&j->board, records[i]), 0);
-        uint64_t link;
-        task_add_child(&j->board, g->members[i].seat, attempt);
-        if (task_publish(&j->lane, records[i], &link) != MOB_OK) { /* a seat keeps them */
-            task_remove_child(&j->board, g->members[i].seat, attempt);
-            lane_unrecord(&j->lane, records[i]);
-        }
-    }
-    set_time_to_gather(g);
-    log_debug("job %u: gang %u of %u gathers (turn %u)", j->number, g->id, g->n, g->turn);
-    job_refresh(j);
 }
 
 void gang_met(struct gang *g)
@@ -323,7 +209,8 @@ static void next_turn(struct node *n)
         next = next || !can ? next : g;
     }
     if (next) {
-        gather(next);
+        set_time_to_gather(next); /* first: it may fail, which is its end */
+        gang_gather(next);
     }
 }
 
@@ -354,7 +241,6 @@ static void note_failure(struct gang *g, uint32_t i)
         snprintf(g->why, size, "the one of rank %u failed, and so all do: %s", i, text);
     }
     g->cause = st;
-    g->culprit = i;
     g->died |= death;
 }
 
@@ -400,7 +286,7 @@ static void break_up(struct gang *g)
 
 static bool runs_again(struct gang *g)
 {
-    struct record *r = seat_of(g, 0);
+    struct record *r = gang_seat(g, 0);
     struct call call = r ? record_call(r) : (struct call){0};
     bool may = g->died || (g->cause == MOB_ERR_TASK_FAILED &&
                            call_options(&call) & CALL_RETRY_ON_ERROR);
@@ -419,16 +305,16 @@ static void end_attempt(struct gang *g)
                           16; /* so that two do not meet again */
         g->vain++;
         g->late = false;
-        rest(g, GANG_REST_NS * (1 + spread));
+        gang_rest(g, GANG_REST_NS * (1 + spread));
     } else if (runs_again(g)) {
         log_info("job %u: gang %u of %u runs again: %s", g->j->number, g->id, g->n,
                  g->why ? g->why : mob_status_text(g->cause));
         g->cause = MOB_OK;
         for (uint32_t i = 0; i < g->n; i++) {
-            struct record *r = seat_of(g, i);
+            struct record *r = gang_seat(g, i);
             g->j->requeued += r && task_keep_on(&g->j->lane, r);
         }
-        rest(g, 0);
+        gang_rest(g, 0);
     } else {
         fail(g);
     }
@@ -440,7 +326,7 @@ static void end_attempt(struct gang *g)
 static void look_for_cancel(struct gang *g)
 {
     for (uint32_t i = 0; i < g->n; i++) {
-        struct record *r = seat_of(g, i);
+        struct record *r = gang_seat(g, i);
         if (!r || !(at_load(&r->state, AT_ACQUIRE) & STATE_CANCEL)) {
             continue;
         }
@@ -463,7 +349,7 @@ static void look_for_cancel(struct gang *g)
 static bool can_ever_gather(struct gang *g)
 {
     struct job *j = g->j;
-    struct record *r = seat_of(g, 0);
+    struct record *r = gang_seat(g, 0);
     struct call call = r ? record_call(r) : (struct call){0};
     uint32_t cls = call_class(&call);
     char why[128];
@@ -474,7 +360,7 @@ static bool can_ever_gather(struct gang *g)
             snprintf(why, sizeof why,
                      "all nodes together do not have what %u such tasks ask for at once",
                      g->n);
-            fail_with(g, MOB_ERR_DEMAND, why);
+            gang_fail(g, MOB_ERR_DEMAND, why);
         } else {
             look_at(g, now + HEARTBEAT_NS);
         }
@@ -511,7 +397,7 @@ static void step(struct gang *g)
     g->late |=
         g->state == GANG_GATHERS && g->j->node->cluster && !g->timer.active && !g->cause;
     bool broken = g->cause || g->cancelled || g->late;
-    if (sealed == g->n && failed == 0 && g->state != GANG_GATHERS) {
+    if (sealed == g->n && failed == 0) {
         give_results(g); /* also of one that was cancelled too late */
     } else if (sealed == g->n && (broken || g->state == GANG_BREAKS)) {
         end_attempt(g);
@@ -552,108 +438,7 @@ void gang_cancels(struct job *j)
     gang_look(j, true);
 }
 
-/* ---- beginning and end ---------------------------------------------------------------------------------------------- */
-
-static uint32_t gangs_of(const struct node *n)
-{
-    uint32_t count = 0;
-    for (const struct gang *g = n->gangs; g; g = g->next) {
-        count++;
-    }
-    return count;
-}
-
-static mob_status check_seats(struct job *j, struct gang *g, uint32_t from,
-                              const struct local_msg *m)
-{
-    for (uint32_t i = 0; i < g->n; i++) {
-        uint64_t s;
-        memcpy(&g->members[i].seat, m->text + i * sizeof(uint64_t), sizeof(uint64_t));
-        struct record *r = lane_find(&j->lane, g->members[i].seat, &s);
-        struct call call = r ? record_call(r) : (struct call){0};
-        if (!r || link_ret(g->members[i].seat) != 0 || state_phase(s) != PHASE_CREATING ||
-            state_holder(s) != from || call.fn >= BOARD_NAMES_MAX ||
-            call_class(&call) >= j->classes) {
-            return status_fail(MOB_ERR_PROTOCOL, "a gang's member %u is no task", i);
-        }
-    }
-    return MOB_OK;
-}
-
-/* Where no other node can join, what will never have n slots is refused. */
-static mob_status check_demand(const struct gang *g)
-{
-    const struct node *n = g->j->node;
-    struct record *r = &g->j->board.records[link_index(g->members[0].seat)];
-    struct call call = record_call(r);
-    uint32_t times = demand_times(n, &g->j->demand[call_class(&call) % CLASSES_MAX]);
-    if (node_clustered(&n->config) || times >= g->n) {
-        return MOB_OK;
-    }
-    return status_fail(
-        MOB_ERR_DEMAND,
-        "a gang of %u asks for more than the node has, which can run %u such "
-        "tasks at once, and is none of a cluster, which another could join",
-        g->n, times);
-}
-
-/* From their submitter: all, or none but on a board that somebody writes over. */
-static mob_status take_seats(struct gang *g, uint32_t from)
-{
-    struct job *j = g->j;
-    for (uint32_t i = 0; i < g->n; i++) {
-        struct record *r = &j->board.records[link_index(g->members[i].seat)];
-        if (!task_keep(&j->lane, r, link_gen(g->members[i].seat), from)) {
-            return status_fail(MOB_ERR_PROTOCOL, "a gang's member %u changes", i);
-        }
-    }
-    return MOB_OK;
-}
-
-static mob_status begin(struct conn *c, const struct local_msg *m)
-{
-    struct job *j = c->job;
-    uint64_t n = m->arg[0];
-    if (n == 0 || n > MOB_GANG_MAX || m->text_size != n * sizeof(uint64_t)) {
-        return status_fail(MOB_ERR_PROTOCOL, "a malformed gang");
-    }
-    if (j->leaving || j->failed) {
-        return status_fail(MOB_ERR_CLOSED, "the job is ending");
-    }
-    if (gangs_of(j->node) >= GANGS_MAX) {
-        return status_fail(MOB_ERR_FULL,
-                           "the node has %u gangs, the most that it may have", GANGS_MAX);
-    }
-    struct gang *g = calloc(1, sizeof *g);
-    if (!g) {
-        return status_fail(MOB_ERR_NOMEM, "no memory for a gang");
-    }
-    g->j = j;
-    g->n = (uint32_t)n;
-    g->id = ++j->last_gang & ~GANG_MADE;
-    mob_status st = check_seats(j, g, c->proc, m);
-    st = st ? st : check_demand(g);
-    st = st ? st : take_seats(g, c->proc);
-    if (st) {
-        free(g);
-        return st;
-    }
-    to_the_end_of_the_line(g);
-    return MOB_OK;
-}
-
-void gang_begin(struct conn *c, struct local_msg *m)
-{
-    struct job *j = c->job;
-    mob_status st = begin(c, m);
-    if (st) {
-        conn_deny(c, LOCAL_GANG, st);
-        return;
-    }
-    local_msg_init(c->node->scratch, LOCAL_GANG);
-    conn_reply(c, c->node->scratch, NULL, 0);
-    gang_look(j, true);
-}
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 void gang_end_job(struct job *j)
 {

@@ -1,6 +1,7 @@
 /* gang.h - gangs: tasks that start together and know each other.
  *
  *   gang.c        a gang's life: its attempts, and what becomes of its results
+ *   gang_begin.c  it comes, and an attempt begins
  *   gang_meet.c   its members meet: they exchange bytes through their daemons
  *
  * What the program holds are n *seats*: tasks that this daemon keeps (task_keep()), on the board on which they were
@@ -53,7 +54,6 @@ struct gang {
     uint64_t rests_ns; /* until then */
     uint64_t unmet_ns; /* since when no n slots exist; or 0 */
     mob_status cause;  /* why it breaks; MOB_OK: nothing failed */
-    uint32_t culprit;  /* the member that failed */
     char *why;         /* what it said; NULL: nothing */
     struct loop_timer timer;
     struct gang_member {
@@ -69,8 +69,6 @@ struct gang {
 };
 
 /* ---- gang.c ---- */
-/* LOCAL_GANG. */
-void gang_begin(struct conn *c, struct local_msg *m);
 /* The board's ring has a record that may be a member. */
 void gang_sealed(struct job *j, const struct record *r);
 /* Goes on with those of which a member was sealed; or, after a death, with all. */
@@ -84,6 +82,20 @@ struct gang *gang_find(const struct job *j, uint32_t id);
 void gang_met(struct gang *g);
 /* The job is over. */
 void gang_end_job(struct job *j);
+/* A seat's record, if this daemon still keeps it. NULL: somebody wrote over the board. */
+struct record *gang_seat(const struct gang *g, uint32_t i);
+/* All seats fail, and the gang is gone. */
+void gang_fail(struct gang *g, mob_status st, const char *why);
+/* To the end of its node's line, in which it is not. */
+void gang_line_up(struct gang *g);
+/* It waits for its next turn, behind the others and for so long at least. */
+void gang_rest(struct gang *g, uint64_t for_ns);
+
+/* ---- gang_begin.c ---- */
+/* LOCAL_GANG. */
+void gang_begin(struct conn *c, struct local_msg *m);
+/* Makes its members. If that fails it rests, or its seats fail and it is gone. */
+void gang_gather(struct gang *g);
 
 /* ---- gang_meet.c ---- */
 /* LOCAL_MEET: a member asks for what all have brought. */

@@ -164,7 +164,7 @@ static void arguments(void)
 /* ---- nobody begins alone --------------------------------------------------------------------------------------- */
 
 struct marked {
-    char path[128];
+    char path[96];
 };
 
 static mob_status marks(struct mob_task *task)
@@ -179,7 +179,7 @@ static mob_status marks(struct mob_task *task)
 MOB_REGISTER(marks);
 
 struct blocker {
-    char gate[96], path[128];
+    char gate[96], path[96], began[96];
 };
 
 /* Keeps its CPU until the gate opens, and says how many members have begun by then. */
@@ -187,6 +187,7 @@ static mob_status blocks(struct mob_task *task)
 {
     struct blocker b;
     MOB_TRY(mob_arg_copy(task, 0, &b, sizeof b));
+    count_attempt(b.began);
     api_gate_wait(b.gate);
     long begun = attempts(b.path);
     return mob_return_copy(task, 0, &begun, sizeof begun);
@@ -205,11 +206,12 @@ static void none_begins_alone(void)
     snprintf(b.gate, sizeof b.gate, "%s", gate.path);
     snprintf(m.path, sizeof m.path, "%s/begun", getenv("API_SCRATCH"));
     snprintf(b.path, sizeof b.path, "%s", m.path);
+    snprintf(b.began, sizeof b.began, "%s/blocks", getenv("API_SCRATCH"));
     OK(mob_submit(mob, blocks, MOB_ARGS(MOB_VALUE(b)), NULL, &block));
-    EVENTUALLY(api_info(mob).workers == 1);
+    EVENTUALLY(attempts(b.began) == 1);
     OK(mob_submit_gang(mob, marks, MOB_ARGS(MOB_VALUE(m)), NULL, 2, refs));
-    EVENTUALLY(api_info(mob).workers == 2); /* one of them has a CPU */
-    poll(NULL, 0, 100);                     /* for it to go wrong in */
+    EVENTUALLY(api_info(mob).workers == 2); /* one of them has a CPU, or has it soon */
+    poll(NULL, 0, 200);                     /* for it to go wrong in */
     EQ(mob_contains(mob, refs[0]) + mob_contains(mob, refs[1]), 0);
     api_gate_open(&gate, 1);
     OK(mob_get_copy(mob, block, &begun, sizeof begun, MOB_FOREVER));

@@ -21,8 +21,8 @@ struct said { /* a member's result */
     unsigned rank;
 };
 
-static mob_status make_ring(struct mob_task *task, struct where all[MEMBERS], int *ret_next,
-                            int *ret_last)
+static mob_status make_ring(struct mob_task *task, struct where all[MEMBERS],
+                            int *ret_next, int *ret_last)
 {
     struct sockaddr_in own = {.sin_family = AF_INET}, to = {.sin_family = AF_INET};
     socklen_t size = sizeof own;
@@ -31,7 +31,8 @@ static mob_status make_ring(struct mob_task *task, struct where all[MEMBERS], in
                          .node = node_here(mob_task_mob(task))};
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (listener < 0 || bind(listener, (struct sockaddr *)&own, size) < 0 ||
-        listen(listener, 1) < 0 || getsockname(listener, (struct sockaddr *)&own, &size) < 0) {
+        listen(listener, 1) < 0 ||
+        getsockname(listener, (struct sockaddr *)&own, &size) < 0) {
         return mob_fail(task, "a socket: %m");
     }
     snprintf(mine.host, sizeof mine.host, "%s", mob_gang_host(task));
@@ -69,7 +70,8 @@ static mob_status goes_round(struct mob_task *task)
         } else if (recv(last, &on, 1, 0) != 1) {
             return mob_fail(task, "the ring broke before rank %u", rank);
         }
-        if (send(next, &on, 1, MSG_NOSIGNAL) != 1 || (rank == 0 && recv(last, &on, 1, 0) != 1)) {
+        if (send(next, &on, 1, MSG_NOSIGNAL) != 1 ||
+            (rank == 0 && recv(last, &on, 1, 0) != 1)) {
             return mob_fail(task, "the ring broke behind rank %u", rank);
         }
     }
@@ -83,7 +85,8 @@ static void submit(const char *file, mob_ref *refs)
 {
     char path[100] = {0};
     snprintf(path, sizeof path, "%s", file);
-    MOB_CHECK(mob_submit_gang(mob, goes_round, MOB_ARGS(MOB_BYTES(path, sizeof path)), NULL, MEMBERS, refs));
+    MOB_CHECK(mob_submit_gang(mob, goes_round, MOB_ARGS(MOB_BYTES(path, sizeof path)),
+                              NULL, MEMBERS, refs));
 }
 
 static void check(mob_ref *refs)
@@ -91,9 +94,10 @@ static void check(mob_ref *refs)
     struct said said[MEMBERS];
     for (unsigned i = 0; i < MEMBERS; i++) {
         MOB_CHECK(mob_get_copy(mob, refs[i], &said[i], sizeof said[i], MOB_FOREVER));
-        if (said[i].rank != i || said[i].token != said[0].token || said[i].laps != said[0].laps) {
-            FAIL("rank %u: as rank %u, %llu laps of an attempt %llx; rank 0 %llu of %llx", i,
-                 said[i].rank, (unsigned long long)said[i].laps,
+        if (said[i].rank != i || said[i].token != said[0].token ||
+            said[i].laps != said[0].laps) {
+            FAIL("rank %u: as rank %u, %llu laps of an attempt %llx; rank 0 %llu of %llx",
+                 i, said[i].rank, (unsigned long long)said[i].laps,
                  (unsigned long long)said[i].token, (unsigned long long)said[0].laps,
                  (unsigned long long)said[0].token);
         }

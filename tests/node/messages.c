@@ -264,6 +264,14 @@ static void put_argument(struct draft *m, struct facts *f)
     }
 }
 
+static void put_meeting(struct draft *m, struct facts *f)
+{
+    u32(m, 1 + (uint32_t)dice(f, 3));
+    u32(m, 1 + (uint32_t)dice(f, 3));
+    u32(m, (uint32_t)dice(f, 4));
+    u32(m, (uint32_t)dice(f, 3));
+}
+
 static void make_owner(struct draft *m, struct facts *f, enum wire_op op)
 {
     static const uint8_t hash[WIRE_HASH_BYTES] = {1, 2, 3};
@@ -307,6 +315,11 @@ static void make_owner(struct draft *m, struct facts *f, enum wire_op op)
         u64(m, 1ull << 32 | (1 + dice(f, 8)) << 4);
         u64(m, dice(f, 16));
         u64(m, dice(f, 2) ? f->node : f->self);
+        break;
+    case WIRE_MET:
+        put_meeting(m, f);
+        u32(m, dice(f, 2) ? (uint32_t)MOB_ERR_CANCELLED : MOB_OK);
+        str(m, "");
         break;
     default: /* RELEASE, CANCEL */
         u32(m, 1);
@@ -379,6 +392,10 @@ static void make_guest(struct draft *m, struct facts *f, enum wire_op op)
         u64(m, f->link);
         u8(m, dice(f, 2));
         break;
+    case WIRE_MEET:
+        put_meeting(m, f);
+        str(m, dice(f, 2) ? "an address" : "");
+        break;
     default: /* CLOSED: the number alone */
         break;
     }
@@ -414,8 +431,10 @@ void message_make(struct draft *m, struct facts *f, enum wire_op op)
 {
     m->size = m->fields = 0;
     u8(m, op);
-    if (op == WIRE_SOURCE || op == WIRE_COPY) {
-        (op == WIRE_SOURCE ? make_owner : make_guest)(m, f, op);
+    if (op == WIRE_SOURCE || op == WIRE_MET) {
+        make_owner(m, f, op);
+    } else if (op == WIRE_COPY || op == WIRE_MEET) {
+        make_guest(m, f, op);
     } else if (op >= WIRE_FOLD) {
         make_fold(m, f, op);
     } else if (op >= WIRE_ASK) {

@@ -17,8 +17,9 @@ struct demand {
     struct resources need;
     int8_t priority;  /* among the classes of its job: higher first */
     uint8_t strategy; /* enum demand_strategy */
-    uint8_t together; /* 1: its tasks wait for each other, so none is queued behind another one (a gang) */
-    uint64_t node;    /* of DEMAND_NODE and _SOFT: its incarnation; else 0 */
+    uint8_t
+        together; /* 1: its tasks wait for each other, so none is queued behind another one (a gang) */
+    uint64_t node; /* of DEMAND_NODE and _SOFT: its incarnation; else 0 */
     char selector[SELECTOR_MAX +
                   1]; /* of labels that its node must have, core/labels.h; "": none */
 };
