@@ -146,6 +146,7 @@ struct mob_config {
     int num_gpus;          /* 0: as many as are found; MOB_NO_GPU: none */
     const char *resources; /* "tape=2,license=0.5", or NULL */
     const char *labels;    /* "zone=a,disk=ssd", or NULL */
+    int no_pin; /* 1: workers of an embedded node run on any CPU, and not on those that their task has alone */
 };
 #define MOB_NO_GPU (-1)
 
@@ -557,6 +558,14 @@ MOB_API mob_status mob_fail(struct mob_task *task, const char *format, ...)
 /* 1 once somebody cancelled the task, or its deadline passed. A task that returns MOB_ERR_CANCELLED then fails
  * with that, or with MOB_ERR_DEADLINE. */
 MOB_API int mob_task_cancelled(const struct mob_task *task);
+
+/* The CPUs that the task asked for: mob_options.num_cpus. On a node that pins (mobula.1) its threads run on so many
+ * CPUs, which no other task has. OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, MKL_NUM_THREADS, BLIS_NUM_THREADS and
+ * NUMEXPR_NUM_THREADS are that number rounded down, and 1 at least, unless the driver has them set. A worker that
+ * comes to run tasks of another number of CPUs tells the libraries by their functions, if its process shows those
+ * (dynamic linking, or -rdynamic); the environment stays as it was. Who makes threads in another way makes as many
+ * as this says. A task that runs inside the mob_get() of another one has that one's CPUs. */
+MOB_API double mob_task_cpus(const struct mob_task *task);
 
 /* ---- gangs: tasks that start together and know each other --------------------------------- */
 

@@ -19,11 +19,20 @@
 /* Environment of a worker: the fd of its socket. */
 #define LOCAL_WORKER_ENV "MOBULA_WORKER_FD"
 
+/* Numeric libraries have as many threads as a worker's tasks have CPUs, unless the user said otherwise in one of
+ * these. LOCAL_THREADS_ENV is "THREADS,SET": the number, and a bit for each of these that the node has set. */
+#define LOCAL_THREADS_ENV "MOBULA_WORKER_THREADS"
+#define LOCAL_THREADS_VARS 5
+extern const char *const local_threads_vars[LOCAL_THREADS_VARS];
+/* How many, for tasks that ask for @units of CPU_UNITS: whole CPUs, and one at least. */
+uint32_t local_threads(uint64_t units);
+
 enum local_op {
     /* First on every connection. arg: LOCAL_MAGIC, LOCAL_VERSION, pid, enum local_role.
      * A driver: text = job name; fds = its executable, a segment with `struct local_spawn` bytes,
      * stdout, stderr; arg[4] = size of those bytes, arg[5] = 1: do not forward output.
-     * Answer: arg: node, job, process index, CPUs, 1 if embedded, store limit; fds = board, bell,
+     * Answer: arg: node, job, process index, CPUs, bit 0: embedded, and from bit 32 on how many CPUs the node may
+     * run on if its workers are pinned, store limit; fds = board, bell,
      * and for a driver the pipe on which the node says that the job failed ('f') or that memory is
      * wanted ('m'), and which closes at its death. */
     LOCAL_HELLO,

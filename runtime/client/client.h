@@ -129,8 +129,11 @@ struct mob {
 
     pthread_mutex_t threads_lock;
     struct thread *threads;
-    unsigned cpus_here; /* that this process may run on */
-    uint64_t ref_hi;    /* the upper half of ids of this job on this node */
+    unsigned cpus_here; /* that this process may run on, or its node if it is pinned */
+    /* Of a worker: threads that numeric libraries have, and a bit for each of local_threads_vars that is not the
+     * user's. */
+    uint32_t threads_each, threads_set;
+    uint64_t ref_hi; /* the upper half of ids of this job on this node */
     mob_fn
         fns[BOARD_NAMES_MAX]; /* functions by their number on the board, as looked up */
 };
@@ -168,6 +171,12 @@ static inline mob_status client_thread(struct mob *mob, struct thread **ret)
     }
     return st;
 }
+
+/* ---- cpus.c ---- */
+/* In a worker, before any task: what it was started with. */
+void threads_begin(struct mob *mob);
+/* It serves another class from now on. */
+void threads_follow(struct mob *mob, uint32_t class);
 
 /* ---- rpc.c ---- */
 struct local_msg;

@@ -137,6 +137,7 @@ static void be_worker(struct mob *mob, int fd)
      * here it was inherited, because a program may exec() itself before it comes to mob_init(). */
     joined_fd = fd;
     unsetenv(LOCAL_WORKER_ENV);
+    threads_begin(mob);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     mob->worker = true;
     mob_status st = client_join_worker(mob, fd);

@@ -442,10 +442,12 @@ void gang_cancels(struct job *j)
 
 void gang_end_job(struct job *j)
 {
-    for (struct gang *g = j->node->gangs, *next; g; g = next) {
-        next = g->next;
-        if (g->j == j) {
-            gang_free(g);
+    struct gang **at = &j->node->gangs;
+    while (*at) {
+        if ((*at)->j == j) {
+            gang_free(*at); /* which takes it out */
+        } else {
+            at = &(*at)->next;
         }
     }
     next_turn(j->node);

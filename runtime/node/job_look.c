@@ -138,15 +138,20 @@ static void slot_changed(struct job *j, struct member *m)
         m->slot = SLOT_RESUMING;
         (void)plan_node_slot_resume(plan, id, m->class,
                                     now); /* calls back when there is room */
+        pin_loose(m);
     } else if (m->slot == SLOT_BUSY && state == PROC_LENT) {
+        pin_give(m); /* first: the planner gives its CPUs to others at once */
         if (plan_node_slot_lent(plan, id, m->class, now) == MOB_OK) {
             m->slot = SLOT_LENT;
+        } else {
+            pin_take(m);
         }
     } else if (run == RUN_NONE && state == PROC_IDLE &&
                (m->slot == SLOT_BUSY || m->slot == SLOT_IDLE)) {
         enum plan_slot from = m->slot == SLOT_BUSY ? PLAN_SLOT_BUSY : PLAN_SLOT_IDLE;
         m->slot = SLOT_BARE;
         m->asked_back = false;
+        pin_give(m);
         (void)plan_node_slot_returned(plan, id, m->class, from, now);
     } else if (m->slot == SLOT_BUSY && state == PROC_IDLE) {
         m->slot = SLOT_IDLE;

@@ -50,7 +50,7 @@ MOB_REGISTER(meets);
 /* Gets the results of a gang of those that return what they have seen: all of one attempt. */
 static struct seen results(struct mob *mob, mob_ref *refs, unsigned n)
 {
-    struct seen first, seen;
+    struct seen first = {0}, seen;
     for (unsigned i = 0; i < n; i++) {
         OK(mob_get_copy(mob, refs[i], &seen, sizeof seen, MOB_FOREVER));
         first = i == 0 ? seen : first;

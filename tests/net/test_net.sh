@@ -77,7 +77,7 @@ gang_begins() {
 
 gang_ends() {
     touch "$WORK/stop"
-    wait $driver || fail "the driver failed: $(cat "$WORK/out" "$WORK/err")"
+    wait "$driver" || fail "the driver failed: $(cat "$WORK/out" "$WORK/err")"
 }
 
 case_gang() {
@@ -105,7 +105,7 @@ case_gang_owner() {
     gang_begins 2 1000000
     node_kill 2 KILL
     node_wait 2
-    wait $driver && fail "the driver did not fail"
+    wait "$driver" && fail "the driver did not fail"
     eventually no_workers || fail "workers are left"
 }
 

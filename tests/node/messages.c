@@ -431,10 +431,8 @@ void message_make(struct draft *m, struct facts *f, enum wire_op op)
 {
     m->size = m->fields = 0;
     u8(m, op);
-    if (op == WIRE_SOURCE || op == WIRE_MET) {
-        make_owner(m, f, op);
-    } else if (op == WIRE_COPY || op == WIRE_MEET) {
-        make_guest(m, f, op);
+    if (op == WIRE_SOURCE || op == WIRE_COPY || op == WIRE_MEET || op == WIRE_MET) {
+        (op == WIRE_SOURCE || op == WIRE_MET ? make_owner : make_guest)(m, f, op);
     } else if (op >= WIRE_FOLD) {
         make_fold(m, f, op);
     } else if (op >= WIRE_ASK) {

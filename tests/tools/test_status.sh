@@ -55,6 +55,9 @@ works "$mobula" status -v
 says '^JOB  *NAME  *CLASS  *DEMAND  *WAITING  *QUEUED  *RUNNING  *AWAY'
 says '  no CPU is free$'
 works "$mobula" status --verbose
+# Its CPU, or why it has none: other nodes of this machine may have claimed them all.
+holds '(this["pinned_cpus"] == "") != (this["not_pinned"] == "")'
+holds 'all(w["cpus"] == this["pinned_cpus"] for w in job["workers"] if w["slot"] == "busy")'
 touch "$go"
 holds 'job["classes"][0]["queued"] == 0 and job["classes"][0]["why"] == ""'
 holds 'job["classes"][0]["running"] == 0 and job["tasks_done"] >= 7'
@@ -76,6 +79,18 @@ works timeout 10 "$bin/storectl" stat
 kill -9 "$driver"
 driver_end 2>/dev/null
 holds 'len(jobs) == 0'
+works "$mobula" stop
+
+# Workers run on any CPU if it was asked for, or as there are too few.
+works "$mobula" start --no-pin --object-store-memory=256M
+works "$mobula" status
+says '^workers are not pinned to CPUs: it was started with --no-pin$'
+works "$mobula" status -v
+says '^workers are not pinned to CPUs: it was started with --no-pin$'
+works "$mobula" stop
+works "$mobula" start --num-cpus=4096 --object-store-memory=256M
+works "$mobula" status
+says '^workers are not pinned to CPUs: it has 4096 CPUs for tasks, and may run on [1-9]'
 works "$mobula" stop
 
 # Two nodes of one CPU: a lease with its epoch on both sides, tasks away, words to the head counted.

@@ -261,6 +261,10 @@ int status_main(int argc, char **argv)
     print_nodes(root);
     print_resources(root);
     print_head(root);
+    if (!o.verbose) { /* else each node says it of itself */
+        putchar('\n');
+        status_print_pins(root);
+    }
     peers_print(json_object_get(root, "peers"));
     print_jobs(root);
     print_unmet(root);
