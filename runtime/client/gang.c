@@ -52,7 +52,9 @@ static mob_status ask_once(struct mob_task *task, struct local_msg *m, const voi
             return status_fail(MOB_ERR_PROTOCOL,
                                "the node's daemon sent a malformed answer");
         }
-        memcpy(all + offset, m->text, m->text_size);
+        if (m->text_size) {
+            memcpy(all + offset, m->text, m->text_size);
+        }
         offset += m->text_size;
     } while (offset < total);
     return MOB_OK;
