@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define LOCAL_MAGIC 0x6d6f6231u /* "mob1" */
-#define LOCAL_VERSION 4u
+#define LOCAL_VERSION 5u
 #define LOCAL_TEXT_MAX 16384u
 #define LOCAL_FDS_MAX 6
 
