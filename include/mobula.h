@@ -304,8 +304,8 @@ struct mob_view {
 };
 
 /* Waits until @ref is there and gives its bytes without copying them.
- * @timeout_ns: for all of it, also for bytes that come back from disk; 0 looks once, MOB_FOREVER has
- *             no limit.
+ * @timeout_ns: for all of it, also for bytes that come from disk or from another node; 0 looks once,
+ *             MOB_FOREVER has no limit.
  * @ret: to be given back with mob_view_release(); the bytes stay valid until then, even if the
  *       id is released.
  * Inside a task, a waiting get runs the awaited task itself if it has not started, and else

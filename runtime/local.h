@@ -43,8 +43,10 @@ enum local_op {
     LOCAL_GIVE,      /* one way. arg: segment, which is empty and unmapped here */
     /* Another process's segment, to read. arg: segment. Answer: arg: bytes; fd. */
     LOCAL_MAP,
-    /* one way. arg[0] = link: a result whose bytes are on disk is wanted in memory. */
+    /* one way. arg[0] = link: a result whose bytes are on disk, or on another node, is wanted in memory. */
     LOCAL_RESTORE,
+    /* arg[0] = link: a result that is lost. Answer: text = why. */
+    LOCAL_WHY,
     /* A class. text = the bytes of a struct demand. Answer: arg[0] = class. */
     LOCAL_CLASS,
     /* Answer: arg: node, job, CPUs, store limit, store used, nodes << 32 | workers. */

@@ -347,14 +347,16 @@ mob_status waitset_next(struct mob_waitset *set, struct limit *limit, mob_ref *r
 mob_status result_error(struct mob *mob, struct record *r, char *text, size_t size);
 /* The place that holds result @ret of a sealed record, through references to other records.
  * @io_link becomes the record that holds the bytes. */
+mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
+                        struct record **io_record, struct place *ret);
+/* Tells the daemon that bytes which are on disk or on another node are wanted here. */
+void client_want_bytes(struct mob *mob, uint64_t link);
 /* The bytes of a sealed result whose record (@link, with the result's number) this thread has pinned. If
- * they are on disk, they are brought back first, within @limit. MOB_ERR_TIMEOUT, MOB_ERR_LOST,
+ * they are on disk or on another node, they are brought here first, within @limit. MOB_ERR_TIMEOUT, MOB_ERR_LOST,
  * MOB_ERR_CORRUPT. */
 mob_status client_pinned_bytes(struct mob *mob, struct thread *t, struct record *r,
                                uint64_t link, struct limit *limit,
                                struct place *ret_place, const void **ret);
-mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
-                        struct record **io_record, struct place *ret);
 
 /* Waits and fails as the task did. */
 mob_status client_value(struct mob *mob, struct thread *t, mob_ref ref,

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
 #include "cluster.h"
@@ -104,6 +105,15 @@ static void close_fds(int *fds, unsigned count)
             close(fds[i]);
         }
     }
+}
+
+static void why_lost(struct conn *c, struct local_msg *m)
+{
+    char text[FAILURE_TEXT_MAX];
+    lineage_why(c->job, m->arg[0], text);
+    local_msg_init(m, LOCAL_WHY);
+    local_msg_text(m, text);
+    conn_reply(c, m, NULL, 0);
 }
 
 /* Who is at the other end: the kernel says, whatever the message claims. */
@@ -209,6 +219,10 @@ static void of_job(struct conn *c, struct local_msg *m)
         break;
     case LOCAL_RESTORE:
         spill_restore(c->job, m->arg[0]);
+        (c->proc == 1 ? lineage_read : lineage_want)(c->job, m->arg[0]);
+        break;
+    case LOCAL_WHY:
+        why_lost(c, m);
         break;
     case LOCAL_CLASS:
         job_class(c, m);

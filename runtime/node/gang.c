@@ -81,13 +81,19 @@ void gang_line_up(struct gang *g)
     *at = g;
 }
 
-static void gang_free(struct gang *g)
+/* One that is in no line any more. */
+static void dispose(struct gang *g)
 {
-    unlink_gang(g);
     loop_timer_stop(g->j->node->loop, &g->timer);
     meet_end(g);
     free(g->why);
     free(g);
+}
+
+static void gang_free(struct gang *g)
+{
+    unlink_gang(g);
+    dispose(g);
 }
 
 static void drop_members(struct gang *g)
@@ -444,10 +450,12 @@ void gang_end_job(struct job *j)
 {
     struct gang **at = &j->node->gangs;
     while (*at) {
-        if ((*at)->j == j) {
-            gang_free(*at); /* which takes it out */
+        struct gang *g = *at;
+        if (g->j == j) {
+            *at = g->next;
+            dispose(g);
         } else {
-            at = &(*at)->next;
+            at = &g->next;
         }
     }
     next_turn(j->node);

@@ -33,7 +33,8 @@
     (5 * 1000000000ull) /* to gather in, at first; doubles with each time in vain */
 #define GANG_GATHER_MAX_NS (60 * 1000000000ull)
 #define GANG_REST_NS (50 * 1000000ull) /* after a time in vain, at least */
-#define GANG_MADE (1u << 31) /* with a gang's number in a member's `made`: no proxy's */
+#define GANG_MADE                                                                        \
+    (1u << 30) /* with its number, in `made` of a member: proxies are fewer */
 
 enum gang_state { GANG_WAITS, GANG_GATHERS, GANG_RUNS, GANG_BREAKS };
 

@@ -371,6 +371,8 @@ bool guest_message(struct peer *p, enum wire_op op, struct codec_reader *r)
         return guest_release(j, r);
     case WIRE_CANCEL:
         return guest_cancel(j, r);
+    case WIRE_LET_GO:
+        return guest_let_go(j, r);
     case WIRE_SOURCE:
         return fetch_named(p, number, r);
     case WIRE_MET:

@@ -61,6 +61,15 @@ static mob_status read_spawn(struct job *j, int fd, uint64_t size)
     return st;
 }
 
+static void free_daemons(void *job, const struct place *p)
+{
+    if (p->kind == PLACE_SPILLED) {
+        spill_free_place(job, p);
+    } else {
+        lineage_free_place(job, p);
+    }
+}
+
 static mob_status make_board(struct job *j)
 {
     struct budget *b = &j->node->budget;
@@ -82,6 +91,7 @@ static mob_status make_board(struct job *j)
     }
     j->lane.sealed = guest_sealed;
     j->lane.sealed_arg = j;
+    j->lane.free_daemons = free_daemons;
     return st;
 }
 
@@ -94,6 +104,7 @@ static void job_free(struct job *j)
     gang_end_job(j);
     guest_free(j);
     away_free(j);
+    lineage_free(j);
     spill_job_free(j);
     if (j->driver) { /* the node stops, and its driver is still there */
         j->driver->job = NULL;
@@ -362,6 +373,7 @@ void job_end(struct job *j)
     gang_end_job(j);
     fold_end_job(j);
     fetch_end_job(j);
+    lineage_end_job(j);
     spill_end_job(j);
     loop_cancel(j->node->loop, &j->bell_op);
     loop_timer_stop(j->node->loop, &j->timer);

@@ -89,6 +89,7 @@ void job_notices(struct job *j)
     if (bits & (NOTICE_FOREIGN | NOTICE_RESCAN)) {
         guest_flush(j);
         gang_look(j, bits & NOTICE_RESCAN);
+        lineage_flush(j);
     }
     if (bits & NOTICE_DUE) {
         due_look(j);

@@ -396,6 +396,7 @@ void proc_sweep(struct member *m)
     guest_look_all(j); /* it may have sealed a task and died before it said so */
     guest_flush(j);
     gang_look(j, true);
+    lineage_flush(j);
     char how[128];
     log_info("worker ended job %u pid %d: %s; tasks requeued %u failed %u", j->number,
              (int)m->pid, how_it_ended(m, how, sizeof how), res.requeued, res.failed);

@@ -36,6 +36,7 @@ const char *wire_op_name(uint8_t op)
                                                 [WIRE_FOLD] = "FOLD",
                                                 [WIRE_FLOWS] = "FLOWS",
                                                 [WIRE_UNFOLD] = "UNFOLD",
+                                                [WIRE_LET_GO] = "LET_GO",
                                                 [WIRE_MEET] = "MEET",
                                                 [WIRE_MET] = "MET"};
     return op < WIRE_OPS && names[op] ? names[op] : "unknown";
