@@ -87,7 +87,7 @@ static mob_status begin(struct conn *c, const struct local_msg *m)
     }
     g->j = j;
     g->n = (uint32_t)n;
-    g->id = ++j->last_gang & ~GANG_MADE;
+    g->id = ++j->last_gang & (GANG_MADE - 1);
     mob_status st = check_seats(j, g, c->proc, m);
     st = st ? st : check_demand(g);
     st = st ? st : take_seats(g, c->proc);
