@@ -144,9 +144,16 @@ struct mob_config {
     int num_gpus;          /* 0: as many as are found; MOB_NO_GPU: none */
     const char *resources; /* "tape=2,license=0.5", or NULL */
     const char *labels;    /* "zone=a,disk=ssd", or NULL */
-    int no_pin; /* 1: workers of an embedded node run on any CPU, and not on those that their task has alone */
+    int pin; /* of an embedded node. MOB_PIN: a worker runs on CPUs that its task has alone, MOB_NO_PIN: on any;
+                0: pinned if the node may run on four CPUs or more (mobula.1) */
+    unsigned
+        weight; /* of the job beside others: 1 to MOB_WEIGHT_MAX, and 0 is 1. While jobs compete for what nodes
+                        have, one of 3 gets three times the time of one of 1, on all nodes */
 };
 #define MOB_NO_GPU (-1)
+#define MOB_PIN 1
+#define MOB_NO_PIN (-1)
+#define MOB_WEIGHT_MAX 1000u
 
 /* Joins a node or starts an embedded one, and makes a job there. In a worker this function runs
  * tasks and never returns.

@@ -30,7 +30,8 @@ uint32_t local_threads(uint64_t units);
 enum local_op {
     /* First on every connection. arg: LOCAL_MAGIC, LOCAL_VERSION, pid, enum local_role.
      * A driver: text = job name; fds = its executable, a segment with `struct local_spawn` bytes,
-     * stdout, stderr; arg[4] = size of those bytes, arg[5] = 1: do not forward output.
+     * stdout, stderr; arg[4] = size of those bytes, arg[5] = bit 0: do not forward output, bit 1: run
+     * tasks itself, from bit 32 on its weight, or 0.
      * Answer: arg: node, job, process index, CPUs, bit 0: embedded, and from bit 32 on how many CPUs the node may
      * run on if its workers are pinned, store limit; fds = board, bell,
      * and for a driver the pipe on which the node says that the job failed ('f') or that memory is

@@ -44,7 +44,7 @@ void plan_start(struct job *j, uint32_t cls, uint32_t count);
 struct node_config {
     int embedded; /* fd of the driver's connection, or -1 */
     int num_cpus; /* -1: what affinity and cgroups allow; 0: it runs no tasks, as a head may */
-    bool no_pin;                /* workers run on any CPU */
+    int pin;      /* MOB_PIN, MOB_NO_PIN or 0: cores_find() */
     int num_gpus;               /* -1: as many as are found */
     uint64_t memory_bytes;      /* for tasks that ask for it; 0: what the store leaves */
     struct resources resources; /* the named ones */
