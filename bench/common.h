@@ -32,15 +32,6 @@ uint64_t bench_usual_large(uint64_t usual, unsigned share);
 
 /* ---- measuring: a failure ends the program with status 1 ---------------------------------------- */
 
-/* The macro MOB_CHECK calls a function even if nothing failed; the loops must not. */
-#define BENCH_CHECK(call)                                                                \
-    do {                                                                                 \
-        mob_status check_ = (call);                                                      \
-        if (__builtin_expect(check_ != MOB_OK, 0)) {                                     \
-            mob_check(check_, #call, __FILE__, __LINE__);                                \
-        }                                                                                \
-    } while (0)
-
 /* CPUs that this process may use. */
 int bench_cpus_usable(void);
 /* The @nth of them, or FLOOR_ANY_CPU if there are not so many. */

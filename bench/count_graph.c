@@ -30,15 +30,6 @@ static mob_status count_task(struct mob_task *task)
 }
 MOB_REGISTER(count_task);
 
-/* As MOB_CHECK, without a call if nothing failed. */
-#define CHECK(call)                                                                      \
-    do {                                                                                 \
-        mob_status check_ = (call);                                                      \
-        if (__builtin_expect(check_ != MOB_OK, 0)) {                                     \
-            mob_check(check_, #call, __FILE__, __LINE__);                                \
-        }                                                                                \
-    } while (0)
-
 __attribute__((noinline)) static void count_submit(struct mob *mob, unsigned long step,
                                                    const mob_ref *from, int i,
                                                    mob_ref *ret)
@@ -48,7 +39,7 @@ __attribute__((noinline)) static void count_submit(struct mob *mob, unsigned lon
     for (int k = -1; from && k <= 1; k++) {
         args[count++] = MOB_REF(from[(i + k + WIDTH) % WIDTH]);
     }
-    CHECK(mob_submit(mob, count_task, ((struct mob_args){count, args}), NULL, ret));
+    MOB_CHECK(mob_submit(mob, count_task, ((struct mob_args){count, args}), NULL, ret));
 }
 
 __attribute__((noinline)) static void count_collect(struct mob *mob, unsigned long step,
@@ -56,7 +47,7 @@ __attribute__((noinline)) static void count_collect(struct mob *mob, unsigned lo
 {
     for (int i = 0; i < WIDTH; i++) {
         unsigned long word;
-        CHECK(mob_get_copy(mob, refs[i], &word, sizeof word, MOB_FOREVER));
+        MOB_CHECK(mob_get_copy(mob, refs[i], &word, sizeof word, MOB_FOREVER));
         if (word != step) {
             fprintf(stderr, "count_graph: step %lu came back as %lu\n", step, word);
             exit(1);

@@ -30,7 +30,7 @@ __attribute__((noinline)) static void count_get(unsigned long count)
 {
     uint64_t x;
     for (unsigned long i = 0; i < count; i++) {
-        BENCH_CHECK(mob_get_copy(mob, refs[0], &x, sizeof x, 0));
+        MOB_CHECK(mob_get_copy(mob, refs[0], &x, sizeof x, 0));
     }
 }
 
@@ -38,7 +38,7 @@ __attribute__((noinline)) static void count_view(unsigned long count)
 {
     struct mob_view view;
     for (unsigned long i = 0; i < count; i++) {
-        BENCH_CHECK(mob_get(mob, refs[0], 0, &view));
+        MOB_CHECK(mob_get(mob, refs[0], 0, &view));
         mob_view_release(mob, &view);
     }
 }
@@ -46,7 +46,7 @@ __attribute__((noinline)) static void count_view(unsigned long count)
 __attribute__((noinline)) static void count_put(unsigned long count, size_t size)
 {
     for (unsigned long i = 0; i < count; i++) {
-        BENCH_CHECK(mob_put(mob, bytes, size, 0, &refs[i % BATCH]));
+        MOB_CHECK(mob_put(mob, bytes, size, 0, &refs[i % BATCH]));
         if (i % BATCH == BATCH - 1) {
             count_release(BATCH);
         }
@@ -58,8 +58,8 @@ __attribute__((noinline)) static void count_create(unsigned long count)
 {
     void *data;
     for (unsigned long i = 0; i < count; i++) {
-        BENCH_CHECK(mob_create(mob, 1024, 0, &refs[i % BATCH], &data));
-        BENCH_CHECK(mob_seal(mob, refs[i % BATCH]));
+        MOB_CHECK(mob_create(mob, 1024, 0, &refs[i % BATCH], &data));
+        MOB_CHECK(mob_seal(mob, refs[i % BATCH]));
         if (i % BATCH == BATCH - 1) {
             count_release(BATCH);
         }
@@ -73,7 +73,7 @@ __attribute__((noinline)) static void count_wait(unsigned long count)
     static unsigned char ready[WAITED];
     size_t found;
     for (unsigned long i = 0; i < count; i += WAITED) {
-        BENCH_CHECK(mob_wait(mob, refs, WAITED, WAITED, 0, ready, &found));
+        MOB_CHECK(mob_wait(mob, refs, WAITED, WAITED, 0, ready, &found));
     }
 }
 
@@ -83,17 +83,17 @@ __attribute__((noinline)) static void count_set(unsigned long count, unsigned lo
     static mob_ref in_set[SET_MAX];
     struct mob_waitset *set;
     void *data;
-    BENCH_CHECK(mob_waitset_create(mob, &set));
+    MOB_CHECK(mob_waitset_create(mob, &set));
     for (unsigned long i = 0; i < size + count; i++) {
         mob_ref *ref = &in_set[i % size];
         uint64_t tag;
         if (i >= size) {
-            BENCH_CHECK(mob_seal(mob, *ref));
-            BENCH_CHECK(mob_waitset_next(set, 0, NULL, &tag));
+            MOB_CHECK(mob_seal(mob, *ref));
+            MOB_CHECK(mob_waitset_next(set, 0, NULL, &tag));
             mob_release(mob, *ref);
         }
-        BENCH_CHECK(mob_create(mob, 8, 0, ref, &data));
-        BENCH_CHECK(mob_waitset_add(set, *ref, i));
+        MOB_CHECK(mob_create(mob, 8, 0, ref, &data));
+        MOB_CHECK(mob_waitset_add(set, *ref, i));
     }
     for (unsigned long i = 0; i < size; i++) {
         mob_abort(mob, in_set[i]);

@@ -25,26 +25,17 @@ static mob_status square(struct mob_task *task)
 }
 MOB_REGISTER(square);
 
-/* As MOB_CHECK, without a call if nothing failed. */
-#define CHECK(call)                                                                      \
-    do {                                                                                 \
-        mob_status check_ = (call);                                                      \
-        if (__builtin_expect(check_ != MOB_OK, 0)) {                                     \
-            mob_check(check_, #call, __FILE__, __LINE__);                                \
-        }                                                                                \
-    } while (0)
-
 __attribute__((noinline)) static void count_submit(struct mob *mob, unsigned long i,
                                                    mob_ref *ret)
 {
-    CHECK(mob_submit(mob, square, MOB_ARGS(MOB_VALUE((double)i)), NULL, ret));
+    MOB_CHECK(mob_submit(mob, square, MOB_ARGS(MOB_VALUE((double)i)), NULL, ret));
 }
 
 __attribute__((noinline)) static void count_collect(struct mob *mob, unsigned long i,
                                                     mob_ref ref)
 {
     double y;
-    CHECK(mob_get_copy(mob, ref, &y, sizeof y, MOB_FOREVER));
+    MOB_CHECK(mob_get_copy(mob, ref, &y, sizeof y, MOB_FOREVER));
     if (y != (double)i * (double)i) {
         fprintf(stderr, "count_tasks: the square of %lu came back as %g\n", i, y);
         exit(1);

@@ -34,7 +34,7 @@ static mob_ref submit(uint64_t number, uint64_t ns)
 {
     uint64_t x[2] = {number, ns};
     mob_ref ref;
-    BENCH_CHECK(
+    MOB_CHECK(
         mob_submit(mob, square_after, MOB_ARGS(MOB_BYTES(x, sizeof x)), NULL, &ref));
     return ref;
 }
@@ -42,7 +42,7 @@ static mob_ref submit(uint64_t number, uint64_t ns)
 static void collect(uint64_t number, mob_ref ref)
 {
     uint64_t y;
-    BENCH_CHECK(mob_get_copy(mob, ref, &y, sizeof y, MOB_FOREVER));
+    MOB_CHECK(mob_get_copy(mob, ref, &y, sizeof y, MOB_FOREVER));
     if (y != number * number) {
         fprintf(stderr, "remote_bench: a wrong result\n");
         exit(1);
@@ -97,7 +97,7 @@ static void work(uint64_t tasks, uint64_t us, uint64_t window)
 int main(int argc, char **argv)
 {
     bench_name = "remote_bench";
-    BENCH_CHECK(mob_init(NULL, &mob));
+    MOB_CHECK(mob_init(NULL, &mob));
     if (argc == 3 && strcmp(argv[1], "trips") == 0) {
         trips(bench_parse_u64("trips", argv[2], 1, 1000000));
     } else if (argc == 5 && strcmp(argv[1], "work") == 0) {

@@ -75,14 +75,14 @@ static void submit(struct bench *b, mob_ref *ret)
     double x = (double)b->task++; /* exact, and so is its square below 2^26 tasks */
     b->input[0] = x;
     if (b->options->work_ns == 0) {
-        BENCH_CHECK(mob_submit(b->mob, square,
-                               MOB_ARGS(MOB_BYTES(b->input, b->options->payload)), NULL,
-                               ret));
+        MOB_CHECK(mob_submit(b->mob, square,
+                             MOB_ARGS(MOB_BYTES(b->input, b->options->payload)), NULL,
+                             ret));
     } else {
-        BENCH_CHECK(mob_submit(b->mob, square_work,
-                               MOB_ARGS(MOB_BYTES(b->input, b->options->payload),
-                                        MOB_VALUE(b->options->work_ns)),
-                               NULL, ret));
+        MOB_CHECK(mob_submit(b->mob, square_work,
+                             MOB_ARGS(MOB_BYTES(b->input, b->options->payload),
+                                      MOB_VALUE(b->options->work_ns)),
+                             NULL, ret));
     }
 }
 
@@ -93,10 +93,10 @@ static void collect(struct bench *b, uint64_t number, mob_ref ref)
     double x = (double)number, y;
     size_t payload = b->options->payload;
     if (payload == sizeof y) {
-        BENCH_CHECK(mob_get_copy(b->mob, ref, &y, sizeof y, GET_LIMIT_NS));
+        MOB_CHECK(mob_get_copy(b->mob, ref, &y, sizeof y, GET_LIMIT_NS));
     } else {
         struct mob_view view;
-        BENCH_CHECK(mob_get(b->mob, ref, GET_LIMIT_NS, &view));
+        MOB_CHECK(mob_get(b->mob, ref, GET_LIMIT_NS, &view));
         size_t last = payload / sizeof y - 1;
         const double *numbers = view.data;
         if (view.size != payload || numbers[last] != (double)last * (double)last) {

@@ -32,7 +32,7 @@ MOB_REGISTER(stay);
 static void put_all(struct store_bench *b, size_t size, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
-        BENCH_CHECK(mob_put(b->mob, b->bytes, size, MOB_FOREVER, &b->refs[i]));
+        MOB_CHECK(mob_put(b->mob, b->bytes, size, MOB_FOREVER, &b->refs[i]));
     }
 }
 
@@ -48,9 +48,9 @@ static void make_all(struct store_bench *b)
 {
     uint64_t x;
     for (uint64_t i = 0; i <= LINE_COUNT; i++) {
-        BENCH_CHECK(mob_submit(b->mob, make, MOB_ARGS(MOB_VALUE(i)), NULL, &b->refs[i]));
+        MOB_CHECK(mob_submit(b->mob, make, MOB_ARGS(MOB_VALUE(i)), NULL, &b->refs[i]));
     }
-    BENCH_CHECK(mob_get_copy(b->mob, b->refs[LINE_COUNT], &x, sizeof x, LIMIT_NS));
+    MOB_CHECK(mob_get_copy(b->mob, b->refs[LINE_COUNT], &x, sizeof x, LIMIT_NS));
 }
 
 static void check(uint64_t got, uint64_t want)
@@ -69,7 +69,7 @@ static uint64_t get_hot(struct store_bench *b, size_t size, uint64_t count)
     put_all(b, size, 1);
     uint64_t start = floor_now_ns();
     for (uint64_t i = 0; i < count; i++) {
-        BENCH_CHECK(mob_get_copy(b->mob, b->refs[0], &x, sizeof x, 0));
+        MOB_CHECK(mob_get_copy(b->mob, b->refs[0], &x, sizeof x, 0));
         sum += x;
     }
     uint64_t ns = floor_now_ns() - start;
@@ -84,7 +84,7 @@ static uint64_t view_hot(struct store_bench *b, size_t size, uint64_t count)
     put_all(b, size, 1);
     uint64_t start = floor_now_ns();
     for (uint64_t i = 0; i < count; i++) {
-        BENCH_CHECK(mob_get(b->mob, b->refs[0], 0, &view));
+        MOB_CHECK(mob_get(b->mob, b->refs[0], 0, &view));
         mob_view_release(b->mob, &view);
     }
     uint64_t ns = floor_now_ns() - start;
@@ -100,7 +100,7 @@ static uint64_t get_dirty(struct store_bench *b, size_t size, uint64_t count)
     make_all(b);
     uint64_t start = floor_now_ns();
     for (uint64_t i = 0; i < count; i++) {
-        BENCH_CHECK(mob_get_copy(b->mob, b->refs[at], &x, sizeof x, 0));
+        MOB_CHECK(mob_get_copy(b->mob, b->refs[at], &x, sizeof x, 0));
         sum += x;
         at = (x + LINE_STEP) % LINE_COUNT;
     }
@@ -118,7 +118,7 @@ static uint64_t view_dirty(struct store_bench *b, size_t size, uint64_t count)
     make_all(b);
     uint64_t start = floor_now_ns();
     for (uint64_t i = 0; i < count; i++) {
-        BENCH_CHECK(mob_get(b->mob, b->refs[at], 0, &view));
+        MOB_CHECK(mob_get(b->mob, b->refs[at], 0, &view));
         uint64_t x = *(const uint64_t *)view.data;
         mob_view_release(b->mob, &view);
         sum += x;
@@ -136,7 +136,7 @@ static uint64_t get_cold(struct store_bench *b, size_t size, uint64_t count)
     (void)size;
     memcpy(&first, b->bytes, sizeof first);
     for (uint64_t i = 0; i < count; i++) {
-        BENCH_CHECK(mob_get_copy(b->mob, b->cold[b->cold_at], &x, sizeof x, 0));
+        MOB_CHECK(mob_get_copy(b->mob, b->cold[b->cold_at], &x, sizeof x, 0));
         sum += x;
         b->cold_at = (b->cold_at + COLD_STEP + (x - first)) % COLD_OBJECTS;
     }
@@ -161,7 +161,7 @@ static void give_all_back(struct store_bench *b)
     struct mob_info info = {.struct_size = sizeof info};
     mob_ref ref;
     void *data;
-    BENCH_CHECK(mob_get_info(b->mob, &info));
+    MOB_CHECK(mob_get_info(b->mob, &info));
     if (mob_create(b->mob, info.store_bytes, 0, &ref, &data) == MOB_OK) {
         mob_abort(b->mob, ref);
     }
@@ -186,12 +186,12 @@ static uint64_t fill(struct store_bench *b, size_t size, uint64_t count)
 {
     static void *data[BATCH_MAX];
     for (uint64_t i = 0; i < count; i++) {
-        BENCH_CHECK(mob_create(b->mob, size, MOB_FOREVER, &b->refs[i], &data[i]));
+        MOB_CHECK(mob_create(b->mob, size, MOB_FOREVER, &b->refs[i], &data[i]));
     }
     uint64_t start = floor_now_ns();
     for (uint64_t i = 0; i < count; i++) {
         memcpy(data[i], b->bytes, size);
-        BENCH_CHECK(mob_seal(b->mob, b->refs[i]));
+        MOB_CHECK(mob_seal(b->mob, b->refs[i]));
     }
     uint64_t ns = floor_now_ns() - start;
     release_all(b, count);
@@ -203,8 +203,8 @@ static uint64_t create_seal(struct store_bench *b, size_t size, uint64_t count)
     void *data;
     uint64_t start = floor_now_ns();
     for (uint64_t i = 0; i < count; i++) {
-        BENCH_CHECK(mob_create(b->mob, size, MOB_FOREVER, &b->refs[i], &data));
-        BENCH_CHECK(mob_seal(b->mob, b->refs[i]));
+        MOB_CHECK(mob_create(b->mob, size, MOB_FOREVER, &b->refs[i], &data));
+        MOB_CHECK(mob_seal(b->mob, b->refs[i]));
     }
     uint64_t ns = floor_now_ns() - start;
     release_all(b, count);
@@ -225,7 +225,7 @@ static uint64_t wait_all(struct store_bench *b, size_t size, uint64_t count)
     size_t found;
     put_all(b, size, count);
     uint64_t start = floor_now_ns();
-    BENCH_CHECK(mob_wait(b->mob, b->refs, count, count, 0, ready, &found));
+    MOB_CHECK(mob_wait(b->mob, b->refs, count, count, 0, ready, &found));
     uint64_t ns = floor_now_ns() - start;
     check(found, count);
     release_all(b, count);
@@ -261,8 +261,8 @@ void store_ops_prepare(struct store_bench *b, int cpu)
 {
     mob_ref done;
     size_t size;
-    BENCH_CHECK(mob_submit(b->mob, stay, MOB_ARGS(MOB_VALUE(cpu)), NULL, &done));
-    BENCH_CHECK(mob_get_size(b->mob, done, LIMIT_NS, &size));
+    MOB_CHECK(mob_submit(b->mob, stay, MOB_ARGS(MOB_VALUE(cpu)), NULL, &done));
+    MOB_CHECK(mob_get_size(b->mob, done, LIMIT_NS, &size));
     mob_release(b->mob, done);
     b->cold = calloc(COLD_OBJECTS, sizeof *b->cold);
     if (!b->cold) {
@@ -270,7 +270,7 @@ void store_ops_prepare(struct store_bench *b, int cpu)
         exit(1);
     }
     for (size_t i = 0; i < COLD_OBJECTS; i++) {
-        BENCH_CHECK(mob_put(b->mob, b->bytes, 8, MOB_FOREVER, &b->cold[i]));
+        MOB_CHECK(mob_put(b->mob, b->bytes, 8, MOB_FOREVER, &b->cold[i]));
     }
 }
 
@@ -335,7 +335,7 @@ MOB_REGISTER(read_there);
 static double collect(struct store_bench *b, mob_ref ref)
 {
     double ns;
-    BENCH_CHECK(mob_get_copy(b->mob, ref, &ns, sizeof ns, LIMIT_NS));
+    MOB_CHECK(mob_get_copy(b->mob, ref, &ns, sizeof ns, LIMIT_NS));
     mob_release(b->mob, ref);
     return ns;
 }
@@ -343,7 +343,7 @@ static double collect(struct store_bench *b, mob_ref ref)
 static double run_there(struct store_bench *b, mob_fn fn, mob_ref object)
 {
     mob_ref task;
-    BENCH_CHECK(mob_submit(b->mob, fn, MOB_ARGS(MOB_VALUE(object)), NULL, &task));
+    MOB_CHECK(mob_submit(b->mob, fn, MOB_ARGS(MOB_VALUE(object)), NULL, &task));
     return collect(b, task);
 }
 
@@ -353,17 +353,17 @@ void store_pairs(struct store_bench *b, struct store_pair ret[STORE_PAIRS])
 {
     double here = 0, there;
     mob_ref task, object;
-    BENCH_CHECK(mob_put(b->mob, b->bytes, 1024, MOB_FOREVER, &object));
+    MOB_CHECK(mob_put(b->mob, b->bytes, 1024, MOB_FOREVER, &object));
     for (int i = 0; i < STORE_PAIRS; i++) {
         mob_fn fn = i ? read_there : cycle_there;
         ret[i].name = i ? "view and release, one object" : "put, view, release, 1 KiB";
         for (int both = 0; both < 2; both++) {
             if (both) {
-                BENCH_CHECK(
+                MOB_CHECK(
                     mob_submit(b->mob, fn, MOB_ARGS(MOB_VALUE(object)), NULL, &task));
             }
-            BENCH_CHECK(i ? read_one(b->mob, object, PAIR_OPS, &here)
-                          : cycle(b->mob, b->bytes, PAIR_OPS, &here));
+            MOB_CHECK(i ? read_one(b->mob, object, PAIR_OPS, &here)
+                        : cycle(b->mob, b->bytes, PAIR_OPS, &here));
             there = both ? collect(b, task) : run_there(b, fn, object);
             bench_keep_best((here + there) / 2,
                             both ? &ret[i].both_ns : &ret[i].alone_ns);

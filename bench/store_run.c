@@ -90,7 +90,7 @@ static void open_store(struct store_bench *b)
         b->bytes[i] = (unsigned char)(i * 7 + 1);
     }
     setenv("MOBULA_SPILL_DIR", "none", 1); /* what is measured stays in memory */
-    BENCH_CHECK(mob_init(&config, &b->mob));
+    MOB_CHECK(mob_init(&config, &b->mob));
 }
 
 const struct store_row *store_run(struct store_bench *b,

@@ -643,8 +643,14 @@ MOB_API mob_status mob_get_info(struct mob *mob, struct mob_info *info);
         }                                                                                \
     } while (0)
 
-/* In main: prints what failed, where and why, and exits with status 1. */
-#define MOB_CHECK(call) mob_check((call), #call, __FILE__, __LINE__)
+/* In main: prints what failed, where and why, and exits with status 1. Costs a comparison if nothing failed. */
+#define MOB_CHECK(call)                                                                  \
+    do {                                                                                 \
+        mob_status mob_check_ = (call);                                                  \
+        if (mob_check_ != MOB_OK) {                                                      \
+            mob_check(mob_check_, #call, __FILE__, __LINE__);                            \
+        }                                                                                \
+    } while (0)
 MOB_API void mob_check(mob_status status, const char *call, const char *file, int line);
 
 static inline struct mob_arg mob_arg_ref(mob_ref ref)

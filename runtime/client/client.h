@@ -351,17 +351,22 @@ mob_status client_value(struct mob *mob, struct thread *t, mob_ref ref,
                         struct limit *limit, uint64_t *ret_link, struct record **ret,
                         struct place *ret_place);
 
-/* ---- task.c ---- */
+/* ---- args.c ---- */
 /* Argument @i's link, LINK_NONE if it is a value. */
 mob_status task_arg_link(struct mob_task *task, size_t i, uint64_t *ret);
+/* Notes the small arguments of a task that has some by id, in one walk. False: one of them may have
+ * failed. */
+bool task_note_arguments(struct mob_task *task);
+/* Lets go of the arguments' bytes. */
+void task_unpin(struct mob_task *task);
+
+/* ---- task.c ---- */
 /* The bytes of argument @arg, which was given by id, are result @i. */
 mob_status task_return_arg(struct mob_task *task, size_t i, size_t arg);
 /* Remembers an id that the running task holds. */
 mob_status task_hold(struct mob_task *task, uint64_t link);
 /* Lets go of all of them; cancels what they name if @cancel. */
 void task_drop_held(struct mob_task *task, bool cancel);
-/* Lets go of the arguments' bytes. */
-void task_unpin(struct mob_task *task);
 /* Takes back what an attempt returned that is not to be seen. */
 void task_drop_results(struct mob_task *task);
 /* Seals the task with an error; the text gets the task's name, attempt, node and process. */

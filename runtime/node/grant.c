@@ -1,4 +1,5 @@
-/* grant.c - segments: granted to a process, drained after its death, and given back to the machine.
+/* grant.c - segments: granted to a process, and given back to the machine. The daemon's own: grant_own.c;
+ * what a dead process leaves: grant_orphan.c.
  *
  *   NONE --request--> GRANTED --committed--> HELD --give--> LEAVING --all have unmapped--> NONE
  *                        |                    |                ^
@@ -22,14 +23,13 @@
 #include "store/task.h"
 
 enum { PAGE = 4096 };
-#define GRANT_MAX (1ull << 40)
 
-static struct budget_owner owner_of(const struct job *j, const struct segment *s)
+struct budget_owner grant_payer(const struct job *j, const struct segment *s)
 {
     return (struct budget_owner){j->index, s->owner == DAEMON ? BUDGET_DAEMON : s->owner};
 }
 
-static void publish(struct job *j, uint32_t i, uint64_t flags)
+void grant_publish(struct job *j, uint32_t i, uint64_t flags)
 {
     const struct segment *s = &j->segments[i];
     at_store(&j->board.segments[i],
@@ -144,15 +144,15 @@ static mob_status make_segment(struct conn *c, uint32_t i, uint64_t want, uint64
                         .bytes = plenty ? want : least,
                         .pending = true};
     mob_status st = may_take(c->node, who, s.bytes);
-    st = st ? st : budget_take(b, owner_of(c->job, &s), s.bytes);
+    st = st ? st : budget_take(b, grant_payer(c->job, &s), s.bytes);
     if (st && plenty) { /* the machine has less than the store may have */
         s.bytes = least;
-        st = budget_take(b, owner_of(c->job, &s), s.bytes);
+        st = budget_take(b, grant_payer(c->job, &s), s.bytes);
     }
     if (!st) {
         st = grant_memory(c->job, i, s.bytes, &s.fd);
         if (st) {
-            budget_cancel(b, owner_of(c->job, &s), s.bytes);
+            budget_cancel(b, grant_payer(c->job, &s), s.bytes);
         }
     }
     if (st) {
@@ -212,7 +212,7 @@ void grant_request(struct conn *c, struct local_msg *m)
         j->segments[i] = s;
     }
     spill_pressure(c->node, 0);
-    publish(j, i, SEGMENT_USED);
+    grant_publish(j, i, SEGMENT_USED);
     local_msg_init(m, LOCAL_GRANT);
     m->arg[0] = i;
     m->arg[1] = j->segments[i].bytes;
@@ -249,9 +249,9 @@ void grant_drop(struct job *j, uint32_t segment)
     struct segment *s = &j->segments[segment];
     struct budget *b = &j->node->budget;
     if (s->pending) {
-        budget_cancel(b, owner_of(j, s), s->bytes);
+        budget_cancel(b, grant_payer(j, s), s->bytes);
     } else {
-        budget_give(b, owner_of(j, s), s->bytes);
+        budget_give(b, grant_payer(j, s), s->bytes);
     }
     close(s->fd);
     cluster_unmap(j->node, s->rw);
@@ -262,13 +262,12 @@ void grant_drop(struct job *j, uint32_t segment)
     at_store(&j->board.segments[segment], 0, AT_RELEASE);
 }
 
-/* From now on nobody maps it anew, and those who have it are asked to unmap it. */
-static void leave(struct job *j, uint32_t i)
+void grant_leave(struct job *j, uint32_t i)
 {
     struct segment *s = &j->segments[i];
     grant_is_committed(j, i);
     s->state = SEGMENT_LEAVING;
-    publish(j, i, SEGMENT_USED | SEGMENT_REVOKED);
+    grant_publish(j, i, SEGMENT_USED | SEGMENT_REVOKED);
     s->epoch = at_add(&j->board.header->revoked, 1, AT_SEQ_CST) + 1;
     for (uint32_t p = 1; p < PROCS_MAX; p++) {
         if (is_mapped_by(j, s, p)) {
@@ -276,21 +275,6 @@ static void leave(struct job *j, uint32_t i)
         }
     }
     grant_collect(j);
-}
-
-/* Gives back the daemon's own segments that nothing lives in; some are kept for later if not @all. */
-static void give_empty(struct job *j, bool all)
-{
-    uint32_t segment;
-    void *base;
-    size_t size;
-    while (j->arena &&
-           arena_take_empty(j->arena, all, &segment, &base, &size) == MOB_OK) {
-        cluster_unmap(j->node, base);
-        seg_unmap(base, size);
-        j->segments[segment].rw = NULL;
-        leave(j, segment);
-    }
 }
 
 void grant_want(struct node *n)
@@ -305,7 +289,7 @@ void grant_want(struct node *n)
             standin_evict(j, 0);
         }
         ahead_drop(j);
-        give_empty(j, true);
+        grant_give_empty(j, true);
         at_add(&j->board.header->wanted, 1, AT_SEQ_CST);
         for (uint32_t p = 1; p < PROCS_MAX; p++) {
             if (there(j, p)) {
@@ -333,7 +317,7 @@ void grant_give(struct conn *c, struct local_msg *m)
 {
     struct segment *s = own_segment(c, m);
     if (s && s->state == SEGMENT_HELD) {
-        leave(c->job, (uint32_t)m->arg[0]);
+        grant_leave(c->job, (uint32_t)m->arg[0]);
     }
 }
 
@@ -360,168 +344,6 @@ void grant_map(struct conn *c, struct local_msg *m)
     note_mapper(&j->segments[i], c->proc);
     conn_reply(c, m, &fd, 1);
     close(fd);
-}
-
-/* ---- the daemon's own: bytes from other nodes ------------------------------------------------------------ */
-
-static mob_status grow(struct job *j, uint64_t bytes)
-{
-    struct budget *b = &j->node->budget;
-    uint32_t i = grant_free_slot(j);
-    if (i == SEGMENT_NO || bytes > GRANT_MAX) {
-        return MOB_ERR_NOMEM;
-    }
-    struct segment s = {
-        .state = SEGMENT_HELD, .owner = DAEMON, .bytes = bytes, .pending = true};
-    grant_collect(j);
-    MOB_TRY(budget_take(b, owner_of(j, &s), bytes));
-    mob_status st = grant_memory(j, i, bytes, &s.fd);
-    if (st) {
-        budget_cancel(b, owner_of(j, &s), bytes);
-        return st;
-    }
-    st = seg_map(s.fd, bytes, SEG_WRITE, &s.rw);
-    /* The pages of a large one come as its bytes arrive: committing a gigabyte at once would keep
-     * this thread from everything else for half a second. The memory is promised meanwhile. */
-    if (!st && bytes <= ARENA_SEGMENT_BYTES) {
-        st = seg_commit(s.fd, 0, bytes);
-    }
-    if (!st) {
-        st = arena_add(j->arena, i, s.rw, bytes);
-    }
-    if (st) {
-        seg_unmap(s.rw, s.rw ? bytes : 0);
-        close(s.fd);
-        budget_cancel(b, owner_of(j, &s), bytes);
-        return st;
-    }
-    seg_seal(s.fd);
-    cluster_map(j->node, s.rw, bytes, true);
-    j->segments[i] = s;
-    publish(j, i, SEGMENT_USED);
-    if (bytes <= ARENA_SEGMENT_BYTES) {
-        grant_landed(j, &(struct arena_place){i, 0});
-    }
-    return MOB_OK;
-}
-
-mob_status grant_place(struct job *j, uint64_t size, struct arena_place *ret,
-                       void **ret_data)
-{
-    return grant_aligned(j, size, ARENA_ALIGN_MIN, ret, ret_data);
-}
-
-mob_status grant_aligned(struct job *j, uint64_t size, size_t align,
-                         struct arena_place *ret, void **ret_data)
-{
-    /* As client_alloc(). */
-    uint64_t room = align > ARENA_PAGE && size <= ARENA_ALONE_MIN ? size + align : size;
-    if (!j->arena) {
-        MOB_TRY(arena_create(&j->arena));
-    }
-    lane_drain_ring(&j->lane);
-    mob_status st = arena_alloc(j->arena, size, align, ret, ret_data);
-    if (st != MOB_ERR_NOMEM) {
-        return st;
-    }
-    lane_reclaim(&j->lane);
-    size_t want = arena_grant_size(j->arena, room), least = arena_grant_least(room);
-    if (grow(j, want) != MOB_OK && (least >= want || grow(j, least) != MOB_OK)) {
-        return MOB_ERR_NOMEM;
-    }
-    return arena_alloc(j->arena, size, align, ret, ret_data);
-}
-
-void grant_landed(struct job *j, const struct arena_place *place)
-{
-    struct segment *s = &j->segments[place->segment];
-    if (s->pending) {
-        s->pending = false;
-        budget_committed(&j->node->budget, s->bytes);
-    }
-}
-
-void grant_unplace(struct job *j, const struct arena_place *place)
-{
-    (void)arena_free(j->arena, *place); /* which refuses what a corrupt board makes up */
-    give_empty(j, false);
-}
-
-/* ---- after a death ----------------------------------------------------------------------------------------- */
-
-void grant_orphan(struct job *j, uint32_t proc)
-{
-    struct budget *b = &j->node->budget;
-    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
-        struct segment *s = &j->segments[i];
-        s->mappers[proc / 64] &= ~(1ull << proc % 64);
-        if (s->state == SEGMENT_NONE || s->owner != proc) {
-            continue;
-        }
-        if (s->state == SEGMENT_AHEAD && i != j->ahead) {
-            grant_drop(j, i);
-            continue;
-        }
-        if (s->state != SEGMENT_AHEAD) { /* else it goes when its pages are there */
-            grant_is_committed(j, i);    /* how far it came does not matter any more */
-        }
-        struct budget_owner from = owner_of(j, s);
-        bool leaving = s->state == SEGMENT_LEAVING, ahead = s->state == SEGMENT_AHEAD;
-        s->owner = DAEMON;
-        s->live =
-            0; /* not known before grant_count_orphans(): what the sweep frees is not counted */
-        if (budget_move(b, from, owner_of(j, s), s->bytes) != MOB_OK) {
-            log_error("no memory to account for a dead process's segment");
-        }
-        if (ahead) {
-            continue;
-        }
-        s->state = leaving ? SEGMENT_LEAVING : SEGMENT_ORPHAN;
-        publish(j, i, SEGMENT_USED | (leaving ? SEGMENT_REVOKED : 0));
-    }
-}
-
-void grant_count_orphans(struct job *j)
-{
-    struct board *b = &j->board;
-    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
-        j->segments[i].live = 0;
-    }
-    uint32_t count = board_committed(b);
-    for (uint32_t i = 0; i < count; i++) {
-        struct record *r = &b->records[i];
-        uint64_t s = at_load(&r->state, AT_ACQUIRE);
-        struct call call = record_call(r);
-        if (state_phase(s) == PHASE_FREE || state_phase(s) == PHASE_RETIRED) {
-            continue;
-        }
-        for (uint32_t k = 0; k < call_nrets(&call); k++) {
-            struct place p = record_get_place(r, k);
-            if (p.kind == PLACE_ARENA && p.segment < BOARD_SEGMENTS_MAX) {
-                j->segments[p.segment].live++;
-            }
-        }
-    }
-    for (uint32_t i = 0; i < BOARD_SEGMENTS_MAX; i++) {
-        if (j->segments[i].state == SEGMENT_ORPHAN && j->segments[i].live == 0) {
-            leave(j, i);
-        }
-    }
-    grant_collect(j); /* the dead one may have been the last to map something */
-}
-
-void grant_free_place(void *arg, uint32_t segment, uint64_t offset)
-{
-    struct job *j = arg;
-    struct segment *s = &j->segments[segment];
-    if (s->rw) {
-        grant_unplace(j, &(struct arena_place){segment, offset});
-        return;
-    }
-    /* Nothing is allocated in an orphan again: only the number of survivors counts. */
-    if (s->state == SEGMENT_ORPHAN && s->live > 0 && --s->live == 0) {
-        leave(j, segment);
-    }
 }
 
 /* ---- back to the machine ------------------------------------------------------------------------------------- */

@@ -1,7 +1,8 @@
 /* grant.h - segments of a job, and the bytes in them.
  *
- *   grant.c   who has which segment, and places of the daemon's own
- *   ahead.c   segments made before they are asked for
+ *   grant.c         who has which segment      ahead.c   those made before they are asked for
+ *   grant_own.c     places of the daemon's own
+ *   grant_orphan.c  what a dead process leaves
  *   grant_bytes.c   what the daemon reads and writes of results */
 #ifndef NODE_GRANT_H
 #define NODE_GRANT_H
@@ -15,6 +16,7 @@
 #include "local.h"
 #include "store/arena.h"
 #include "store/board.h"
+#include "store/budget.h"
 
 struct conn;
 struct job;
@@ -84,6 +86,17 @@ mob_status grant_aligned(struct job *j, uint64_t size, size_t align,
                          struct arena_place *ret, void **ret_data);
 void grant_landed(struct job *j, const struct arena_place *place);
 void grant_unplace(struct job *j, const struct arena_place *place);
+
+/* ---- between the files above ---- */
+#define GRANT_MAX (1ull << 40) /* bytes of one segment */
+/* In whose name its bytes are in the budget. */
+struct budget_owner grant_payer(const struct job *j, const struct segment *s);
+/* Tells clients of it. */
+void grant_publish(struct job *j, uint32_t segment, uint64_t flags);
+/* From now on nobody maps it anew, and those who have it are asked to unmap it. */
+void grant_leave(struct job *j, uint32_t segment);
+/* Gives back the daemon's own segments that nothing lives in; some are kept for later if not @all. */
+void grant_give_empty(struct job *j, bool all);
 
 /* ---- ahead.c ---- */
 /* The process got one of @bytes because it grows. */
