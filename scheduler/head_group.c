@@ -647,3 +647,14 @@ const char *head_group_check(const struct plan_head *h)
     }
     return NULL;
 }
+
+enum plan_group_state plan_head_group_state(const struct plan_head *h, uint64_t group)
+{
+    const struct head_group *g = group_find(h, group);
+    return g ? g->state : PLAN_GROUP_NOWHERE;
+}
+
+uint64_t plan_head_groups_deadline(const struct plan_head *h)
+{
+    return h->groups_at;
+}

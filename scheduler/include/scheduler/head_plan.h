@@ -156,6 +156,11 @@ mob_status plan_head_hold_said(struct plan_head *h, uint64_t node,
                                const struct plan_hold *said,
                                const struct resources *offer, uint64_t now);
 
+/* How a group is that was said. */
+enum plan_group_state plan_head_group_state(const struct plan_head *h, uint64_t group);
+/* When groups are looked at next; part of plan_head_deadline(). */
+uint64_t plan_head_groups_deadline(const struct plan_head *h);
+
 /* ---- to look at
  * ----------------------------------------------------------------------------- Copy up
  * to @max into @ret and return how many there are in all. Demands are valid until the
