@@ -27,6 +27,5 @@ bool demand_equal(const struct demand *a, const struct demand *b)
 {
     return a->priority == b->priority && a->strategy == b->strategy &&
            a->node == b->node && a->group == b->group && a->bundle == b->bundle &&
-           resources_equal(&a->need, &b->need) &&
-           strcmp(a->selector, b->selector) == 0;
+           resources_equal(&a->need, &b->need) && strcmp(a->selector, b->selector) == 0;
 }

@@ -239,7 +239,8 @@ struct mob_options {
                      CPUs first, and those of a lower one as their tasks end, within the job. None starves: tasks of
                      a priority that have no CPU at all get one after 1 s and what is left of the task that has it,
                      for 0.1 s or a task. A demand and a priority together are one of the job's 16 classes */
-    mob_group group; /* it runs in what is set aside for this group; 0: in none. With it no other strategy
+    mob_group
+        group; /* it runs in what is set aside for this group; 0: in none. With it no other strategy
                         is allowed */
     int bundle; /* in which of its bundles; MOB_BUNDLE_ANY: any, and what those of a node have together */
 };

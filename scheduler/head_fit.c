@@ -66,7 +66,8 @@ static void begin(struct fit *f, enum room what)
         if (what == ROOM_ALL || hold == INDEX_NONE) {
             uint64_t cost = share_cost(need_of(f, i), &h->total);
             uint32_t at = f->count++;
-            for (; at > 0 && share_cost(need_of(f, f->left[at - 1]), &h->total) < cost; at--) {
+            for (; at > 0 && share_cost(need_of(f, f->left[at - 1]), &h->total) < cost;
+                 at--) {
                 f->left[at] = f->left[at - 1];
             }
             f->left[at] = i;
@@ -190,7 +191,7 @@ static bool pack(struct fit *f, bool one)
             if (count == 0 || (one && count < f->count)) {
                 continue;
             }
-            bool better = has != with      ? has
+            bool better = has != with     ? has
                           : count != most ? count > most
                                           : load(f, at) > load(f, best);
             if (best == INDEX_NONE || better) {
@@ -247,5 +248,6 @@ bool head_group_could(struct plan_head *h, const struct head_group *g)
         }
         resources_add(&sum, need_of(&f, f.left[i]), 1);
     }
-    return resources_fit(&h->total, &sum); /* named kinds are not in it: they are not counted */
+    return resources_fit(&h->total,
+                         &sum); /* named kinds are not in it: they are not counted */
 }

@@ -44,10 +44,9 @@ static void say_group(struct plan_head *h, const struct head_group *g)
 {
     struct plan_group_view view;
     head_group_view(h, g, &view);
-    h->config.act(h->config.arg,
-                  &(struct plan_head_action){.kind = PLAN_GROUP,
-                                             .to = h->nodes[g->owner].node,
-                                             .group = &view});
+    h->config.act(h->config.arg, &(struct plan_head_action){.kind = PLAN_GROUP,
+                                                            .to = h->nodes[g->owner].node,
+                                                            .group = &view});
 }
 
 /* Books a hold on a node; NULL: there are too many. */
@@ -100,7 +99,8 @@ static void hold_free(struct plan_head *h, struct head_hold *x)
 static void hold_state(struct plan_head *h, struct head_hold *x,
                        enum plan_hold_state state)
 {
-    if (x->word.state == PLAN_HOLD_WANT) { /* the node's offer is without it from now on */
+    if (x->word.state ==
+        PLAN_HOLD_WANT) { /* the node's offer is without it from now on */
         resources_sub(&h->nodes[x->node].asked, &x->word.need, 1);
         head_node_changed(h, x->node);
     }
@@ -471,7 +471,7 @@ mob_status plan_head_hold_said(struct plan_head *h, uint64_t node,
         if (its) {
             lost(h, g, now + PLAN_GATHER_NS);
         }
-    } else if (said->state == PLAN_HOLD_HELD && x->word.state == PLAN_HOLD_WANT) {
+    } else if (its && said->state == PLAN_HOLD_HELD && x->word.state == PLAN_HOLD_WANT) {
         hold_state(h, x, PLAN_HOLD_HELD);
         commit(h, g);
     }
@@ -579,7 +579,8 @@ void head_group_view(const struct plan_head *h, const struct head_group *g,
     }
 }
 
-size_t plan_head_groups(const struct plan_head *h, struct plan_group_view *ret, size_t max)
+size_t plan_head_groups(const struct plan_head *h, struct plan_group_view *ret,
+                        size_t max)
 {
     size_t count = 0;
     for (uint32_t i = 0; i < h->groups_top; i++) {

@@ -12,7 +12,7 @@
  * -------------------------------------------------------------------------------- */
 
 uint32_t head_slots_on(const struct plan_head *h, const struct head_demand *d,
-                         uint32_t at)
+                       uint32_t at)
 {
     const struct head_node *n = &h->nodes[at];
     /* A native needs no lease on its own node, unless it has a strategy; who refused last is not asked first
@@ -158,7 +158,8 @@ static uint32_t choose_node(struct plan_head *h, const struct head_demand *d,
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < d->hints_count; i++) {
         uint32_t at = index_find(&h->node_index, d->hints[i].node);
-        if (at != INDEX_NONE && d->hints[i].bytes > bytes && head_slots_on(h, d, at) > 0) {
+        if (at != INDEX_NONE && d->hints[i].bytes > bytes &&
+            head_slots_on(h, d, at) > 0) {
             best = at;
             bytes = d->hints[i].bytes;
         }

@@ -38,8 +38,9 @@ struct plan_head *plan_head_create(const struct plan_head_config *config, uint64
     h->heap = calloc(c->demands_max, sizeof *h->heap);
     h->leases = calloc(c->leases_max, sizeof *h->leases);
     h->dirty = calloc(c->leases_max, sizeof *h->dirty);
-    if (!head_group_create(h) || !h->nodes || !h->roomy || !h->jobs || !h->demands || !h->active || !h->heap ||
-        !h->leases || !h->dirty || !index_create(&h->node_index, c->nodes_max) ||
+    if (!head_group_create(h) || !h->nodes || !h->roomy || !h->jobs || !h->demands ||
+        !h->active || !h->heap || !h->leases || !h->dirty ||
+        !index_create(&h->node_index, c->nodes_max) ||
         !index_create(&h->job_index, c->demands_max) ||
         !index_create(&h->demand_index, c->demands_max) ||
         !index_create(&h->lease_index, c->leases_max) ||
@@ -343,7 +344,7 @@ uint64_t plan_head_deadline(const struct plan_head *h)
  * ----------------------------------------------------------------------- */
 
 mob_status head_set_offer(struct plan_head *h, struct head_node *n,
-                            const struct resources *offer)
+                          const struct resources *offer)
 {
     if (!resources_ok(offer) || !resources_fit(&n->capacity, offer)) {
         return MOB_ERR_INVALID;

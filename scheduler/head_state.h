@@ -18,11 +18,11 @@ struct head_node {
     uint64_t node, session, heard;
     struct resources capacity, offer;
     char labels[LABELS_MAX + 1];
-    struct resources leased; /* of the leases that it executes, but in groups */
-    struct resources booked; /* for bundles: of no kind more than it has */
-    struct resources asked;  /* of it, what its offer may still have in it */
+    struct resources leased;     /* of the leases that it executes, but in groups */
+    struct resources booked;     /* for bundles: of no kind more than it has */
+    struct resources asked;      /* of it, what its offer may still have in it */
     uint32_t holds, holds_count; /* the first of those */
-    uint32_t leases;         /* the first of them */
+    uint32_t leases;             /* the first of them */
     uint32_t demands; /* that it owns: its place is not free before they are gone */
 };
 
@@ -102,12 +102,13 @@ struct plan_head {
     struct head_group *groups;
     struct head_hold *holds;
     uint32_t groups_top, groups_count, holds_top, holds_free;
-    uint64_t groups_at;    /* when those that wait are looked at next */
-    uint64_t rooms, turns; /* counts what makes room for them; who waited longer */
+    uint64_t groups_at;          /* when those that wait are looked at next */
+    uint64_t rooms, turns;       /* counts what makes room for them; who waited longer */
     struct head_group **waiting; /* scratch: groups_max */
-    struct resources *room;      /* scratch of head_fit.c, for each node: room for bundles */
-    uint16_t *there;             /* bundles of the group at hand */
-    uint32_t *match, *match_seen, match_round; /* the bundle that has it; when looked at */
+    struct resources *room; /* scratch of head_fit.c, for each node: room for bundles */
+    uint16_t *there;        /* bundles of the group at hand */
+    uint32_t *match, *match_seen,
+        match_round; /* the bundle that has it; when looked at */
     struct index_map group_index, hold_index;
     struct index_map node_index, lease_index, job_index; /* by node, lease, mixed job */
     struct index_map demand_index, pair_index;           /* by the keys below */
@@ -204,6 +205,7 @@ void head_owner_changed(struct plan_head *h, uint32_t at);
 void head_want_changed(struct plan_head *h, struct head_demand *d);
 void head_place(struct plan_head *h, uint64_t now);
 /* Slots that a demand may have on a node now. */
-uint32_t head_slots_on(const struct plan_head *h, const struct head_demand *d, uint32_t at);
+uint32_t head_slots_on(const struct plan_head *h, const struct head_demand *d,
+                       uint32_t at);
 
 #endif

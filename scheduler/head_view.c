@@ -61,15 +61,14 @@ size_t plan_head_demands(const struct plan_head *h, struct plan_demand_view *ret
             continue;
         }
         if (count < max) {
-            ret[count] =
-                (struct plan_demand_view){.job = h->jobs[d->job].key,
-                                          .owner = h->nodes[d->owner].node,
-                                          .cls = d->cls,
-                                          .demand = &d->demand,
-                                          .want = d->want,
-                                          .granted = d->granted,
-                                          .infeasible = d->want > 0 && d->nodes == 0 &&
-                                                        !d->demand.group};
+            ret[count] = (struct plan_demand_view){
+                .job = h->jobs[d->job].key,
+                .owner = h->nodes[d->owner].node,
+                .cls = d->cls,
+                .demand = &d->demand,
+                .want = d->want,
+                .granted = d->granted,
+                .infeasible = d->want > 0 && d->nodes == 0 && !d->demand.group};
         }
         count++;
     }

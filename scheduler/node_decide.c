@@ -175,8 +175,8 @@ static void served(struct plan_node *p, struct node_job *j, struct node_class *c
 static uint64_t owed_since(const struct plan_node *p, const struct node_class *c,
                            uint64_t now)
 {
-    bool owed = c->demand.strategy != DEMAND_NODE && !class_grouped(c) && c->none_since != CLOCK_NEVER &&
-                now >= c->none_since + PLAN_OWED_NS &&
+    bool owed = c->demand.strategy != DEMAND_NODE && !class_grouped(c) &&
+                c->none_since != CLOCK_NEVER && now >= c->none_since + PLAN_OWED_NS &&
                 (p->extra_until == 0 || now >= p->extra_until + PLAN_OWED_NS);
     return owed ? c->none_since : CLOCK_NEVER;
 }

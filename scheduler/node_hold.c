@@ -132,7 +132,8 @@ static void follow(struct plan_node *p, struct node_hold *x, enum plan_hold_stat
         }
         return;
     }
-    if (x->word.state != PLAN_HOLD_WANT) { /* one that gathers is answered when it has all */
+    if (x->word.state !=
+        PLAN_HOLD_WANT) { /* one that gathers is answered when it has all */
         x->until = CLOCK_NEVER;
         x->word.state = state == PLAN_HOLD_KEPT ? state : x->word.state;
         say(p, &x->word);
@@ -249,7 +250,8 @@ void node_hold_sweep(struct plan_node *p)
 {
     for (uint32_t i = p->holds_count; i-- > 0;) {
         struct node_hold *x = &p->holds[i];
-        if (x->sync == p->sync || (x->word.state == PLAN_HOLD_KEPT && x->until != CLOCK_NEVER)) {
+        if (x->sync == p->sync ||
+            (x->word.state == PLAN_HOLD_KEPT && x->until != CLOCK_NEVER)) {
             continue; /* named, or its owner has some time yet */
         }
         if (x->word.state == PLAN_HOLD_WANT) {
@@ -280,8 +282,7 @@ const char *node_hold_check(const struct plan_node *p, struct resources *used)
             const struct plan_hold *w = &p->holds[i].word;
             ends = ends || (w->group == c->demand.group && w->state == PLAN_HOLD_END);
         }
-        if (class_grouped(c) && !ends &&
-            overused(p, c->demand.group, c->demand.bundle)) {
+        if (class_grouped(c) && !ends && overused(p, c->demand.group, c->demand.bundle)) {
             return "tasks of a group have more than what is held for it";
         }
     }

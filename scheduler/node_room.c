@@ -18,7 +18,8 @@ static struct resources have_soon(const struct plan_node *p, uint64_t now)
     struct resources soon = p->free;
     FOR_EACH_CLASS(p, j, c)
     {
-        if (c->taking > 0 && !class_grouped(c) && now < c->taking_since + PLAN_QUANTUM_NS) {
+        if (c->taking > 0 && !class_grouped(c) &&
+            now < c->taking_since + PLAN_QUANTUM_NS) {
             resources_add(&soon, &c->demand.need, c->taking);
         }
     }
@@ -113,7 +114,8 @@ static struct node_class *lowest_below(struct node_job *j, const struct node_cla
 {
     struct node_class *low = NULL;
     for (struct node_class *v = j->cls; v < j->cls + j->classes; v++) {
-        if (v->known && !class_grouped(v) && v->busy + v->idle > v->taking && now >= v->kept_until &&
+        if (v->known && !class_grouped(v) && v->busy + v->idle > v->taking &&
+            now >= v->kept_until &&
             v->demand.priority < (low ? low : c)->demand.priority &&
             resources_cover(missing, &v->demand.need) > 0) {
             low = v;
@@ -181,7 +183,8 @@ static void take_busy(struct plan_node *p, struct resources *soon, uint64_t now)
         FOR_EACH_CLASS(p, j, c)
         {
             uint64_t left = (c->busy + c->idle - c->taking) * c->cost;
-            if (left > holds && !class_grouped(c) && resources_cover(&missing, &c->demand.need) > 0) {
+            if (left > holds && !class_grouped(c) &&
+                resources_cover(&missing, &c->demand.need) > 0) {
                 from = j;
                 most = c;
                 holds = left;

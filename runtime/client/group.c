@@ -35,7 +35,8 @@ static mob_status need_of_bundle(const void *at, size_t stride, struct resources
     return options_need(&o, ret);
 }
 
-static mob_status pack(const struct mob_bundle *bundles, size_t count, struct local_msg *m)
+static mob_status pack(const struct mob_bundle *bundles, size_t count,
+                       struct local_msg *m)
 {
     struct codec_writer w;
     const unsigned char *at = (const void *)bundles;
@@ -47,26 +48,29 @@ static mob_status pack(const struct mob_bundle *bundles, size_t count, struct lo
         resources_put(&w, &need);
     }
     if (!w.ok) {
-        return status_fail(MOB_ERR_FULL, "the names of all resources in a group take more "
-                                         "than %u bytes",
+        return status_fail(MOB_ERR_FULL,
+                           "the names of all resources in a group take more "
+                           "than %u bytes",
                            LOCAL_TEXT_MAX);
     }
     m->text_size = (uint32_t)codec_written(&w);
     return MOB_OK;
 }
 
-mob_status mob_group_create(struct mob *mob, const struct mob_bundle *bundles, size_t count,
-                            enum mob_group_strategy strategy, mob_group *ret)
+mob_status mob_group_create(struct mob *mob, const struct mob_bundle *bundles,
+                            size_t count, enum mob_group_strategy strategy,
+                            mob_group *ret)
 {
     struct thread *t;
     MOB_TRY(client_thread(mob, &t));
     if (!bundles || count == 0 || count > MOB_GROUP_BUNDLES_MAX || strategy < 0 ||
         strategy > MOB_GROUP_STRICT_SPREAD || bundles->struct_size < sizeof(size_t) ||
         bundles->struct_size > sizeof *bundles) {
-        return status_fail(MOB_ERR_INVALID,
-                           "a group has 1 to %d bundles, set up with MOB_BUNDLE_INIT, and "
-                           "one of the strategies; not %zu and %d",
-                           MOB_GROUP_BUNDLES_MAX, count, (int)strategy);
+        return status_fail(
+            MOB_ERR_INVALID,
+            "a group has 1 to %d bundles, set up with MOB_BUNDLE_INIT, and "
+            "one of the strategies; not %zu and %d",
+            MOB_GROUP_BUNDLES_MAX, count, (int)strategy);
     }
     struct local_msg *m = question(LOCAL_GROUP_MAKE);
     mob_status st = m ? pack(bundles, count, m) : MOB_ERR_NOMEM;
@@ -91,14 +95,15 @@ static mob_status look(struct mob *mob, mob_group group, struct local_msg *m)
     m->arg[0] = LOCAL_GROUP_LOOK;
     m->arg[1] = group;
     MOB_TRY(client_ask(mob, m, NULL, 0, NULL, NULL));
-    if (m->arg[1] > MOB_GROUP_BUNDLES_MAX || m->text_size < m->arg[1] * sizeof(uint64_t)) {
+    if (m->arg[1] > MOB_GROUP_BUNDLES_MAX ||
+        m->text_size < m->arg[1] * sizeof(uint64_t)) {
         return status_fail(MOB_ERR_PROTOCOL, "the node's daemon sent a malformed group");
     }
     return MOB_OK;
 }
 
-mob_status mob_group_nodes(struct mob *mob, mob_group group, uint64_t *ret_nodes, size_t max,
-                           size_t *ret_count)
+mob_status mob_group_nodes(struct mob *mob, mob_group group, uint64_t *ret_nodes,
+                           size_t max, size_t *ret_count)
 {
     struct thread *t;
     MOB_TRY(client_thread(mob, &t));
@@ -125,10 +130,11 @@ static mob_status verdict(const struct local_msg *m)
     case LOCAL_GROUP_WHOLE:
         return MOB_OK;
     case LOCAL_GROUP_UNMET:
-        return status_fail(MOB_ERR_DEMAND,
-                           "the group has no place, and no node that could hold it joined "
-                           "in time: %s",
-                           why);
+        return status_fail(
+            MOB_ERR_DEMAND,
+            "the group has no place, and no node that could hold it joined "
+            "in time: %s",
+            why);
     case LOCAL_GROUP_FULL:
         return status_fail(MOB_ERR_FULL, "the group was not made: %s", why);
     default:

@@ -81,9 +81,9 @@ static bool asked_before(const struct asked *a, const struct mob_options *o)
 {
     return a->known && a->num_cpus == o->num_cpus && a->num_gpus == o->num_gpus &&
            a->memory_bytes == o->memory_bytes && a->node == o->node &&
-           a->group == o->group && a->bundle == o->bundle &&
-           a->strategy == o->strategy && a->priority == o->priority &&
-           same_text(a->resources, o->resources) && same_text(a->labels, o->labels);
+           a->group == o->group && a->bundle == o->bundle && a->strategy == o->strategy &&
+           a->priority == o->priority && same_text(a->resources, o->resources) &&
+           same_text(a->labels, o->labels);
 }
 
 mob_status options_need(const struct mob_options *o, struct resources *ret)

@@ -236,7 +236,7 @@ static void fail_grouped(struct job *j, uint32_t c, struct record *r, const char
         snprintf(text, sizeof text, "task %s: its group was removed", name);
     }
     away_fail_task(j, r,
-                   !g                      ? MOB_ERR_CANCELLED
+                   !g                       ? MOB_ERR_CANCELLED
                    : g->state == GROUP_FULL ? MOB_ERR_FULL
                                             : MOB_ERR_DEMAND,
                    text);

@@ -40,8 +40,9 @@ mob_status group_add(struct job *j, uint64_t id, uint32_t count,
         good = resources_ok(&needs[i]);
     }
     if (!good) {
-        return status_fail(MOB_ERR_INVALID, "a group of %u bundles, by strategy %u, that "
-                                            "makes no sense",
+        return status_fail(MOB_ERR_INVALID,
+                           "a group of %u bundles, by strategy %u, that "
+                           "makes no sense",
                            count, strategy);
     }
     if (j->groups_count == GROUPS_OF_JOB_MAX) {
@@ -157,15 +158,17 @@ char *group_too_large(const struct group *g, char *buf, size_t size)
         }
     }
     if (g->strategy == MOB_GROUP_STRICT_SPREAD) {
-        snprintf(buf, size, "its %u bundles ask for a node each, and there are not so many "
-                            "that have room for one",
+        snprintf(buf, size,
+                 "its %u bundles ask for a node each, and there are not so many "
+                 "that have room for one",
                  g->count);
         return buf;
     }
     d.need = resources_cpus(0);
     for (uint32_t i = 0; i < g->count; i++) {
         for (uint32_t k = 0; k < resources_kinds(&g->needs[i]); k++) {
-            uint64_t sum = resources_like(&d.need, &g->needs[i], k) + g->needs[i].amount[k];
+            uint64_t sum =
+                resources_like(&d.need, &g->needs[i], k) + g->needs[i].amount[k];
             if (k < RESOURCE_BASIC) {
                 d.need.amount[k] = sum;
             } else {
@@ -201,10 +204,11 @@ char *group_why(const struct group *g, char *buf, size_t size)
         snprintf(buf, size, "nodes gather what it needs as tasks end there");
         break;
     default:
-        snprintf(buf, size,
-                 "%u of its %u bundles have no place: other groups have what they need, or "
-                 "the head has not answered yet",
-                 g->count - placed, g->count);
+        snprintf(
+            buf, size,
+            "%u of its %u bundles have no place: other groups have what they need, or "
+            "the head has not answered yet",
+            g->count - placed, g->count);
     }
     return buf;
 }
@@ -230,8 +234,9 @@ mob_status group_check(const struct job *j, const struct demand *demand)
     }
     resources_text(&demand->need, need, sizeof need);
     return demand->bundle
-               ? status_fail(MOB_ERR_DEMAND, "a task asks for %s of bundle %d of its group, "
-                                             "which has less",
+               ? status_fail(MOB_ERR_DEMAND,
+                             "a task asks for %s of bundle %d of its group, "
+                             "which has less",
                              need, demand->bundle - 1)
                : status_fail(MOB_ERR_DEMAND,
                              "a task asks for %s, and no bundle of its group has so much",
@@ -295,7 +300,8 @@ void group_end_job(struct job *j)
         if (!j->guest) {
             group_say_end(j, g->id);
         }
-        unlink_group(g);
+        j->groups = g->next;
+        j->groups_count--;
         free(g);
     }
 }

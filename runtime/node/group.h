@@ -43,7 +43,7 @@ struct group {
     uint64_t id;
     uint32_t count, strategy;
     enum group_state state;
-    uint64_t nowhere_ns; /* since when it is */
+    uint64_t nowhere_ns;                   /* since when it is */
     uint64_t nodes[MOB_GROUP_BUNDLES_MAX]; /* of each bundle; 0: none */
     uint64_t holds[MOB_GROUP_BUNDLES_MAX]; /* at home: what the head calls them */
     void (*changed)(struct group *g);      /* or NULL: its state is another one */
@@ -74,7 +74,8 @@ void group_told(struct group *g, enum group_state state, const uint64_t *nodes,
                 const uint64_t *holds);
 /* Makes it known here, under a name that it has already. */
 mob_status group_add(struct job *j, uint64_t id, uint32_t count,
-                     const struct resources *needs, uint32_t strategy, struct group **ret);
+                     const struct resources *needs, uint32_t strategy,
+                     struct group **ret);
 /* It is no more: ends its tasks on this node and tells those that have the job from here. */
 void group_gone(struct group *g);
 

@@ -28,7 +28,8 @@ static mob_status find(const struct job *j, const struct local_msg *m, struct gr
 {
     *ret = group_find(j, m->arg[1]);
     return *ret ? MOB_OK
-                : status_fail(MOB_ERR_NOT_FOUND, "the job has no group %llx, or it was removed",
+                : status_fail(MOB_ERR_NOT_FOUND,
+                              "the job has no group %llx, or it was removed",
                               (unsigned long long)m->arg[1]);
 }
 

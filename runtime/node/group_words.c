@@ -323,7 +323,8 @@ bool group_from_guest(struct peer *p, uint32_t op, struct codec_reader *r)
         group_pass_on(g);
         return true;
     }
-    struct codec_writer w = cluster_begin(p->cluster, WIRE_GROUP_NEWS); /* it has to know */
+    struct codec_writer w =
+        cluster_begin(p->cluster, WIRE_GROUP_NEWS); /* it has to know */
     log_warn("job %u: a group of one of its tasks is not taken: %s", j->number,
              mob_last_error());
     codec_put_u32(&w, j->number);

@@ -294,8 +294,8 @@ bool member_message(struct peer *p, enum wire_op op, struct codec_reader *r)
     if (p != c->head) {
         return false; /* only the head says such things */
     }
-    c->words_heard += op == WIRE_LEASE || op == WIRE_GRANT ||
-                      op == WIRE_SYNCED || op == WIRE_HOLD;
+    c->words_heard +=
+        op == WIRE_LEASE || op == WIRE_GRANT || op == WIRE_SYNCED || op == WIRE_HOLD;
     switch (op) {
     case WIRE_NODE:
         return node_word(p, r);

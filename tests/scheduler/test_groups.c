@@ -54,14 +54,15 @@ static void head_act(void *arg, const struct plan_head_action *a)
     } else if (a->kind == PLAN_LEASE) {
         struct word *x = push(a->to);
         x->to_node = PLAN_LEASE;
-        x->lease = (struct plan_lease){a->lease, a->epoch, a->job,   a->cls,
+        x->lease = (struct plan_lease){a->lease,  a->epoch, a->job,   a->cls,
                                        a->weight, a->slots, a->owner, *a->demand};
     }
 }
 
 static void node_act(void *arg, const struct plan_node_action *a)
 {
-    if (a->kind != PLAN_HOLD_SAID && a->kind != PLAN_REPORT && a->kind != PLAN_LEASE_HELD) {
+    if (a->kind != PLAN_HOLD_SAID && a->kind != PLAN_REPORT &&
+        a->kind != PLAN_LEASE_HELD) {
         return;
     }
     struct word *x = push((uint64_t)(uintptr_t)arg);
@@ -129,15 +130,15 @@ static void wait_ms(uint64_t ms)
 
 static void join_node(uint64_t id, struct resources capacity)
 {
-    w.node[id] = plan_node_create(
-        &(struct plan_node_config){.node = id,
-                                   .capacity = capacity,
-                                   .clustered = true,
-                                   .jobs_max = 8,
-                                   .leases_max = 64,
-                                   .act = node_act,
-                                   .arg = (void *)(uintptr_t)id},
-        w.now);
+    w.node[id] =
+        plan_node_create(&(struct plan_node_config){.node = id,
+                                                    .capacity = capacity,
+                                                    .clustered = true,
+                                                    .jobs_max = 8,
+                                                    .leases_max = 64,
+                                                    .act = node_act,
+                                                    .arg = (void *)(uintptr_t)id},
+                         w.now);
     plan_node_head_up(w.node[id], 9, w.now);
     struct plan_join join = {.node = id, .session = 100 + id, .capacity = capacity};
     MUST(plan_head_join(w.h, &join, w.now));
@@ -167,11 +168,8 @@ static void finish(void)
 static void group(uint64_t id, enum mob_group_strategy strategy, uint32_t count,
                   const struct resources *needs)
 {
-    struct plan_group g = {.id = id,
-                           .job = {HOME, 1},
-                           .count = count,
-                           .strategy = strategy,
-                           .needs = needs};
+    struct plan_group g = {
+        .id = id, .job = {HOME, 1}, .count = count, .strategy = strategy, .needs = needs};
     MUST(plan_head_group(w.h, HOME, &g, w.now));
     settle();
 }
@@ -222,7 +220,8 @@ Test(groups, each_strategy_places_as_it_says)
     group_of_cpus(3, MOB_GROUP_PACK, 5, CPU); /* 0 3 3 3 CPUs are left */
     cr_assert(whole(3));
     cr_assert_eq(nodes_of(3), 2);
-    group_of_cpus(4, MOB_GROUP_SPREAD, 4, CPU); /* 0 0 1 3: not as many as it has bundles */
+    group_of_cpus(4, MOB_GROUP_SPREAD, 4,
+                  CPU); /* 0 0 1 3: not as many as it has bundles */
     cr_assert(whole(4));
     cr_assert_eq(nodes_of(4), 2);
     cr_assert_eq(offered(), 0);
@@ -242,7 +241,8 @@ Test(groups, what_does_not_fit_holds_nothing_and_comes_when_it_fits)
     cr_assert(whole(1) && !whole(2));
     cr_assert_eq(w.group[2].state, PLAN_GROUP_WAITS);
     cr_assert_eq(offered(), 3);
-    group_of_cpus(3, MOB_GROUP_PACK, 3, CPU); /* what fits does not wait for what does not */
+    group_of_cpus(3, MOB_GROUP_PACK, 3,
+                  CPU); /* what fits does not wait for what does not */
     cr_assert(whole(3));
     MUST(plan_head_group_end(w.h, HOME, 1, w.now));
     settle();
@@ -276,7 +276,8 @@ Test(groups, a_node_for_each_is_found_whenever_there_is_a_way)
     join_node(2, with_tape);
     wait_ms(50);
     struct resources blocker = resources_cpus(CPU);
-    group(2, MOB_GROUP_PACK, 1, &blocker); /* so that the node with the tape has less taken */
+    group(2, MOB_GROUP_PACK, 1,
+          &blocker); /* so that the node with the tape has less taken */
     uint64_t first = w.group[2].nodes[0];
     struct resources needs[] = {resources_cpus(CPU), tape};
     group(1, MOB_GROUP_STRICT_SPREAD, 2, needs);
@@ -338,7 +339,8 @@ Test(groups, what_is_not_held_in_time_lets_go_of_all)
     wait_ms(1100);
     cr_assert_eq(w.group[1].state, PLAN_GROUP_WAITS);
     cr_assert_eq(plan_node_offer(w.node[1]).amount[RESOURCE_CPU], 2 * CPU);
-    group_of_cpus(2, MOB_GROUP_STRICT_PACK, 2, CPU); /* it does not wait for the other one */
+    group_of_cpus(2, MOB_GROUP_STRICT_PACK, 2,
+                  CPU); /* it does not wait for the other one */
     cr_assert(whole(2));
     finish();
 }
@@ -387,8 +389,13 @@ Test(groups, a_task_that_waits_lends_the_cpu_to_its_group)
     MUST(plan_node_class_add(p, key, 0, &in, w.now));
     group_of_cpus(1, MOB_GROUP_PACK, 1, CPU);
     cr_assert(whole(1));
-    struct plan_lease l = {.lease = 77, .epoch = 1, .job = key, .weight = 1, .slots = 5,
-                           .owner = HOME, .demand = in};
+    struct plan_lease l = {.lease = 77,
+                           .epoch = 1,
+                           .job = key,
+                           .weight = 1,
+                           .slots = 5,
+                           .owner = HOME,
+                           .demand = in};
     MUST(plan_node_lease(p, &l, w.now));
     MUST(plan_node_backlog(p, key, 0, 3, NULL, 0, w.now));
     struct plan_class_view v;

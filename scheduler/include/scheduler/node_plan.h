@@ -54,7 +54,7 @@ enum plan_node_action_kind {
     PLAN_DEMAND, /* @job, @cls of @demand, @weight: wants @count slots elsewhere; @hints */
     PLAN_LEASE_HELD, /* @lease at @epoch has @count slots here from now on (0: it is
                         over), @offer */
-    PLAN_HOLD_SAID, /* @hold is in its state from now on, @offer */
+    PLAN_HOLD_SAID,  /* @hold is in its state from now on, @offer */
 };
 
 struct plan_node_action {
