@@ -25,6 +25,7 @@ static const char usage[] =
     "  --window N             tasks in flight with async (256, or as many as have\n"
     "                         256 MiB of payload)\n"
     "  --cpus N               CPUs of an embedded node: its workers (1)\n"
+    "  --pin, --no-pin        its workers have CPUs alone, or run on any\n"
     "  --payload BYTES        bytes into and out of each task, a multiple of 8 (8)\n"
     "  --work NS              each task spins so long (0)\n"
     "  --address A            join the node or cluster there\n"
@@ -62,6 +63,12 @@ static void take_option(int letter, void *to)
     case 'c':
         options->cpus = (unsigned)bench_parse_u64("--cpus", optarg, 1, CPUS_MAX);
         break;
+    case 'P':
+        options->pin = MOB_PIN;
+        break;
+    case 'n':
+        options->pin = MOB_NO_PIN;
+        break;
     case 'p':
         options->payload = bench_parse_u64("--payload", optarg, 8, PAYLOAD_MAX);
         if (options->payload % 8 != 0) {
@@ -83,6 +90,8 @@ static void parse_options(int argc, char **argv, struct options *options)
                                         {"tasks", required_argument, NULL, 't'},
                                         {"window", required_argument, NULL, 'w'},
                                         {"cpus", required_argument, NULL, 'c'},
+                                        {"pin", no_argument, NULL, 'P'},
+                                        {"no-pin", no_argument, NULL, 'n'},
                                         {"payload", required_argument, NULL, 'p'},
                                         {"work", required_argument, NULL, 'k'},
                                         {"address", required_argument, NULL, 'a'},

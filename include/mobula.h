@@ -144,8 +144,16 @@ struct mob_config {
     int num_gpus;          /* 0: as many as are found; MOB_NO_GPU: none */
     const char *resources; /* "tape=2,license=0.5", or NULL */
     const char *labels;    /* "zone=a,disk=ssd", or NULL */
+    int pin; /* of an embedded node. MOB_PIN: a worker runs on CPUs that its task has alone, MOB_NO_PIN: on any;
+                0: pinned if the node may run on four CPUs or more (mobula.1) */
+    unsigned
+        weight; /* of the job beside others: 1 to MOB_WEIGHT_MAX, and 0 is 1. While jobs compete for what nodes
+                        have, one of 3 gets three times the time of one of 1, on all nodes */
 };
 #define MOB_NO_GPU (-1)
+#define MOB_PIN 1
+#define MOB_NO_PIN (-1)
+#define MOB_WEIGHT_MAX 1000u
 
 /* Joins a node or starts an embedded one, and makes a job there. In a worker this function runs
  * tasks and never returns.
@@ -309,8 +317,8 @@ struct mob_view {
 };
 
 /* Waits until @ref is there and gives its bytes without copying them.
- * @timeout_ns: for all of it, also for bytes that come back from disk; 0 looks once, MOB_FOREVER has
- *             no limit.
+ * @timeout_ns: for all of it, also for bytes that come from disk or from another node; 0 looks once,
+ *             MOB_FOREVER has no limit.
  * @ret: to be given back with mob_view_release(); the bytes stay valid until then, even if the
  *       id is released.
  * Inside a task, a waiting get runs the awaited task itself if it has not started, and else
@@ -609,6 +617,14 @@ MOB_API mob_status mob_fail(struct mob_task *task, const char *format, ...)
 /* 1 once somebody cancelled the task, or its deadline passed. A task that returns MOB_ERR_CANCELLED then fails
  * with that, or with MOB_ERR_DEADLINE. */
 MOB_API int mob_task_cancelled(const struct mob_task *task);
+
+/* The CPUs that the task asked for: mob_options.num_cpus. On a node that pins (mobula.1) its threads run on so many
+ * CPUs, which no other task has. OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, MKL_NUM_THREADS, BLIS_NUM_THREADS and
+ * NUMEXPR_NUM_THREADS are that number rounded down, and 1 at least, unless the driver has them set. A worker that
+ * comes to run tasks of another number of CPUs tells the libraries by their functions, if its process shows those
+ * (dynamic linking, or -rdynamic); the environment stays as it was. Who makes threads in another way makes as many
+ * as this says. A task that runs inside the mob_get() of another one has that one's CPUs. */
+MOB_API double mob_task_cpus(const struct mob_task *task);
 
 /* ---- looking around ---------------------------------------------------------------------- */
 

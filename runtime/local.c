@@ -11,11 +11,21 @@
 #include <unistd.h>
 
 #include "core/codec.h"
+#include "core/limits.h"
 #include "core/status.h"
 
 extern char **environ;
 
 enum { SPAWN_STRINGS_MAX = 65536, SPAWN_BYTES_MAX = 8 << 20 };
+
+const char *const local_threads_vars[LOCAL_THREADS_VARS] = {
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS"};
+
+uint32_t local_threads(uint64_t units)
+{
+    return units > CPU_UNITS ? (uint32_t)(units / CPU_UNITS) : 1;
+}
 
 void local_msg_init(struct local_msg *m, enum local_op op)
 {

@@ -19,11 +19,21 @@
 /* Environment of a worker: the fd of its socket. */
 #define LOCAL_WORKER_ENV "MOBULA_WORKER_FD"
 
+/* Numeric libraries have as many threads as a worker's tasks have CPUs, unless the user said otherwise in one of
+ * these. LOCAL_THREADS_ENV is "THREADS,SET": the number, and a bit for each of these that the node has set. */
+#define LOCAL_THREADS_ENV "MOBULA_WORKER_THREADS"
+#define LOCAL_THREADS_VARS 5
+extern const char *const local_threads_vars[LOCAL_THREADS_VARS];
+/* How many, for tasks that ask for @units of CPU_UNITS: whole CPUs, and one at least. */
+uint32_t local_threads(uint64_t units);
+
 enum local_op {
     /* First on every connection. arg: LOCAL_MAGIC, LOCAL_VERSION, pid, enum local_role.
      * A driver: text = job name; fds = its executable, a segment with `struct local_spawn` bytes,
-     * stdout, stderr; arg[4] = size of those bytes, arg[5] = 1: do not forward output.
-     * Answer: arg: node, job, process index, CPUs, 1 if embedded, store limit; fds = board, bell,
+     * stdout, stderr; arg[4] = size of those bytes, arg[5] = bit 0: do not forward output, bit 1: run
+     * tasks itself, from bit 32 on its weight, or 0.
+     * Answer: arg: node, job, process index, CPUs, bit 0: embedded, and from bit 32 on how many CPUs the node may
+     * run on if its workers are pinned, store limit; fds = board, bell,
      * and for a driver the pipe on which the node says that the job failed ('f') or that memory is
      * wanted ('m'), and which closes at its death. */
     LOCAL_HELLO,
@@ -34,8 +44,10 @@ enum local_op {
     LOCAL_GIVE,      /* one way. arg: segment, which is empty and unmapped here */
     /* Another process's segment, to read. arg: segment. Answer: arg: bytes; fd. */
     LOCAL_MAP,
-    /* one way. arg[0] = link: a result whose bytes are on disk is wanted in memory. */
+    /* one way. arg[0] = link: a result whose bytes are on disk, or on another node, is wanted in memory. */
     LOCAL_RESTORE,
+    /* arg[0] = link: a result that is lost. Answer: text = why. */
+    LOCAL_WHY,
     /* A class. text = the bytes of a struct demand. Answer: arg[0] = class. */
     LOCAL_CLASS,
     /* Answer: arg: node, job, CPUs, store limit, store used, nodes << 32 | workers. */

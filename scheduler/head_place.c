@@ -178,19 +178,18 @@ static int rank(const struct plan_head *h, const struct head_demand *d)
     return late ? INT8_MAX + 1 : d->demand.priority;
 }
 
-/* True if @a has less than @b, or as much and was owed more; of one job, if it is of a higher rank. */
+/* True if @a is less ahead than @b by the end of a turn, with what it has and is owed; of one job, if it is of a
+ * higher rank. What counts is not only who has less now: whoever gave a slot up would have it back at once. */
 static bool deserves(const struct plan_head *h, uint32_t a, uint32_t b)
 {
     const struct head_demand *d = &h->demands[a], *e = &h->demands[b];
-    const struct share *x = &h->jobs[d->job].share, *y = &h->jobs[e->job].share;
     if (d->job == e->job) {
         return rank(h, d) > rank(h, e);
     }
-    if (share_below(x, y) || share_below(y, x)) {
-        return share_below(x, y);
-    }
+    int64_t x = share_ahead(&h->jobs[d->job].share, PLAN_TURN_NS);
+    int64_t y = share_ahead(&h->jobs[e->job].share, PLAN_TURN_NS);
     /* At last by place, so that the demands of a job stand together. */
-    return x->deficit != y->deficit ? x->deficit > y->deficit : d->job < e->job;
+    return x != y ? x < y : d->job < e->job;
 }
 
 static void sift(struct plan_head *h, uint32_t i)

@@ -82,6 +82,8 @@ static mob_status lease_place(struct plan_node *p, const struct plan_lease *in,
     if (!j) {
         MOB_TRY(node_add_job(p, in->job, in->weight, &j));
         j->implied = true;
+    } else if (in->weight && in->weight <= PLAN_WEIGHT_MAX) {
+        j->share.weight = in->weight; /* a guest may be added before its first lease */
     }
     if (!j->cls[in->cls].known) {
         node_add_class(p, j, in->cls, &in->demand);

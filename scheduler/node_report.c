@@ -267,6 +267,12 @@ mob_status plan_node_view(const struct plan_node *p, struct plan_job job, uint32
     return MOB_OK;
 }
 
+uint32_t plan_node_weight(const struct plan_node *p, struct plan_job job)
+{
+    const struct node_job *j = node_find(p, job);
+    return j ? j->share.weight : 0;
+}
+
 static const char *check_job(const struct plan_node *p, const struct node_job *j,
                              struct resources *used)
 {

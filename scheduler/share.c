@@ -63,6 +63,11 @@ bool share_below(const struct share *a, const struct share *b)
     return a->used * b->weight < b->used * a->weight;
 }
 
+int64_t share_ahead(const struct share *s, uint64_t ns)
+{
+    return (int64_t)((s->used + CPU_UNITS) / s->weight * (ns / NS_PER_US)) - s->deficit;
+}
+
 uint64_t share_to_move(const struct share *from, const struct share *to,
                        uint64_t quantum_ns)
 {

@@ -39,6 +39,10 @@ void share_account(struct share *const *list, uint32_t count, uint64_t dt_us);
 /* True if a unit is worth more to @a than to @b: it holds less for its weight. */
 bool share_below(const struct share *a, const struct share *b);
 
+/* How far ahead of its right it would be after @ns, in units times microseconds divided by its weight, if it got
+ * one CPU more now: who gets the next one is who is least ahead. */
+int64_t share_ahead(const struct share *s, uint64_t ns);
+
 /* Units that @from should give up to @to, 0 if it need not: their deficits are not yet
  * one CPU for @quantum_ns apart, or @to would not hold less. */
 uint64_t share_to_move(const struct share *from, const struct share *to,

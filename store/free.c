@@ -18,14 +18,15 @@ static void hand_over(struct lane *l, struct record *r)
     board_notice(l->board, told ? NOTICE_PLACES : NOTICE_RESCAN);
 }
 
-/* Bytes outside of the record, in memory or on disk, at most LANE_LIMBO_BYTES for each place. */
+/* Bytes outside of the record, wherever they are, at most LANE_LIMBO_BYTES for each place. */
 static uint64_t outer_bytes(const struct record *r)
 {
+    const uint32_t outer = 1u << PLACE_ARENA | 1u << PLACE_SPILLED | 1u << PLACE_AWAY;
     struct call call = record_call(r);
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < call_nrets(&call); i++) {
         struct place p = record_get_place(r, i);
-        if (place_is_block(p.kind)) {
+        if (outer >> p.kind & 1) {
             bytes += p.size < LANE_LIMBO_BYTES ? p.size : LANE_LIMBO_BYTES;
         }
     }
@@ -255,8 +256,8 @@ void lane_unrecord(struct lane *l, struct record *r)
 }
 
 /* Frees the places that are this process's, drops the uses of borrowed ones. Returns the process
- * that owns a place that is left, or this process if none is; @ret_segment: where that place is. Files are
- * the daemon's. */
+ * that owns a place that is left, or this process if none is; @ret_segment: where that place is. Files, and
+ * what is on other nodes, are the daemon's. */
 static uint32_t free_places(struct lane *l, struct record *r, uint32_t *ret_segment)
 {
     struct board *b = l->board;
@@ -276,11 +277,11 @@ static uint32_t free_places(struct lane *l, struct record *r, uint32_t *ret_segm
                 next = owner;
                 *ret_segment = p.segment;
             }
-        } else if (p.kind == PLACE_SPILLED && l->self != DAEMON) {
+        } else if (place_is_daemons(&p) && l->self != DAEMON) {
             next = DAEMON;
-        } else if (p.kind == PLACE_SPILLED && l->free_spilled) {
+        } else if (place_is_daemons(&p) && l->free_daemons) {
             record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
-            l->free_spilled(l->free_place_arg, &p);
+            l->free_daemons(l->free_place_arg, &p);
         }
     }
     return next;

@@ -144,6 +144,25 @@ enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret
     return res;
 }
 
+uint64_t task_ready_count(const struct board *b, uint32_t class)
+{
+    struct queue_view ready = board_ready(b, class);
+    struct queue_item first;
+    uint64_t hints = queue_count(&ready), stale = 0;
+    if (hints > TASK_COUNT_EXACT || queue_peek(&ready, &first) != QUEUE_OK) {
+        return hints;
+    }
+    for (uint64_t p = first.position; p < first.position + hints; p++) {
+        /* Acquire: who sees the hint sees its record QUEUED, or what came after; pairs with queue_push(). */
+        uint64_t cell = at_load(queue_cell(&ready, p), AT_ACQUIRE);
+        struct record *r = cell & QUEUE_FULL
+                               ? board_record(b, (uint32_t)(cell & QUEUE_INDEX_MASK))
+                               : NULL;
+        stale += !r || state_phase(at_load(&r->state, AT_RELAXED)) != PHASE_QUEUED;
+    }
+    return hints - stale;
+}
+
 /* ---- waiting ------------------------------------------------------------------------------------------- */
 
 bool task_mark_waited(struct record *r, uint32_t gen, uint64_t flag, uint64_t *ret_state)

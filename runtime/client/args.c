@@ -109,6 +109,22 @@ CLIENT_FAST const struct task_arg *known_arg(const struct mob_task *task, size_t
     return i < MOB_ARGS_MAX && task->known & 1u << i ? &task->arg[i] : NULL;
 }
 
+/* Those on other nodes come while the first of them is waited for. */
+static void want_arguments(struct mob_task *task)
+{
+    for (size_t i = 0; i < call_nargs(&task->call) && i < MOB_ARGS_MAX; i++) {
+        uint64_t link, s;
+        struct record *r = NULL;
+        if (task_arg_link(task, i, &link) == MOB_OK && link != LINK_NONE) {
+            r = lane_find(&task->thread->lane, link, &s);
+        }
+        if (r && state_sealed_good(s) &&
+            record_get_place(r, link_ret(link)).kind == PLACE_AWAY) {
+            client_want_bytes(task->mob, link);
+        }
+    }
+}
+
 /* The bytes of an argument by id. What lies outside of its record stays where it is until the task ends. */
 static mob_status foreign_bytes(struct mob_task *task, size_t i, uint64_t link,
                                 struct record *r, struct place *io_place,
@@ -127,6 +143,9 @@ static mob_status foreign_bytes(struct mob_task *task, size_t i, uint64_t link,
         }
         task->pinned |= 1u << i;
         task->more = true; /* so that they are given back */
+    }
+    if (__builtin_expect(io_place->kind == PLACE_AWAY, 0)) {
+        want_arguments(task);
     }
     return client_pinned_bytes(task->mob, task->thread, r, link,
                                &(struct limit){.timeout_ns = MOB_FOREVER}, io_place, ret);

@@ -128,8 +128,11 @@ struct mob {
 
     pthread_mutex_t threads_lock;
     struct thread *threads;
-    unsigned cpus_here; /* that this process may run on */
-    uint64_t ref_hi;    /* the upper half of ids of this job on this node */
+    unsigned cpus_here; /* that this process may run on, or its node if it is pinned */
+    /* Of a worker: threads that numeric libraries have, and a bit for each of local_threads_vars that is not the
+     * user's. */
+    uint32_t threads_each, threads_set;
+    uint64_t ref_hi; /* the upper half of ids of this job on this node */
     mob_fn
         fns[BOARD_NAMES_MAX]; /* functions by their number on the board, as looked up */
 };
@@ -167,6 +170,12 @@ static inline mob_status client_thread(struct mob *mob, struct thread **ret)
     }
     return st;
 }
+
+/* ---- cpus.c ---- */
+/* In a worker, before any task: what it was started with. */
+void threads_begin(struct mob *mob);
+/* It serves another class from now on. */
+void threads_follow(struct mob *mob, uint32_t class);
 
 /* ---- rpc.c ---- */
 struct local_msg;
@@ -337,14 +346,16 @@ mob_status waitset_next(struct mob_waitset *set, struct limit *limit, mob_ref *r
 mob_status result_error(struct mob *mob, struct record *r, char *text, size_t size);
 /* The place that holds result @ret of a sealed record, through references to other records.
  * @io_link becomes the record that holds the bytes. */
+mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
+                        struct record **io_record, struct place *ret);
+/* Tells the daemon that bytes which are on disk or on another node are wanted here. */
+void client_want_bytes(struct mob *mob, uint64_t link);
 /* The bytes of a sealed result whose record (@link, with the result's number) this thread has pinned. If
- * they are on disk, they are brought back first, within @limit. MOB_ERR_TIMEOUT, MOB_ERR_LOST,
+ * they are on disk or on another node, they are brought here first, within @limit. MOB_ERR_TIMEOUT, MOB_ERR_LOST,
  * MOB_ERR_CORRUPT. */
 mob_status client_pinned_bytes(struct mob *mob, struct thread *t, struct record *r,
                                uint64_t link, struct limit *limit,
                                struct place *ret_place, const void **ret);
-mob_status result_place(struct mob *mob, struct thread *t, uint64_t *io_link,
-                        struct record **io_record, struct place *ret);
 
 /* Waits and fails as the task did. */
 mob_status client_value(struct mob *mob, struct thread *t, mob_ref ref,

@@ -77,6 +77,7 @@ static void exec_daemon(const char *path, const struct mob_config *config, int s
                     NULL,
                     NULL,
                     NULL,
+                    NULL,
                     NULL};
     int count = 5;
     if (config->num_cpus) { /* else it counts them */
@@ -98,6 +99,9 @@ static void exec_daemon(const char *path, const struct mob_config *config, int s
              config->labels ? config->labels : "");
     if (config->labels) {
         argv[count++] = labels_arg;
+    }
+    if (config->pin) {
+        argv[count++] = (char *)(config->pin == MOB_PIN ? "--pin" : "--no-pin");
     }
     /* A terminal's Ctrl-C is for the program; the daemon ends when its socket closes. */
     setsid();

@@ -171,6 +171,8 @@ static mob_status accept_hello(struct mob *mob, struct local_msg *m, int *fds,
     mob->self = (uint32_t)m->arg[2];
     mob->cpus = (uint32_t)m->arg[3];
     mob->embedded = m->arg[4] & 1;
+    /* A worker that is pinned spins as long as the node has CPUs for it and its partners. */
+    mob->cpus_here = m->arg[4] >> 32 ? (uint32_t)(m->arg[4] >> 32) : mob->cpus_here;
     mob->store_bytes = m->arg[5];
     mob->ref_hi = mob->node << 24 | (uint64_t)(mob->job & 0xfffff) << 4 | 1;
     mob_status st = board_map(fds[0], &mob->board);
@@ -213,7 +215,8 @@ static mob_status ask_for_job(struct mob *mob, const struct mob_config *config,
     for (;;) {
         client_hello(m, LOCAL_DRIVER);
         m->arg[4] = size;
-        m->arg[5] = (config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u);
+        m->arg[5] = (config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u) |
+                    (uint64_t)config->weight << 32;
         local_msg_text(m, name);
         mob_status st = client_ask(mob, m, fds, 4, got, count);
         if (st != MOB_ERR_TIMEOUT || m->status != MOB_ERR_TIMEOUT) {

@@ -178,6 +178,7 @@ void worker_run(struct mob *mob)
         }
         if (run != RUN_NONE && run <= CLASSES_MAX) {
             at_store(&self->state, PROC_BUSY, AT_RELAXED);
+            threads_follow(mob, run - 1);
             worker_serve(mob, t, run - 1, run);
             continue;
         }

@@ -149,8 +149,9 @@ static void add(struct page *p, const struct look_object *o)
         return;
     }
     struct group *g = find_group(p, o);
-    /* Bytes that are another object's are counted there. */
-    uint64_t bytes = o->has_size && o->place.kind != PLACE_REF ? o->size : 0;
+    /* Bytes that are another object's are counted there, and those of another node there. */
+    bool here = o->has_size && o->place.kind != PLACE_REF && o->place.kind != PLACE_AWAY;
+    uint64_t bytes = here ? o->size : 0;
     g->count++;
     g->bytes += o->place.kind == PLACE_SPILLED ? 0 : bytes;
     g->spilled += o->place.kind == PLACE_SPILLED ? bytes : 0;

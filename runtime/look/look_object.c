@@ -104,8 +104,8 @@ const char *look_state_name(uint64_t s)
 
 static const char *place_name(enum place_kind kind)
 {
-    static const char *const names[] = {"empty", "inline",  "segment",
-                                        "ref",   "spilled", "lost"};
+    static const char *const names[] = {"empty",   "inline", "segment", "ref",
+                                        "spilled", "lost",   "away"};
     return (size_t)kind < sizeof names / sizeof names[0] ? names[kind] : "?";
 }
 
@@ -323,9 +323,12 @@ mob_status look_read(const struct look_job *j, uint64_t link, const struct place
     if (offset > p->size || size > p->size - offset) {
         return status_fail(MOB_ERR_CORRUPT, "bytes outside of the object");
     }
-    if (p->kind == PLACE_SPILLED || p->kind == PLACE_LOST) {
-        return status_fail(MOB_ERR_STATE, p->kind == PLACE_LOST
-                                              ? "the object was lost on disk"
+    const char *lost = p->offset ? "the object was lost with the node that had it"
+                                 : "the object was lost on disk";
+    if (place_is_daemons(p) || p->kind == PLACE_LOST) {
+        return status_fail(MOB_ERR_STATE, p->kind == PLACE_LOST ? lost
+                                          : p->kind == PLACE_AWAY
+                                              ? "the object is on the node that made it"
                                               : "the object is on disk");
     }
     if (p->kind == PLACE_EMPTY || size == 0) {

@@ -134,7 +134,7 @@ static void read_object(const struct look_job *j, uint32_t i, uint32_t ret, void
     uint64_t s = at_load(&r->state, AT_ACQUIRE), sum, now;
     struct place p = record_get_place(r, ret);
     uint64_t link = link_make(state_gen(s), i, ret);
-    if (!state_sealed_good(s) || p.kind == PLACE_REF) {
+    if (!state_sealed_good(s) || p.kind == PLACE_REF || p.kind == PLACE_AWAY) {
         return;
     }
     if (p.kind == PLACE_SPILLED && !j->spilled) {

@@ -80,6 +80,9 @@ void away_slot_free(struct job *j, struct away *s)
                   s->remote_link ? MOB_OK
                                  : MOB_ERR_TASK_DIED); /* it says nothing: undone */
     free(s->results);
+    if (s->lineage) {
+        lineage_tidy(j, s->lineage);
+    }
     *s = (struct away){.next_free = a->free};
     a->free = (uint32_t)(s - a->slots) + 1;
     a->out--;
@@ -181,6 +184,7 @@ void away_peer_lost(struct cluster *c, struct peer *p, bool met)
         }
         if (j && away_host_of(j, p)) {
             drop_host(j, p);
+            lineage_peer_lost(j, p);
             take_all_back(j, p, met, why);
             job_step(j);
         }
@@ -239,6 +243,7 @@ static bool failed_there(struct job *j, struct peer *p, struct codec_reader *r)
         return false;
     }
     if (h && !h->failed) {
+        lineage_peer_lost(j, p);
         if (later) {
             later_there(j, h, text);
         } else {
@@ -305,6 +310,7 @@ bool away_message(struct peer *p, enum wire_op op, struct codec_reader *r)
         if (j) {
             take_all_back(j, p, true, "its node ended the job");
             drop_host(j, p);
+            lineage_peer_lost(j, p);
             job_step(j);
         }
         return codec_done(r);

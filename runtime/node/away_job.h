@@ -7,8 +7,10 @@
 #include <stdint.h>
 
 #include "core/limits.h"
+#include "core/loop.h"
 
 struct away_result;
+struct lineage;
 struct peer;
 
 #define NODE_HASH_BYTES 32u
@@ -29,6 +31,7 @@ struct away { /* one of our tasks on another node */
                  * which does without */
     uint64_t too_large; /* bytes of a result for which this node will never have room */
     struct away_result *results;
+    struct lineage *lineage; /* some of them stay there; or NULL */
     uint32_t next_free;
 };
 #define HINT_BYTES_MIN                                                                   \
@@ -53,6 +56,15 @@ struct away_job { /* of every job */
     uint64_t exe_size;
     void *start;
     size_t start_size;
+};
+struct lineage_job { /* of every job: results that stayed elsewhere; see lineage.h */
+    struct lineage **entries; /* by number */
+    uint32_t room, count, last;
+    uint32_t next_read; /* the record behind what the driver asked for last; or 0 */
+    struct lineage *todo;
+    bool walking;
+    struct loop_timer timer;
+    uint64_t held_bytes;
 };
 
 #endif

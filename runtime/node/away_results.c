@@ -1,7 +1,7 @@
 /* away_results.c - what other nodes say of our tasks that are done there.
  *
- * Small results stand in the message; the others are pulled, or wait for room in the store, and the
- * task is sealed when the last of them is here. */
+ * Small results stand in the message. Large ones stay there (lineage.h); or they are pulled, or wait for room in the
+ * store, and the task is sealed when the last of them is here. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,8 @@
 struct away_result {
     uint64_t size;
     const void *bytes; /* during a call */
-    bool remote;
+    bool remote, may_stay;
+    bool away;   /* it stays there */
     bool fits;   /* into the record, beside its arguments and the results before it */
     bool placed; /* in the store, at `place` */
     bool has_meta;
@@ -65,6 +66,9 @@ static bool complete(struct job *j, struct away *s, struct away_result *res,
         if (res[i].placed) {
             record_set_place(r, i, PLACE_ARENA, res[i].place.segment, res[i].place.offset,
                              res[i].size);
+        } else if (res[i].away) {
+            lineage_name(s->lineage, i);
+            record_set_place(r, i, PLACE_AWAY, i, s->lineage->number, res[i].size);
         } else if (res[i].size == 0) {
             record_set_place(r, i, PLACE_EMPTY, 0, 0, 0);
         } else {
@@ -86,8 +90,9 @@ static bool complete(struct job *j, struct away *s, struct away_result *res,
     return task_seal(&j->lane, r, false);
 }
 
+/* @taken: 2: some stay there. */
 static void release(struct job *j, struct peer *p, uint32_t proxy, uint64_t link,
-                    bool taken)
+                    uint8_t taken)
 {
     struct codec_writer w = cluster_begin(j->node->cluster, WIRE_RELEASE);
     codec_put_u32(&w, j->number);
@@ -118,21 +123,23 @@ static void give_up(struct job *j, struct away *s)
     away_fail_task(j, r, MOB_ERR_NOMEM, text);
 }
 
-/* All results are here. */
-static void all_here(struct job *j, struct away *s, uint32_t nrets)
+/* All results are here that do not stay where they are. */
+static void all_here(struct job *j, struct away *s, struct away_result *res,
+                     uint32_t nrets)
 {
     struct peer *p = s->peer;
     struct away_host *h = p ? away_host_of(j, p) : NULL;
     uint32_t proxy = s->remote;
     uint64_t link = s->remote_link;
+    bool stays = s->lineage != NULL;
     for (uint32_t i = 0; h && i < nrets; i++) {
-        if (s->results[i].remote) { /* it stays there too */
-            hint_there(j, p, s->link | i, s->results[i].size);
+        if (res[i].remote) { /* it stays there too */
+            hint_there(j, p, s->link | i, res[i].size);
         }
     }
-    bool taken = complete(j, s, s->results, nrets);
+    bool taken = complete(j, s, res, nrets);
     if (p) { /* before any task that has them as arguments goes there */
-        release(j, p, proxy, link, taken);
+        release(j, p, proxy, link, taken ? (stays ? 2 : 1) : 0);
     }
 }
 
@@ -144,11 +151,11 @@ static void one_less(struct job *j, struct away *s)
     struct record *r = away_slot_record(j, s);
     struct call call = r ? record_call(r) : (struct call){0};
     if (!s->failed && r) {
-        all_here(j, s, call_nrets(&call));
+        all_here(j, s, s->results, call_nrets(&call));
         return;
     }
     if (s->peer && (!s->failed || s->too_large)) {
-        release(j, s->peer, s->remote, s->remote_link, false);
+        release(j, s->peer, s->remote, s->remote_link, 0);
     }
     give_up(j, s);
 }
@@ -188,6 +195,9 @@ static void take_later(struct job *j, struct away *s, const struct away_result *
                                   .done = result_here,
                                   .tag = slot << 8 | i};
         x->bytes = NULL;
+        if (x->away) {
+            continue;
+        }
         if (x->remote) {
             s->left++;
             fetch_start(j, s->peer, &want);
@@ -207,9 +217,10 @@ static void take_later(struct job *j, struct away *s, const struct away_result *
 /* Reads one result. False: malformed. */
 static bool read_result(struct codec_reader *r, struct away_result *ret)
 {
-    uint32_t more = codec_get_u8(r), kind = more & ~WIRE_META;
+    uint32_t more = codec_get_u8(r), kind = more & ~(WIRE_META | WIRE_STAYS);
     size_t size = 0;
     *ret = (struct away_result){.remote = kind == WIRE_REMOTE,
+                                .may_stay = (more & WIRE_STAYS) != 0,
                                 .has_meta = (more & WIRE_META) != 0};
     if (ret->remote) {
         ret->size = codec_get_u64(r);
@@ -218,7 +229,7 @@ static bool read_result(struct codec_reader *r, struct away_result *ret)
         ret->size = size;
     }
     return r->ok && (!ret->remote || (ret->size > 0 && ret->size <= ARENA_OBJECT_MAX)) &&
-           (ret->remote || kind == WIRE_VALUE) &&
+           (ret->remote || (kind == WIRE_VALUE && !ret->may_stay)) &&
            (!ret->has_meta || wire_get_meta(r, &ret->meta));
 }
 
@@ -235,6 +246,23 @@ static bool place_result(struct job *j, struct away_result *x, uint32_t *io_left
         x->placed = true;
     }
     return x->fits || x->placed;
+}
+
+/* Decides which results stay there. */
+static void leave_there(struct job *j, struct away *s, struct record *rec,
+                        struct away_result *res, uint32_t nrets)
+{
+    for (uint32_t i = 0; i < nrets; i++) {
+        if (!res[i].may_stay || res[i].size < LINEAGE_BYTES_MIN) {
+            continue;
+        }
+        s->lineage =
+            s->lineage ? s->lineage : lineage_new(j, rec, s->peer, s->remote_link);
+        res[i].away = s->lineage != NULL;
+        if (!res[i].away) {
+            return;
+        }
+    }
 }
 
 /* Reads one task's results. False: malformed. @ret_kept: they wait there, and nobody here wants them. */
@@ -265,11 +293,14 @@ static bool take_results(struct job *j, struct away *s, struct codec_reader *r,
         return true;
     }
     uint32_t left = RECORD_PAYLOAD - record_arg_offset(rec, &call, call_nargs(&call));
+    leave_there(j, s, rec, res, nrets);
     for (uint32_t i = 0; i < nrets; i++) {
-        later |= res[i].remote || !place_result(j, &res[i], &left);
+        later |= !res[i].away && (res[i].remote || !place_result(j, &res[i], &left));
     }
     if (later) {
         take_later(j, s, res, nrets);
+    } else if (s->lineage) {
+        all_here(j, s, res, nrets);
     } else {
         (void)complete(j, s, res, nrets);
     }
@@ -310,7 +341,7 @@ static bool done_one(struct job *j, struct peer *p, struct codec_reader *r,
         return false;
     }
     if (kept && j) {
-        release(j, p, proxy, remote_link, false);
+        release(j, p, proxy, remote_link, 0);
     }
     return true;
 }

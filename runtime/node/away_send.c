@@ -123,7 +123,16 @@ static void put_object(struct codec_writer *w, struct job *j, uint64_t link)
     const void *bytes;
     uint32_t more = node_meta(j, link, &meta) ? WIRE_META : 0;
     mob_status st = grant_resolve(j, &link, &r, &p);
-    if (!st && p.size <= WIRE_INLINE_MAX && grant_read(j, r, &p, &bytes) == MOB_OK) {
+    if (!st && p.kind == PLACE_LOST) {
+        char text[FAILURE_TEXT_MAX];
+        more = 0;
+        lineage_why(j, link, text);
+        codec_put_u8(w, WIRE_ERROR);
+        codec_put_u64(w, link);
+        codec_put_u32(w, (uint32_t)MOB_ERR_LOST);
+        codec_put_str(w, text);
+    } else if (!st && p.size <= WIRE_INLINE_MAX &&
+               grant_read(j, r, &p, &bytes) == MOB_OK) {
         codec_put_u8(w, (uint8_t)(WIRE_OBJECT | more));
         codec_put_u64(w, link);
         codec_put_bytes(w, bytes, p.size);
@@ -211,7 +220,7 @@ static struct record *claim(struct job *j, uint32_t cls, uint32_t *skips)
         uint64_t s = at_load(&r->state, AT_ACQUIRE);
         if (s & STATE_CANCEL) {
             away_fail_cancelled(j, r);
-        } else if (call_options(&call) & CALL_FOREIGN) {
+        } else if (call_options(&call) & CALL_FOREIGN && !lineage_repairs(j, r)) {
             ++*skips; /* it came to run here: one hop is enough */
             (void)task_unclaim(&j->lane, r);
         } else {

@@ -79,6 +79,7 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size)
     case WIRE_RELEASE:
     case WIRE_CANCEL:
     case WIRE_SOURCE:
+    case WIRE_LET_GO:
         return guest_message(p, op, &r);
     case WIRE_CLOSED:
     case WIRE_FAILED:

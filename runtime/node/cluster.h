@@ -6,6 +6,7 @@
  *   head.c           the head's side: membership and leases (in the daemon started with --head)
  *   journal.h        what a head knows after its death
  *   away.h           an owner's tasks that run on other nodes
+ *   lineage.h        results of theirs that stay there, and are made again
  *   guest.h          jobs of other nodes that run here
  *   fetch.h          pulls, and what others pull from here
  *   fold.h           arrays of several nodes, folded on their way
@@ -233,5 +234,6 @@ void ask_peer_lost(struct peer *p);
 
 #include "away.h"
 #include "guest.h"
+#include "lineage.h"
 
 #endif

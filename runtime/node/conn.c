@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
 #include "group.h"
@@ -107,6 +108,15 @@ static void close_fds(int *fds, unsigned count)
     }
 }
 
+static void why_lost(struct conn *c, struct local_msg *m)
+{
+    char text[FAILURE_TEXT_MAX];
+    lineage_why(c->job, m->arg[0], text);
+    local_msg_init(m, LOCAL_WHY);
+    local_msg_text(m, text);
+    conn_reply(c, m, NULL, 0);
+}
+
 /* Who is at the other end: the kernel says, whatever the message claims. */
 static mob_status check_peer(struct conn *c)
 {
@@ -136,7 +146,9 @@ static void worker_hello(struct conn *c, struct local_msg *m)
     m->arg[1] = j->number;
     m->arg[2] = c->proc;
     m->arg[3] = n->cpus;
+    bool pinned = n->cores.count > 0; /* else it sees by itself where it may run */
     m->arg[4] = n->config.embedded >= 0;
+    m->arg[4] |= pinned ? (uint64_t)cpus_count(&n->cores.all) << 32 : 0;
     m->arg[5] = n->budget.limit_bytes;
     int fds[2] = {j->board.fd, j->bell};
     conn_reply(c, m, fds, 2);
@@ -208,6 +220,10 @@ static void of_job(struct conn *c, struct local_msg *m)
         break;
     case LOCAL_RESTORE:
         spill_restore(c->job, m->arg[0]);
+        (c->proc == 1 ? lineage_read : lineage_want)(c->job, m->arg[0]);
+        break;
+    case LOCAL_WHY:
+        why_lost(c, m);
         break;
     case LOCAL_CLASS:
         job_class(c, m);

@@ -177,15 +177,9 @@ mob_status demand_check(const struct job *j, const struct demand *demand)
                        why_not(n, demand, why, sizeof why), what_gives(n, demand));
 }
 
-static uint64_t waiting(const struct job *j, uint32_t c)
-{
-    struct queue_view ready = board_ready(&j->board, c);
-    return queue_count(&ready);
-}
-
 bool demand_unmet(const struct job *j, uint32_t c)
 {
-    return nowhere_for(j, c) && waiting(j, c) > 0;
+    return nowhere_for(j, c) && task_ready_count(&j->board, c) > 0;
 }
 
 char *demand_why(const struct job *j, uint32_t c, char *buf, size_t size)
@@ -295,7 +289,7 @@ void demand_look(struct job *j)
             *since = 0;
             continue;
         }
-        if (waiting(j, c) == 0) {
+        if (task_ready_count(&j->board, c) == 0) {
             continue;
         }
         bool grouped = j->demand[c].group; /* it had its time */

@@ -29,8 +29,9 @@ static mob_status export_record(struct job *j, uint64_t link, struct export_pin 
     struct record *r;
     struct place p;
     MOB_TRY(grant_resolve(j, &link, &r, &p));
-    if (p.kind == PLACE_SPILLED) { /* asked for again, when it may be here */
-        spill_restore(j, link);
+    if (p.kind == PLACE_SPILLED || p.kind == PLACE_AWAY) {
+        spill_restore(j, link); /* asked for again, when it may be here */
+        lineage_want(j, link);
         return MOB_ERR_FULL;
     }
     MOB_TRY(lane_pin(&j->lane, link, &e->pin));
@@ -89,7 +90,7 @@ static mob_status export_argument(struct job *j, struct peer *p,
     struct record *r;
     struct place place;
     MOB_TRY(grant_resolve(j, &link, &r, &place));
-    if (name->word) {
+    if (name->word && place.kind != PLACE_AWAY) {
         MOB_TRY(redirect(j, p, name, place.size));
     }
     MOB_TRY(export_record(j, link, e, ret));

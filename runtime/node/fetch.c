@@ -201,8 +201,8 @@ static enum pull_urgency urgency(const struct fetch *p)
     if (!r) {
         return p->want.ours == LINK_NONE ? PULL_PROGRAM : PULL_LATER;
     }
-    if (s & STATE_WAITERS) {
-        return PULL_GET;
+    if (s & STATE_WAITERS || (p->want.kind == WIRE_RESULT && state_sealed(s))) {
+        return PULL_GET; /* of a sealed one only what is wanted comes */
     }
     if (s & STATE_NOTIFY) {
         return PULL_WAIT;

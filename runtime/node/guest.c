@@ -61,6 +61,9 @@ struct guest_key *guest_key_get(struct cluster *c, uint64_t owner, struct plan_j
         k->theirs = theirs;
         /* Not an incarnation of 40 bits: a name that is nobody's. */
         k->ours = (struct plan_job){1ull << 63 | ++c->last_key, 1};
+        /* Class 0 is that of tasks without options, here as at home: whose tasks came first does not say
+         * what those that they submit ask for. */
+        k->demand[k->classes++] = demand_usual();
         k->next = c->keys;
         c->keys = k;
     }
@@ -368,6 +371,8 @@ bool guest_message(struct peer *p, enum wire_op op, struct codec_reader *r)
         return guest_release(j, r);
     case WIRE_CANCEL:
         return guest_cancel(j, r);
+    case WIRE_LET_GO:
+        return guest_let_go(j, r);
     case WIRE_SOURCE:
         return fetch_named(p, number, r);
     default:

@@ -40,6 +40,7 @@ struct standin { /* an object of another node that tasks here have as argument *
     uint64_t theirs, ours;
     uint64_t bytes, used; /* used: a count of uses, for eviction */
     bool pending;
+    bool kept;          /* its owner has not got its bytes: they stay until it says so */
     struct fetch *pull; /* while its bytes are on their way */
     struct fold *fold;  /* the same of one that is folded then */
     struct standin *next;
@@ -64,7 +65,8 @@ struct guest {
     uint32_t late;
     struct loop_timer late_timer, gather_timer;
     struct standin *standins[STANDIN_BUCKETS];
-    uint64_t standin_bytes, clock;
+    uint64_t standin_bytes, clock; /* bytes: of those that are not kept */
+    uint64_t kept_bytes;
     uint8_t hash[WIRE_HASH_BYTES];
     uint64_t exe_size, start_size;
     void *start;
@@ -96,6 +98,7 @@ void guest_free(struct job *j);
 bool guest_tasks(struct peer *p, uint32_t number, struct codec_reader *r);
 bool guest_release(struct job *j, struct codec_reader *r);
 bool guest_cancel(struct job *j, struct codec_reader *r);
+bool guest_let_go(struct job *j, struct codec_reader *r);
 /* Its results were taken, or fit into the message that told them. */
 void guest_proxy_drop(struct job *j, struct proxy *x);
 
@@ -131,7 +134,12 @@ void standin_folded(struct job *j, struct standin *s, mob_status st,
 void standin_error(struct job *j, struct standin *s, mob_status st, const char *text);
 /* A result of a task that ran here, which is the owner's @theirs now: its handle becomes the stand-in's.
  * False: it does not, and the handle is still the caller's. */
-bool standin_adopt(struct job *j, uint64_t theirs, uint64_t ours, uint64_t size);
+bool standin_adopt(struct job *j, uint64_t theirs, uint64_t ours, uint64_t size,
+                   bool kept);
+/* A result of that size may be kept for its owner: there will be room beside it. */
+bool standin_may_keep(const struct job *j, uint64_t size);
+/* LET_GO: its owner has it, or nobody wants it any more (@gone). */
+void standin_let_go(struct job *j, uint64_t theirs, bool gone);
 /* Drops those that no task uses until at most @keep bytes are left. */
 void standin_evict(struct job *j, uint64_t keep);
 void standin_free(struct job *j);

@@ -116,9 +116,8 @@ void guest_give_back(struct job *j)
     struct plan_job id = job_plan_id(j);
     bool any = false;
     for (uint32_t c = 0; c < j->classes && !j->ended && !j->leaving && !j->failed; c++) {
-        struct queue_view ready = board_ready(&j->board, c);
         struct plan_class_view v;
-        if (g->open[c] == 0 || queue_count(&ready) == 0 ||
+        if (g->open[c] == 0 || task_ready_count(&j->board, c) == 0 ||
             plan_node_view(plan, id, c, &v) != MOB_OK || v.leased > 0) {
             continue;
         }

@@ -110,6 +110,19 @@ static void put_failure(struct codec_writer *w, struct job *j, mob_status st,
     codec_put_str(w, text);
 }
 
+/* All of its large results may stay here, or none. */
+static bool may_stay(const struct job *j, const struct result *res, uint32_t nrets)
+{
+    uint64_t bytes = 0;
+    for (uint32_t k = 0; k < nrets; k++) {
+        if (res[k].p.kind == PLACE_AWAY || res[k].p.kind == PLACE_LOST) {
+            return false;
+        }
+        bytes += res[k].p.size >= LINEAGE_BYTES_MIN ? res[k].p.size : 0;
+    }
+    return standin_may_keep(j, bytes);
+}
+
 static bool travels_inline(const struct place *p)
 {
     return p->size <= WIRE_INLINE_MAX && p->kind != PLACE_SPILLED;
@@ -144,6 +157,7 @@ static bool put_result(struct wire_batch *b, struct job *j, const struct proxy *
     }
     codec_put_u32(w, MOB_OK);
     codec_put_u8(w, (uint8_t)nrets);
+    bool stays = may_stay(j, res, nrets);
     for (uint32_t k = 0; k < nrets; k++) {
         struct mob_meta meta;
         bool more = node_meta(j, x->link | k, &meta);
@@ -151,7 +165,8 @@ static bool put_result(struct wire_batch *b, struct job *j, const struct proxy *
             codec_put_u8(w, (uint8_t)(WIRE_VALUE | (more ? WIRE_META : 0)));
             codec_put_bytes(w, bytes[k], res[k].p.size);
         } else {
-            codec_put_u8(w, (uint8_t)(WIRE_REMOTE | (more ? WIRE_META : 0)));
+            codec_put_u8(w, (uint8_t)(WIRE_REMOTE | (more ? WIRE_META : 0) |
+                                      (stays ? WIRE_STAYS : 0)));
             codec_put_u64(w, res[k].p.size);
             *ret_remote = true;
         }

@@ -272,9 +272,9 @@ bool guest_tasks(struct peer *p, uint32_t number, struct codec_reader *r)
 
 /* ---- the owner's other words about them --------------------------------------------------------- */
 
-/* The owner has these results; tasks that it sends here with them as arguments find them where they were
- * made. */
-static void keep_results(struct job *j, struct proxy *x)
+/* The owner has these results, or some of them stay here; tasks that it sends here with them as arguments find them
+ * where they were made. */
+static void keep_results(struct job *j, struct proxy *x, bool stays)
 {
     uint64_t link = x->link, theirs = x->theirs;
     proxy_free(j->guest, x);
@@ -283,7 +283,8 @@ static void keep_results(struct job *j, struct proxy *x)
         struct record *r;
         struct place p;
         bool large = grant_resolve(j, &at, &r, &p) == MOB_OK && p.size > WIRE_INLINE_MAX;
-        if (!large || !standin_adopt(j, theirs | k, link | k, p.size)) {
+        bool kept = stays && large && p.size >= LINEAGE_BYTES_MIN;
+        if (!large || !standin_adopt(j, theirs | k, link | k, p.size, kept)) {
             lane_drop(&j->lane, link | k);
         }
     }
@@ -295,15 +296,31 @@ bool guest_release(struct job *j, struct codec_reader *r)
     for (uint32_t i = 0; i < count && r->ok; i++) {
         uint32_t at = codec_get_u32(r);
         uint64_t link = codec_get_u64(r);
-        bool taken = codec_get_u8(r);
+        uint32_t taken = codec_get_u8(r);
         struct guest *g = j ? j->guest : NULL;
         bool there = g && r->ok && at < g->proxies_count && link != LINK_NONE &&
                      g->proxies[at].link == link && g->proxies[at].done;
         if (there && taken) {
-            keep_results(j, &g->proxies[at]);
+            keep_results(j, &g->proxies[at], taken == 2);
         } else if (there) {
             guest_proxy_drop(j, &g->proxies[at]);
         }
+    }
+    return codec_done(r);
+}
+
+bool guest_let_go(struct job *j, struct codec_reader *r)
+{
+    uint32_t count = codec_get_u32(r);
+    for (uint32_t i = 0; i < count && r->ok; i++) {
+        uint64_t theirs = codec_get_u64(r);
+        bool gone = codec_get_u8(r);
+        if (j && r->ok) {
+            standin_let_go(j, theirs, gone);
+        }
+    }
+    if (j) {
+        lane_reclaim(&j->lane);
     }
     return codec_done(r);
 }

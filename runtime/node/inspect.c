@@ -308,8 +308,10 @@ json_t *inspect_answer(struct node *n, const json_t *ask)
         return stat_json(n);
     }
     if (strcmp(what, "jobs") == 0) {
-        return json_pack("{s:o,s:o}", "jobs", status_jobs(n), "head_words",
-                         status_words(n));
+        json_t *o =
+            json_pack("{s:o,s:o}", "jobs", status_jobs(n), "head_words", status_words(n));
+        status_pins(n, o);
+        return o;
     }
     if (strcmp(what, "timeline") == 0) {
         return timeline_answer(n, ask);

@@ -61,6 +61,15 @@ static mob_status read_spawn(struct job *j, int fd, uint64_t size)
     return st;
 }
 
+static void free_daemons(void *job, const struct place *p)
+{
+    if (p->kind == PLACE_SPILLED) {
+        spill_free_place(job, p);
+    } else {
+        lineage_free_place(job, p);
+    }
+}
+
 static mob_status make_board(struct job *j)
 {
     struct budget *b = &j->node->budget;
@@ -80,6 +89,7 @@ static mob_status make_board(struct job *j)
         budget_give(b, owner, bytes);
         board_unmap(&j->board);
     }
+    j->lane.free_daemons = free_daemons;
     return st;
 }
 
@@ -92,6 +102,7 @@ static void job_free(struct job *j)
     group_end_job(j);
     guest_free(j);
     away_free(j);
+    lineage_free(j);
     spill_job_free(j);
     if (j->driver) { /* the node stops, and its driver is still there */
         j->driver->job = NULL;
@@ -179,8 +190,14 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
     (void)fcntl(j->watch, F_SETFL,
                 O_NONBLOCK); /* a driver that stands still holds up nobody */
     *ret_watch = pipe_fds[0];
-    MOB_TRY(plan_node_job_add(n->plan, job_plan_id(j), 1, loop_now_ns(n->loop)));
-    struct demand usual = demand_cpus(CPU_UNITS);
+    uint64_t weight = m->arg[5] >> 32 ? m->arg[5] >> 32 : 1;
+    if (weight > PLAN_WEIGHT_MAX) {
+        return status_fail(MOB_ERR_INVALID, "a job's weight is at most %d",
+                           PLAN_WEIGHT_MAX);
+    }
+    MOB_TRY(plan_node_job_add(n->plan, job_plan_id(j), (uint32_t)weight,
+                              loop_now_ns(n->loop)));
+    struct demand usual = demand_usual();
     MOB_TRY(job_add_class(j, &usual, &class));
     at_store(&j->board.procs[1].pid, (uint32_t)c->pid, AT_RELAXED);
     at_store(&j->board.procs[1].state, PROC_DRIVER, AT_RELEASE);
@@ -361,6 +378,7 @@ void job_end(struct job *j)
     away_close(j, true);
     fold_end_job(j);
     fetch_end_job(j);
+    lineage_end_job(j);
     spill_end_job(j);
     loop_cancel(j->node->loop, &j->bell_op);
     loop_timer_stop(j->node->loop, &j->timer);

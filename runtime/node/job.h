@@ -98,6 +98,7 @@ struct job {
         busy; /* bytes on their way to or from other nodes, which keep the job here */
     struct guest *guest; /* its driver is on another node; else NULL */
     struct away_job away;
+    struct lineage_job lineage;
     struct job_spill spill;
 };
 

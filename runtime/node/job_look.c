@@ -88,6 +88,7 @@ void job_notices(struct job *j)
     }
     if (bits & (NOTICE_FOREIGN | NOTICE_RESCAN)) {
         guest_flush(j);
+        lineage_flush(j);
     }
     if (bits & NOTICE_DUE) {
         due_look(j);
@@ -136,15 +137,20 @@ static void slot_changed(struct job *j, struct member *m)
         m->slot = SLOT_RESUMING;
         (void)plan_node_slot_resume(plan, id, m->class,
                                     now); /* calls back when there is room */
+        pin_loose(m);
     } else if (m->slot == SLOT_BUSY && state == PROC_LENT) {
+        pin_give(m); /* first: the planner gives its CPUs to others at once */
         if (plan_node_slot_lent(plan, id, m->class, now) == MOB_OK) {
             m->slot = SLOT_LENT;
+        } else {
+            pin_take(m);
         }
     } else if (run == RUN_NONE && state == PROC_IDLE &&
                (m->slot == SLOT_BUSY || m->slot == SLOT_IDLE)) {
         enum plan_slot from = m->slot == SLOT_BUSY ? PLAN_SLOT_BUSY : PLAN_SLOT_IDLE;
         m->slot = SLOT_BARE;
         m->asked_back = false;
+        pin_give(m);
         (void)plan_node_slot_returned(plan, id, m->class, from, now);
     } else if (m->slot == SLOT_BUSY && state == PROC_IDLE) {
         m->slot = SLOT_IDLE;
@@ -159,12 +165,11 @@ static void slot_changed(struct job *j, struct member *m)
  * worker rings. While there is a backlog the planner looks now and then, and nobody rings. */
 static void backlog_changed(struct job *j, uint32_t c)
 {
-    struct queue_view ready = board_ready(&j->board, c);
     struct klass *k = &j->board.classes[c];
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count = hint_backlog(j, c, hints);
     for (int look = 0; look < 2; look++) {
-        uint64_t queued = queue_count(&ready);
+        uint64_t queued = task_ready_count(&j->board, c);
         uint32_t hint = queued < PLAN_TASKS_MAX ? (uint32_t)queued : PLAN_TASKS_MAX;
         j->backlog[c] = hint;
         (void)plan_node_backlog(j->node->plan, job_plan_id(j), c, hint, hints,
@@ -175,7 +180,7 @@ static void backlog_changed(struct job *j, uint32_t c)
         }
         /* Armed, then looked once more; pairs with task_wake_worker(). */
         at_store(&k->alert, 1, AT_SEQ_CST);
-        if (queue_count(&ready) == 0) {
+        if (task_ready_count(&j->board, c) == 0) {
             return;
         }
     }

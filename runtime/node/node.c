@@ -182,6 +182,7 @@ static mob_status set_up(struct node *n)
     }
     MOB_TRY(new_id(&n->id));
     n->cpus = n->config.num_cpus >= 0 ? (unsigned)n->config.num_cpus : machine_cpus();
+    cores_find(&n->cores, n->cpus, n->config.pin);
     machine_hostname(n->host, sizeof n->host);
     n->started_ns = clock_now_ns();
     MOB_TRY(budget_init(&n->budget, &budget));
@@ -266,6 +267,7 @@ static void tear_down(struct node *n)
     }
     cluster_free(n);
     node_spill_end(n);
+    cores_drop(&n->cores);
     plan_node_destroy(n->plan);
     timeline_free(n);
     budget_fini(&n->budget);

@@ -11,6 +11,7 @@
 #include "census.h"
 #include "conn.h"
 #include "core/loop.h"
+#include "cores.h"
 #include "gpu.h"
 #include "grant.h"
 #include "job.h"
@@ -44,6 +45,7 @@ void plan_start(struct job *j, uint32_t cls, uint32_t count);
 struct node_config {
     int embedded; /* fd of the driver's connection, or -1 */
     int num_cpus; /* -1: what affinity and cgroups allow; 0: it runs no tasks, as a head may */
+    int pin;      /* MOB_PIN, MOB_NO_PIN or 0: cores_find() */
     int num_gpus;               /* -1: as many as are found */
     uint64_t memory_bytes;      /* for tasks that ask for it; 0: what the store leaves */
     struct resources resources; /* the named ones */
@@ -81,6 +83,7 @@ struct node {
     unsigned cpus;
     struct resources capacity; /* those CPUs, and what else tasks may ask for */
     struct gpus gpus;
+    struct cores cores;
     char labels[LABELS_MAX + 1];
     struct budget budget;
     struct line memory_line; /* processes that were refused memory */

@@ -82,13 +82,28 @@ static struct member *find(struct job *j, enum slot_state slot, uint32_t cls)
     return dead;
 }
 
+/* A worker without a slot for a class: one whose libraries have as many threads as it asks for, if there is one. */
+static struct member *find_bare(struct job *j, uint32_t cls)
+{
+    uint64_t cpus = j->demand[cls].need.amount[RESOURCE_CPU];
+    for (uint32_t c = 0; c < j->classes; c++) {
+        uint64_t had = j->demand[c].need.amount[RESOURCE_CPU];
+        struct member *m =
+            local_threads(had) == local_threads(cpus) ? find(j, SLOT_BARE, c) : NULL;
+        if (m && !m->dead) {
+            return m;
+        }
+    }
+    return find(j, SLOT_BARE, CLASSES_MAX);
+}
+
 static void give(struct job *j, const struct plan_node_action *a)
 {
     struct member *m;
-    for (uint32_t left = a->count; left && (m = find(j, SLOT_BARE, CLASSES_MAX));
-         left--) {
+    for (uint32_t left = a->count; left && (m = find_bare(j, a->cls)); left--) {
         m->class = a->cls;
         m->slot = SLOT_BUSY;
+        pin_take(m);
         if (!m->dead) {
             proc_run(m, a->cls + 1);
         }
@@ -117,6 +132,7 @@ static void resume(struct job *j, const struct plan_node_action *a)
     struct member *m;
     for (uint32_t left = a->count; left && (m = find(j, SLOT_RESUMING, a->cls)); left--) {
         m->slot = SLOT_BUSY;
+        pin_take(m);
     }
 }
 

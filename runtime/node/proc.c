@@ -23,16 +23,31 @@ enum { WRAP_WORDS_MAX = 32, WORKER_OOM_SCORE = 500 };
 
 /* ---- starting -------------------------------------------------------------------------------------------- */
 
-static const char *spawn_env(const struct local_spawn *s, const char *name)
+/* Whether the entry of an environment is for @name. */
+static bool env_is(const char *entry, const char *name)
 {
     size_t len = strlen(name);
+    return strncmp(entry, name, len) == 0 && entry[len] == '=';
+}
+
+static const char *spawn_env(const struct local_spawn *s, const char *name)
+{
     for (char **e = s->envp; *e; e++) {
-        if (strncmp(*e, name, len) == 0 && (*e)[len] == '=') {
-            return *e + len + 1;
+        if (env_is(*e, name)) {
+            return *e + strlen(name) + 1;
         }
     }
     return NULL;
 }
+
+/* What a worker is started with. */
+struct start {
+    uint32_t class;
+    uint64_t gpus;
+    int sock; /* its end */
+    struct cores_share cores;
+    struct cpus where;
+};
 
 /* In the child: says on its stderr what went wrong, where the driver will see it. */
 static void child_fail(const char *what)
@@ -73,9 +88,58 @@ static void exec_wrapped(struct job *j, char *wrap, char **envp)
     child_fail(all[0]);
 }
 
-static void child(struct job *j, uint64_t gpus, int sock, int out, int err, pid_t parent)
+/* What the driver's environment has, and what the worker is told: its socket, its GPUs on a node that has some, how
+ * many threads numeric libraries are to have unless the user said so. It is for an exec(), and never freed. */
+static char **worker_env(const struct job *j, const struct start *s)
 {
-    char env[64], score[16], devices[GPU_ENV_MAX];
+    static char sock[64], devices[GPU_ENV_MAX], told[64], threads[LOCAL_THREADS_VARS][64];
+    size_t count = 0, to = 0;
+    while (j->spawn.envp[count]) {
+        count++;
+    }
+    char **envp = calloc(count + LOCAL_THREADS_VARS + 4, sizeof *envp);
+    if (!envp) {
+        child_fail("no memory");
+    }
+    snprintf(sock, sizeof sock, LOCAL_WORKER_ENV "=%d", s->sock);
+    envp[to++] = sock;
+    bool tell = j->node->gpus.count > 0;
+    if (tell) {
+        envp[to++] = gpu_env(&j->node->gpus, s->gpus, devices, sizeof devices);
+    }
+    uint32_t set = 0, n = local_threads(j->demand[s->class].need.amount[RESOURCE_CPU]);
+    for (uint32_t i = 0; i < LOCAL_THREADS_VARS; i++) {
+        if (!spawn_env(&j->spawn, local_threads_vars[i])) {
+            set |= 1u << i;
+            snprintf(threads[i], sizeof threads[i], "%s=%u", local_threads_vars[i], n);
+            envp[to++] = threads[i];
+        }
+    }
+    snprintf(told, sizeof told, LOCAL_THREADS_ENV "=%u,%u", n, set);
+    envp[to++] = told;
+    for (size_t i = 0; i < count; i++) {
+        if (!tell || !env_is(j->spawn.envp[i], GPU_ENV)) {
+            envp[to++] = j->spawn.envp[i];
+        }
+    }
+    return envp;
+}
+
+/* When memory runs out, the kernel should end a worker, whose task runs again, and not the node. Raising the score
+ * needs no privilege. */
+static void raise_oom_score(void)
+{
+    char score[16];
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    int n = snprintf(score, sizeof score, "%d", WORKER_OOM_SCORE);
+    if (fd >= 0) {
+        (void)!write(fd, score, (size_t)n);
+        close(fd);
+    }
+}
+
+static void child(struct job *j, const struct start *s, int out, int err, pid_t parent)
+{
     signal(SIGPIPE, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
     signal(SIGINT, SIG_DFL);
@@ -91,15 +155,9 @@ static void child(struct job *j, uint64_t gpus, int sock, int out, int err, pid_
     dup2(null, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(err, STDERR_FILENO);
-    fcntl(sock, F_SETFD, 0);
-    /* When memory runs out, the kernel should end a worker, whose task runs again, and not the
-     * node. Raising the score needs no privilege. */
-    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    int n = snprintf(score, sizeof score, "%d", WORKER_OOM_SCORE);
-    if (fd >= 0) {
-        (void)!write(fd, score, (size_t)n);
-        close(fd);
-    }
+    fcntl(s->sock, F_SETFD, 0);
+    raise_oom_score();
+    pin_self(j->node, &s->where);
     if (chdir(j->spawn.cwd) < 0) {
         /* On another node the folder need not be there: then the home, as it is here. */
         const char *home = getenv("HOME");
@@ -107,31 +165,12 @@ static void child(struct job *j, uint64_t gpus, int sock, int out, int err, pid_
             child_fail(j->spawn.cwd);
         }
     }
-    snprintf(env, sizeof env, LOCAL_WORKER_ENV "=%d", sock);
-    size_t count = 0;
-    while (j->spawn.envp[count]) {
-        count++;
-    }
-    char **envp = calloc(count + 3, sizeof *envp);
-    if (!envp) {
-        child_fail("no memory");
-    }
-    size_t to = 0;
-    envp[to++] = env;
-    bool tell = j->node->gpus.count > 0;
-    if (tell) {
-        envp[to++] = gpu_env(&j->node->gpus, gpus, devices, sizeof devices);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (!tell || strncmp(j->spawn.envp[i], GPU_ENV "=", sizeof GPU_ENV) != 0) {
-            envp[to++] = j->spawn.envp[i];
-        }
-    }
+    char **envp = worker_env(j, s);
     const char *wrap = spawn_env(&j->spawn, "MOBULA_WORKER_WRAP");
     if (wrap && *wrap) {
         exec_wrapped(j, strdup(wrap), envp);
     }
-    syscall(SYS_execveat, j->exe, "", j->spawn.argv, envp, AT_EMPTY_PATH);
+    fexecve(j->exe, j->spawn.argv, envp);
     child_fail(j->spawn.argv[0]);
 }
 
@@ -156,6 +195,28 @@ static void start_late(struct loop_timer *timer)
     }
 }
 
+/* The process, and what tells of its end. */
+static mob_status spawn(struct job *j, const struct start *s, int out, int err,
+                        pid_t *ret_pid, int *ret_pidfd)
+{
+    pid_t parent = getpid(), pid = fork();
+    if (pid == 0) {
+        child(j, s, out, err, parent);
+    }
+    int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    if (pidfd < 0) {
+        mob_status st = status_fail(MOB_ERR_SYSTEM, "starting a worker: %m");
+        if (pid > 0) {
+            kill(pid, SIGKILL);
+            waitpid(pid, NULL, 0);
+        }
+        return st;
+    }
+    *ret_pid = pid;
+    *ret_pidfd = pidfd;
+    return MOB_OK;
+}
+
 mob_status proc_start(struct job *j, uint32_t class, uint64_t gpus)
 {
     struct node *n = j->node;
@@ -169,32 +230,21 @@ mob_status proc_start(struct job *j, uint32_t class, uint64_t gpus)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0) {
         return status_fail(MOB_ERR_SYSTEM, "socketpair: %m");
     }
-    mob_status st = MOB_OK;
-    pid_t parent = getpid(), pid = -1;
+    struct start s = {.class = class, .gpus = gpus, .sock = sock[1]};
+    pin_prepare(j, class, &s.cores, &s.where);
+    pid_t pid = -1;
     int pidfd = -1;
-    if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0) {
-        st = status_fail(MOB_ERR_SYSTEM, "pipe: %m");
-    } else {
-        pid = fork();
-        if (pid == 0) {
-            child(j, gpus, sock[1], out[1], err[1], parent);
-        }
-        pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
-        if (pid < 0 || pidfd < 0) {
-            st = status_fail(MOB_ERR_SYSTEM, "starting a worker: %m");
-        }
-    }
+    mob_status st = pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0
+                        ? status_fail(MOB_ERR_SYSTEM, "pipe: %m")
+                        : spawn(j, &s, out[1], err[1], &pid, &pidfd);
     close(sock[1]);
     close(out[1]);
     close(err[1]);
     if (st) {
-        if (pid > 0) {
-            kill(pid, SIGKILL);
-            waitpid(pid, NULL, 0);
-        }
         close(sock[0]);
         close(out[0]);
         close(err[0]);
+        cores_give(&n->cores, &s.cores);
         return st;
     }
     *m = (struct member){.job = j,
@@ -204,6 +254,8 @@ mob_status proc_start(struct job *j, uint32_t class, uint64_t gpus)
                          .pidfd = pidfd,
                          .class = class,
                          .gpus = gpus,
+                         .cores = s.cores,
+                         .pinned = s.where,
                          .slot = SLOT_STARTING};
     j->members_top = m->proc >= j->members_top ? m->proc + 1 : j->members_top;
     struct proc *p = &j->board.procs[m->proc];
@@ -343,6 +395,7 @@ void proc_sweep(struct member *m)
                   (uint64_t)m->pid, m->proc, MOB_OK);
     guest_look_all(j); /* it may have sealed a task and died before it said so */
     guest_flush(j);
+    lineage_flush(j);
     char how[128];
     log_info("worker ended job %u pid %d: %s; tasks requeued %u failed %u", j->number,
              (int)m->pid, how_it_ended(m, how, sizeof how), res.requeued, res.failed);
@@ -391,6 +444,7 @@ static void settle(struct member *m)
     }
     enum slot_state slot = m->slot;
     gpu_give(&j->node->gpus, m->gpus, j->demand[m->class].need.amount[RESOURCE_GPU]);
+    pin_give(m);
     m->slot = SLOT_NONE; /* the planner gives it nothing more: see find() in plan.c */
     if (!started) {
         (void)plan_node_worker_failed(j->node->plan, id, m->class, now);

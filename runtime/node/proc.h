@@ -8,10 +8,12 @@
 
 #include "core/limits.h"
 #include "core/loop.h"
+#include "cores.h"
 #include "output.h"
 
 struct conn;
 struct job;
+struct node;
 
 #define PIPES_GRACE_NS (200000000ull) /* for what a dead worker wrote last */
 
@@ -39,7 +41,9 @@ struct member { /* a worker */
     struct loop_timer timer;
     struct conn *conn;
     uint32_t class;
-    uint64_t gpus; /* devices that it was started with */
+    uint64_t gpus;            /* devices that it was started with */
+    struct cores_share cores; /* that its slot holds */
+    struct cpus pinned;       /* where its threads were last told to run */
     enum slot_state slot;
     bool asked_back;
     struct stream out, err;
@@ -63,5 +67,18 @@ void proc_sweep(struct member *m);
 bool proc_all_gone(const struct job *j);
 /* Sets what a worker may claim, and wakes it to see it. */
 void proc_run(struct member *m, uint32_t run);
+
+/* ---- pin.c: a worker's CPUs are its slot's ---- */
+/* Its slot of its class begins, or goes on: it has CPUs, and its threads run there from now on. */
+void pin_take(struct member *m);
+/* Its slot is over, or lent: its CPUs are free. Its threads stay where they are, as they sleep. */
+void pin_give(struct member *m);
+/* It waits for its slot and may run meanwhile: anywhere, if others have its CPUs. */
+void pin_loose(struct member *m);
+/* For a worker that is about to start: CPUs for a slot of @class, and where it runs. */
+void pin_prepare(const struct job *j, uint32_t class, struct cores_share *ret,
+                 struct cpus *ret_where);
+/* In the worker, before it becomes the program. */
+void pin_self(const struct node *n, const struct cpus *where);
 
 #endif

@@ -500,9 +500,8 @@ static void step(struct loop_timer *timer)
 struct spill *spill_files(struct job *j)
 {
     struct node *n = j->node;
-    if (!j->spill.files &&
-        spill_create(&n->spill->disk, n->loop, &j->spill.files) == MOB_OK) {
-        j->lane.free_spilled = spill_free_place;
+    if (!j->spill.files) {
+        (void)spill_create(&n->spill->disk, n->loop, &j->spill.files);
     }
     return j->spill.files;
 }

@@ -19,7 +19,9 @@ enum {
     INLINE_AT = 16, /* in the payload, behind the place */
     META_AT =
         INLINE_AT + RECORD_INLINE_MAX, /* behind the longest result that stands there */
-    AGES = 4
+    AGES = 4,
+    KEPT_DIVISOR =
+        2 /* of the store: what is kept for owners of jobs if there is no disk for it */
 };
 
 static struct standin **bucket_of(struct guest *g, uint64_t theirs)
@@ -71,7 +73,15 @@ mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
     return MOB_OK;
 }
 
-bool standin_adopt(struct job *j, uint64_t theirs, uint64_t ours, uint64_t size)
+bool standin_may_keep(const struct job *j, uint64_t size)
+{
+    uint64_t most = j->node->budget.limit_bytes / KEPT_DIVISOR,
+             kept = j->guest->kept_bytes;
+    return j->node->spill || (kept <= most && size <= most - kept);
+}
+
+bool standin_adopt(struct job *j, uint64_t theirs, uint64_t ours, uint64_t size,
+                   bool kept)
 {
     struct guest *g = j->guest;
     struct standin **at = bucket_of(g, theirs), *s = *at;
@@ -82,10 +92,14 @@ bool standin_adopt(struct job *j, uint64_t theirs, uint64_t ours, uint64_t size)
     if (!fresh) {
         return false;
     }
-    *fresh = (struct standin){
-        .theirs = theirs, .ours = ours, .bytes = size, .used = g->clock, .next = *at};
+    *fresh = (struct standin){.theirs = theirs,
+                              .ours = ours,
+                              .bytes = size,
+                              .kept = kept,
+                              .used = g->clock,
+                              .next = *at};
     *at = fresh;
-    g->standin_bytes += size;
+    *(kept ? &g->kept_bytes : &g->standin_bytes) += size;
     return true;
 }
 
@@ -306,22 +320,49 @@ static uint32_t age_of(const struct job *j, const struct standin *s)
     return age < AGES ? age : AGES - 1;
 }
 
+/* Takes one that is not kept out of its bucket. */
+static void drop(struct job *j, struct standin **at)
+{
+    struct standin *s = *at;
+    *at = s->next;
+    j->guest->standin_bytes -= s->bytes;
+    if (s->bytes >= SPREAD_BYTES_MIN) {
+        fetch_tell(j, s->theirs, false);
+    }
+    lane_drop(&j->lane, s->ours);
+    free(s);
+}
+
+void standin_let_go(struct job *j, uint64_t theirs, bool gone)
+{
+    struct guest *g = j->guest;
+    struct standin **at = bucket_of(g, theirs);
+    while (*at && (*at)->theirs != theirs) {
+        at = &(*at)->next;
+    }
+    struct standin *s = *at;
+    if (!s || !s->kept) {
+        return;
+    }
+    s->kept = false;
+    g->kept_bytes -= s->bytes;
+    g->standin_bytes += s->bytes;
+    if (gone && unused(j, s)) {
+        drop(j, at);
+    }
+}
+
 static void evict_bucket(struct job *j, struct standin **at, uint32_t age)
 {
     struct guest *g = j->guest;
     while (*at) {
         struct standin *s = *at;
-        if (s->pending || s->used == g->clock || !unused(j, s) || age_of(j, s) < age) {
+        if (s->pending || s->kept || s->used == g->clock || !unused(j, s) ||
+            age_of(j, s) < age) {
             at = &s->next;
             continue;
         }
-        *at = s->next;
-        g->standin_bytes -= s->bytes;
-        if (s->bytes >= SPREAD_BYTES_MIN) {
-            fetch_tell(j, s->theirs, false);
-        }
-        lane_drop(&j->lane, s->ours);
-        free(s);
+        drop(j, at);
     }
 }
 

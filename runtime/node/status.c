@@ -13,8 +13,9 @@
  *          served_bytes, pulled_bytes_s, served_bytes_s (of the last second or two),
  *          rdma_bytes (of those pulled), damaged (chunks), fallbacks (pulls that went on
  *          over TCP), rdma_retries)
- *          and, of the node that answers: dir (its folder), key_file (if its key is in one)
- *   JOB    number, name, driver_pid, failed (true or false), workers [{pid, class, slot}],
+ *          and, of the node that answers: dir (its folder), key_file (if its key is in one),
+ *          pinned_cpus (those that its workers are pinned to, such as "0-3,8") or else not_pinned (why they are not)
+ *   JOB    number, name, driver_pid, failed (true or false), weight, workers [{pid, class, slot, cpus}] (cpus: those of its slot; "" any),
  *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes,
  *          classes [CLASS...], leases [LEASE...] (the first of them), leases_count; see status_job.c
  *   UNMET  job (its number), cpus (that one task asks for), tasks (that wait), why (a sentence: what they ask for,
@@ -110,6 +111,18 @@ void status_cluster(struct conn *c, struct local_msg *m)
     conn_reply(c, m, NULL, 0);
 }
 
+void status_pins(const struct node *n, json_t *o)
+{
+    char text[CPUS_TEXT_MAX];
+    struct cpus all = {0};
+    for (uint32_t i = 0; i < n->cores.count; i++) {
+        cpus_add(&all, n->cores.cpu[i].os);
+    }
+    json_object_set_new(o, "pinned_cpus",
+                        json_string(cpus_text(&all, text, sizeof text)));
+    json_object_set_new(o, "not_pinned", look_text(n->cores.why));
+}
+
 static json_t *node_json(struct node *n)
 {
     char id[24];
@@ -125,6 +138,7 @@ static json_t *node_json(struct node *n)
                   loop_backend(n->loop), "dir", look_text(dir));
     json_object_set_new(o, "resources", resources_json(&n->capacity, &used));
     json_object_set_new(o, "labels", look_text(n->labels));
+    status_pins(n, o);
     return o;
 }
 

@@ -24,6 +24,8 @@ char *status_node_text(struct node *n);
 /* ---- json.c: answers as JSON; the daemon's texts may come from clients ---- */
 /* Answers with @root, whose reference goes. */
 void json_reply(struct conn *c, uint32_t op, struct json_t *root);
+/* Adds which CPUs workers are pinned to, or why they are not. */
+void status_pins(const struct node *n, struct json_t *o);
 /* All jobs here; the messages about leases. Of the last census. */
 struct json_t *status_jobs(const struct node *n);
 struct json_t *status_words(const struct node *n);

@@ -155,12 +155,17 @@ static json_t *workers_json(const struct job *j)
     static const char *const states[] = {"starting", "busy",     "idle",
                                          "lent",     "resuming", "bare"};
     json_t *workers = json_array();
+    char cpus[CPUS_TEXT_MAX];
     for (uint32_t i = 2; i < j->members_top; i++) {
         const struct member *w = &j->members[i];
         if (w->used && !w->dead) {
-            json_array_append_new(workers,
-                                  json_pack("{s:i,s:i,s:s}", "pid", (int)w->pid, "class",
-                                            (int)w->class, "slot", states[w->slot]));
+            cpus[0] = '\0';
+            if (w->cores.held) {
+                (void)cpus_text(&w->cores.cpus, cpus, sizeof cpus);
+            }
+            json_array_append_new(
+                workers, json_pack("{s:i,s:i,s:s,s:s}", "pid", (int)w->pid, "class",
+                                   (int)w->class, "slot", states[w->slot], "cpus", cpus));
         }
     }
     return workers;
@@ -181,6 +186,8 @@ static json_t *job_json(const struct job *j)
         "tasks_failed", (json_int_t)j->failed_tasks, "store_bytes",
         (json_int_t)budget_of_job(&j->node->budget, j->index));
     if (o) {
+        uint32_t weight = plan_node_weight(j->node->plan, job_plan_id(j));
+        json_object_set_new(o, "weight", json_integer(weight));
         add_classes(o, j);
     }
     return o;

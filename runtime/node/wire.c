@@ -36,6 +36,7 @@ const char *wire_op_name(uint8_t op)
                                                 [WIRE_FOLD] = "FOLD",
                                                 [WIRE_FLOWS] = "FLOWS",
                                                 [WIRE_UNFOLD] = "UNFOLD",
+                                                [WIRE_LET_GO] = "LET_GO",
                                                 [WIRE_GROUP] = "GROUP",
                                                 [WIRE_GROUP_END] = "GROUP_END",
                                                 [WIRE_GROUP_AT] = "GROUP_AT",

@@ -42,7 +42,9 @@
  *     order    operation u8, type u8, size u64, count u8, (node u64, link u64)...   arrays of the owner that are
  *              folded on their way (fold.h); the argument's link is then the task's own
  *   RELEASE    job u32, count u32, (proxy u32, link u64, taken u8)...   results are not pulled any more;
- *              taken: they are what the owner's record has from now on
+ *              taken: 1: they are what the owner's record has from now on; 2: and some stay there, so that they are kept
+ *   LET_GO     job u32, count u32, (link u64, gone u8)...   kept results, by the owner's link, need not be kept any more,
+ *              since the owner has them; gone: since nobody wants them
  *   CANCEL     job u32, count u32, (slot u32, link u64, how u8, left u64)...   slot: the owner's; how: 0, or
  *              2, 3: to be ended by force after `left` ns, because its deadline has passed, or it was
  *              cancelled so (enum request_kind); with the bit RECURSIVE what it submitted is too
@@ -56,7 +58,7 @@
  *   DONE       job u32, count u32, results
  *     result   slot u32, link u64 (the owner's), proxy u32, link u64, status i32, then
  *              text str if status is not 0, else returns u8 and for each
- *              kind u8: VALUE bytes or REMOTE size u64, metadata
+ *              kind u8: VALUE bytes or REMOTE size u64, with the bit STAYS if it may stay here; metadata
  *     metadata if the kind has the bit META: type u8, element size u32, dimensions u8, u64 each
  *   BACK       job u32, count u32, (slot u32, link u64, begun u8)...    not wanted here; begun: an
  *              attempt ended with its worker's death
@@ -129,6 +131,7 @@ enum wire_op {
     WIRE_FOLD,
     WIRE_FLOWS,
     WIRE_UNFOLD,
+    WIRE_LET_GO,
     WIRE_GROUP,
     WIRE_GROUP_END,
     WIRE_GROUP_AT,
@@ -144,6 +147,7 @@ enum wire_op {
 enum wire_kind { WIRE_VALUE, WIRE_OBJECT, WIRE_REMOTE, WIRE_ERROR, WIRE_ORDER };
 #define WIRE_RECURSIVE 0x80u /* with CANCEL's how */
 #define WIRE_META 0x80u      /* with a kind but ERROR: metadata comes last */
+#define WIRE_STAYS 0x40u     /* with REMOTE in DONE */
 
 /* What a pull names. */
 enum wire_object {

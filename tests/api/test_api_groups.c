@@ -196,7 +196,8 @@ static void removing_it_ends_its_tasks(void)
     for (int i = 0; i < 4; i++) {
         fails_with(mob, ref[i], MOB_ERR_CANCELLED, "");
     }
-    fails_with(mob, submit_begins(mob, &b, g), MOB_ERR_CANCELLED, "its group was removed");
+    fails_with(mob, submit_begins(mob, &b, g), MOB_ERR_CANCELLED,
+               "its group was removed");
     OK(mob_group_wait(mob, next, 20 * SEC)); /* all of it came back */
     ends_well(mob, submit(mob, next, 1));
     mob_shutdown(mob);

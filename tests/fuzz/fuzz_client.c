@@ -130,9 +130,9 @@ void fuzz_seeds(fuzz_give give)
         "{\"what\":\"verify\"}",
         "{\"what\":\"ping\"}",
         "{\"what\":\"stat\",\"node\":\"77\"}"};
-    static const enum local_op programs[] = {LOCAL_GRANT, LOCAL_COMMITTED, LOCAL_GIVE,
-                                             LOCAL_MAP,   LOCAL_RESTORE,   LOCAL_CLASS,
-                                             LOCAL_INFO,  LOCAL_RECORDS,   LOCAL_LEAVE};
+    static const enum local_op programs[] = {
+        LOCAL_GRANT, LOCAL_COMMITTED, LOCAL_GIVE, LOCAL_MAP,     LOCAL_RESTORE,
+        LOCAL_WHY,   LOCAL_CLASS,     LOCAL_INFO, LOCAL_RECORDS, LOCAL_LEAVE};
     const uint64_t more[6] = {1};
     for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
         hello(LOCAL_TOOL);

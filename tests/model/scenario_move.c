@@ -57,7 +57,7 @@ static void setup_in(uint32_t owner, bool and_drop)
     for (uint32_t i = 0; i < LANES; i++) {
         world.lane[i].free_place = free_word;
     }
-    world.lane[DAEMON].free_spilled = free_file;
+    world.lane[DAEMON].free_daemons = free_file;
     *old = RESULT;
     old_place = (struct place){PLACE_ARENA, owner, OLD_AT, 8};
     world.owner = owner;

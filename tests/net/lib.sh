@@ -147,8 +147,9 @@ node_launch() {
     fi
     timeout $((20 * PATIENCE)) head -n 1 "$WORK/ready$i" >"$WORK/line$i" &
     eval "READER_$i=$!"
+    # All nodes have the same CPUs here, and a sysfs each, so that they do not see what the others claim.
     # shellcheck disable=SC2086
-    (inside "$i" "$BIN/mobulad" $role --listen="$(address "$i")" --key-stdin \
+    (inside "$i" "$BIN/mobulad" $role --no-pin --listen="$(address "$i")" --key-stdin \
         --node-dir="$(node_dir "$i")" --log-file=- --ready-fd=3 "$@" \
         <"${KEY:-$WORK/key}" 3>"$WORK/ready$i" 2>>"$WORK/node$i.log") &
     eval "PID_$i=$!"

@@ -163,7 +163,7 @@ void cancels(const char *in)
         FAIL("a task that was ended by force ran again");
     }
     ref = submit_there(&tree, 0);
-    await_marks(tree.began, 1);
+    await_marks(tree.began, 2);
     cancel_as(ref, 1, 0);
     ends_with(ref, MOB_ERR_CANCELLED, "MOB_ERR_CANCELLED");
     await_marks(tree.heard, marks(tree.began));

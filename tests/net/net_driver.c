@@ -486,6 +486,8 @@ int main(int argc, char **argv)
                  {"fold", fold},
                  {"fold_speed", fold_speed},
                  {"trips", trips},
+                 {"lineage", lineage},
+                 {"steps", steps},
                  {"load", load_here},
                  {"flood", flood}};
     rest = argv + (argc > 2 ? 2 : argc);

@@ -63,6 +63,10 @@ void reduce(void);
 void fold(void);
 void fold_speed(void);
 
+/* ---- net_lineage.c: results that stay where they were made ---- */
+void lineage(void);
+void steps(void);
+
 /* ---- net_place.c: tasks that ask for a node, or what one has ---- */
 void place(void);
 

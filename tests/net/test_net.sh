@@ -220,6 +220,84 @@ case_unwanted() {
     [ "$(bytes 2 rx)" -lt 30000000 ] || fail "it came to its end though nobody wanted it"
 }
 
+# lineage_begin CASE COUNT: a driver on node 1 in the background, which has made its results; go: it goes on.
+lineage_begin() {
+    mkfifo "$WORK/go"
+    LIMIT=120 on 1 "$1" "$2" <"$WORK/go" >"$WORK/out" 2>&1 &
+    driver=$!
+    exec 7>"$WORK/go"
+    eventually grep -q made "$WORK/out" || fail "$1: $(cat "$WORK/out")"
+}
+
+go() {
+    echo >&7
+}
+
+lineage_end() {
+    wait "$driver" || fail "the driver: $(cat "$WORK/out")"
+    grep -q 'all are right' "$WORK/out" || fail "the driver: $(cat "$WORK/out")"
+}
+
+# Sixteen results of 8 MiB are made one of the other on node 2, and only what is looked at comes to node 1, whose
+# store has no room for all of them, nor a disk.
+case_lineage() {
+    node_start 1 $CPU --object-store-memory=64M --spill-dir=none
+    node_start 2 --num-cpus=2 "$STORE"
+    lineage_begin lineage 16
+    sent=$(bytes 2 tx)
+    echo "node 2 made 134217728 bytes and sent $sent"
+    [ "$sent" -lt 1000000 ] || fail "results came that nobody looked at"
+    go
+    eventually grep -q last "$WORK/out" || fail "$(cat "$WORK/out")"
+    sent=$(bytes 2 tx)
+    echo "one was looked at, and node 2 has sent $sent"
+    [ "$sent" -lt 12000000 ] || fail "more came than was looked at"
+    go
+    lineage_end
+}
+
+# Of such a chain nothing is left: the node that made it is killed. Another one makes it again, in order.
+case_remake() {
+    node_start 1 $CPU "$STORE" --unmet-grace=120
+    node_start 2 --num-cpus=2 "$STORE"
+    lineage_begin lineage 3
+    node_power_off 2
+    node_start 3 --num-cpus=2 "$STORE"
+    go
+    eventually grep -q last "$WORK/out" || fail "$(cat "$WORK/out")"
+    go
+    lineage_end
+    grep -h 'is lost with node' "$WORK/node1.log" || fail "nothing was lost"
+}
+
+# The same, in the middle of the pull.
+case_remake_pull() {
+    node_start 1 $CPU "$STORE" --unmet-grace=120
+    node_start 2 --num-cpus=2 "$STORE"
+    lineage_begin lineage 3
+    slow 2 40mbit
+    go
+    eventually received 1 2000000 || fail "it does not come"
+    grep -q last "$WORK/out" && fail "it was too fast"
+    node_power_off 2
+    node_start 3 --num-cpus=2 "$STORE"
+    eventually grep -q last "$WORK/out" || fail "$(cat "$WORK/out")"
+    go
+    lineage_end
+}
+
+# An iteration keeps no more there than its last result, nor here.
+case_steps() {
+    node_start 1 $CPU --object-store-memory=64M --spill-dir=none
+    node_start 2 --num-cpus=2 --object-store-memory=96M --spill-dir=none
+    lineage_begin steps 200
+    sent=$(bytes 2 tx)
+    echo "node 2 made 1677721600 bytes and sent $sent"
+    [ "$sent" -lt 60000000 ] || fail "more than one result in 64 came"
+    go
+    lineage_end
+}
+
 case_room() {
     node_start 1 $CPU --object-store-memory=64M
     node_start 2 --num-cpus=2 --object-store-memory=256M

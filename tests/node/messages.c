@@ -366,12 +366,17 @@ static void make_owner(struct draft *m, struct facts *f, enum wire_op op)
         u64(m, dice(f, 16));
         u64(m, dice(f, 2) ? f->node : f->self);
         break;
+    case WIRE_LET_GO:
+        u32(m, 1);
+        u64(m, 1ull << 32 | (1 + dice(f, 8)) << 4);
+        u8(m, dice(f, 2));
+        break;
     default: /* RELEASE, CANCEL */
         u32(m, 1);
         u32(m, op == WIRE_RELEASE ? f->proxy : dice(f, 8));
         u64(m, op == WIRE_RELEASE ? f->proxy_link : 1ull << 32 | (1 + dice(f, 8)) << 4);
         if (op == WIRE_RELEASE) {
-            u8(m, dice(f, 2));
+            u8(m, dice(f, 3));
         } else {
             u8(m, (uint8_t[]){0, 2, 3, 0x80, 0x83}[dice(f, 5)]);
             u64(m, dice(f, 1000));
@@ -399,7 +404,7 @@ static void put_result(struct draft *m, struct facts *f)
     for (uint32_t i = 0; i < nrets; i++) {
         uint64_t meta = dice(f, 4) == 0 ? WIRE_META : 0;
         if (dice(f, 2)) {
-            u8(m, WIRE_REMOTE | meta);
+            u8(m, (uint8_t)(WIRE_REMOTE | meta | (dice(f, 2) ? WIRE_STAYS : 0)));
             u64(m, 5000 + dice(f, 100000));
         } else {
             u8(m, WIRE_VALUE | meta);
@@ -474,8 +479,8 @@ void message_make(struct draft *m, struct facts *f, enum wire_op op)
     u8(m, op);
     if (op >= WIRE_GROUP && op <= WIRE_GROUP_GONE) {
         make_group(m, f, op);
-    } else if (op == WIRE_SOURCE || op == WIRE_COPY) {
-        (op == WIRE_SOURCE ? make_owner : make_guest)(m, f, op);
+    } else if (op == WIRE_SOURCE || op == WIRE_COPY || op == WIRE_LET_GO) {
+        (op == WIRE_COPY ? make_guest : make_owner)(m, f, op);
     } else if (op >= WIRE_FOLD) {
         make_fold(m, f, op);
     } else if (op >= WIRE_ASK) {

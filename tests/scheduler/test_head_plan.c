@@ -210,6 +210,36 @@ static uint32_t granted(const struct plan_head *h, uint32_t number)
     return 0;
 }
 
+/* Two CPUs for three: the job of weight 2 has two of them now and then. What the other gave up for it must
+ * not go back to it because it then holds nothing. */
+Test(head_plan, slots_that_are_fewer_than_jobs_want_go_round_by_weight)
+{
+    struct plan_head *h = cluster(2, 2);
+    struct plan_demand d[2] = {demand(1, CPU, 20), demand(2, CPU, 20)};
+    uint64_t had[2] = {0};
+    d[0].weight = 2;
+    OK(plan_head_report(h, 2, CPUS(0), 5 * MS));
+    OK(plan_head_demand(h, 1, &d[0], 10 * MS));
+    OK(plan_head_demand(h, 1, &d[1], 20 * MS));
+    OK(plan_head_report(h, 2, CPUS(2 * CPU), 30 * MS));
+    for (uint64_t now = 50 * MS; now < 30000 * MS; now += 10 * MS) {
+        OK(plan_head_heartbeat(h, 1, now));
+        OK(plan_head_heartbeat(h, 2, now));
+        plan_head_tick(h, now);
+        struct plan_lease_view v[2];
+        size_t leases = plan_head_leases(h, v, 2);
+        for (size_t i = 0; i < leases; i++) {
+            OK(plan_head_lease_held(h, 2, v[i].lease, v[i].epoch, v[i].slots,
+                                    CPUS(2 * CPU), now));
+        }
+        had[0] += granted(h, 1);
+        had[1] += granted(h, 2);
+    }
+    cr_assert(had[0] * 10 > had[1] * 17 && had[0] * 10 < had[1] * 23,
+              "%.2f times as much for twice the weight", (double)had[0] / (double)had[1]);
+    plan_head_destroy(h);
+}
+
 Test(head_plan, one_nodes_room_is_shared_by_weight)
 {
     struct plan_head *h = cluster(2, 8);

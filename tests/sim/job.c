@@ -3,15 +3,10 @@
 
 #include "sim.h"
 
-static uint32_t *slot_of(struct job *j, uint32_t index)
-{
-    return &j->ring[index % WINDOW];
-}
-
 /* Its record, which must be there: an argument is not freed before who takes it is done. */
 static struct task *record_of(struct job *j, uint32_t index)
 {
-    uint32_t at = *slot_of(j, index);
+    uint32_t at = j->record[index];
     if (at == NONE || sim.tasks[at].phase == FREE || sim.tasks[at].index != index) {
         sim_fail("an object that is in use is gone", j->home);
     }
@@ -34,14 +29,17 @@ static void submit_one(struct job *j, uint32_t index)
     t->index = index;
     t->time_us = graph_time_us(j, index);
     t->refs = 1 + graph_edges(&j->graph, index, true, (uint32_t[EDGES_MAX]){0});
-    *slot_of(j, index) = at;
+    j->record[index] = at;
+    j->records++;
     for (uint32_t i = 0; i < args; i++) {
         t->missing += record_of(j, with[i])->phase != DONE;
-        uint64_t end = j->finish[with[i] % WINDOW];
+        uint64_t end = j->finish[with[i]];
         begins = begins > end ? begins : end;
     }
     uint64_t ns = t->time_us * NS_PER_US;
-    j->finish[index % WINDOW] = begins + ns;
+    if (j->finish) {
+        j->finish[index] = begins + ns;
+    }
     j->path = j->path > begins + ns ? j->path : begins + ns;
     j->work += ns * j->units[t->cls];
     if (t->missing == 0) {
@@ -52,7 +50,7 @@ static void submit_one(struct job *j, uint32_t index)
 static void submit(struct job *j)
 {
     uint32_t before = j->submitted;
-    while (j->submitted < j->graph.count && j->submitted - j->oldest < WINDOW) {
+    while (j->submitted < j->graph.count && j->records < WINDOW) {
         submit_one(j, j->submitted++);
     }
     for (uint32_t cls = 0; cls < j->classes && j->submitted > before; cls++) {
@@ -64,9 +62,9 @@ static void over(struct job *j)
 {
     j->over = true;
     j->ended_at = sim.now;
-    free(j->ring);
+    free(j->record);
     free(j->finish);
-    j->ring = NULL;
+    j->record = NULL;
     j->finish = NULL;
 }
 
@@ -84,11 +82,9 @@ static void drop_ref(struct job *j, uint32_t index)
     if (--t->refs > 0) {
         return;
     }
-    task_free(*slot_of(j, index));
-    *slot_of(j, index) = NONE;
-    while (j->oldest < j->submitted && *slot_of(j, j->oldest) == NONE) {
-        j->oldest++;
-    }
+    task_free(j->record[index]);
+    j->record[index] = NONE;
+    j->records--;
 }
 
 void job_result(uint32_t at)
@@ -110,7 +106,7 @@ void job_result(uint32_t at)
             struct task *next = record_of(j, with[i]);
             if (--next->missing == 0) {
                 ready[next->cls] = true;
-                task_queued(*slot_of(j, with[i]));
+                task_queued(j->record[with[i]]);
             }
         }
     }
@@ -148,10 +144,11 @@ void job_event(struct event *e)
         return;
     }
     j->arrived = true;
-    j->ring = malloc(WINDOW * sizeof *j->ring);
-    j->finish = calloc(WINDOW, sizeof *j->finish);
-    for (uint32_t i = 0; i < WINDOW; i++) {
-        j->ring[i] = NONE;
+    bool edges = j->graph.steps > 1;
+    j->record = malloc(j->graph.count * sizeof *j->record);
+    j->finish = edges ? malloc(j->graph.count * sizeof *j->finish) : NULL;
+    if (!j->record || (edges && !j->finish)) {
+        sim_fail("no memory for a job", j->home);
     }
     struct board *b = board_new(j->home, e->a, &j->board);
     b->open = true;

@@ -52,6 +52,7 @@ sim_mutant(asked_back_for_ever node_events.c "        c->taking--;" "")
 sim_mutant(not_resumed node_decide.c "            node_act(p, PLAN_RESUME, j, c, 1);" "")
 sim_mutant(nothing_kept node_decide.c "now >= since + PLAN_RESERVE_NS" "false" --no-faults --nodes 2)
 sim_mutant(no_turns_at_head head_place.c "take_from_lower(h) || take_turns(h, waits)" "take_from_lower(h)" --rivals)
+sim_mutant(given_back_at_once share.c "(ns / NS_PER_US)) - s->deficit" "(ns / NS_PER_US))" --rivals --seed 675)
 sim_mutant(no_turns_on_node node_room.c "        if (c->tried && c->cost > 0 && class_is_native(p, j, c)) {" "        if (false) {" --rivals --nodes 2)
 sim_mutant(idle_is_kept node_room.c "    take_idle(p, &lacks, &soon, now);" "")
 

@@ -37,7 +37,7 @@
 #define MAKESPAN_FACTOR 2u
 #define MAKESPAN_NS (2 * NS_PER_S)
 #define SHARE_SLACK                                                                      \
-    0.2              /* of a share: on two nodes a slot that a long task keeps is much */
+    0.15             /* of a share: on two nodes a slot that a long task keeps is much */
 #define STREAM 10000 /* tasks for five nodes */
 #define STREAM_BUDGET 100 /* tasks a message of the head */
 #define CHANGE_BUDGET 6   /* messages a lease change */
@@ -64,9 +64,10 @@ struct job {
     uint64_t time_ns, arg_bytes, arrive_at, stop_at, ended_at;
     bool heavy; /* task times with a long tail, else about the same */
     bool arrived, over, dead;
-    uint32_t submitted, oldest, left;
-    uint32_t *ring;      /* index -> record, WINDOW of them */
-    uint64_t *finish;    /* likewise: when it could be done with CPUs without end */
+    uint32_t submitted, records, left; /* records: in use, WINDOW at most */
+    uint32_t *record; /* of each task that was submitted; NONE: free again */
+    uint64_t *
+        finish; /* when it could be done with CPUs without end; NULL: no task takes a result */
     uint8_t *seen;       /* a bit for each task: its result was seen */
     uint64_t work, path; /* CPU units * ns of all tasks; ns of the critical path */
     /* What it has now, and had: units, and units * ns. */

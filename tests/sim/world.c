@@ -76,9 +76,6 @@ static void set_up_job(uint32_t k)
             graph_make(w, (STREAM + sim_draw(STREAM)) * (sim.count / 10 + 1) / 2, k);
         j->time_ns = (200 + sim_draw(1000)) * NS_PER_US;
     }
-    if (j->graph.count > WINDOW) { /* README.md, Limits */
-        j->classes = 1;
-    }
     j->left = j->graph.count;
     j->seen = calloc(j->graph.count / 8 + 1, 1);
     sim_after(EV_ARRIVE, j->home, j->arrive_at, k, 0, 0);
@@ -134,7 +131,7 @@ static void clean_up(void)
     }
     for (uint32_t k = 0; k < sim.jobs_count; k++) {
         free(sim.jobs[k].seen);
-        free(sim.jobs[k].ring);
+        free(sim.jobs[k].record);
         free(sim.jobs[k].finish);
     }
     for (uint32_t i = 0; i < sim.heap_count; i++) {

@@ -182,6 +182,28 @@ Test(task, cancel_ends_what_has_not_started)
 }
 
 /* It is over at once for all who wait for it; its record stays until no stack names it. */
+Test(task, what_waits_is_counted_without_stale_hints)
+{
+    struct rig *g = rig_new();
+    struct lane *d = &g->lane[DRIVER], *w = &g->lane[WORKER];
+    uint64_t a = submit(d, NULL, 0, LINK_NONE), b = submit(d, NULL, 0, LINK_NONE);
+    struct record *r = NULL;
+    struct queue_item item;
+    cr_expect_eq(task_ready_count(&g->b, 0), 2);
+    cr_assert_eq(task_claim_hinted(w, 0, &r, &item), QUEUE_OK);
+    cr_expect_eq(task_ready_count(&g->b, 0), 1,
+                 "it runs, though its hint is still there");
+    task_unhint(w, 0, &item);
+    cr_expect_eq(task_ready_count(&g->b, 0), 1);
+    task_seal(w, r, false);
+    task_cancel(d, &g->b.records[link_index(b)], link_gen(b));
+    cr_expect_eq(task_ready_count(&g->b, 0), 0, "nobody will run what was cancelled");
+    lane_drop(d, a);
+    lane_drop(d, b);
+    assert_all_free(g);
+    rig_free(g);
+}
+
 Test(task, cancel_ends_what_waits_for_arguments)
 {
     struct rig *g = rig_new();

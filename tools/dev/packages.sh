@@ -5,7 +5,7 @@
 # shellcheck disable=SC2034 # for the script that sources this
 PACKAGES_BUILD="gcc g++ libc6-dev cmake ninja-build pkg-config
     liburing-dev libsodium-dev libxxhash-dev libjansson-dev libsqlite3-dev
-    libibverbs-dev"
+    libhwloc-dev libibverbs-dev"
 
 # To test as well.
 # shellcheck disable=SC2034 # likewise

@@ -52,6 +52,10 @@ static const char usage[] =
     "                               than what they are pulling; default: auto\n"
     "  --num-cpus=N                 CPUs to use; default: what affinity and cgroups "
     "allow\n"
+    "  --pin                        let workers run on CPUs that their task has alone; "
+    "the default\n"
+    "                               of a node that may run on four CPUs or more\n"
+    "  --no-pin                     let them run on any CPU\n"
     "  --memory=SIZE                memory for tasks that ask for it; default: what may "
     "be used but\n"
     "                               for the store's\n"
@@ -133,34 +137,37 @@ static int check_options(struct start *s, bool address, bool network)
     return 0;
 }
 
+static const struct option options[] = {
+    {"head", no_argument, NULL, 'H'},
+    {"address", required_argument, NULL, 'a'},
+    {"port", required_argument, NULL, 'p'},
+    {"listen", required_argument, NULL, 'L'},
+    {"key-file", required_argument, NULL, 'k'},
+    {"key-stdin", no_argument, NULL, 'K'},
+    {"allow-shared-key", no_argument, NULL, 'S'},
+    {"encrypt", no_argument, NULL, 'E'},
+    {"no-checksums", no_argument, NULL, 'U'},
+    {"rdma", required_argument, NULL, 'R'},
+    {"num-cpus", required_argument, NULL, 'c'},
+    {"no-pin", no_argument, NULL, 'n'},
+    {"pin", no_argument, NULL, 'P'},
+    {"memory", required_argument, NULL, 'M'},
+    {"gpus", required_argument, NULL, 'G'},
+    {"resources", required_argument, NULL, 'Q'},
+    {"labels", required_argument, NULL, 'N'},
+    {"object-store-memory", required_argument, NULL, 'm'},
+    {"node-dir", required_argument, NULL, 'd'},
+    {"spill-dir", required_argument, NULL, 's'},
+    {"unmet-grace", required_argument, NULL, 'g'},
+    {"log-file", required_argument, NULL, 'f'},
+    {"log-level", required_argument, NULL, 'l'},
+    {"block", no_argument, NULL, 'B'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0}};
+
 /* What the daemon knows goes to it as it is, and the daemon says what is wrong with it. */
 static int parse(struct start *s, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"head", no_argument, NULL, 'H'},
-        {"address", required_argument, NULL, 'a'},
-        {"port", required_argument, NULL, 'p'},
-        {"listen", required_argument, NULL, 'L'},
-        {"key-file", required_argument, NULL, 'k'},
-        {"key-stdin", no_argument, NULL, 'K'},
-        {"allow-shared-key", no_argument, NULL, 'S'},
-        {"encrypt", no_argument, NULL, 'E'},
-        {"no-checksums", no_argument, NULL, 'U'},
-        {"rdma", required_argument, NULL, 'R'},
-        {"num-cpus", required_argument, NULL, 'c'},
-        {"memory", required_argument, NULL, 'M'},
-        {"gpus", required_argument, NULL, 'G'},
-        {"resources", required_argument, NULL, 'Q'},
-        {"labels", required_argument, NULL, 'N'},
-        {"object-store-memory", required_argument, NULL, 'm'},
-        {"node-dir", required_argument, NULL, 'd'},
-        {"spill-dir", required_argument, NULL, 's'},
-        {"unmet-grace", required_argument, NULL, 'g'},
-        {"log-file", required_argument, NULL, 'f'},
-        {"log-level", required_argument, NULL, 'l'},
-        {"block", no_argument, NULL, 'B'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0}};
     bool address = false, network = false, log = false, level = false;
     int opt;
     while ((opt = tool_option(argc, argv, options)) != -1) {

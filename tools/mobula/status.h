@@ -9,5 +9,7 @@
  * their place in the list has `error`. */
 json_t *status_details(struct tool_node *daemon, const json_t *root, const char *only);
 void status_print_details(const json_t *root, const json_t *details);
+/* Which CPUs a node's workers are pinned to, or why they are not. */
+void status_print_pins(const json_t *node);
 
 #endif

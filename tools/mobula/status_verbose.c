@@ -134,6 +134,53 @@ static void print_leases(const json_t *jobs)
     table_free(t);
 }
 
+static void worker_row(struct table *t, const json_t *job, const json_t *w)
+{
+    const char *cpus = tool_str(w, "cpus");
+    table_cell(t, 0, "%llu", (unsigned long long)tool_u64(job, "number"));
+    table_cell(t, 1, "%llu", (unsigned long long)tool_u64(w, "pid"));
+    table_cell(t, 2, "%llu", (unsigned long long)tool_u64(w, "class"));
+    table_cell(t, 3, "%s", tool_str(w, "slot"));
+    table_cell(t, 4, "%s", *cpus ? cpus : "any");
+}
+
+void status_print_pins(const json_t *node)
+{
+    const char *pinned = tool_str(node, "pinned_cpus"),
+               *why = tool_str(node, "not_pinned");
+    if (*pinned) {
+        printf("workers are pinned, on CPUs %s\n", pinned);
+    } else if (*why) { /* else it is too old to say */
+        printf("workers are not pinned to CPUs: %s\n", why);
+    }
+}
+
+/* Which CPUs workers have, if those of the node are pinned. */
+static void print_workers(const json_t *node, const json_t *jobs)
+{
+    static const struct table_column columns[] = {{"WORKER: JOB", true, false},
+                                                  {"PID", true, false},
+                                                  {"CLASS", true, false},
+                                                  {"SLOT", false, false},
+                                                  {"CPUS", false, true}};
+    const json_t *job, *w;
+    size_t i, k;
+    status_print_pins(node);
+    if (!*tool_str(node, "pinned_cpus")) {
+        return;
+    }
+    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
+    json_array_foreach(jobs, i, job)
+    {
+        json_array_foreach(json_object_get(job, "workers"), k, w)
+        {
+            worker_row(t, job, w);
+        }
+    }
+    table_print(t);
+    table_free(t);
+}
+
 static void print_words(const json_t *words, unsigned long long *sum)
 {
     unsigned long long sent = tool_u64(words, "sent"), heard = tool_u64(words, "heard");
@@ -163,6 +210,7 @@ void status_print_details(const json_t *root, const json_t *details)
             print_classes(jobs);
             print_leases(jobs);
         }
+        print_workers(node, jobs);
         if (all) {
             print_words(json_object_get(node, "head_words"), sum);
         }

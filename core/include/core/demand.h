@@ -31,6 +31,12 @@ static inline struct demand demand_cpus(uint64_t units)
     return (struct demand){.need = resources_cpus(units)};
 }
 
+/* What a task asks for that says nothing of it: class 0 of every job, on every node. */
+static inline struct demand demand_usual(void)
+{
+    return demand_cpus(CPU_UNITS);
+}
+
 /* A node of that name and with those labels may run its tasks. */
 bool demand_allows(const struct demand *d, uint64_t node, const char *labels);
 

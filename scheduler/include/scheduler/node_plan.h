@@ -225,6 +225,9 @@ struct plan_class_view {
 mob_status plan_node_view(const struct plan_node *p, struct plan_job job, uint32_t cls,
                           struct plan_class_view *ret);
 
+/* The job's weight, as its driver or its first lease said; 0: there is no such job. */
+uint32_t plan_node_weight(const struct plan_node *p, struct plan_job job);
+
 /* Why tasks that are queued here do not run yet: the first that holds. */
 enum plan_why {
     PLAN_WHY_NOTHING,  /* none is queued, or each has a slot that is about to take it */

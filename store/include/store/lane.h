@@ -88,8 +88,8 @@ struct lane {
     /* Called around the freeing of many places; may be NULL. */
     void (*freeing)(void *arg, bool begins);
 
-    /* The daemon's: frees what a place in one of its files takes. */
-    void (*free_spilled)(void *arg, const struct place *p);
+    /* The daemon's: frees what it keeps for a place (place_is_daemons()). */
+    void (*free_daemons)(void *arg, const struct place *p);
 
     /* Called by lane_drain_ring() with each record that somebody put there; may be NULL. */
     void (*sealed)(void *arg, struct record *r);

@@ -206,7 +206,10 @@ enum place_kind {
     PLACE_ARENA,  /* in `segment` at `offset`, a multiple of 64 */
     PLACE_REF, /* the bytes of the record that `size` names (a link), which this one uses */
     PLACE_SPILLED, /* on disk: in the daemon's file `segment` at `offset`, a multiple of 64 */
-    PLACE_LOST, /* they were on disk and could not be read back */
+    /* They cannot be had any more: they were on disk and could not be read back; or, with an `offset`, were on another
+     * node: the daemon knows why, by result `segment` of number `offset` - 1. */
+    PLACE_LOST,
+    PLACE_AWAY, /* on another node, as the daemon knows by result `segment` of number `offset` */
 };
 
 struct place {
@@ -226,6 +229,12 @@ struct place_words {
 static inline bool place_is_block(enum place_kind kind)
 {
     return kind == PLACE_ARENA || kind == PLACE_SPILLED;
+}
+/* What the daemon keeps for it is freed with it. */
+static inline bool place_is_daemons(const struct place *p)
+{
+    return p->kind == PLACE_SPILLED || p->kind == PLACE_AWAY ||
+           (p->kind == PLACE_LOST && p->offset != 0);
 }
 static inline uint64_t place_pack(enum place_kind kind, uint32_t segment, uint64_t offset)
 {

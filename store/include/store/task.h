@@ -144,6 +144,12 @@ static inline enum queue_result task_publish_plain(struct lane *l, struct record
 enum queue_result task_claim(struct lane *l, uint32_t class, struct record **ret,
                              struct queue_item *ret_item);
 
+/* Tasks of a class that wait for a worker, about. Stale hints do not count: a worker that comes out of waiting
+ * leaves one until its task is done, and who runs what it waits for until somebody comes by. Where there are
+ * more than TASK_COUNT_EXACT hints they do, as it makes no difference then. No side effects; any thread. */
+enum { TASK_COUNT_EXACT = 64 };
+uint64_t task_ready_count(const struct board *b, uint32_t class);
+
 enum {
     TASK_ROOM_STEP = 1024
 }; /* taken tasks between wake-ups of who waits for room for many */
