@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/status.h"
 #include "head_group.h"
 
 #define TRIES_MAX 16 /* groups at one look: each compares all nodes */
@@ -402,6 +403,7 @@ mob_status plan_head_group(struct plan_head *h, uint64_t owner,
         say_group(h, g);
         return MOB_OK;
     }
+    MOB_ASSERT(h->groups); /* plan_head_create() made them, or failed */
     uint32_t at = 0;
     while (at < h->groups_top && h->groups[at].used) {
         at++;
