@@ -192,6 +192,18 @@ static uint64_t late_since(const struct plan_node *p, const struct node_class *c
     return late ? since : CLOCK_NEVER;
 }
 
+/* What is free or a slot holds. What workers keep inside a get is not in reach: it may come back only when others
+ * have run, and others are what a reservation holds up. */
+static struct resources in_reach(const struct plan_node *p)
+{
+    struct resources reach = p->free;
+    FOR_EACH_CLASS(p, j, c)
+    {
+        resources_add(&reach, &c->demand.need, class_held(c));
+    }
+    return reach;
+}
+
 static bool has_extra(const struct plan_node *p)
 {
     FOR_EACH_CLASS(p, j, c)
@@ -216,7 +228,11 @@ static void reserve(struct plan_node *p, bool native, uint64_t now)
         uint64_t since = class_is_native(p, j, c) == native ? late_since(p, c, now)
                          : may_owe                          ? owed_since(p, c, now)
                                                             : CLOCK_NEVER;
-        if (since < earliest) {
+        if (since == CLOCK_NEVER || since >= earliest) {
+            continue;
+        }
+        struct resources reach = in_reach(p);
+        if (resources_fit(&reach, &c->demand.need)) {
             job = j;
             first = c;
             earliest = since;

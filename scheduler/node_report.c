@@ -7,6 +7,19 @@ struct resources plan_node_used(const struct plan_node *p)
     return used;
 }
 
+/* Takes what @count more tasks need from @offer. If it is enough for fewer, the kinds that are too little for one
+ * more are kept whole, since that one waits for them; the others it could not use now. */
+static void leave_to(struct resources *offer, const struct resources *need,
+                     uint32_t count)
+{
+    uint32_t fit = resources_times(offer, need, count);
+    resources_sub(offer, need, fit);
+    for (uint32_t k = 0; fit < count && k < resources_kinds(offer); k++) {
+        bool few = resources_like(need, offer, k) > offer->amount[k];
+        offer->amount[k] = few ? 0 : offer->amount[k];
+    }
+}
+
 struct resources plan_node_offer(const struct plan_node *p)
 {
     struct resources offer = p->config.capacity, held = node_held(p);
@@ -16,8 +29,15 @@ struct resources plan_node_offer(const struct plan_node *p)
         if (class_is_native(p, j, c) && !class_grouped(c)) {
             uint32_t idle = c->idle < c->queued ? c->idle : c->queued;
             uint64_t needed = (uint64_t)c->starting + c->busy + c->resuming + idle;
-            resources_sub(&offer, &c->demand.need, needed + node_lack(p, j, c));
+            resources_sub(&offer, &c->demand.need, needed);
             class_book_kept(&offer, c, c->lent, resources_sub);
+        }
+    }
+    FOR_EACH_CLASS(p, j, c)
+    {
+        uint32_t lack = class_is_native(p, j, c) ? node_lack(p, j, c) : 0;
+        if (lack > 0) {
+            leave_to(&offer, &c->demand.need, lack);
         }
     }
     return offer;

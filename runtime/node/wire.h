@@ -37,8 +37,8 @@
  *   TASKS      job u32, lease u64, epoch u32, class u32, demand, count u32, tasks
  *     task     slot u32, link u64, retries u8, options u8, returns u8, args u8,
  *              function str, name str, arguments
- *     argument kind u8: VALUE or OBJECT or REMOTE or ERROR or ORDER; link u64 unless VALUE;
- *              bytes (VALUE, OBJECT), size u64 (REMOTE), status i32 and text (ERROR), order (ORDER), metadata
+ *     argument kind u8: VALUE or OBJECT or REMOTE or ERROR or ORDER or AWAY; link u64 unless VALUE;
+ *              bytes (VALUE, OBJECT), size u64 (REMOTE, AWAY), node u64 that has it (AWAY), status i32 and text (ERROR), order (ORDER), metadata
  *     order    operation u8, type u8, size u64, count u8, (node u64, link u64)...   arrays of the owner that are
  *              folded on their way (fold.h); the argument's link is then the task's own
  *   RELEASE    job u32, count u32, (proxy u32, link u64, taken u8)...   results are not pulled any more;
@@ -144,7 +144,14 @@ enum wire_op {
     WIRE_OPS
 };
 
-enum wire_kind { WIRE_VALUE, WIRE_OBJECT, WIRE_REMOTE, WIRE_ERROR, WIRE_ORDER };
+enum wire_kind {
+    WIRE_VALUE,
+    WIRE_OBJECT,
+    WIRE_REMOTE,
+    WIRE_ERROR,
+    WIRE_ORDER,
+    WIRE_AWAY
+};
 #define WIRE_RECURSIVE 0x80u /* with CANCEL's how */
 #define WIRE_META 0x80u      /* with a kind but ERROR: metadata comes last */
 #define WIRE_STAYS 0x40u     /* with REMOTE in DONE */

@@ -302,13 +302,16 @@ static void make_fold(struct draft *m, struct facts *f, enum wire_op op)
 
 static void put_argument(struct draft *m, struct facts *f)
 {
-    uint64_t kind = dice(f, 5), meta = dice(f, 4) == 0 ? WIRE_META : 0;
+    uint64_t kind = dice(f, 6), meta = dice(f, 4) == 0 ? WIRE_META : 0;
     u8(m, kind | meta);
     if (kind != WIRE_VALUE) {
         u64(m, 1ull << 32 | (1 + dice(f, 20)) << 4);
     }
     if (kind == WIRE_REMOTE) {
         u64(m, 1 + dice(f, 100000));
+    } else if (kind == WIRE_AWAY) {
+        u64(m, 1 + dice(f, 100000));
+        u64(m, dice(f, 2) ? f->node : f->self);
     } else if (kind == WIRE_ORDER) {
         put_order(m, f);
     } else if (kind == WIRE_ERROR) {
