@@ -22,10 +22,11 @@ static void leave_to(struct resources *offer, const struct resources *need,
 
 struct resources plan_node_offer(const struct plan_node *p)
 {
-    struct resources offer = p->config.capacity;
+    struct resources offer = p->config.capacity, held = node_held(p);
+    resources_sub(&offer, &held, 1);
     FOR_EACH_CLASS(p, j, c)
     {
-        if (class_is_native(p, j, c)) {
+        if (class_is_native(p, j, c) && !class_grouped(c)) {
             uint32_t idle = c->idle < c->queued ? c->idle : c->queued;
             uint64_t needed = (uint64_t)c->starting + c->busy + c->resuming + idle;
             resources_sub(&offer, &c->demand.need, needed);
@@ -47,7 +48,7 @@ struct resources node_promised(const struct plan_node *p)
     struct resources promised = resources_zero(&p->config.capacity);
     FOR_EACH_CLASS(p, j, c)
     {
-        if (!class_is_native(p, j, c)) {
+        if (!class_is_native(p, j, c) && !class_grouped(c)) {
             uint32_t held = class_held(c) + c->resuming;
             resources_add(&promised, &c->demand.need, held > c->quota ? held : c->quota);
             class_book_kept(&promised, c, c->lent, resources_add);
@@ -61,7 +62,7 @@ struct resources node_room(const struct plan_node *p)
     struct resources room = plan_node_offer(p);
     FOR_EACH_CLASS(p, j, c)
     {
-        if (!class_is_native(p, j, c)) {
+        if (!class_is_native(p, j, c) && !class_grouped(c)) {
             uint32_t held = class_held(c);
             resources_sub(&room, &c->demand.need, held > c->quota ? held - c->quota : 0);
             class_book_kept(&room, c, c->lent, resources_sub);
@@ -321,6 +322,9 @@ static const char *check_job(const struct plan_node *p, const struct node_job *j
         }
         workers += class_held(c) + c->lent + c->resuming;
         waiting += c->lent + c->resuming;
+        if (class_grouped(c)) {
+            continue; /* node_hold_check() */
+        }
         resources_add(used, &c->demand.need, class_held(c));
         class_book_kept(used, c, c->lent + c->resuming, resources_add);
     }
@@ -339,6 +343,10 @@ const char *plan_node_check(const struct plan_node *p)
         if (wrong) {
             return wrong;
         }
+    }
+    const char *wrong_hold = node_hold_check(p, &used);
+    if (wrong_hold) {
+        return wrong_hold;
     }
     if (!resources_fit(&p->config.capacity, &used)) {
         return "slots hold more than the node has";

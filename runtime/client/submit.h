@@ -22,6 +22,9 @@ mob_status submit_plan(struct mob *mob, struct thread *t,
                        const struct mob_options *options, uint32_t nargs,
                        struct plan *ret);
 
+/* What options say that a task needs. MOB_ERR_INVALID, MOB_ERR_FULL. */
+mob_status options_need(const struct mob_options *options, struct resources *ret);
+
 /* Waits until a class's queue has room for more. MOB_ERR_FULL: @no_wait, or in a task. */
 mob_status submit_wait_for_room(struct mob *mob, struct thread *t, uint32_t class,
                                 bool no_wait);

@@ -58,6 +58,7 @@ static void say_open(struct job *j, struct peer *p)
     codec_put_u64(&w, j->away.start_size);
     codec_put_u64(&w, j->away.token);
     cluster_send(p, &w);
+    group_opened(j, p);
 }
 
 /* A node that has been told of the job. False: it cannot run there, or not now. */

@@ -9,6 +9,7 @@
 #include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "group.h"
 #include "node.h"
 #include "spill.h"
 
@@ -226,6 +227,9 @@ static void of_job(struct conn *c, struct local_msg *m)
         break;
     case LOCAL_CLASS:
         job_class(c, m);
+        break;
+    case LOCAL_GROUP:
+        group_reply(c, m);
         break;
     case LOCAL_RECORDS:
         records(c, m->op);

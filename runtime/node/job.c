@@ -99,6 +99,7 @@ static void job_free(struct job *j)
     loop_timer_stop(n->loop, &j->timer);
     loop_timer_stop(n->loop, &j->demand_timer);
     loop_timer_stop(n->loop, &j->due_timer);
+    group_end_job(j);
     guest_free(j);
     away_free(j);
     lineage_free(j);

@@ -28,6 +28,7 @@
 #define ACCEPT_LATER_NS (20000000ull) /* between tries to accept while fds are used up */
 
 struct cluster;
+struct group_alone;
 struct checker;
 struct node_spill;
 
@@ -92,6 +93,8 @@ struct node {
     struct conn *conns;
     struct job *jobs[JOBS_MAX];
     uint32_t last_job;
+    uint64_t last_group;
+    struct group_alone *group_alone; /* of a node alone; NULL: it has had no group */
     int listener;
     struct loop_op listener_op;
     struct loop_timer accept_timer; /* connections wait, and there was no fd for them */
