@@ -146,9 +146,16 @@ struct mob_config {
     int num_gpus;          /* 0: as many as are found; MOB_NO_GPU: none */
     const char *resources; /* "tape=2,license=0.5", or NULL */
     const char *labels;    /* "zone=a,disk=ssd", or NULL */
-    int no_pin; /* 1: workers of an embedded node run on any CPU, and not on those that their task has alone */
+    int pin; /* of an embedded node. MOB_PIN: a worker runs on CPUs that its task has alone, MOB_NO_PIN: on any;
+                0: pinned if the node may run on four CPUs or more (mobula.1) */
+    unsigned
+        weight; /* of the job beside others: 1 to MOB_WEIGHT_MAX, and 0 is 1. While jobs compete for what nodes
+                        have, one of 3 gets three times the time of one of 1, on all nodes */
 };
 #define MOB_NO_GPU (-1)
+#define MOB_PIN 1
+#define MOB_NO_PIN (-1)
+#define MOB_WEIGHT_MAX 1000u
 
 /* Joins a node or starts an embedded one, and makes a job there. In a worker this function runs
  * tasks and never returns.
@@ -206,6 +213,10 @@ struct mob_args {
     const struct mob_arg *args;
 };
 
+typedef uint64_t mob_group; /* mob_group_create() */
+#define MOB_GROUP_BUNDLES_MAX 64
+#define MOB_BUNDLE_ANY (-1)
+
 struct mob_options {
     size_t struct_size; /* sizeof (struct mob_options) */
     const char *name;   /* shown in messages and tools; NULL: the function's name */
@@ -238,6 +249,10 @@ struct mob_options {
                      CPUs first, and those of a lower one as their tasks end, within the job. None starves: tasks of
                      a priority that have no CPU at all get one after 1 s and what is left of the task that has it,
                      for 0.1 s or a task. A demand and a priority together are one of the job's 16 classes */
+    mob_group
+        group; /* it runs in what is set aside for this group; 0: in none. With it no other strategy
+                        is allowed */
+    int bundle; /* in which of its bundles; MOB_BUNDLE_ANY: any, and what those of a node have together */
 };
 
 enum mob_strategy {
@@ -255,7 +270,7 @@ enum mob_strategy {
 #define MOB_OPTIONS_INIT                                                                 \
     {                                                                                    \
         sizeof(struct mob_options), NULL, 0, MOB_RETRIES_DEFAULT, 0, 0, 0, 0, 0, NULL,   \
-            NULL, 0, 0, 0, 0                                                             \
+            NULL, 0, 0, 0, 0, 0, MOB_BUNDLE_ANY                                          \
     }
 
 /* Runs @fn as a task when its arguments are there and a CPU is free.
@@ -402,6 +417,52 @@ struct mob_cancel_options {
  * what it submitted). */
 MOB_API mob_status mob_cancel_as(struct mob *mob, mob_ref ref,
                                  const struct mob_cancel_options *options);
+
+/* ---- groups: room that is set aside, all of it or none ---------------------------------------- */
+
+struct mob_bundle {     /* is on one node; as in struct mob_options: */
+    size_t struct_size; /* sizeof (struct mob_bundle) */
+    double num_cpus;    /* 0 means 1; MOB_NO_CPU for none */
+    double num_gpus;
+    uint64_t memory_bytes;
+    const char *resources;
+};
+#define MOB_BUNDLE_INIT                                                                  \
+    {                                                                                    \
+        sizeof(struct mob_bundle), 0, 0, 0, NULL                                         \
+    }
+
+enum mob_group_strategy {
+    MOB_GROUP_PACK,          /* on few nodes, as far as they have room */
+    MOB_GROUP_SPREAD,        /* on many nodes, as far as they have room */
+    MOB_GROUP_STRICT_PACK,   /* all on one node */
+    MOB_GROUP_STRICT_SPREAD, /* each on a node of its own */
+};
+
+/* Asks for a group of @count bundles and does not wait for it. Once there is room for all of them it is set
+ * aside for the tasks that name the group in their options; those wait until then. While there is not, nothing is
+ * kept for it for longer than a moment. When a node dies, its bundles are placed again, and so are their tasks as
+ * after any death. The group is the job's: all its processes may use its name, and it ends with the job.
+ * @bundles: the struct_size of the first is the distance between them.
+ * MOB_ERR_INVALID; MOB_ERR_FULL: too many groups; MOB_ERR_DEMAND: the node is none of a cluster, and has not so
+ * much; MOB_ERR_NODE_LOST, ... */
+MOB_API MOB_MUST_CHECK mob_status mob_group_create(struct mob *mob,
+                                                   const struct mob_bundle *bundles,
+                                                   size_t count,
+                                                   enum mob_group_strategy strategy,
+                                                   mob_group *ret);
+/* Waits until all of it is there; inside a task it lends its CPUs meanwhile, as mob_get() does.
+ * MOB_ERR_TIMEOUT: not yet, and mob_last_error() says why; MOB_ERR_DEMAND: no nodes that could hold it
+ * have joined in the time that tasks wait too; MOB_ERR_CANCELLED: it was removed; MOB_ERR_NOT_FOUND. */
+MOB_API MOB_MUST_CHECK mob_status mob_group_wait(struct mob *mob, mob_group group,
+                                                 uint64_t timeout_ns);
+/* The node (mob_info.node_id) of each of the first @max bundles; 0: it has none now. MOB_ERR_NOT_FOUND. */
+MOB_API MOB_MUST_CHECK mob_status mob_group_nodes(struct mob *mob, mob_group group,
+                                                  uint64_t *ret_nodes, size_t max,
+                                                  size_t *ret_count);
+/* Gives its room back. Its tasks fail with MOB_ERR_CANCELLED: those that wait at once, those that run with
+ * their workers, as by mob_cancel_as() with `force` and no grace. MOB_ERR_NOT_FOUND. */
+MOB_API mob_status mob_group_remove(struct mob *mob, mob_group group);
 
 /* ---- objects without a task -------------------------------------------------------------- */
 

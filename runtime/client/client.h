@@ -67,8 +67,8 @@ struct asked {
     bool known;
     uint32_t class;
     double num_cpus, num_gpus;
-    uint64_t memory_bytes, node;
-    int strategy, priority;
+    uint64_t memory_bytes, node, group;
+    int strategy, priority, bundle;
     char resources[256], labels[SELECTOR_MAX + 1]; /* longer ones are parsed each time */
 };
 

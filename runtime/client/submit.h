@@ -23,6 +23,9 @@ mob_status submit_plan(struct mob *mob, struct thread *t,
                        const struct mob_options *options, uint32_t nargs,
                        struct plan *ret);
 
+/* What options say that a task needs. MOB_ERR_INVALID, MOB_ERR_FULL. */
+mob_status options_need(const struct mob_options *options, struct resources *ret);
+
 /* ---- submit.c ---- */
 /* Notes the function that a thread submits. */
 mob_status submit_note_fn(struct mob *mob, struct thread *t, mob_fn fn);

@@ -30,6 +30,7 @@
 #include "node.h"
 #include "fetch.h"
 #include "fold.h"
+#include "group.h"
 #include "scheduler/head_plan.h"
 #include "wire.h"
 

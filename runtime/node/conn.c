@@ -9,7 +9,7 @@
 #include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
-#include "cluster.h"
+#include "group.h"
 #include "spill.h"
 
 enum { MESSAGES_A_TURN = 64 }; /* of one connection, so that none can starve the others */
@@ -226,6 +226,9 @@ static void of_job(struct conn *c, struct local_msg *m)
         break;
     case LOCAL_CLASS:
         job_class(c, m);
+        break;
+    case LOCAL_GROUP:
+        group_reply(c, m);
         break;
     case LOCAL_RECORDS:
         records(c, m->op);

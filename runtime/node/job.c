@@ -102,6 +102,7 @@ static void job_free(struct job *j)
     loop_timer_stop(n->loop, &j->demand_timer);
     loop_timer_stop(n->loop, &j->due_timer);
     gang_end_job(j);
+    group_end_job(j);
     guest_free(j);
     away_free(j);
     lineage_free(j);
@@ -192,7 +193,13 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
     (void)fcntl(j->watch, F_SETFL,
                 O_NONBLOCK); /* a driver that stands still holds up nobody */
     *ret_watch = pipe_fds[0];
-    MOB_TRY(plan_node_job_add(n->plan, job_plan_id(j), 1, loop_now_ns(n->loop)));
+    uint64_t weight = m->arg[5] >> 32 ? m->arg[5] >> 32 : 1;
+    if (weight > PLAN_WEIGHT_MAX) {
+        return status_fail(MOB_ERR_INVALID, "a job's weight is at most %d",
+                           PLAN_WEIGHT_MAX);
+    }
+    MOB_TRY(plan_node_job_add(n->plan, job_plan_id(j), (uint32_t)weight,
+                              loop_now_ns(n->loop)));
     struct demand usual = demand_usual();
     MOB_TRY(job_add_class(j, &usual, &class));
     at_store(&j->board.procs[1].pid, (uint32_t)c->pid, AT_RELAXED);

@@ -22,6 +22,7 @@
 
 struct compact;
 struct conn;
+struct group;
 struct guest;
 struct restore;
 struct seg_use;
@@ -70,6 +71,8 @@ struct job {
     int exe;
     struct output out, err;
     uint32_t classes;
+    struct group *groups;
+    uint32_t groups_count;
     struct demand demand[CLASSES_MAX];
     uint32_t backlog[CLASSES_MAX];        /* as last told to the planner */
     uint32_t start_failures[CLASSES_MAX]; /* to be told to it */
@@ -149,6 +152,9 @@ uint32_t demand_times(const struct node *n, const struct demand *demand);
 bool demand_unmet(const struct job *j, uint32_t cls);
 /* What they ask for, and who comes nearest: "3 GPUs, and the largest of 2 nodes, alpha, has 2". Returns buf. */
 char *demand_why(const struct job *j, uint32_t cls, char *buf, size_t size);
+/* No node known here has what is needed; then @why, as above. */
+bool demand_nowhere(const struct node *n, const struct demand *demand, char *why,
+                    size_t size);
 /* Tells the driver of such tasks, and fails those that have waited for long enough. */
 void demand_look(struct job *j);
 /* A node has joined. */

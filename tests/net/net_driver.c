@@ -494,6 +494,7 @@ int main(int argc, char **argv)
                  {"trips", trips},
                  {"lineage", lineage},
                  {"steps", steps},
+                 {"handed", handed},
                  {"load", load_here},
                  {"flood", flood}};
     rest = argv + (argc > 2 ? 2 : argc);

@@ -66,6 +66,7 @@ void fold_speed(void);
 /* ---- net_lineage.c: results that stay where they were made ---- */
 void lineage(void);
 void steps(void);
+void handed(void);
 
 /* ---- net_place.c: tasks that ask for a node, or what one has ---- */
 void place(void);

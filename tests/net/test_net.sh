@@ -368,6 +368,20 @@ case_steps() {
     lineage_end
 }
 
+# What node 2 made is used on node 3, and node 1, whose job it is, has nothing of it.
+case_handed() {
+    node_start 1 $CPU "$STORE"
+    node_start 2 $CPU "$STORE" --labels=zone=a
+    node_start 3 $CPU "$STORE" --labels=zone=b
+    lineage_begin handed 1
+    in=$(bytes 1 rx) there=$(bytes 3 rx)
+    echo "node 1 received $in bytes, node 3 $there"
+    [ "$there" -gt 8388608 ] || fail "it did not come"
+    [ "$in" -lt 4000000 ] || fail "it came by node 1"
+    go
+    lineage_end
+}
+
 case_room() {
     node_start 1 $CPU --object-store-memory=64M
     node_start 2 --num-cpus=2 --object-store-memory=256M
