@@ -25,7 +25,7 @@ static const char usage[] =
     "  --window N             tasks in flight with async (256, or as many as have\n"
     "                         256 MiB of payload)\n"
     "  --cpus N               CPUs of an embedded node: its workers (1)\n"
-    "  --no-pin               its workers run on any CPU\n"
+    "  --pin, --no-pin        its workers have CPUs alone, or run on any\n"
     "  --payload BYTES        bytes into and out of each task, a multiple of 8 (8)\n"
     "  --work NS              each task spins so long (0)\n"
     "  --address A            join the node or cluster there\n"
@@ -64,7 +64,10 @@ static void take_option(int letter, void *to)
         options->cpus = (unsigned)bench_parse_u64("--cpus", optarg, 1, CPUS_MAX);
         break;
     case 'P':
-        options->no_pin = 1;
+        options->pin = MOB_PIN;
+        break;
+    case 'n':
+        options->pin = MOB_NO_PIN;
         break;
     case 'p':
         options->payload = bench_parse_u64("--payload", optarg, 8, PAYLOAD_MAX);
@@ -87,7 +90,8 @@ static void parse_options(int argc, char **argv, struct options *options)
                                         {"tasks", required_argument, NULL, 't'},
                                         {"window", required_argument, NULL, 'w'},
                                         {"cpus", required_argument, NULL, 'c'},
-                                        {"no-pin", no_argument, NULL, 'P'},
+                                        {"pin", no_argument, NULL, 'P'},
+                                        {"no-pin", no_argument, NULL, 'n'},
                                         {"payload", required_argument, NULL, 'p'},
                                         {"work", required_argument, NULL, 'k'},
                                         {"address", required_argument, NULL, 'a'},

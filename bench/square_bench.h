@@ -27,7 +27,7 @@ struct options {
     uint64_t tasks;   /* in a round; 0: chosen by the measurement */
     uint64_t window;  /* tasks in flight, async */
     unsigned cpus;    /* of an embedded node */
-    int no_pin;       /* its workers run on any CPU */
+    int pin;          /* MOB_PIN, MOB_NO_PIN or 0, likewise */
     size_t payload;   /* bytes into and out of a task; a multiple of 8 */
     uint64_t work_ns; /* a task spins so long */
     const char *address;

@@ -257,7 +257,7 @@ static void bench_open(struct bench *b, struct results *results)
     struct mob_config config = {.struct_size = sizeof config,
                                 .address = options->address,
                                 .num_cpus = options->cpus,
-                                .no_pin = options->no_pin,
+                                .pin = options->pin,
                                 .job_name = "square_bench"};
     b->input = calloc(1, options->payload);
     b->refs = calloc(options->window, sizeof *b->refs);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/codec.h"
 #include "core/status.h"
 #include "core/text.h"
 
@@ -267,4 +268,46 @@ char *resources_text(const struct resources *r, char *buf, size_t size)
         }
     }
     return buf;
+}
+
+void resources_put(struct codec_writer *w, const struct resources *r)
+{
+    uint8_t count = 0;
+    for (uint32_t k = 0; k < resources_kinds(r); k++) {
+        count += r->amount[k] > 0;
+    }
+    codec_put_u8(w, count);
+    for (uint32_t k = 0; k < resources_kinds(r); k++) {
+        if (r->amount[k] > 0) {
+            codec_put_u8(w, k < RESOURCE_BASIC ? (uint8_t)k : RESOURCE_BASIC);
+            if (k >= RESOURCE_BASIC) {
+                codec_put_str(w, resources_name(r, k));
+            }
+            codec_put_u64(w, r->amount[k]);
+        }
+    }
+}
+
+bool resources_get(struct codec_reader *r, struct resources *ret)
+{
+    struct resources x = {0};
+    uint32_t count = codec_get_u8(r);
+    for (uint32_t i = 0; i < count && r->ok; i++) {
+        char name[RESOURCE_NAME_MAX + 1];
+        uint32_t kind = codec_get_u8(r);
+        if (kind > RESOURCE_BASIC) {
+            return false;
+        }
+        if (kind == RESOURCE_BASIC) {
+            codec_get_str(r, name, sizeof name);
+        }
+        uint64_t amount = codec_get_u64(r);
+        if (kind < RESOURCE_BASIC) {
+            x.amount[kind] = amount;
+        } else if (!r->ok || resources_set(&x, name, amount) != MOB_OK) {
+            return false;
+        }
+    }
+    *ret = x;
+    return r->ok;
 }

@@ -111,6 +111,8 @@ typedef struct mob_ref {
 #define MOB_RETURNS_MAX 8      /* results of one task */
 #define MOB_NAME_MAX 55        /* bytes in the name of a function or a task */
 #define MOB_DIMS_MAX 8         /* dimensions of an array that metadata can tell */
+#define MOB_GANG_MAX 64        /* members of a gang */
+#define MOB_EXCHANGE_MAX 1024 /* bytes that each member brings to a mob_gang_exchange() */
 
 /* A place in a program that makes tasks or objects: what storectl shows as the origin of each, and by
  * which it groups leaks. mob_submit(), mob_put() and mob_create() are macros that make one and pass it
@@ -144,9 +146,16 @@ struct mob_config {
     int num_gpus;          /* 0: as many as are found; MOB_NO_GPU: none */
     const char *resources; /* "tape=2,license=0.5", or NULL */
     const char *labels;    /* "zone=a,disk=ssd", or NULL */
-    int no_pin; /* 1: workers of an embedded node run on any CPU, and not on those that their task has alone */
+    int pin; /* of an embedded node. MOB_PIN: a worker runs on CPUs that its task has alone, MOB_NO_PIN: on any;
+                0: pinned if the node may run on four CPUs or more (mobula.1) */
+    unsigned
+        weight; /* of the job beside others: 1 to MOB_WEIGHT_MAX, and 0 is 1. While jobs compete for what nodes
+                        have, one of 3 gets three times the time of one of 1, on all nodes */
 };
 #define MOB_NO_GPU (-1)
+#define MOB_PIN 1
+#define MOB_NO_PIN (-1)
+#define MOB_WEIGHT_MAX 1000u
 
 /* Joins a node or starts an embedded one, and makes a job there. In a worker this function runs
  * tasks and never returns.
@@ -204,6 +213,10 @@ struct mob_args {
     const struct mob_arg *args;
 };
 
+typedef uint64_t mob_group; /* mob_group_create() */
+#define MOB_GROUP_BUNDLES_MAX 64
+#define MOB_BUNDLE_ANY (-1)
+
 struct mob_options {
     size_t struct_size; /* sizeof (struct mob_options) */
     const char *name;   /* shown in messages and tools; NULL: the function's name */
@@ -236,6 +249,10 @@ struct mob_options {
                      CPUs first, and those of a lower one as their tasks end, within the job. None starves: tasks of
                      a priority that have no CPU at all get one after 1 s and what is left of the task that has it,
                      for 0.1 s or a task. A demand and a priority together are one of the job's 16 classes */
+    mob_group
+        group; /* it runs in what is set aside for this group; 0: in none. With it no other strategy
+                        is allowed */
+    int bundle; /* in which of its bundles; MOB_BUNDLE_ANY: any, and what those of a node have together */
 };
 
 enum mob_strategy {
@@ -253,7 +270,7 @@ enum mob_strategy {
 #define MOB_OPTIONS_INIT                                                                 \
     {                                                                                    \
         sizeof(struct mob_options), NULL, 0, MOB_RETRIES_DEFAULT, 0, 0, 0, 0, 0, NULL,   \
-            NULL, 0, 0, 0, 0                                                             \
+            NULL, 0, 0, 0, 0, 0, MOB_BUNDLE_ANY                                          \
     }
 
 /* Runs @fn as a task when its arguments are there and a CPU is free.
@@ -400,6 +417,52 @@ struct mob_cancel_options {
  * what it submitted). */
 MOB_API mob_status mob_cancel_as(struct mob *mob, mob_ref ref,
                                  const struct mob_cancel_options *options);
+
+/* ---- groups: room that is set aside, all of it or none ---------------------------------------- */
+
+struct mob_bundle {     /* is on one node; as in struct mob_options: */
+    size_t struct_size; /* sizeof (struct mob_bundle) */
+    double num_cpus;    /* 0 means 1; MOB_NO_CPU for none */
+    double num_gpus;
+    uint64_t memory_bytes;
+    const char *resources;
+};
+#define MOB_BUNDLE_INIT                                                                  \
+    {                                                                                    \
+        sizeof(struct mob_bundle), 0, 0, 0, NULL                                         \
+    }
+
+enum mob_group_strategy {
+    MOB_GROUP_PACK,          /* on few nodes, as far as they have room */
+    MOB_GROUP_SPREAD,        /* on many nodes, as far as they have room */
+    MOB_GROUP_STRICT_PACK,   /* all on one node */
+    MOB_GROUP_STRICT_SPREAD, /* each on a node of its own */
+};
+
+/* Asks for a group of @count bundles and does not wait for it. Once there is room for all of them it is set
+ * aside for the tasks that name the group in their options; those wait until then. While there is not, nothing is
+ * kept for it for longer than a moment. When a node dies, its bundles are placed again, and so are their tasks as
+ * after any death. The group is the job's: all its processes may use its name, and it ends with the job.
+ * @bundles: the struct_size of the first is the distance between them.
+ * MOB_ERR_INVALID; MOB_ERR_FULL: too many groups; MOB_ERR_DEMAND: the node is none of a cluster, and has not so
+ * much; MOB_ERR_NODE_LOST, ... */
+MOB_API MOB_MUST_CHECK mob_status mob_group_create(struct mob *mob,
+                                                   const struct mob_bundle *bundles,
+                                                   size_t count,
+                                                   enum mob_group_strategy strategy,
+                                                   mob_group *ret);
+/* Waits until all of it is there; inside a task it lends its CPUs meanwhile, as mob_get() does.
+ * MOB_ERR_TIMEOUT: not yet, and mob_last_error() says why; MOB_ERR_DEMAND: no nodes that could hold it
+ * have joined in the time that tasks wait too; MOB_ERR_CANCELLED: it was removed; MOB_ERR_NOT_FOUND. */
+MOB_API MOB_MUST_CHECK mob_status mob_group_wait(struct mob *mob, mob_group group,
+                                                 uint64_t timeout_ns);
+/* The node (mob_info.node_id) of each of the first @max bundles; 0: it has none now. MOB_ERR_NOT_FOUND. */
+MOB_API MOB_MUST_CHECK mob_status mob_group_nodes(struct mob *mob, mob_group group,
+                                                  uint64_t *ret_nodes, size_t max,
+                                                  size_t *ret_count);
+/* Gives its room back. Its tasks fail with MOB_ERR_CANCELLED: those that wait at once, those that run with
+ * their workers, as by mob_cancel_as() with `force` and no grace. MOB_ERR_NOT_FOUND. */
+MOB_API mob_status mob_group_remove(struct mob *mob, mob_group group);
 
 /* ---- objects without a task -------------------------------------------------------------- */
 
@@ -565,6 +628,52 @@ MOB_API int mob_task_cancelled(const struct mob_task *task);
  * as this says. A task that runs inside the mob_get() of another one has that one's CPUs. */
 MOB_API double mob_task_cpus(const struct mob_task *task);
 
+/* ---- gangs: tasks that start together and know each other --------------------------------- */
+
+/* Submits @n tasks of one function with the same arguments, which run at the same time, on as many slots, so that a
+ * program of several processes (MPI, sockets, threads) can run inside. None of them begins before all have
+ * their slots. Inside, mob_gang_rank() tells which one it is, and mob_gang_exchange() the others' addresses.
+ * A gang lives and fails as one: if a member's worker or node dies, or it returns an error, the others are ended (by
+ * force after MOB_GRACE_NS), and all begin again, if the death leaves retries, or the error with
+ * `retry_on_error`: `max_retries` counts attempts of the gang. Without any left all ids fail, as the member did that
+ * was the cause. Results are those of one attempt: they are there when the last member has returned.
+ * mob_cancel() of one id cancels all.
+ * @args: at most MOB_ARGS_MAX - 1. Large values become one object that all share.
+ * @options: of each member.
+ * @n: up to MOB_GANG_MAX.
+ * @ret: the ids of the results of rank 0, then of rank 1, ...: n times options->returns. The caller holds them.
+ * Gangs of a node begin one after the other. A cluster that has not n slots at all fails them with MOB_ERR_DEMAND
+ * after `--unmet-grace`.
+ * Returns what mob_submit() does; MOB_ERR_FULL also when the node has 1024 gangs; MOB_ERR_UNSUPPORTED with
+ * MOBULA_INLINE. */
+MOB_API MOB_MUST_CHECK mob_status mob_submit_gang(struct mob *mob, mob_fn fn,
+                                                  struct mob_args args,
+                                                  const struct mob_options *options,
+                                                  size_t n, mob_ref *ret);
+MOB_API MOB_MUST_CHECK mob_status mob_submit_gang_at(struct mob *mob, mob_fn fn,
+                                                     struct mob_args args,
+                                                     const struct mob_options *options,
+                                                     size_t n, mob_ref *ret,
+                                                     struct mob_site *site);
+
+/* Inside a member: which it is, from 0 on, and of how many. 0 and 1 in a task that is in no gang. */
+MOB_API unsigned mob_gang_rank(const struct mob_task *task);
+MOB_API unsigned mob_gang_size(const struct mob_task *task);
+
+/* An address of this node at which the other nodes of the cluster reach it, "10.77.0.2"; "127.0.0.1" on a node
+ * that is in no cluster. Valid until the task returns. */
+MOB_API const char *mob_gang_host(const struct mob_task *task);
+
+/* Each member brings @size bytes (the same number) at @mine, and gets those of all at @all, in the order of ranks:
+ * mob_gang_size() times @size. A barrier with @size 0. May be called again and again, by one thread of the member
+ * at a time; it goes through the daemons, and is for addresses and not for data. The member keeps its CPU.
+ * Returns MOB_OK; MOB_ERR_TIMEOUT: not all are there; what was brought stays so, and the next call waits for the
+ * same exchange; MOB_ERR_CANCELLED: a member failed, or the gang was cancelled: return, with any status;
+ * MOB_ERR_SIZE (all members get that): the numbers of bytes differ; MOB_ERR_INVALID. */
+MOB_API MOB_MUST_CHECK mob_status mob_gang_exchange(struct mob_task *task,
+                                                    const void *mine, size_t size,
+                                                    void *all, uint64_t timeout_ns);
+
 /* ---- looking around ---------------------------------------------------------------------- */
 
 struct mob_info {
@@ -588,6 +697,7 @@ MOB_API mob_status mob_get_info(struct mob *mob, struct mob_info *info);
 #define mob_put(...) mob_put_at(__VA_ARGS__, MOB_HERE)
 #define mob_create(...) mob_create_at(__VA_ARGS__, MOB_HERE)
 #define mob_reduce(...) mob_reduce_at(__VA_ARGS__, MOB_HERE)
+#define mob_submit_gang(...) mob_submit_gang_at(__VA_ARGS__, MOB_HERE)
 #endif
 
 /* In a task or a function that returns mob_status: returns what fails. */

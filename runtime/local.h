@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define LOCAL_MAGIC 0x6d6f6231u /* "mob1" */
-#define LOCAL_VERSION 4u
+#define LOCAL_VERSION 6u
 #define LOCAL_TEXT_MAX 16384u
 #define LOCAL_FDS_MAX 6
 
@@ -30,7 +30,8 @@ uint32_t local_threads(uint64_t units);
 enum local_op {
     /* First on every connection. arg: LOCAL_MAGIC, LOCAL_VERSION, pid, enum local_role.
      * A driver: text = job name; fds = its executable, a segment with `struct local_spawn` bytes,
-     * stdout, stderr; arg[4] = size of those bytes, arg[5] = 1: do not forward output.
+     * stdout, stderr; arg[4] = size of those bytes, arg[5] = bit 0: do not forward output, bit 1: run
+     * tasks itself, from bit 32 on its weight, or 0.
      * Answer: arg: node, job, process index, CPUs, bit 0: embedded, and from bit 32 on how many CPUs the node may
      * run on if its workers are pinned, store limit; fds = board, bell,
      * and for a driver the pipe on which the node says that the job failed ('f') or that memory is
@@ -54,6 +55,14 @@ enum local_op {
     /* More records, at once. Answer when they are committed, or why not; MOB_ERR_TIMEOUT: not yet, since
      * memory is being made free for them. */
     LOCAL_RECORDS,
+    /* A gang. arg[0] = members; text = a link for each, of a task that the asker has CREATING: the daemon keeps them
+     * from its answer on. */
+    LOCAL_GANG,
+    /* Of a member of a gang. arg[0] = the node that keeps it, arg[1] = gang << 32 | turn, arg[2] = rank << 32 | round,
+     * arg[3] = offset; text = what it brings, with the first question of a round. Answer: MOB_ERR_TIMEOUT: not yet;
+     * ask again when `proc.wake` changes. Else arg[0] = bytes of all, text = those from the offset on, as many as
+     * fit; in round 0 the address of this node instead. */
+    LOCAL_MEET,
     /* The driver is done. Answer: when the workers are gone and their output was written. */
     LOCAL_LEAVE,
     /* For the command line. Answer: text = JSON, of which arg[0] = 1 says that more is there; the
@@ -65,7 +74,20 @@ enum local_op {
      * if there is no cluster; arg[0] = 1 if this node is the head; arg[1], arg[2] = the head's address
      * as the 16 bytes of IPv6, all 0 on the head; arg[3] = its port. */
     LOCAL_CLUSTER,
+    /* Of a program: a group. arg[0] = what, then
+     * MAKE: arg[1] = strategy, arg[2] = count, text = what each bundle needs (resources_put()). Answer: arg[0] = its
+     * name. LOOK: arg[1] = its name. Answer: arg[0] = enum local_group_state, arg[1] = count, text = the node of each
+     * bundle, and why it is not whole. DROP: arg[1] = its name. */
+    LOCAL_GROUP,
     LOCAL_OPS
+};
+
+enum local_group { LOCAL_GROUP_MAKE, LOCAL_GROUP_LOOK, LOCAL_GROUP_DROP };
+enum local_group_state {
+    LOCAL_GROUP_WAITS,
+    LOCAL_GROUP_WHOLE,
+    LOCAL_GROUP_UNMET, /* no nodes that could hold it have joined in time */
+    LOCAL_GROUP_FULL   /* the cluster has as many groups as it may have */
 };
 
 enum local_role { LOCAL_DRIVER, LOCAL_WORKER, LOCAL_TOOL };

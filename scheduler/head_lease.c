@@ -64,10 +64,11 @@ void head_set_counted(struct plan_head *h, struct head_lease *l, uint32_t counte
 {
     struct head_demand *d = &h->demands[l->demand];
     struct share *s = &h->jobs[d->job].share;
-    resources_sub(&h->nodes[l->node].leased, &d->demand.need, l->counted);
+    uint32_t times = d->demand.group ? 0 : 1; /* that is booked for the group already */
+    resources_sub(&h->nodes[l->node].leased, &d->demand.need, times * l->counted);
     s->used -= l->counted * d->cost;
     l->counted = counted;
-    resources_add(&h->nodes[l->node].leased, &d->demand.need, l->counted);
+    resources_add(&h->nodes[l->node].leased, &d->demand.need, times * l->counted);
     s->used += l->counted * d->cost;
     head_node_changed(h, l->node);
 }

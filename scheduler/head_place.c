@@ -11,17 +11,20 @@
 /* ---- where
  * -------------------------------------------------------------------------------- */
 
-static uint32_t slots_on(const struct plan_head *h, const struct head_demand *d,
-                         uint32_t at)
+uint32_t head_slots_on(const struct plan_head *h, const struct head_demand *d,
+                       uint32_t at)
 {
     const struct head_node *n = &h->nodes[at];
     /* A native needs no lease on its own node, unless it has a strategy; who refused last is not asked first
      * again. */
     bool native = at == d->owner && h->jobs[d->job].key.node == n->node &&
-                  d->demand.strategy == DEMAND_DEFAULT;
+                  d->demand.strategy == DEMAND_DEFAULT && !d->demand.group;
     if (!node_open(n) || native || at == d->refused_by ||
         !demand_allows(&d->demand, n->node, n->labels)) {
         return 0;
+    }
+    if (d->demand.group) {
+        return head_group_slots(h, d, at);
     }
     struct resources spare = node_spare(n);
     return resources_times(&spare, &d->demand.need, PLAN_SLOTS_MAX);
@@ -74,7 +77,7 @@ static uint32_t choose_by_load(struct plan_head *h, const struct head_demand *d)
     if (a == INDEX_NONE || b == INDEX_NONE) {
         return INDEX_NONE;
     }
-    bool fits_a = slots_on(h, d, a) > 0, fits_b = slots_on(h, d, b) > 0;
+    bool fits_a = head_slots_on(h, d, a) > 0, fits_b = head_slots_on(h, d, b) > 0;
     if (fits_a && fits_b) {
         return load_of(&h->nodes[a]) <= load_of(&h->nodes[b]) ? a : b;
     }
@@ -84,7 +87,7 @@ static uint32_t choose_by_load(struct plan_head *h, const struct head_demand *d)
     uint32_t start = draw(h, h->roomy_count);
     for (uint32_t i = 0; i < h->roomy_count; i++) {
         uint32_t at = h->roomy[(start + i) % h->roomy_count];
-        if (slots_on(h, d, at) > 0) {
+        if (head_slots_on(h, d, at) > 0) {
             return at;
         }
     }
@@ -108,7 +111,7 @@ static uint32_t choose_to_spread(struct plan_head *h, const struct head_demand *
     looks = looks < SPREAD_LOOKS ? looks : SPREAD_LOOKS;
     for (uint32_t i = 0; i < looks; i++) {
         uint32_t at = h->roomy[(start + i) % h->roomy_count];
-        if (slots_on(h, d, at) == 0) {
+        if (head_slots_on(h, d, at) == 0) {
             continue;
         }
         uint32_t slots = slots_there(h, d, at);
@@ -131,7 +134,7 @@ static uint32_t choose_by_strategy(struct plan_head *h, const struct head_demand
     }
     *ret_most = PLAN_SLOTS_MAX;
     uint32_t at = index_find(&h->node_index, d->demand.node);
-    if (at != INDEX_NONE && slots_on(h, d, at) > 0) {
+    if (at != INDEX_NONE && head_slots_on(h, d, at) > 0) {
         return at;
     }
     return d->demand.strategy == DEMAND_NODE ? INDEX_NONE : choose_by_load(h, d);
@@ -140,18 +143,23 @@ static uint32_t choose_by_strategy(struct plan_head *h, const struct head_demand
 static uint32_t choose_node(struct plan_head *h, const struct head_demand *d,
                             uint32_t *ret_most)
 {
+    if (d->demand.group) {
+        *ret_most = PLAN_SLOTS_MAX;
+        return head_group_choose(h, d);
+    }
     if (d->demand.strategy != DEMAND_DEFAULT) {
         return choose_by_strategy(h, d, ret_most);
     }
     *ret_most = PLAN_SLOTS_MAX;
-    if (slots_on(h, d, d->owner) > 0) {
+    if (head_slots_on(h, d, d->owner) > 0) {
         return d->owner; /* local first: a guest's own tasks, where they already are */
     }
     uint32_t best = INDEX_NONE;
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < d->hints_count; i++) {
         uint32_t at = index_find(&h->node_index, d->hints[i].node);
-        if (at != INDEX_NONE && d->hints[i].bytes > bytes && slots_on(h, d, at) > 0) {
+        if (at != INDEX_NONE && d->hints[i].bytes > bytes &&
+            head_slots_on(h, d, at) > 0) {
             best = at;
             bytes = d->hints[i].bytes;
         }
@@ -268,6 +276,7 @@ static void void_unsaid(struct plan_head *h, uint64_t now)
             h->void_at = d->void_at;
         }
     }
+    head_group_void(h, now);
 }
 
 /* Who may be given something now, the most deserving first. Returns the weight of all of them. */
@@ -296,13 +305,13 @@ static uint64_t find_waiting(struct plan_head *h, uint64_t now)
 /* Room is given to who has least, a node or a part of one at a time. */
 static void give_all(struct plan_head *h, uint64_t now)
 {
-    if (h->spare.count == 0) {
+    if (h->spare.count == 0 && h->groups_count == 0) {
         return;
     }
     uint64_t weight = find_waiting(h, now);
     h->roomy_count = h->spare.count;
     memcpy(h->roomy, h->spare.list, h->spare.count * sizeof *h->roomy);
-    while (h->heap_count > 0 && h->roomy_count > 0) {
+    while (h->heap_count > 0 && (h->roomy_count > 0 || h->groups_count > 0)) {
         struct head_demand *d = &h->demands[h->heap[0]];
         uint32_t most, at = choose_node(h, d, &most);
         bool given = false;
@@ -311,8 +320,8 @@ static void give_all(struct plan_head *h, uint64_t now)
         } else {
             /* Where nodes are fewer than those who wait, a node's room is shared by weight,
              * so that the first does not take what the next would have to claw back. */
-            uint64_t part = slots_on(h, d, at);
-            if (h->roomy_count <= h->heap_count) {
+            uint64_t part = head_slots_on(h, d, at);
+            if (h->roomy_count <= h->heap_count && !d->demand.group) {
                 part = (part * h->jobs[d->job].share.weight + weight - 1) / weight;
             }
             uint32_t missing = demand_want(h, d) - d->granted;
@@ -346,7 +355,8 @@ static uint64_t coming(const struct plan_head *h)
 /* A slot of @v would be of use for @d: they need something of the same kind. */
 static bool same_kinds(const struct head_demand *v, const struct head_demand *d)
 {
-    return resources_cover(&d->demand.need, &v->demand.need) > 0;
+    return v->demand.group == d->demand.group &&
+           resources_cover(&d->demand.need, &v->demand.need) > 0;
 }
 
 /* Takes from @from what @d lacks, up to a cost of @most. False: there is nothing to take. */
@@ -428,7 +438,8 @@ void head_place(struct plan_head *h, uint64_t now)
     if (now >= h->void_at) {
         void_unsaid(h, now);
     }
-    h->place_at = h->void_at;
+    head_group_place(h, now);
+    h->place_at = h->void_at < h->groups_at ? h->void_at : h->groups_at;
     if (h->unmet.count == 0) {
         head_flush(h);
         return;

@@ -15,12 +15,17 @@ struct plan_head *plan_head_create(const struct plan_head_config *config, uint64
     c->nodes_max = c->nodes_max ? c->nodes_max : NODES_MAX;
     c->demands_max = c->demands_max ? c->demands_max : 4 * NODES_MAX;
     c->leases_max = c->leases_max ? c->leases_max : 16 * NODES_MAX;
+    c->groups_max = c->groups_max ? c->groups_max : PLAN_GROUPS_MAX;
+    c->holds_max = c->holds_max ? c->holds_max : 2 * NODES_MAX;
     h->last = now;
     h->random = c->seed;
     h->scan_at = h->place_at = h->void_at = CLOCK_NEVER;
-    h->free_lease = INDEX_NONE;
+    h->free_lease = h->holds_free = INDEX_NONE;
+    h->groups_at = CLOCK_NEVER;
+    h->rooms = 1;
     if (!c->act || !c->head || c->nodes_max > NODES_MAX ||
-        c->demands_max > 16 * NODES_MAX || c->leases_max > 64 * NODES_MAX) {
+        c->demands_max > 16 * NODES_MAX || c->leases_max > 64 * NODES_MAX ||
+        c->groups_max > PLAN_GROUPS_MAX || c->holds_max > 16 * NODES_MAX) {
         status_fail(MOB_ERR_INVALID, "a head planner with numbers out of range");
         plan_head_destroy(h);
         return NULL;
@@ -33,8 +38,9 @@ struct plan_head *plan_head_create(const struct plan_head_config *config, uint64
     h->heap = calloc(c->demands_max, sizeof *h->heap);
     h->leases = calloc(c->leases_max, sizeof *h->leases);
     h->dirty = calloc(c->leases_max, sizeof *h->dirty);
-    if (!h->nodes || !h->roomy || !h->jobs || !h->demands || !h->active || !h->heap ||
-        !h->leases || !h->dirty || !index_create(&h->node_index, c->nodes_max) ||
+    if (!head_group_create(h) || !h->nodes || !h->roomy || !h->jobs || !h->demands ||
+        !h->active || !h->heap || !h->leases || !h->dirty ||
+        !index_create(&h->node_index, c->nodes_max) ||
         !index_create(&h->job_index, c->demands_max) ||
         !index_create(&h->demand_index, c->demands_max) ||
         !index_create(&h->lease_index, c->leases_max) ||
@@ -58,6 +64,7 @@ void plan_head_destroy(struct plan_head *h)
     for (size_t i = 0; i < sizeof maps / sizeof *maps; i++) {
         index_destroy(maps[i]);
     }
+    head_group_destroy(h);
     index_set_destroy(&h->spare);
     index_set_destroy(&h->unmet);
     free(h->nodes);
@@ -108,8 +115,8 @@ static void count_member(struct plan_head *h, const struct head_node *n, bool ca
     }
     for (uint32_t i = 0; i < h->demands_top; i++) {
         struct head_demand *d = &h->demands[i];
-        if (!d->used) {
-            continue;
+        if (!d->used || d->demand.group) {
+            continue; /* of a group: counted by its holds */
         }
         uint32_t one = head_could(n, d);
         d->nodes = came ? d->nodes + one : d->nodes - one;
@@ -122,8 +129,7 @@ static void count_member(struct plan_head *h, const struct head_node *n, bool ca
     }
 }
 
-/* A word of @node came. NULL: it is no member. */
-static struct head_node *heard(struct plan_head *h, uint64_t node, uint64_t now)
+struct head_node *head_heard(struct plan_head *h, uint64_t node, uint64_t now)
 {
     uint32_t at = index_find(&h->node_index, node);
     if (at == INDEX_NONE) {
@@ -134,6 +140,8 @@ static struct head_node *heard(struct plan_head *h, uint64_t node, uint64_t now)
     n->heard = now;
     if (n->quiet) {
         n->quiet = false;
+        h->rooms++; /* groups may find a place there */
+        h->groups_at = 0;
         head_node_changed(h, at);
         head_owner_changed(h, at);
         head_place(h, now);
@@ -162,6 +170,7 @@ static void repeat(struct plan_head *h, uint32_t at, uint64_t now)
             }
         }
     }
+    head_group_repeat(h, at, now);
     FOR_EACH_LEASE(h, h->nodes[at].leases, OF_NODE, l)
     {
         head_say_lease(h, l);
@@ -181,7 +190,7 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
             !resources_equal(&h->nodes[at].capacity, &join->capacity)) {
             return MOB_ERR_EXISTS;
         }
-        heard(h, join->node, now);
+        head_heard(h, join->node, now);
         repeat(h, at, now);
         return MOB_OK;
     }
@@ -203,7 +212,10 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
                                       .capacity = join->capacity,
                                       .offer = resources_zero(&join->capacity),
                                       .leased = resources_zero(&join->capacity),
+                                      .booked = resources_zero(&join->capacity),
+                                      .asked = resources_zero(&join->capacity),
                                       .leases = INDEX_NONE,
+                                      .holds = INDEX_NONE,
                                       .heard = now};
     strncpy(h->nodes[at].labels, join->labels ? join->labels : "", LABELS_MAX);
     index_put(&h->node_index, join->node, at);
@@ -216,12 +228,12 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
 
 mob_status plan_head_heartbeat(struct plan_head *h, uint64_t node, uint64_t now)
 {
-    return heard(h, node, now) ? MOB_OK : MOB_ERR_NOT_FOUND;
+    return head_heard(h, node, now) ? MOB_OK : MOB_ERR_NOT_FOUND;
 }
 
 mob_status plan_head_drain(struct plan_head *h, uint64_t node, uint64_t now)
 {
-    struct head_node *n = heard(h, node, now);
+    struct head_node *n = head_heard(h, node, now);
     if (!n) {
         return MOB_ERR_NOT_FOUND;
     }
@@ -264,6 +276,7 @@ static void remove_node(struct plan_head *h, uint32_t at, uint64_t now)
             head_free_demand(h, d);
         }
     }
+    head_group_node_lost(h, at, now);
     head_flush(h); /* while the owner's place still has its name */
     count_member(h, &h->nodes[at], false);
     h->config.act(h->config.arg,
@@ -330,8 +343,8 @@ uint64_t plan_head_deadline(const struct plan_head *h)
 /* ---- what nodes say
  * ----------------------------------------------------------------------- */
 
-static mob_status set_offer(struct plan_head *h, struct head_node *n,
-                            const struct resources *offer)
+mob_status head_set_offer(struct plan_head *h, struct head_node *n,
+                          const struct resources *offer)
 {
     if (!resources_ok(offer) || !resources_fit(&n->capacity, offer)) {
         return MOB_ERR_INVALID;
@@ -344,11 +357,11 @@ static mob_status set_offer(struct plan_head *h, struct head_node *n,
 mob_status plan_head_report(struct plan_head *h, uint64_t node,
                             const struct resources *offer, uint64_t now)
 {
-    struct head_node *n = heard(h, node, now);
+    struct head_node *n = head_heard(h, node, now);
     if (!n) {
         return MOB_ERR_NOT_FOUND;
     }
-    MOB_TRY(set_offer(h, n, offer));
+    MOB_TRY(head_set_offer(h, n, offer));
     head_place(h, now);
     return MOB_OK;
 }
@@ -408,8 +421,11 @@ static mob_status demand_new(struct plan_head *h, uint32_t owner,
                               .refused_by = INDEX_NONE,
                               .void_at = CLOCK_NEVER,
                               .none_since = CLOCK_NEVER};
-    for (uint32_t i = 0; i < h->nodes_top; i++) {
+    for (uint32_t i = 0; i < h->nodes_top && !d->demand.group; i++) {
         d->nodes += head_could(&h->nodes[i], d);
+    }
+    if (d->demand.group) {
+        d->nodes = head_group_nodes(h, d);
     }
     h->nodes[owner].demands++;
     index_put(&h->demand_index, demand_key(job, in->cls, owner), at);
@@ -432,7 +448,7 @@ static uint32_t demand_find(struct plan_head *h, uint32_t owner,
 mob_status plan_head_demand(struct plan_head *h, uint64_t owner,
                             const struct plan_demand *in, uint64_t now)
 {
-    struct head_node *n = heard(h, owner, now);
+    struct head_node *n = head_heard(h, owner, now);
     if (!n) {
         return MOB_ERR_NOT_FOUND;
     }
@@ -466,7 +482,7 @@ mob_status plan_head_lease_held(struct plan_head *h, uint64_t node, uint64_t lea
                                 uint32_t epoch, uint32_t slots,
                                 const struct resources *offer, uint64_t now)
 {
-    struct head_node *n = heard(h, node, now);
+    struct head_node *n = head_heard(h, node, now);
     uint32_t at = n ? index_find(&h->lease_index, lease) : INDEX_NONE;
     if (at == INDEX_NONE) {
         return MOB_ERR_NOT_FOUND;
@@ -475,7 +491,7 @@ mob_status plan_head_lease_held(struct plan_head *h, uint64_t node, uint64_t lea
     if (&h->nodes[l->node] != n) {
         return MOB_ERR_INVALID;
     }
-    MOB_TRY(set_offer(h, n, offer));
+    MOB_TRY(head_set_offer(h, n, offer));
     if (epoch != l->epoch || slots > l->slots) {
         head_place(h, now);
         return MOB_ERR_STATE;

@@ -4,7 +4,8 @@
  *   head_plan.c   membership and what nodes say
  *   head_lease.c  the book of leases: sums, lists, and the words that a change causes
  *   head_place.c  who gets leases, who gives them back, and where
- *   head_view.c   lists for people, and the check */
+ *   head_view.c   lists for people, and the check
+ *   head_group.h  groups, and what nodes hold for them */
 #ifndef SCHEDULER_HEAD_STATE_H
 #define SCHEDULER_HEAD_STATE_H
 
@@ -17,8 +18,11 @@ struct head_node {
     uint64_t node, session, heard;
     struct resources capacity, offer;
     char labels[LABELS_MAX + 1];
-    struct resources leased; /* of the leases that it executes */
-    uint32_t leases;         /* the first of them */
+    struct resources leased;     /* of the leases that it executes, but in groups */
+    struct resources booked;     /* for bundles: of no kind more than it has */
+    struct resources asked;      /* of it, what its offer may still have in it */
+    uint32_t holds, holds_count; /* the first of those */
+    uint32_t leases;             /* the first of them */
     uint32_t demands; /* that it owns: its place is not free before they are gone */
 };
 
@@ -68,6 +72,9 @@ struct head_lease {
     uint32_t counted; /* what the node may be holding: counts against it */
 };
 
+struct head_hold;
+struct head_group;
+
 struct plan_head {
     struct plan_head_config config;
     uint64_t last, random, serial;
@@ -91,6 +98,18 @@ struct plan_head {
     uint32_t *roomy; /* scratch: of spare, those that are not known to be full */
     uint32_t *dirty; /* leases to speak of */
     uint32_t heap_count, roomy_count, dirty_count;
+    /* Groups: head_group.h. */
+    struct head_group *groups;
+    struct head_hold *holds;
+    uint32_t groups_top, groups_count, holds_top, holds_free;
+    uint64_t groups_at;          /* when those that wait are looked at next */
+    uint64_t rooms, turns;       /* counts what makes room for them; who waited longer */
+    struct head_group **waiting; /* scratch: groups_max */
+    struct resources *room; /* scratch of head_fit.c, for each node: room for bundles */
+    uint16_t *there;        /* bundles of the group at hand */
+    uint32_t *match, *match_seen,
+        match_round; /* the bundle that has it; when looked at */
+    struct index_map group_index, hold_index;
     struct index_map node_index, lease_index, job_index; /* by node, lease, mixed job */
     struct index_map demand_index, pair_index;           /* by the keys below */
 };
@@ -120,6 +139,7 @@ static inline struct resources node_spare(const struct head_node *n)
 {
     struct resources spare = n->offer;
     resources_sub(&spare, &n->leased, 1);
+    resources_sub(&spare, &n->asked, 1);
     return spare;
 }
 
@@ -153,7 +173,27 @@ void head_flush(struct plan_head *h);
 void head_say_lease(struct plan_head *h, const struct head_lease *l);
 void head_say_grant(struct plan_head *h, const struct head_lease *l);
 
-/* head_plan.c: a demand could be met on a node if it had it to itself. */
+/* head_group.c: its memory. */
+bool head_group_create(struct plan_head *h);
+void head_group_destroy(struct plan_head *h);
+/* Bundles whose node would do for a task of it; slots that it may still have on a node; the node
+ * that has most, or INDEX_NONE. */
+uint32_t head_group_nodes(const struct plan_head *h, const struct head_demand *d);
+uint32_t head_group_slots(const struct plan_head *h, const struct head_demand *d,
+                          uint32_t at);
+uint32_t head_group_choose(const struct plan_head *h, const struct head_demand *d);
+void head_group_place(struct plan_head *h, uint64_t now);
+/* A node came, or came back: what it holds is named again. What its owner does not say again is over. */
+void head_group_repeat(struct plan_head *h, uint32_t node, uint64_t now);
+void head_group_void(struct plan_head *h, uint64_t now);
+void head_group_node_lost(struct plan_head *h, uint32_t node, uint64_t now);
+const char *head_group_check(const struct plan_head *h);
+
+/* head_plan.c. A word of @node came. NULL: it is no member. */
+struct head_node *head_heard(struct plan_head *h, uint64_t node, uint64_t now);
+mob_status head_set_offer(struct plan_head *h, struct head_node *n,
+                          const struct resources *offer);
+/* A demand could be met on a node if it had it to itself. */
 bool head_could(const struct head_node *n, const struct head_demand *d);
 
 /* head_place.c. After every change of a node's offer, leases or state; of a demand's want, grants, or the
@@ -164,5 +204,8 @@ void head_owner_changed(struct plan_head *h, uint32_t at);
 /* The same with what it then has too much, or if it is over. */
 void head_want_changed(struct plan_head *h, struct head_demand *d);
 void head_place(struct plan_head *h, uint64_t now);
+/* Slots that a demand may have on a node now. */
+uint32_t head_slots_on(const struct plan_head *h, const struct head_demand *d,
+                       uint32_t at);
 
 #endif

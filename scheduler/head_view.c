@@ -61,14 +61,14 @@ size_t plan_head_demands(const struct plan_head *h, struct plan_demand_view *ret
             continue;
         }
         if (count < max) {
-            ret[count] =
-                (struct plan_demand_view){.job = h->jobs[d->job].key,
-                                          .owner = h->nodes[d->owner].node,
-                                          .cls = d->cls,
-                                          .demand = &d->demand,
-                                          .want = d->want,
-                                          .granted = d->granted,
-                                          .infeasible = d->want > 0 && d->nodes == 0};
+            ret[count] = (struct plan_demand_view){
+                .job = h->jobs[d->job].key,
+                .owner = h->nodes[d->owner].node,
+                .cls = d->cls,
+                .demand = &d->demand,
+                .want = d->want,
+                .granted = d->granted,
+                .infeasible = d->want > 0 && d->nodes == 0 && !d->demand.group};
         }
         count++;
     }
@@ -107,7 +107,8 @@ static const char *check_node(const struct plan_head *h, uint32_t at, uint32_t *
         if (wrong || l->node != at) {
             return wrong ? wrong : "a lease is in another node's list";
         }
-        resources_add(&leased, &h->demands[l->demand].demand.need, l->counted);
+        const struct demand *d = &h->demands[l->demand].demand;
+        resources_add(&leased, &d->need, d->group ? 0 : l->counted);
         ++*leases;
         i = l->link[OF_NODE].next;
     }
@@ -151,5 +152,8 @@ const char *plan_head_check(const struct plan_head *h)
     for (uint32_t i = 0; i < h->leases_top; i++) {
         all += h->leases[i].used;
     }
-    return all == of_nodes && all == of_demands ? NULL : "a lease is in no list";
+    if (all != of_nodes || all != of_demands) {
+        return "a lease is in no list";
+    }
+    return head_group_check(h);
 }

@@ -35,7 +35,7 @@ static uint32_t borrowed(const struct node_job *j, const struct node_class *c)
     for (const struct node_class *o = j->cls; o < j->cls + j->classes; o++) {
         uint32_t held = class_held(o) + o->resuming;
         uint32_t left = o->quota > held ? o->quota - held : 0;
-        if (o != c) {
+        if (o != c && o->demand.group == c->demand.group) {
             cpus += (o->lent < left ? o->lent : left) * class_cpus(o);
             used += held > o->quota ? (held - o->quota) * class_cpus(o) : 0;
         }
@@ -66,6 +66,9 @@ static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c,
 {
     struct resources free = p->free;
     resources_sub(&free, &p->keep, 1);
+    if (class_grouped(c)) {
+        free = node_hold_room(p, c, false);
+    }
     if (!resources_fit(&free, &c->demand.need)) {
         return false;
     }
@@ -89,7 +92,9 @@ static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c,
         }
         return false;
     }
-    resources_sub(&p->free, &c->demand.need, 1);
+    if (!class_grouped(c)) {
+        resources_sub(&p->free, &c->demand.need, 1);
+    }
     return true;
 }
 
@@ -99,8 +104,11 @@ static void resume(struct plan_node *p)
 {
     FOR_EACH_CLASS(p, j, c)
     {
-        uint64_t *free = &p->free.amount[RESOURCE_CPU];
-        uint64_t *keep = &p->keep.amount[RESOURCE_CPU];
+        struct resources room = class_grouped(c) && c->resuming > 0
+                                    ? node_hold_room(p, c, false)
+                                    : resources_cpus(0);
+        uint64_t *free = (class_grouped(c) ? &room : &p->free)->amount + RESOURCE_CPU;
+        uint64_t *keep = (class_grouped(c) ? &room : &p->keep)->amount + RESOURCE_CPU;
         while (c->resuming > 0 && class_cpus(c) <= *free) {
             c->resuming--;
             c->busy++;
@@ -167,8 +175,8 @@ static void served(struct plan_node *p, struct node_job *j, struct node_class *c
 static uint64_t owed_since(const struct plan_node *p, const struct node_class *c,
                            uint64_t now)
 {
-    bool owed = c->demand.strategy != DEMAND_NODE && c->none_since != CLOCK_NEVER &&
-                now >= c->none_since + PLAN_OWED_NS &&
+    bool owed = c->demand.strategy != DEMAND_NODE && !class_grouped(c) &&
+                c->none_since != CLOCK_NEVER && now >= c->none_since + PLAN_OWED_NS &&
                 (p->extra_until == 0 || now >= p->extra_until + PLAN_OWED_NS);
     return owed ? c->none_since : CLOCK_NEVER;
 }
@@ -178,10 +186,24 @@ static uint64_t owed_since(const struct plan_node *p, const struct node_class *c
 static uint64_t late_since(const struct plan_node *p, const struct node_class *c,
                            uint64_t now)
 {
+    bool gathers = c->demand.together && class_held(c) > 0; /* which others wait in */
     uint64_t since = c->short_since > c->none_since ? c->short_since : c->none_since;
-    bool late = since != CLOCK_NEVER && now >= p->extra_until &&
-                now >= since + PLAN_RESERVE_NS && class_held(c) == 0;
+    since = gathers ? c->short_since : since;
+    bool late = !class_grouped(c) && since != CLOCK_NEVER && now >= p->extra_until &&
+                (gathers || (now >= since + PLAN_RESERVE_NS && class_held(c) == 0));
     return late ? since : CLOCK_NEVER;
+}
+
+/* What is free or a slot holds. What workers keep inside a get is not in reach: it may come back only when others
+ * have run, and others are what a reservation holds up. */
+static struct resources in_reach(const struct plan_node *p)
+{
+    struct resources reach = p->free;
+    FOR_EACH_CLASS(p, j, c)
+    {
+        resources_add(&reach, &c->demand.need, class_held(c));
+    }
+    return reach;
 }
 
 static bool has_extra(const struct plan_node *p)
@@ -208,7 +230,11 @@ static void reserve(struct plan_node *p, bool native, uint64_t now)
         uint64_t since = class_is_native(p, j, c) == native ? late_since(p, c, now)
                          : may_owe                          ? owed_since(p, c, now)
                                                             : CLOCK_NEVER;
-        if (since < earliest) {
+        if (since == CLOCK_NEVER || since >= earliest) {
+            continue;
+        }
+        struct resources reach = in_reach(p);
+        if (resources_fit(&reach, &c->demand.need)) {
             job = j;
             first = c;
             earliest = since;
@@ -284,6 +310,8 @@ static void settle(struct plan_node *p, uint64_t now)
 void node_set_deadline(struct plan_node *p, uint64_t now)
 {
     p->deadline = p->soon_at < p->window_at ? p->soon_at : p->window_at;
+    uint64_t gathered = node_hold_deadline(p);
+    p->deadline = gathered < p->deadline ? gathered : p->deadline;
     for (uint32_t i = 0; i < p->grants_count; i++) {
         uint64_t at = p->grants[i].not_before;
         p->deadline = at > now && at < p->deadline ? at : p->deadline;
@@ -349,6 +377,7 @@ void node_decide(struct plan_node *p, uint64_t now)
     resources_clear(&p->keep);
     p->kept_for = NULL;
     resume(p);
+    node_hold_gather(p, now);
     for (int native = 1; native >= 0; native--) {
         if (resources_none(&p->keep)) {
             reserve(p, native, now);

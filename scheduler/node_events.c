@@ -31,7 +31,8 @@ struct plan_node *plan_node_create(const struct plan_node_config *config, uint64
     p->active = calloc(c->jobs_max, sizeof(struct share *));
     p->leases = calloc(c->leases_max, sizeof *p->leases);
     p->grants = calloc(c->leases_max, sizeof *p->grants);
-    if (!p->jobs || !p->active || !p->leases || !p->grants ||
+    p->holds = calloc(PLAN_HOLDS_MAX, sizeof *p->holds);
+    if (!p->jobs || !p->active || !p->leases || !p->grants || !p->holds ||
         !index_create(&p->lease_index, c->leases_max) ||
         !index_create(&p->grant_index, c->leases_max)) {
         status_fail(MOB_ERR_NOMEM, "no memory for the node planner");
@@ -50,6 +51,7 @@ void plan_node_destroy(struct plan_node *p)
     index_destroy(&p->grant_index);
     free(p->leases);
     free(p->grants);
+    free(p->holds);
     free(p->active);
     free(p->jobs);
     free(p);
@@ -169,8 +171,10 @@ mob_status plan_node_job_remove(struct plan_node *p, struct plan_job job, uint64
         }
     }
     for (struct node_class *c = j->cls; c < j->cls + j->classes; c++) {
-        resources_add(&p->free, &c->demand.need, class_held(c));
-        class_book_kept(&p->free, c, c->lent + c->resuming, resources_add);
+        if (!class_grouped(c)) {
+            resources_add(&p->free, &c->demand.need, class_held(c));
+            class_book_kept(&p->free, c, c->lent + c->resuming, resources_add);
+        }
         c->starting = c->busy = c->idle = c->lent = c->resuming = 0;
         if (c->reported && p->head_up) {
             c->hints_count = 0;
@@ -280,6 +284,9 @@ static bool holds_all(enum plan_slot slot)
 /* Frees what a slot of a class holds in its state. */
 static void give_up(struct plan_node *p, const struct node_class *c, enum plan_slot slot)
 {
+    if (class_grouped(c)) {
+        return; /* it is the group's still */
+    }
     if (holds_all(slot)) {
         resources_add(&p->free, &c->demand.need, 1);
     } else if (slot != PLAN_SLOT_NONE) {
@@ -312,7 +319,7 @@ static mob_status move(struct plan_node *p, struct plan_job job, uint32_t cls,
     }
     if (dies || to == PLAN_SLOT_NONE) {
         give_up(p, c, from);
-    } else if (to == PLAN_SLOT_LENT) {
+    } else if (to == PLAN_SLOT_LENT && !class_grouped(c)) {
         p->free.amount[RESOURCE_CPU] += class_cpus(c);
     }
     /* What gave its slot up was one of those asked for, if any were. */

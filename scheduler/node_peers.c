@@ -61,6 +61,9 @@ static uint32_t slots_that_fit(const struct plan_node *p, const struct node_clas
 {
     struct resources left = plan_node_offer(p), promised = node_promised(p);
     resources_sub(&left, &promised, 1);
+    if (class_grouped(c)) {
+        left = node_hold_room(p, c, true);
+    }
     return c->fits ? resources_times(&left, &c->demand.need, PLAN_SLOTS_MAX) : 0;
 }
 
@@ -79,6 +82,8 @@ static mob_status lease_place(struct plan_node *p, const struct plan_lease *in,
     if (!j) {
         MOB_TRY(node_add_job(p, in->job, in->weight, &j));
         j->implied = true;
+    } else if (in->weight && in->weight <= PLAN_WEIGHT_MAX) {
+        j->share.weight = in->weight; /* a guest may be added before its first lease */
     }
     if (!j->cls[in->cls].known) {
         node_add_class(p, j, in->cls, &in->demand);
@@ -367,6 +372,7 @@ void plan_node_head_up(struct plan_node *p, uint64_t head, uint64_t now)
     p->sync++;
     if (head != p->head) {
         sweep(p); /* another head knows nothing of what the last one granted */
+        node_hold_new_head(p, now);
     }
     p->head = head;
     p->head_up = true;
@@ -384,6 +390,7 @@ void plan_node_head_synced(struct plan_node *p, uint64_t now)
 {
     node_begin(p, now);
     sweep(p);
+    node_hold_sweep(p);
     node_decide(p, now);
 }
 

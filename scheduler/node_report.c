@@ -7,16 +7,37 @@ struct resources plan_node_used(const struct plan_node *p)
     return used;
 }
 
+/* Takes what @count more tasks need from @offer. If it is enough for fewer, the kinds that are too little for one
+ * more are kept whole, since that one waits for them; the others it could not use now. */
+static void leave_to(struct resources *offer, const struct resources *need,
+                     uint32_t count)
+{
+    uint32_t fit = resources_times(offer, need, count);
+    resources_sub(offer, need, fit);
+    for (uint32_t k = 0; fit < count && k < resources_kinds(offer); k++) {
+        bool few = resources_like(need, offer, k) > offer->amount[k];
+        offer->amount[k] = few ? 0 : offer->amount[k];
+    }
+}
+
 struct resources plan_node_offer(const struct plan_node *p)
 {
-    struct resources offer = p->config.capacity;
+    struct resources offer = p->config.capacity, held = node_held(p);
+    resources_sub(&offer, &held, 1);
     FOR_EACH_CLASS(p, j, c)
     {
-        if (class_is_native(p, j, c)) {
+        if (class_is_native(p, j, c) && !class_grouped(c)) {
             uint32_t idle = c->idle < c->queued ? c->idle : c->queued;
             uint64_t needed = (uint64_t)c->starting + c->busy + c->resuming + idle;
-            resources_sub(&offer, &c->demand.need, needed + node_lack(p, j, c));
+            resources_sub(&offer, &c->demand.need, needed);
             class_book_kept(&offer, c, c->lent, resources_sub);
+        }
+    }
+    FOR_EACH_CLASS(p, j, c)
+    {
+        uint32_t lack = class_is_native(p, j, c) ? node_lack(p, j, c) : 0;
+        if (lack > 0) {
+            leave_to(&offer, &c->demand.need, lack);
         }
     }
     return offer;
@@ -27,7 +48,7 @@ struct resources node_promised(const struct plan_node *p)
     struct resources promised = resources_zero(&p->config.capacity);
     FOR_EACH_CLASS(p, j, c)
     {
-        if (!class_is_native(p, j, c)) {
+        if (!class_is_native(p, j, c) && !class_grouped(c)) {
             uint32_t held = class_held(c) + c->resuming;
             resources_add(&promised, &c->demand.need, held > c->quota ? held : c->quota);
             class_book_kept(&promised, c, c->lent, resources_add);
@@ -41,7 +62,7 @@ struct resources node_room(const struct plan_node *p)
     struct resources room = plan_node_offer(p);
     FOR_EACH_CLASS(p, j, c)
     {
-        if (!class_is_native(p, j, c)) {
+        if (!class_is_native(p, j, c) && !class_grouped(c)) {
             uint32_t held = class_held(c);
             resources_sub(&room, &c->demand.need, held > c->quota ? held - c->quota : 0);
             class_book_kept(&room, c, c->lent, resources_sub);
@@ -73,7 +94,9 @@ static void send_up_to(struct plan_node *p, const struct node_job *j,
     uint32_t job = (uint32_t)(j - p->jobs), cls = (uint32_t)(c - j->cls);
     for (uint32_t i = 0; i < p->grants_count; i++) {
         struct node_grant *g = &p->grants[i];
-        uint64_t limit = (uint64_t)g->slots * (deep ? g->depth : 1);
+        /* One that waits for the others would keep the one behind it from coming to them. */
+        uint64_t depth = deep && !c->demand.together ? g->depth : 1;
+        uint64_t limit = (uint64_t)g->slots * depth;
         if (g->job != job || g->cls != cls || g->node == p->config.node ||
             g->away + g->asked >= limit || now < g->not_before) {
             continue;
@@ -266,6 +289,12 @@ mob_status plan_node_view(const struct plan_node *p, struct plan_job job, uint32
     return MOB_OK;
 }
 
+uint32_t plan_node_weight(const struct plan_node *p, struct plan_job job)
+{
+    const struct node_job *j = node_find(p, job);
+    return j ? j->share.weight : 0;
+}
+
 static const char *check_job(const struct plan_node *p, const struct node_job *j,
                              struct resources *used)
 {
@@ -295,6 +324,9 @@ static const char *check_job(const struct plan_node *p, const struct node_job *j
         }
         workers += class_held(c) + c->lent + c->resuming;
         waiting += c->lent + c->resuming;
+        if (class_grouped(c)) {
+            continue; /* node_hold_check() */
+        }
         resources_add(used, &c->demand.need, class_held(c));
         class_book_kept(used, c, c->lent + c->resuming, resources_add);
     }
@@ -313,6 +345,10 @@ const char *plan_node_check(const struct plan_node *p)
         if (wrong) {
             return wrong;
         }
+    }
+    const char *wrong_hold = node_hold_check(p, &used);
+    if (wrong_hold) {
+        return wrong_hold;
     }
     if (!resources_fit(&p->config.capacity, &used)) {
         return "slots hold more than the node has";

@@ -18,7 +18,8 @@ static struct resources have_soon(const struct plan_node *p, uint64_t now)
     struct resources soon = p->free;
     FOR_EACH_CLASS(p, j, c)
     {
-        if (c->taking > 0 && now < c->taking_since + PLAN_QUANTUM_NS) {
+        if (c->taking > 0 && !class_grouped(c) &&
+            now < c->taking_since + PLAN_QUANTUM_NS) {
             resources_add(&soon, &c->demand.need, c->taking);
         }
     }
@@ -54,7 +55,7 @@ static void take_idle(struct plan_node *p, const struct resources *lacks,
 {
     FOR_EACH_CLASS(p, j, c)
     {
-        if (spare_idle(c) > 0) {
+        if (spare_idle(c) > 0 && !class_grouped(c)) {
             struct resources missing = missing_for(p, lacks, 1, soon);
             take(p, j, c, spare_idle(c), &missing, soon, now);
         }
@@ -63,13 +64,14 @@ static void take_idle(struct plan_node *p, const struct resources *lacks,
 
 /* Leases are cut to what natives leave, and the head hears of it at once. What counts is
  * what they allow, not what is still held: that comes back when its tasks end. */
-static void cut_leases(struct plan_node *p)
+void node_cut_leases(struct plan_node *p)
 {
     struct resources over = resources_zero(&p->config.capacity);
     struct resources offer = plan_node_offer(p);
     FOR_EACH_CLASS(p, j, c)
     {
-        resources_add(&over, &c->demand.need, class_is_native(p, j, c) ? 0 : c->quota);
+        bool counts = !class_is_native(p, j, c) && !class_grouped(c);
+        resources_add(&over, &c->demand.need, counts ? c->quota : 0);
     }
     resources_sub(&over, &offer, 1);
     for (uint32_t i = p->leases_count; i-- > 0;) {
@@ -77,7 +79,8 @@ static void cut_leases(struct plan_node *p)
         const struct node_job *j = &p->jobs[l->job];
         const struct resources *need = &j->cls[l->cls].demand.need;
         uint64_t cut = resources_cover(&over, need);
-        if (cut == 0 || l->slots == 0 || class_is_native(p, j, &j->cls[l->cls])) {
+        const struct node_class *c = &j->cls[l->cls];
+        if (cut == 0 || l->slots == 0 || class_is_native(p, j, c) || class_grouped(c)) {
             continue;
         }
         cut = cut < l->slots ? cut : l->slots;
@@ -92,7 +95,7 @@ static uint64_t to_move(const struct node_job *v, const struct node_class *vc,
                         const struct node_job *j, const struct node_class *c,
                         uint64_t now)
 {
-    if (vc->busy + vc->idle <= vc->taking) {
+    if (vc->busy + vc->idle <= vc->taking || class_grouped(vc)) {
         return 0;
     }
     if (v != j) {
@@ -111,7 +114,8 @@ static struct node_class *lowest_below(struct node_job *j, const struct node_cla
 {
     struct node_class *low = NULL;
     for (struct node_class *v = j->cls; v < j->cls + j->classes; v++) {
-        if (v->known && v->busy + v->idle > v->taking && now >= v->kept_until &&
+        if (v->known && !class_grouped(v) && v->busy + v->idle > v->taking &&
+            now >= v->kept_until &&
             v->demand.priority < (low ? low : c)->demand.priority &&
             resources_cover(missing, &v->demand.need) > 0) {
             low = v;
@@ -179,7 +183,8 @@ static void take_busy(struct plan_node *p, struct resources *soon, uint64_t now)
         FOR_EACH_CLASS(p, j, c)
         {
             uint64_t left = (c->busy + c->idle - c->taking) * c->cost;
-            if (left > holds && resources_cover(&missing, &c->demand.need) > 0) {
+            if (left > holds && !class_grouped(c) &&
+                resources_cover(&missing, &c->demand.need) > 0) {
                 from = j;
                 most = c;
                 holds = left;
@@ -192,13 +197,25 @@ static void take_busy(struct plan_node *p, struct resources *soon, uint64_t now)
     }
 }
 
+/* Slots that idle in other classes of its group, while this one waits for what they have. */
+static void take_in_group(struct plan_node *p, const struct node_class *c, uint64_t now)
+{
+    FOR_EACH_CLASS(p, j, o)
+    {
+        if (o != c && o->demand.group == c->demand.group) {
+            node_take(p, j, o, spare_idle(o), now);
+        }
+    }
+}
+
 void node_make_room(struct plan_node *p, uint64_t now)
 {
     struct resources lacks = p->keep;
-    bool cut = !resources_none(&p->keep), any = cut;
+    bool cut = !resources_none(&p->keep), any = cut, grouped = false;
     FOR_EACH_CLASS(p, j, c)
     {
-        if (c->tried && c->cost > 0) {
+        grouped = grouped || (c->tried && class_grouped(c));
+        if (c->tried && c->cost > 0 && !class_grouped(c)) {
             uint32_t more = node_lack(p, j, c) - (c == p->kept_for);
             resources_add(&lacks, &c->demand.need, more);
             any = true;
@@ -206,20 +223,22 @@ void node_make_room(struct plan_node *p, uint64_t now)
                   (class_is_native(p, j, c) && now >= c->short_since + PLAN_REPORT_NS);
         }
     }
-    if (!any) {
+    if (!any && !grouped) {
         return;
     }
     struct resources soon = have_soon(p, now);
     take_idle(p, &lacks, &soon, now);
     if (cut) {
-        cut_leases(p);
+        node_cut_leases(p);
     }
     if (!resources_none(&p->keep)) {
         take_busy(p, &soon, now);
     }
     FOR_EACH_CLASS(p, j, c)
     {
-        if (c->tried && c->cost > 0 && class_is_native(p, j, c)) {
+        if (class_grouped(c) && c->tried) {
+            take_in_group(p, c, now);
+        } else if (c->tried && c->cost > 0 && class_is_native(p, j, c)) {
             take_from_lower(p, j, c, &soon, now);
             take_turns(p, j, c, &soon, now);
         }

@@ -6,6 +6,7 @@
  *   node_decide.c  who gets and keeps slots, after every event
  *   node_room.c    who gives them for it
  *   node_report.c  what the head and other nodes get: reports, sends, the view, the check
+ *   node_hold.c    what is held for groups
  *   node_why.c     for people: why tasks wait, leases
  */
 #ifndef SCHEDULER_NODE_STATE_H
@@ -75,10 +76,17 @@ struct node_grant {
     uint64_t window;
 };
 
+/* What is held for a bundle; its state is PLAN_HOLD_END while slots of its tasks have to come back. */
+struct node_hold {
+    struct plan_hold word;
+    uint32_t sync;
+    uint64_t until; /* it is given up then; CLOCK_NEVER: it is not */
+};
+
 struct plan_node {
     struct plan_node_config config;
     uint64_t last;         /* time that is accounted for */
-    struct resources free; /* what no slot holds */
+    struct resources free; /* what no slot and no hold has */
     struct resources keep; /* of it, in this pass: for who comes before all others */
     const struct node_class *kept_for; /* that class; NULL: workers whose get is over */
     uint64_t head;
@@ -95,9 +103,10 @@ struct plan_node {
     uint32_t next_guest;  /* where the round among guests goes on */
     struct node_job *jobs;
     struct share **active; /* scratch: jobs_max */
-    uint32_t leases_count, grants_count;
+    uint32_t leases_count, grants_count, holds_count;
     struct node_lease *leases;
     struct node_grant *grants;
+    struct node_hold *holds; /* PLAN_HOLDS_MAX, the oldest first */
     struct index_map lease_index, grant_index;
 };
 
@@ -117,7 +126,14 @@ static inline bool class_is_native(const struct plan_node *p, const struct node_
                                    const struct node_class *c)
 {
     return job_is_native(p, j) &&
-           (c->demand.strategy == DEMAND_DEFAULT || !p->config.clustered);
+           ((c->demand.strategy == DEMAND_DEFAULT && !c->demand.group) ||
+            !p->config.clustered);
+}
+
+/* What it needs it has of what is held for its group, and not of what is free. */
+static inline bool class_grouped(const struct node_class *c)
+{
+    return c->demand.group != 0;
 }
 
 static inline uint64_t class_cpus(const struct node_class *c)
@@ -185,6 +201,25 @@ void node_take(struct plan_node *p, struct node_job *j, struct node_class *c,
                uint32_t count, uint64_t now);
 /* Finds room for what was tried in vain; first for one who must not wait, what is kept for it. */
 void node_make_room(struct plan_node *p, uint64_t now);
+/* Cuts leases to what natives and holds leave, and says so. */
+void node_cut_leases(struct plan_node *p);
+
+/* node_hold.c */
+/* What a slot of a group's class may still take here; @promised: beyond what leases allow. */
+struct resources node_hold_room(const struct plan_node *p, const struct node_class *c,
+                                bool promised);
+/* All that is held or gathered. */
+struct resources node_held(const struct plan_node *p);
+/* At the beginning of a pass: drops what is over and has no slots any more, and takes what is free for those that
+ * gather; what they lack is kept for them. */
+void node_hold_gather(struct plan_node *p, uint64_t now);
+uint64_t node_hold_deadline(const struct plan_node *p);
+/* Another head came: what the last one had not made whole is over, all else if it is not named in time. */
+void node_hold_new_head(struct plan_node *p, uint64_t now);
+/* What the head has not named in this connection is over. */
+void node_hold_sweep(struct plan_node *p);
+/* NULL, or what is wrong. Adds what is held to @used. */
+const char *node_hold_check(const struct plan_node *p, struct resources *used);
 
 /* node_report.c */
 void node_send(struct plan_node *p, uint64_t now);

@@ -177,6 +177,57 @@ mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link)
     return MOB_OK;
 }
 
+/* ---- tasks that the daemon keeps ------------------------------------------------------------------------ */
+
+mob_status task_publish_kept(struct lane *l, struct record *r, uint64_t *ret_link)
+{
+    struct call call = record_call(r);
+    struct task_open open[MOB_ARGS_MAX];
+    uint32_t count = 0;
+    if (call_options(&call) & CALL_HAS_REFS) {
+        MOB_TRY(use_args(l, r, &call, open, &count));
+    }
+    *ret_link = link_make(lane_gen(r), board_index(l->board, r), 0);
+    /* Release: who sees CREATING sees the arguments; pairs with the step of task_keep(). */
+    at_store(&r->state, state_make(link_gen(*ret_link), l->self, 0, PHASE_CREATING),
+             AT_RELEASE);
+    return MOB_OK;
+}
+
+void task_unpublish_kept(struct lane *l, struct record *r)
+{
+    struct call call = record_call(r);
+    unuse_before(l, r, &call, NULL);
+    lane_unrecord(l, r);
+}
+
+bool task_keep(struct lane *d, struct record *r, uint32_t gen, uint32_t from)
+{
+    struct call call = record_call(r);
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    do {
+        if (state_gen(s) != gen || state_phase(s) != PHASE_CREATING ||
+            state_holder(s) != from) {
+            return false;
+        }
+    } while (!at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, d->self), AT_SEQ_CST));
+    /* It hangs on nobody's stack, and never waits: the tasks that are made after it do. */
+    at_store(&r->arrived, record_all_args(&call), AT_SEQ_CST);
+    return true;
+}
+
+bool task_keep_on(struct lane *d, struct record *r)
+{
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    do {
+        if (state_phase(s) != PHASE_TAKEN || state_holder(s) != d->self) {
+            return false;
+        }
+    } while (
+        !at_cas(&r->state, &s, state_with_attempt(s, state_attempt(s) + 1), AT_SEQ_CST));
+    return true;
+}
+
 /* ---- successors ------------------------------------------------------------------------------------- */
 
 /* All arguments of @t are there. */

@@ -29,9 +29,10 @@ static const char usage[] =
     "  --node-dir=DIR               the node's folder, with its socket and log\n"
     "  --num-cpus=N                 CPUs to use; default: what affinity and cgroups "
     "allow\n"
-    "  --no-pin                     let workers run on any CPU, and not on those of "
-    "their tasks\n"
-    "                               alone\n"
+    "  --pin                        let workers run on CPUs that their task has alone; "
+    "the default\n"
+    "                               of a node that may run on four CPUs or more\n"
+    "  --no-pin                     let them run on any CPU\n"
     "  --memory=SIZE                memory for tasks that ask for it; default: what may "
     "be used but\n"
     "                               for the store's\n"
@@ -229,7 +230,8 @@ static mob_status parse(int opt, const char *arg, struct settings *s)
     case 'l':
         return parse_level(arg, s);
     case 'P':
-        s->node.no_pin = true;
+    case 'n':
+        s->node.pin = opt == 'P' ? MOB_PIN : MOB_NO_PIN;
         return MOB_OK;
     case 'g':
         MOB_TRY(text_parse_u64(arg, 0, UNMET_GRACE_MAX_S, &n));
@@ -308,7 +310,8 @@ static int parse_all(int argc, char **argv, struct settings *s)
         {"embedded", required_argument, NULL, 'e'},
         {"node-dir", required_argument, NULL, 'd'},
         {"num-cpus", required_argument, NULL, 'c'},
-        {"no-pin", no_argument, NULL, 'P'},
+        {"no-pin", no_argument, NULL, 'n'},
+        {"pin", no_argument, NULL, 'P'},
         {"memory", required_argument, NULL, 'M'},
         {"gpus", required_argument, NULL, 'G'},
         {"resources", required_argument, NULL, 'Q'},

@@ -56,6 +56,7 @@ struct mob_task {
     uint64_t *children; /* links of ids that it submitted or put and still holds, about */
     uint32_t children_count, children_room;
     char message[TASK_MESSAGE_MAX]; /* of mob_fail() */
+    struct gang_part *gang;         /* what it is in its gang: gang.c; or NULL */
     mob_status fails_as; /* of the library's own functions; 0: MOB_ERR_TASK_FAILED */
 };
 
@@ -66,8 +67,8 @@ struct asked {
     bool known;
     uint32_t class;
     double num_cpus, num_gpus;
-    uint64_t memory_bytes, node;
-    int strategy, priority;
+    uint64_t memory_bytes, node, group;
+    int strategy, priority, bundle;
     char resources[256], labels[SELECTOR_MAX + 1]; /* longer ones are parsed each time */
 };
 

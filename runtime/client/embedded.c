@@ -100,8 +100,8 @@ static void exec_daemon(const char *path, const struct mob_config *config, int s
     if (config->labels) {
         argv[count++] = labels_arg;
     }
-    if (config->no_pin) {
-        argv[count++] = (char *)"--no-pin";
+    if (config->pin) {
+        argv[count++] = (char *)(config->pin == MOB_PIN ? "--pin" : "--no-pin");
     }
     /* A terminal's Ctrl-C is for the program; the daemon ends when its socket closes. */
     setsid();

@@ -172,6 +172,15 @@ static mob_status read_config(const struct mob_config *given, struct mob_config 
         return status_fail(MOB_ERR_INVALID, "mob_init: num_gpus is %d, and at most %d",
                            ret->num_gpus, NODE_GPUS_MAX);
     }
+    if (ret->pin < MOB_NO_PIN || ret->pin > MOB_PIN) {
+        return status_fail(
+            MOB_ERR_INVALID,
+            "mob_init: pin is %d, which is none of MOB_PIN, MOB_NO_PIN and 0", ret->pin);
+    }
+    if (ret->weight > MOB_WEIGHT_MAX) {
+        return status_fail(MOB_ERR_INVALID, "mob_init: weight is %u, and at most %u",
+                           ret->weight, MOB_WEIGHT_MAX);
+    }
     struct resources unused = {0};
     MOB_TRY(ret->resources ? resources_parse(&unused, ret->resources) : MOB_OK);
     MOB_TRY(ret->labels ? labels_check(ret->labels) : MOB_OK);

@@ -64,6 +64,8 @@ static void remember(struct asked *a, const struct mob_options *o, uint32_t clas
     a->num_gpus = o->num_gpus;
     a->memory_bytes = o->memory_bytes;
     a->node = o->node;
+    a->group = o->group;
+    a->bundle = o->bundle;
     a->strategy = o->strategy;
     a->priority = o->priority;
     snprintf(a->resources, sizeof a->resources, "%s", o->resources ? o->resources : "");
@@ -79,11 +81,12 @@ static bool asked_before(const struct asked *a, const struct mob_options *o)
 {
     return a->known && a->num_cpus == o->num_cpus && a->num_gpus == o->num_gpus &&
            a->memory_bytes == o->memory_bytes && a->node == o->node &&
-           a->strategy == o->strategy && a->priority == o->priority &&
-           same_text(a->resources, o->resources) && same_text(a->labels, o->labels);
+           a->group == o->group && a->bundle == o->bundle && a->strategy == o->strategy &&
+           a->priority == o->priority && same_text(a->resources, o->resources) &&
+           same_text(a->labels, o->labels);
 }
 
-static mob_status need_of(const struct mob_options *o, struct resources *ret)
+mob_status options_need(const struct mob_options *o, struct resources *ret)
 {
     struct resources r = resources_cpus(CPU_UNITS);
     if (o->num_cpus == MOB_NO_CPU) {
@@ -102,12 +105,30 @@ static mob_status need_of(const struct mob_options *o, struct resources *ret)
     return MOB_OK;
 }
 
+static mob_status group_of(const struct mob_options *o, struct demand *d)
+{
+    /* Without a group it means nothing: who fills a struct by hand leaves 0 there. */
+    bool any = o->bundle == MOB_BUNDLE_ANY || !o->group;
+    bool good = any || (o->bundle >= 0 && o->bundle < MOB_GROUP_BUNDLES_MAX);
+    if (!good || (o->group && o->strategy != MOB_STRATEGY_DEFAULT)) {
+        return status_fail(
+            MOB_ERR_INVALID,
+            "bundle %d of group %llx with strategy %d: a group has bundles "
+            "0 to 63, and allows no strategy",
+            o->bundle, (unsigned long long)o->group, o->strategy);
+    }
+    d->group = o->group;
+    d->bundle = (uint16_t)(any ? 0 : o->bundle + 1);
+    return MOB_OK;
+}
+
 static mob_status demand_of(const struct mob_options *o, struct demand *ret)
 {
     struct demand d = {.priority = (int8_t)o->priority,
                        .strategy = (uint8_t)o->strategy,
                        .node = o->node};
-    MOB_TRY(need_of(o, &d.need));
+    MOB_TRY(options_need(o, &d.need));
+    MOB_TRY(group_of(o, &d));
     if (o->labels) {
         MOB_TRY(selector_check(o->labels));
         snprintf(d.selector, sizeof d.selector, "%s", o->labels);
@@ -128,9 +149,9 @@ static mob_status demand_of(const struct mob_options *o, struct demand *ret)
 }
 
 static mob_status class_of(struct mob *mob, struct thread *t, const struct mob_options *o,
-                           uint32_t *ret)
+                           bool together, uint32_t *ret)
 {
-    for (uint32_t i = 0; i < ASKED_MAX; i++) {
+    for (uint32_t i = 0; i < ASKED_MAX && !together; i++) {
         if (asked_before(&t->asked_for[i], o)) {
             *ret = t->asked_for[i].class;
             return MOB_OK;
@@ -138,7 +159,11 @@ static mob_status class_of(struct mob *mob, struct thread *t, const struct mob_o
     }
     struct demand demand;
     MOB_TRY(demand_of(o, &demand));
+    demand.together = together;
     MOB_TRY(find_class(mob, &demand, ret));
+    if (together) {
+        return MOB_OK;
+    }
     remember(&t->asked_for[t->asked_next++ % ASKED_MAX], o, *ret);
     return MOB_OK;
 }
@@ -181,7 +206,7 @@ mob_status submit_plan(struct mob *mob, struct thread *t, const struct mob_optio
             nargs, returns, o.max_retries, MOB_ARGS_MAX, MOB_RETURNS_MAX, RETRIES_MAX);
     }
     uint32_t class = 0;
-    MOB_TRY(class_of(mob, t, &o, &class));
+    MOB_TRY(class_of(mob, t, &o, ret->kept, &class));
     call->class_options =
         (uint8_t)(class | (o.retry_on_error ? CALL_RETRY_ON_ERROR << 4 : 0));
     call->counts = call_counts(nargs, returns);

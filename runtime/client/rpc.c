@@ -215,7 +215,8 @@ static mob_status ask_for_job(struct mob *mob, const struct mob_config *config,
     for (;;) {
         client_hello(m, LOCAL_DRIVER);
         m->arg[4] = size;
-        m->arg[5] = (config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u);
+        m->arg[5] = (config->no_log_forward ? 1u : 0u) | (mob->inline_tasks ? 2u : 0u) |
+                    (uint64_t)config->weight << 32;
         local_msg_text(m, name);
         mob_status st = client_ask(mob, m, fds, 4, got, count);
         if (st != MOB_ERR_TIMEOUT || m->status != MOB_ERR_TIMEOUT) {

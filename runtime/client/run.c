@@ -136,6 +136,7 @@ void task_init(struct mob_task *task, struct mob *mob, struct thread *t)
     task->pinned = 0;
     task->message[0] = '\0';
     task->fails_as = MOB_OK;
+    task->gang = NULL;
     task->r = NULL;
 }
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "core/gang.h"
 #include "core/park.h"
 #include "core/status.h"
 #include "store/request.h"
@@ -29,12 +30,14 @@ static mob_status spill_value(struct mob *mob, struct record *r, uint32_t i,
                              "results; give it fewer of one of them");
 }
 
-static mob_status add_args(struct mob *mob, struct record *r, const struct call *call,
+static mob_status add_args(struct mob *mob, struct record *r, const struct plan *plan,
                            const struct mob_arg *args, uint64_t *spilled,
                            uint32_t *spilled_count)
 {
-    /* What must stay free for arguments that come later: a link each. */
-    uint32_t later = call_nargs(call) * (uint32_t)sizeof(struct arg_ref);
+    const struct call *call = &plan->call;
+    /* What must stay free for arguments that come later: a link each; and for the ticket of a gang's member. */
+    uint32_t later = call_nargs(call) * (uint32_t)sizeof(struct arg_ref) +
+                     (plan->kept ? (uint32_t)GANG_ROOM_BYTES : 0);
     for (uint32_t i = 0; i < call_nargs(call); i++) {
         const struct mob_arg *a = &args[i];
         later -= (uint32_t)sizeof(struct arg_ref);
@@ -66,9 +69,9 @@ static mob_status add_args(struct mob *mob, struct record *r, const struct call 
 
 /* ---- submit ------------------------------------------------------------------------------------------------- */
 
-static __attribute__((noinline)) mob_status
-submit_any(struct mob *mob, struct thread *t, struct record *r, const struct plan *plan,
-           const struct mob_arg *args, uint64_t *ret_link)
+__attribute__((noinline)) mob_status
+submit_record(struct mob *mob, struct thread *t, struct record *r,
+              const struct plan *plan, const struct mob_arg *args, uint64_t *ret_link)
 {
     const struct call *call = &plan->call;
     struct mob_task *task = t->task;
@@ -81,7 +84,7 @@ submit_any(struct mob *mob, struct thread *t, struct record *r, const struct pla
     if (plan->request) {
         request_set(&mob->board, board_index(&mob->board, r), lane_gen(r), plan->request);
     }
-    mob_status st = add_args(mob, r, call, args, spilled, &spilled_count);
+    mob_status st = add_args(mob, r, plan, args, spilled, &spilled_count);
     if (!st && task) {
         st = task_hold(task, link_make(lane_gen(r), board_index(&mob->board, r), 0));
     }
@@ -90,7 +93,8 @@ submit_any(struct mob *mob, struct thread *t, struct record *r, const struct pla
             task->more = true;
             task_add_child(&mob->board, parent, attempt);
         }
-        st = task_publish(&t->lane, r, ret_link);
+        st = plan->kept ? task_publish_kept(&t->lane, r, ret_link)
+                        : task_publish(&t->lane, r, ret_link);
         if (st && task) {
             task_remove_child(&mob->board, parent, attempt);
         }
@@ -108,9 +112,10 @@ submit_any(struct mob *mob, struct thread *t, struct record *r, const struct pla
 }
 
 /* Whether some argument is given by id, or becomes an object because it is large or finds no room. */
-static mob_status look_at_args(struct call *call, const struct mob_arg *args)
+mob_status submit_look_at_args(struct call *call, const struct mob_arg *args,
+                               uint32_t more)
 {
-    uint32_t nargs = call_nargs(call), need = 16 * call_nrets(call) + 16;
+    uint32_t nargs = call_nargs(call), need = 16 * call_nrets(call) + 16 + more;
     bool refs = false;
     for (uint32_t i = 0; i < nargs; i++) {
         if (args[i].data == NULL && args[i].size && !is_ref(&args[i])) {
@@ -137,7 +142,7 @@ static inline bool take_room(struct thread *t, uint32_t class)
 }
 
 /* Notes the function that a thread submits. */
-static mob_status note_fn(struct mob *mob, struct thread *t, mob_fn fn)
+mob_status submit_note_fn(struct mob *mob, struct thread *t, mob_fn fn)
 {
     if (t->fn != fn) {
         MOB_TRY(registry_fn_id(mob, fn, &t->fn_id));
@@ -362,7 +367,7 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
                            count, MOB_ARGS_MAX);
     }
     MOB_TRY(client_health(mob));
-    MOB_TRY(note_fn(mob, t, fn));
+    MOB_TRY(submit_note_fn(mob, t, fn));
     struct plan plan = {.call = {.fn = t->fn_id,
                                  .retries = RETRIES_DEFAULT,
                                  .counts = call_counts((uint32_t)count, 1)},
@@ -371,12 +376,12 @@ mob_submit_any(struct mob *mob, mob_fn fn, const struct mob_arg *args, size_t co
     if (options) {
         MOB_TRY(submit_plan(mob, t, options, (uint32_t)count, &plan));
     }
-    MOB_TRY(look_at_args(call, args));
+    MOB_TRY(submit_look_at_args(call, args, 0));
     if (!take_room(t, call_class(call))) {
         MOB_TRY(submit_wait_for_room(mob, t, call_class(call), plan.no_wait));
     }
     MOB_TRY(client_record(mob, t, plan.no_wait ? 0 : CLOCK_NEVER, &r));
-    st = submit_any(mob, t, r, &plan, args, &link);
+    st = submit_record(mob, t, r, &plan, args, &link);
     if (st) {
         lane_unrecord(&t->lane, r);
         return st;

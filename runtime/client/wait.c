@@ -215,10 +215,23 @@ __attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct t
     return st;
 }
 
+/* A group's task runs in what is set aside for it, and no other task does. */
+static bool in_another_group(const struct mob *mob, const struct record *r)
+{
+    struct call call = record_call(r);
+    const struct klass *k = mob->board.classes;
+    uint32_t run = at_load(&mob->proc->run, AT_RELAXED) - 1;
+    uint64_t group = k[call_class(&call) % CLASSES_MAX].demand.group;
+    return run < CLASSES_MAX ? group != k[run].demand.group : group != 0;
+}
+
 /* With MOBULA_INLINE nobody else would ever run the awaited task. */
 bool client_run_awaited(struct mob *mob, struct thread *t, struct record *r, uint32_t gen)
 {
     bool may_nest = !t->task || t->task->depth < GET_NESTED_MAX || mob->inline_tasks;
+    if (t->task && !mob->inline_tasks && in_another_group(mob, r)) {
+        return false;
+    }
     if (__builtin_expect(!t->task && !mob->inline_tasks, 1) || !may_nest ||
         !task_claim_one(&t->lane, r, gen)) {
         return false;

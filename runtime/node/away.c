@@ -174,6 +174,7 @@ void away_peer_lost(struct cluster *c, struct peer *p, bool met)
 {
     char why[128];
     snprintf(why, sizeof why, "node %s, where it ran, was lost", p->host);
+    meet_peer_lost(c, p);
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         struct job *j = c->node->jobs[i];
         for (uint32_t k = 0; j && k < j->away.count; k++) {
@@ -306,6 +307,8 @@ bool away_message(struct peer *p, enum wire_op op, struct codec_reader *r)
         return output(j, r);
     case WIRE_COPY:
         return copy(j, p, r);
+    case WIRE_MEET:
+        return meet_message(j, p, r);
     case WIRE_CLOSED:
         if (j) {
             take_all_back(j, p, true, "its node ended the job");

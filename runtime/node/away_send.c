@@ -58,6 +58,7 @@ static void say_open(struct job *j, struct peer *p)
     codec_put_u64(&w, j->away.start_size);
     codec_put_u64(&w, j->away.token);
     cluster_send(p, &w);
+    group_opened(j, p);
 }
 
 /* A node that has been told of the job. False: it cannot run there, or not now. */
@@ -114,8 +115,10 @@ static void put_error(struct codec_writer *w, struct job *j, const struct record
     codec_put_str(w, r ? text : "it is gone");
 }
 
-static void put_object(struct codec_writer *w, struct job *j, uint64_t link)
+static void put_object(struct codec_writer *w, struct job *j, const struct peer *to,
+                       uint64_t link)
 {
+    uint64_t node;
     struct record *r = NULL;
     struct place p;
     struct mob_meta meta;
@@ -135,6 +138,11 @@ static void put_object(struct codec_writer *w, struct job *j, uint64_t link)
         codec_put_u8(w, (uint8_t)(WIRE_OBJECT | more));
         codec_put_u64(w, link);
         codec_put_bytes(w, bytes, p.size);
+    } else if (!st && (node = lineage_source(j, link, to)) != 0) {
+        codec_put_u8(w, (uint8_t)(WIRE_AWAY | more));
+        codec_put_u64(w, link);
+        codec_put_u64(w, p.size);
+        codec_put_u64(w, node);
     } else if (!st) {
         codec_put_u8(w, (uint8_t)(WIRE_REMOTE | more));
         codec_put_u64(w, link);
@@ -198,7 +206,7 @@ static bool put_task(struct codec_writer *w, struct job *j, uint32_t slot, struc
             if (!ref) {
                 return false;
             }
-            put_object(w, j, at_load(&ref->link, AT_RELAXED));
+            put_object(w, j, s->peer, at_load(&ref->link, AT_RELAXED));
         } else if (at + len > RECORD_PAYLOAD) {
             return false;
         } else {
@@ -219,7 +227,8 @@ static struct record *claim(struct job *j, uint32_t cls, uint32_t *skips)
         uint64_t s = at_load(&r->state, AT_ACQUIRE);
         if (s & STATE_CANCEL) {
             away_fail_cancelled(j, r);
-        } else if (call_options(&call) & CALL_FOREIGN && !lineage_repairs(j, r)) {
+        } else if (call_options(&call) & CALL_FOREIGN && !lineage_repairs(j, r) &&
+                   !gang_has(j, r)) {
             ++*skips; /* it came to run here: one hop is enough */
             (void)task_unclaim(&j->lane, r);
         } else {

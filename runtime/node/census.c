@@ -9,7 +9,7 @@
 /* Records in a turn. Each is a cache line that is far away: some 0.1 us, so less than 1 ms. */
 enum { CENSUS_SLICE = 8192 };
 
-static void count(struct job_census *t, const struct record *r)
+static void count(const struct job *j, struct job_census *t, const struct record *r)
 {
     static const uint8_t rows[PHASE_RETIRED + 1] = {[PHASE_WAITING] = CENSUS_WAITING + 1,
                                                     [PHASE_QUEUED] = CENSUS_QUEUED + 1,
@@ -22,6 +22,10 @@ static void count(struct job_census *t, const struct record *r)
     t->phases[phase]++;
     struct call call = record_call(r);
     uint32_t row = rows[phase], cls = call_class(&call);
+    if (cls < j->classes && j->demand[cls].together &&
+        !(call_options(&call) & CALL_FOREIGN)) {
+        return; /* a gang's seat: its members are counted */
+    }
     if (row && call.fn != CALL_PUT && cls < CLASSES_MAX) {
         row += row == CENSUS_RUNNING + 1 && state_holder(s) == DAEMON;
         t->tasks[cls][row - 1]++;
@@ -53,7 +57,7 @@ static void step(struct loop_timer *timer)
             j->census = (struct job_census){0};
         }
         for (; c->record < records && left; left--) {
-            count(&j->census, &j->board.records[c->record++]);
+            count(j, &j->census, &j->board.records[c->record++]);
         }
         if (c->record < records) {
             break;

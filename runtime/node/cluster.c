@@ -57,6 +57,8 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size)
     case WIRE_LEASE:
     case WIRE_GRANT:
     case WIRE_SYNCED:
+    case WIRE_GROUP_AT:
+    case WIRE_HOLD:
     case WIRE_STATUS_TEXT:
         return member_message(p, op, &r);
     case WIRE_HEARTBEAT:
@@ -66,6 +68,9 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size)
     case WIRE_REPORT:
     case WIRE_DEMAND:
     case WIRE_HELD:
+    case WIRE_GROUP:
+    case WIRE_GROUP_END:
+    case WIRE_HOLD_SAID:
     case WIRE_STATUS:
         return head_message(p, op, &r);
     case WIRE_OPEN:
@@ -74,6 +79,7 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size)
     case WIRE_RELEASE:
     case WIRE_CANCEL:
     case WIRE_SOURCE:
+    case WIRE_MET:
     case WIRE_LET_GO:
         return guest_message(p, op, &r);
     case WIRE_CLOSED:
@@ -82,6 +88,7 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size)
     case WIRE_BACK:
     case WIRE_OUTPUT:
     case WIRE_COPY:
+    case WIRE_MEET:
         return away_message(p, op, &r);
     case WIRE_ASK:
     case WIRE_TOLD:
@@ -90,6 +97,12 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size)
     case WIRE_FLOWS:
     case WIRE_UNFOLD:
         return fold_message(p, op, &r);
+    case WIRE_GROUP_MAKE:
+    case WIRE_GROUP_DROP:
+        return group_from_guest(p, op, &r);
+    case WIRE_GROUP_NEWS:
+    case WIRE_GROUP_GONE:
+        return group_from_owner(p, op, &r);
     case WIRE_OPS:
         break;
     }

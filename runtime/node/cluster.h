@@ -8,6 +8,7 @@
  *   away.h           an owner's tasks that run on other nodes
  *   lineage.h        results of theirs that stay there, and are made again
  *   guest.h          jobs of other nodes that run here
+ *   gang.h           tasks that start together, and meet
  *   fetch.h          pulls, and what others pull from here
  *   fold.h           arrays of several nodes, folded on their way
  *   probe.c          what tools measure the way to this node with
@@ -29,6 +30,7 @@
 #include "node.h"
 #include "fetch.h"
 #include "fold.h"
+#include "group.h"
 #include "scheduler/head_plan.h"
 #include "wire.h"
 
@@ -232,6 +234,7 @@ bool ask_message(struct peer *p, enum wire_op op, struct codec_reader *r);
 void ask_peer_lost(struct peer *p);
 
 #include "away.h"
+#include "gang.h"
 #include "guest.h"
 #include "lineage.h"
 

@@ -9,7 +9,7 @@
 #include "cluster.h"
 #include "core/log.h"
 #include "core/status.h"
-#include "node.h"
+#include "group.h"
 #include "spill.h"
 
 enum { MESSAGES_A_TURN = 64 }; /* of one connection, so that none can starve the others */
@@ -227,11 +227,20 @@ static void of_job(struct conn *c, struct local_msg *m)
     case LOCAL_CLASS:
         job_class(c, m);
         break;
+    case LOCAL_GROUP:
+        group_reply(c, m);
+        break;
     case LOCAL_RECORDS:
         records(c, m->op);
         break;
     case LOCAL_INFO:
         status_info(c, m);
+        break;
+    case LOCAL_GANG:
+        gang_begin(c, m);
+        break;
+    case LOCAL_MEET:
+        meet_ask(c, m);
         break;
     case LOCAL_LEAVE:
         job_leave(c);

@@ -30,6 +30,9 @@
 #define CORES_WHY_MAX 192
 #define CPUS_TEXT_MAX 1024 /* for people; a longer list is cut */
 #define CORES_NONE UINT32_MAX
+/* A node that may run on fewer CPUs pins only if it is told to. There a driver, or what else runs on the machine, takes
+ * its CPU from one of few workers, which cannot move away (docs/BENCHMARKS.md). */
+#define CORES_PIN_MIN 4
 
 struct cpus { /* a set of CPUs by the kernel's numbers, laid out as its cpu_set_t is */
     uint64_t word[NODE_CPUS_MAX / 64];
@@ -88,8 +91,8 @@ struct hwloc_topology;
 void cores_read(struct cores *c, struct hwloc_topology *t, const struct cpus *allowed);
 /* Finds CPUs for a node of @num_cpus and claims them, so that no two nodes of a machine pin their workers to the
  * same ones; they are free again when the daemon ends, however. What is in the way is in `why`: then nothing is
- * pinned, which is no failure. */
-void cores_find(struct cores *c, unsigned num_cpus, bool no_pin);
+ * pinned, which is no failure. @pin: MOB_PIN, MOB_NO_PIN, or 0: what is better for most. */
+void cores_find(struct cores *c, unsigned num_cpus, int pin);
 void cores_drop(struct cores *c);
 
 #endif

@@ -162,12 +162,17 @@ static void claim_or_say(struct cores *c, uint32_t want)
 }
 
 /* Fills in the table, or says why no CPUs can be this node's own. */
-static void find(struct cores *c, unsigned num_cpus, uint32_t allowed)
+static void find(struct cores *c, unsigned num_cpus, uint32_t allowed, bool told)
 {
     if (num_cpus > allowed) {
         snprintf(c->why, sizeof c->why, "it has %u CPUs for tasks, and may run on %u",
                  num_cpus, allowed);
-    } else if (machine_cpus() < allowed) {
+    } else if (allowed < CORES_PIN_MIN && !told) {
+        snprintf(
+            c->why, sizeof c->why,
+            "it may run on %u CPUs, and pins from %d on unless it is started with --pin",
+            allowed, CORES_PIN_MIN);
+    } else if (machine_cpus() < allowed && !told) {
         snprintf(
             c->why, sizeof c->why,
             "a cgroup's quota lets it use %u of %u CPUs, which it shares with others",
@@ -180,19 +185,19 @@ static void find(struct cores *c, unsigned num_cpus, uint32_t allowed)
     }
 }
 
-void cores_find(struct cores *c, unsigned num_cpus, bool no_pin)
+void cores_find(struct cores *c, unsigned num_cpus, int pin)
 {
     *c = (struct cores){0};
-    if (no_pin || num_cpus == 0) {
+    if (pin == MOB_NO_PIN || num_cpus == 0) {
         snprintf(c->why, sizeof c->why, "%s",
-                 no_pin ? "it was started with --no-pin" : "it runs no tasks");
+                 num_cpus ? "it was started with --no-pin" : "it runs no tasks");
         return;
     }
     if (sched_getaffinity(0, sizeof c->all, (cpu_set_t *)&c->all) < 0) {
         snprintf(c->why, sizeof c->why, "sched_getaffinity: %s", strerror(errno));
         return;
     }
-    find(c, num_cpus, cpus_count(&c->all));
+    find(c, num_cpus, cpus_count(&c->all), pin == MOB_PIN);
     if (c->why[0]) {
         c->count = 0;
     }

@@ -82,6 +82,46 @@ static bool nowhere(const struct node *n, const struct demand *demand)
     return !here && search(n, demand).could == 0;
 }
 
+struct times {
+    const struct demand *demand;
+    uint32_t count;
+};
+
+static void add_times(void *arg, const struct candidate *node)
+{
+    struct times *t = arg;
+    const struct resources *need = &t->demand->need;
+    uint64_t here = UINT32_MAX;
+    if (!demand_allows(t->demand, node->id, node->labels)) {
+        return;
+    }
+    for (uint32_t k = 0; k < resources_kinds(need); k++) {
+        uint64_t has = resources_like(node->has, need, k);
+        if (need->amount[k] && has / need->amount[k] < here) {
+            here = has / need->amount[k];
+        }
+    }
+    t->count = here < UINT32_MAX - t->count ? t->count + (uint32_t)here : UINT32_MAX;
+}
+
+uint32_t demand_times(const struct node *n, const struct demand *demand)
+{
+    struct times t = {.demand = demand};
+    each_node(n, add_times, &t);
+    return t.count;
+}
+
+/* The tasks of a class of @j: likewise, or their group is no more, or will not be there. */
+static bool nowhere_for(const struct job *j, uint32_t c)
+{
+    const struct demand *d = &j->demand[c];
+    if (!d->group) {
+        return nowhere(j->node, d);
+    }
+    const struct group *g = group_find(j, d->group);
+    return !g || g->state == GROUP_UNMET || g->state == GROUP_FULL;
+}
+
 /* "asks for 3 tape, and the largest of 2 nodes, alpha, has 2": the first kind that nobody has enough of. */
 static const char *why_not(const struct node *n, const struct demand *demand, char *buf,
                            size_t size)
@@ -154,6 +194,9 @@ mob_status demand_check(const struct job *j, const struct demand *demand)
 {
     const struct node *n = j->node;
     char why[1024];
+    if (demand->group) {
+        return group_check(j, demand);
+    }
     if (j->inline_tasks || node_clustered(&n->config) || !nowhere(n, demand)) {
         return MOB_OK;
     }
@@ -165,13 +208,31 @@ mob_status demand_check(const struct job *j, const struct demand *demand)
 
 bool demand_unmet(const struct job *j, uint32_t c)
 {
-    return nowhere(j->node, &j->demand[c]) && task_ready_count(&j->board, c) > 0;
+    return nowhere_for(j, c) && task_ready_count(&j->board, c) > 0;
 }
 
 char *demand_why(const struct job *j, uint32_t c, char *buf, size_t size)
 {
+    const struct group *g = group_find(j, j->demand[c].group);
+    if (g) {
+        return group_why(g, buf, size);
+    }
+    if (j->demand[c].group) {
+        snprintf(buf, size, "a group that was removed");
+        return buf;
+    }
     (void)why_not(j->node, &j->demand[c], buf, size);
     return buf;
+}
+
+bool demand_nowhere(const struct node *n, const struct demand *demand, char *why,
+                    size_t size)
+{
+    if (!nowhere(n, demand)) {
+        return false;
+    }
+    (void)why_not(n, demand, why, size);
+    return true;
 }
 
 static void tell(struct job *j, uint32_t c)
@@ -186,6 +247,25 @@ static void tell(struct job *j, uint32_t c)
     output_add(&j->err, text, (size_t)size);
 }
 
+/* A task of a group that is no more, or will not be there. */
+static void fail_grouped(struct job *j, uint32_t c, struct record *r, const char *name)
+{
+    const struct group *g = group_find(j, j->demand[c].group);
+    char why[1024], text[FAILURE_TEXT_MAX];
+    if (g) {
+        snprintf(text, sizeof text, "task %s: its group has no place: %s", name,
+                 group_why(g, why, sizeof why));
+    } else {
+        snprintf(text, sizeof text, "task %s: its group was removed", name);
+    }
+    away_fail_task(j, r,
+                   !g                       ? MOB_ERR_CANCELLED
+                   : g->state == GROUP_FULL ? MOB_ERR_FULL
+                                            : MOB_ERR_DEMAND,
+                   text);
+    j->failed_tasks++;
+}
+
 static void fail_one(struct job *j, uint32_t c, struct record *r)
 {
     char why[1024], text[FAILURE_TEXT_MAX], name[MOB_NAME_MAX + 1];
@@ -194,6 +274,10 @@ static void fail_one(struct job *j, uint32_t c, struct record *r)
         return;
     }
     board_name_text(&j->board, r->name, name);
+    if (j->demand[c].group) {
+        fail_grouped(j, c, r, name);
+        return;
+    }
     snprintf(
         text, sizeof text,
         "task %s: it asks for %s; no node that has it joined within %g s: ask for less, "
@@ -227,20 +311,22 @@ void demand_look(struct job *j)
 {
     struct node *n = j->node;
     uint64_t now = loop_now_ns(n->loop), next = UINT64_MAX;
+    group_look(j, now, &next);
     for (uint32_t c = 0; c < j->classes && !j->leaving; c++) {
         uint64_t *since = &j->unmet_ns[c];
-        if (!nowhere(n, &j->demand[c])) {
+        if (!nowhere_for(j, c)) {
             *since = 0;
             continue;
         }
         if (task_ready_count(&j->board, c) == 0) {
             continue;
         }
-        if (*since == 0) {
+        bool grouped = j->demand[c].group; /* it had its time */
+        if (*since == 0 && !grouped) {
             *since = now;
             tell(j, c);
         }
-        uint64_t over = *since + grace_ns(n, &j->demand[c]);
+        uint64_t over = grouped ? now : *since + grace_ns(n, &j->demand[c]);
         if (now >= over) {
             over = fail_some(j, c) ? UINT64_MAX : now;
         }

@@ -235,6 +235,7 @@ static void flow(struct fold *f)
                               .arg = f,
                               .handle = &f->pull};
     f->state = FOLD_WAITING;
+    cluster_dial(f->from); /* which may not have been asked for anything yet */
     fetch_start(f->job, f->from, &want); /* which may be its end already */
 }
 

@@ -375,6 +375,8 @@ bool guest_message(struct peer *p, enum wire_op op, struct codec_reader *r)
         return guest_let_go(j, r);
     case WIRE_SOURCE:
         return fetch_named(p, number, r);
+    case WIRE_MET:
+        return met_message(j, r);
     default:
         return false;
     }

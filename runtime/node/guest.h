@@ -126,6 +126,8 @@ mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
 void standin_meta(struct job *j, struct standin *s, const struct mob_meta *meta);
 void standin_bytes(struct job *j, struct standin *s, const void *bytes, size_t size);
 void standin_pull(struct job *j, struct standin *s, uint64_t size);
+/* The same from a third node, which made it and keeps it for its owner; or from the owner if that does not do. */
+void standin_pull_from(struct job *j, struct standin *s, uint64_t size, uint64_t node);
 /* Has them folded on their way. On failure the stand-in is gone. */
 mob_status standin_fold(struct job *j, struct standin *s, const struct fold_order *order);
 /* They are in @place, or will not come: then their task goes back to its owner. */

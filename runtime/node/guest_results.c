@@ -32,6 +32,8 @@ void guest_sealed(void *arg, struct record *r)
         at_load(&r->made, AT_RELAXED); /* which clients can write to: looked at below */
     if (g && i < g->proxies_count) {
         note_ended(g, i);
+    } else {
+        gang_sealed(j, r);
     }
 }
 

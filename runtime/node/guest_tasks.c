@@ -59,7 +59,7 @@ struct arrival { /* a task as it stands in a message */
     char fn[MOB_NAME_MAX + 1], name[MOB_NAME_MAX + 1];
     struct arrival_arg {
         uint32_t kind;
-        uint64_t link, size;
+        uint64_t link, size, node;
         const void *bytes;
         mob_status status;
         char *text;
@@ -85,6 +85,10 @@ static bool read_arg_bytes(struct codec_reader *r, struct arrival_arg *a, char *
         return r->ok;
     case WIRE_REMOTE:
         a->size = codec_get_u64(r);
+        return r->ok && a->size > 0 && a->size <= ARENA_OBJECT_MAX;
+    case WIRE_AWAY:
+        a->size = codec_get_u64(r);
+        a->node = codec_get_u64(r);
         return r->ok && a->size > 0 && a->size <= ARENA_OBJECT_MAX;
     case WIRE_ORDER:
         a->link |= STANDIN_FOLD;
@@ -147,6 +151,8 @@ static mob_status take_object(struct job *j, const struct arrival_arg *a, uint64
         standin_bytes(j, s, a->bytes, a->size);
     } else if (fresh && a->kind == WIRE_REMOTE) {
         standin_pull(j, s, a->size);
+    } else if (fresh && a->kind == WIRE_AWAY) {
+        standin_pull_from(j, s, a->size, a->node);
     } else if (fresh && a->kind == WIRE_ORDER) {
         return standin_fold(j, s, &a->order);
     } else if (fresh) {

@@ -93,6 +93,10 @@ static void act(void *arg, const struct plan_head_action *a)
         return; /* repeated when it is back */
     }
     switch (a->kind) {
+    case PLAN_HOLD:
+    case PLAN_GROUP:
+        group_head_said(c, a);
+        return;
     case PLAN_LEASE:
         w = cluster_begin(c, WIRE_LEASE);
         codec_put_u64(&w, a->lease);
@@ -132,7 +136,7 @@ static struct codec_writer node_word(struct cluster *c, const struct peer *p)
     codec_put_str(&w, p->host);
     codec_put_u64(&w, p->store_bytes);
     codec_put_str(&w, p->loop);
-    wire_put_resources(&w, &p->capacity);
+    resources_put(&w, &p->capacity);
     codec_put_str(&w, p->labels);
     return w;
 }
@@ -205,7 +209,7 @@ static bool read_join(struct codec_reader *r, uint64_t node, struct joining *ret
     }
     codec_get_str(r, ret->loop, sizeof ret->loop);
     ret->ip = codec_get_raw(r, WIRE_IP_BYTES);
-    bool good = wire_get_resources(r, &ret->in.capacity);
+    bool good = resources_get(r, &ret->in.capacity);
     codec_get_str(r, ret->labels, sizeof ret->labels);
     ret->in.labels = ret->labels;
     return good && codec_done(r);
@@ -379,7 +383,7 @@ static bool member_word(struct peer *p, enum wire_op op, struct codec_reader *r)
     bool good;
     switch (op) {
     case WIRE_HEARTBEAT:
-        good = wire_get_resources(r, &amounts);
+        good = resources_get(r, &amounts);
         b = codec_get_u64(r);
         slots = codec_get_u32(r);
         if (!good || !codec_done(r)) {
@@ -391,7 +395,7 @@ static bool member_word(struct peer *p, enum wire_op op, struct codec_reader *r)
         (void)plan_head_heartbeat(c->plan, p->id, now_ns(c));
         return true;
     case WIRE_REPORT:
-        good = wire_get_resources(r, &amounts);
+        good = resources_get(r, &amounts);
         if (!good || !codec_done(r)) {
             return false;
         }
@@ -403,12 +407,16 @@ static bool member_word(struct peer *p, enum wire_op op, struct codec_reader *r)
         a = codec_get_u64(r);
         epoch = codec_get_u32(r);
         slots = codec_get_u32(r);
-        good = wire_get_resources(r, &amounts);
+        good = resources_get(r, &amounts);
         if (!good || !codec_done(r)) {
             return false;
         }
         (void)plan_head_lease_held(c->plan, p->id, a, epoch, slots, &amounts, now_ns(c));
         return true;
+    case WIRE_GROUP:
+    case WIRE_GROUP_END:
+    case WIRE_HOLD_SAID:
+        return group_to_head(p, op, r);
     case WIRE_GOODBYE:
         if (!codec_done(r)) {
             return false;

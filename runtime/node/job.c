@@ -89,6 +89,8 @@ static mob_status make_board(struct job *j)
         budget_give(b, owner, bytes);
         board_unmap(&j->board);
     }
+    j->lane.sealed = guest_sealed;
+    j->lane.sealed_arg = j;
     j->lane.free_daemons = free_daemons;
     return st;
 }
@@ -99,6 +101,8 @@ static void job_free(struct job *j)
     loop_timer_stop(n->loop, &j->timer);
     loop_timer_stop(n->loop, &j->demand_timer);
     loop_timer_stop(n->loop, &j->due_timer);
+    gang_end_job(j);
+    group_end_job(j);
     guest_free(j);
     away_free(j);
     lineage_free(j);
@@ -193,7 +197,13 @@ static mob_status begin(struct job *j, struct conn *c, struct local_msg *m, int 
     (void)fcntl(j->watch, F_SETFL,
                 O_NONBLOCK); /* a driver that stands still holds up nobody */
     *ret_watch = pipe_fds[0];
-    MOB_TRY(plan_node_job_add(n->plan, job_plan_id(j), 1, loop_now_ns(n->loop)));
+    uint64_t weight = m->arg[5] >> 32 ? m->arg[5] >> 32 : 1;
+    if (weight > PLAN_WEIGHT_MAX) {
+        return status_fail(MOB_ERR_INVALID, "a job's weight is at most %d",
+                           PLAN_WEIGHT_MAX);
+    }
+    MOB_TRY(plan_node_job_add(n->plan, job_plan_id(j), (uint32_t)weight,
+                              loop_now_ns(n->loop)));
     struct demand usual = demand_usual();
     MOB_TRY(job_add_class(j, &usual, &class));
     at_store(&j->board.procs[1].pid, (uint32_t)c->pid, AT_RELAXED);
@@ -285,8 +295,6 @@ mob_status job_open_guest(struct node *n, struct guest *g, const char *name,
         job_free(j);
         return st;
     }
-    j->lane.sealed = guest_sealed;
-    j->lane.sealed_arg = j;
     job_sync_classes(j);
     loop_watch(n->loop, &j->bell_op, j->bell, POLLIN, job_rung);
     timeline_job(j);
@@ -373,6 +381,7 @@ void job_end(struct job *j)
     log_info("job ended job %u", j->number);
     proc_end_all(j, true);
     away_close(j, true);
+    gang_end_job(j);
     fold_end_job(j);
     fetch_end_job(j);
     lineage_end_job(j);

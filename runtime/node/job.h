@@ -22,6 +22,7 @@
 
 struct compact;
 struct conn;
+struct group;
 struct guest;
 struct restore;
 struct seg_use;
@@ -70,6 +71,8 @@ struct job {
     int exe;
     struct output out, err;
     uint32_t classes;
+    struct group *groups;
+    uint32_t groups_count;
     struct demand demand[CLASSES_MAX];
     uint32_t backlog[CLASSES_MAX];        /* as last told to the planner */
     uint32_t start_failures[CLASSES_MAX]; /* to be told to it */
@@ -98,6 +101,7 @@ struct job {
     struct away_job away;
     struct lineage_job lineage;
     struct job_spill spill;
+    uint32_t last_gang; /* the number of its newest one; gang.h */
 };
 
 /* Shared memory that a job takes before its first object. */
@@ -143,10 +147,15 @@ mob_status job_add_class(struct job *j, const struct demand *demand, uint32_t *r
 /* ---- demand.c ---- */
 /* A class of demand is asked for. MOB_ERR_DEMAND: this node will never meet it, and there are no others. */
 mob_status demand_check(const struct job *j, const struct demand *demand);
+/* How many of its tasks all nodes known here could run at once, if they had nothing else to do. */
+uint32_t demand_times(const struct node *n, const struct demand *demand);
 /* Tasks wait in a class that no node known here can run. */
 bool demand_unmet(const struct job *j, uint32_t cls);
 /* What they ask for, and who comes nearest: "3 GPUs, and the largest of 2 nodes, alpha, has 2". Returns buf. */
 char *demand_why(const struct job *j, uint32_t cls, char *buf, size_t size);
+/* No node known here has what is needed; then @why, as above. */
+bool demand_nowhere(const struct node *n, const struct demand *demand, char *why,
+                    size_t size);
 /* Tells the driver of such tasks, and fails those that have waited for long enough. */
 void demand_look(struct job *j);
 /* A node has joined. */

@@ -88,6 +88,7 @@ void job_notices(struct job *j)
     }
     if (bits & (NOTICE_FOREIGN | NOTICE_RESCAN)) {
         guest_flush(j);
+        gang_look(j, bits & NOTICE_RESCAN);
         lineage_flush(j);
     }
     if (bits & NOTICE_DUE) {
@@ -95,6 +96,7 @@ void job_notices(struct job *j)
     }
     if (bits & NOTICE_CANCEL) {
         away_cancels(j);
+        gang_cancels(j);
     }
     if (bits & NOTICE_RESCAN && !j->leaving && !j->timer.active) {
         loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop),

@@ -46,6 +46,7 @@ struct lineage {
     struct lineage *next_todo;
     uint64_t link;     /* its record, with result 0 */
     struct peer *peer; /* who has the bytes; NULL: they are lost */
+    uint64_t shown;    /* the node that was told to pull them there; or 0 */
     uint64_t remote_link;
     struct fetch *pulls[MOB_RETURNS_MAX];
     uint64_t call;   /* the argument record */
@@ -89,6 +90,9 @@ void lineage_want(struct job *j, uint64_t link);
 /* The same of a driver. Who reads results in the order in which he submitted their tasks, which is mostly that of their
  * records, has the next ones brought too. */
 void lineage_read(struct job *j, uint64_t link);
+/* For a task that goes to @to: the node to pull them from, which is not the owner's; 0: from the owner, or they are
+ * there. To one node only: what more of them want comes here, and goes on from here to all of them. */
+uint64_t lineage_source(struct job *j, uint64_t link, const struct peer *to);
 /* Goes on with all that is wanted: after a task that makes something again may be done, or a loss. */
 void lineage_flush(struct job *j);
 /* The same with the next turn of the loop. */

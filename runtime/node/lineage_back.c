@@ -381,6 +381,23 @@ void lineage_want(struct job *j, uint64_t link)
     lineage_soon(j, 0);
 }
 
+uint64_t lineage_source(struct job *j, uint64_t link, const struct peer *to)
+{
+    struct place p;
+    struct lineage *e = spill_record(j, link, &p) && p.kind == PLACE_AWAY
+                            ? lineage_of(j, link, &p)
+                            : NULL;
+    if (!e || !e->peer || e->peer == to) {
+        return 0;
+    }
+    if (e->shown && e->shown != to->id) {
+        lineage_want(j, link);
+        return 0;
+    }
+    e->shown = to->id;
+    return e->peer->id;
+}
+
 /* What the record of an index is, if its first result is away and its maker lives; else LINK_NONE. */
 static uint64_t away_there(struct job *j, uint32_t index, uint64_t *ret_size)
 {

@@ -45,7 +45,7 @@ void member_act(struct cluster *c, const struct plan_node_action *a)
         return;
     case PLAN_REPORT:
         w = cluster_begin(c, WIRE_REPORT);
-        wire_put_resources(&w, a->offer);
+        resources_put(&w, a->offer);
         break;
     case PLAN_DEMAND:
         w = cluster_begin(c, WIRE_DEMAND);
@@ -60,12 +60,15 @@ void member_act(struct cluster *c, const struct plan_node_action *a)
             codec_put_u64(&w, a->hints[i].bytes);
         }
         break;
+    case PLAN_HOLD_SAID:
+        group_hold_said(c, a->hold, a->offer);
+        return;
     case PLAN_LEASE_HELD:
         w = cluster_begin(c, WIRE_HELD);
         codec_put_u64(&w, a->lease);
         codec_put_u32(&w, a->epoch);
         codec_put_u32(&w, a->count);
-        wire_put_resources(&w, a->offer);
+        resources_put(&w, a->offer);
         break;
     default:
         return;
@@ -85,7 +88,7 @@ void member_join(struct cluster *c, struct peer *head)
     codec_put_str(&w, c->node->host);
     codec_put_str(&w, c->self->loop);
     codec_put_raw(&w, c->ip, sizeof c->ip);
-    wire_put_resources(&w, &c->node->capacity);
+    resources_put(&w, &c->node->capacity);
     codec_put_str(&w, c->node->labels);
     c->joining = head == c->self ? NULL : head;
     cluster_send(head, &w);
@@ -95,7 +98,7 @@ void member_beat(struct cluster *c)
 {
     struct codec_writer w = cluster_begin(c, WIRE_HEARTBEAT);
     struct resources used = plan_node_used(c->node->plan);
-    wire_put_resources(&w, &used);
+    resources_put(&w, &used);
     codec_put_u64(&w, c->node->budget.used_bytes);
     codec_put_u32(&w, status_tasks(c->node));
     c->beats += c->head != NULL;
@@ -132,6 +135,7 @@ static bool welcome(struct peer *p, struct codec_reader *r)
     c->joining = NULL;
     log_info("joined the cluster of head %010llx", (unsigned long long)p->id);
     plan_node_head_up(c->node->plan, id, loop_now_ns(c->node->loop));
+    group_say_all(c);
     if (!c->ever_joined) {
         c->ever_joined = true;
         node_ready(c->node);
@@ -168,7 +172,7 @@ static bool node_word(struct peer *from, struct codec_reader *r)
     codec_get_str(r, host, sizeof host);
     uint64_t store = codec_get_u64(r);
     codec_get_str(r, loop, sizeof loop);
-    bool good = wire_get_resources(r, &capacity);
+    bool good = resources_get(r, &capacity);
     codec_get_str(r, labels, sizeof labels);
     if (!good || !codec_done(r) || id == 0 || !resources_ok(&capacity)) {
         return false;
@@ -249,7 +253,7 @@ static bool lease_word(struct peer *from, struct codec_reader *r)
         codec_put_u64(&w, l.lease);
         codec_put_u32(&w, l.epoch);
         codec_put_u32(&w, 0);
-        wire_put_resources(&w, &offer);
+        resources_put(&w, &offer);
         word_to_head(c, &w);
     }
     return true;
@@ -290,7 +294,8 @@ bool member_message(struct peer *p, enum wire_op op, struct codec_reader *r)
     if (p != c->head) {
         return false; /* only the head says such things */
     }
-    c->words_heard += op == WIRE_LEASE || op == WIRE_GRANT || op == WIRE_SYNCED;
+    c->words_heard +=
+        op == WIRE_LEASE || op == WIRE_GRANT || op == WIRE_SYNCED || op == WIRE_HOLD;
     switch (op) {
     case WIRE_NODE:
         return node_word(p, r);
@@ -300,6 +305,9 @@ bool member_message(struct peer *p, enum wire_op op, struct codec_reader *r)
         return lease_word(p, r);
     case WIRE_GRANT:
         return grant_word(p, r);
+    case WIRE_GROUP_AT:
+    case WIRE_HOLD:
+        return group_from_head(p, op, r);
     case WIRE_SYNCED:
         if (!codec_done(r)) {
             return false;

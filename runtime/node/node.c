@@ -182,7 +182,7 @@ static mob_status set_up(struct node *n)
     }
     MOB_TRY(new_id(&n->id));
     n->cpus = n->config.num_cpus >= 0 ? (unsigned)n->config.num_cpus : machine_cpus();
-    cores_find(&n->cores, n->cpus, n->config.no_pin);
+    cores_find(&n->cores, n->cpus, n->config.pin);
     machine_hostname(n->host, sizeof n->host);
     n->started_ns = clock_now_ns();
     MOB_TRY(budget_init(&n->budget, &budget));

@@ -28,6 +28,7 @@
 #define ACCEPT_LATER_NS (20000000ull) /* between tries to accept while fds are used up */
 
 struct cluster;
+struct group_alone;
 struct checker;
 struct node_spill;
 
@@ -44,7 +45,7 @@ void plan_start(struct job *j, uint32_t cls, uint32_t count);
 struct node_config {
     int embedded; /* fd of the driver's connection, or -1 */
     int num_cpus; /* -1: what affinity and cgroups allow; 0: it runs no tasks, as a head may */
-    bool no_pin;                /* workers run on any CPU */
+    int pin;      /* MOB_PIN, MOB_NO_PIN or 0: cores_find() */
     int num_gpus;               /* -1: as many as are found */
     uint64_t memory_bytes;      /* for tasks that ask for it; 0: what the store leaves */
     struct resources resources; /* the named ones */
@@ -93,6 +94,8 @@ struct node {
     struct job *jobs[JOBS_MAX];
     uint32_t jobs_top; /* none at or above it: what is done for each message ends here */
     uint32_t last_job;
+    uint64_t last_group;
+    struct group_alone *group_alone; /* of a node alone; NULL: it has had no group */
     int listener;
     struct loop_op listener_op;
     struct loop_timer accept_timer; /* connections wait, and there was no fd for them */
@@ -103,6 +106,7 @@ struct node {
     char host[64];
     struct local_msg *scratch; /* one message, for whoever answers */
     struct cluster *cluster;   /* NULL: alone */
+    struct gang *gangs;        /* in line */
     struct checker *checkers;  /* children that check boards */
     struct census census;
     struct node_timeline timeline;

@@ -140,9 +140,12 @@ void plan_act(void *arg, const struct plan_node_action *a)
 {
     struct node *n = arg;
     bool remote = a->kind == PLAN_SEND || a->kind == PLAN_REPORT ||
-                  a->kind == PLAN_DEMAND || a->kind == PLAN_LEASE_HELD;
+                  a->kind == PLAN_DEMAND || a->kind == PLAN_LEASE_HELD ||
+                  a->kind == PLAN_HOLD_SAID;
     if (remote && n->cluster) {
         member_act(n->cluster, a);
+    } else if (a->kind == PLAN_HOLD_SAID) {
+        group_alone_held(n, a->hold);
     }
     struct job *j = remote ? NULL : plan_find_job(n, a->job);
     if (!j) {
@@ -168,6 +171,7 @@ void plan_act(void *arg, const struct plan_node_action *a)
     case PLAN_REPORT:
     case PLAN_DEMAND:
     case PLAN_LEASE_HELD:
+    case PLAN_HOLD_SAID:
         break; /* sent above */
     }
 }

@@ -395,6 +395,7 @@ void proc_sweep(struct member *m)
                   (uint64_t)m->pid, m->proc, MOB_OK);
     guest_look_all(j); /* it may have sealed a task and died before it said so */
     guest_flush(j);
+    gang_look(j, true);
     lineage_flush(j);
     char how[128];
     log_info("worker ended job %u pid %d: %s; tasks requeued %u failed %u", j->number,
@@ -458,6 +459,7 @@ static void settle(struct member *m)
         job_notices(j);
         job_refresh(j);
     }
+    meet_forget(m);
     if (m->conn) {
         m->conn->job = NULL; /* it closes by itself: the other end is gone */
         conn_close(m->conn);

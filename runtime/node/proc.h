@@ -13,6 +13,7 @@
 
 struct conn;
 struct job;
+struct meet;
 struct node;
 
 #define PIPES_GRACE_NS (200000000ull) /* for what a dead worker wrote last */
@@ -49,8 +50,9 @@ struct member { /* a worker */
     struct stream out, err;
     char tail[STDERR_TAIL_BYTES]; /* the last of what it wrote to stderr */
     size_t tail_size;
-    bool tail_cut;   /* there was more before it */
-    int exit_status; /* as waitid() gives it */
+    bool tail_cut;     /* there was more before it */
+    struct meet *meet; /* of the gang whose member it runs: gang_meet.c; or NULL */
+    int exit_status;   /* as waitid() gives it */
     bool signalled;
 };
 

@@ -215,6 +215,49 @@ void standin_pull(struct job *j, struct standin *s, uint64_t size)
     fetch_start(j, j->guest->owner, &want);
 }
 
+/* What the third node does not have is asked of the owner, from the first byte on: it may be made again by now, and
+ * come out otherwise. */
+static void pulled_from(struct fetch *p, mob_status st)
+{
+    struct standin *s = p->want.arg;
+    struct job *j = p->job;
+    if (!j->ended && st && st != MOB_ERR_NOMEM && st != MOB_ERR_CANCELLED) {
+        standin_pull(j, s, p->want.size);
+        return;
+    }
+    if (!st && !j->ended && p->want.size >= SPREAD_BYTES_MIN) {
+        fetch_tell(j, s->theirs, true);
+    }
+    pulled(p, st);
+}
+
+void standin_pull_from(struct job *j, struct standin *s, uint64_t size, uint64_t node)
+{
+    struct guest *g = j->guest;
+    struct peer *from = cluster_peer(j->node->cluster, node);
+    if (!from || from == j->node->cluster->self || from == g->owner ||
+        !cluster_reachable(from)) {
+        standin_pull(j, s, size);
+        return;
+    }
+    cluster_dial(from); /* the pull waits for the connection, or for its failure */
+    if (!from->links[0] && !from->dial) {
+        standin_pull(j, s, size);
+        return;
+    }
+    struct fetch_want want = {.kind = WIRE_COPIED,
+                              .number = g->number,
+                              .link = s->theirs,
+                              .size = size,
+                              .ours = s->ours,
+                              .node = g->owner->id,
+                              .token = g->token,
+                              .done = pulled_from,
+                              .arg = s,
+                              .handle = &s->pull};
+    fetch_start(j, from, &want);
+}
+
 void standin_error(struct job *j, struct standin *s, mob_status st, const char *text)
 {
     struct record *r = record_of(j, s);

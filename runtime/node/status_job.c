@@ -186,6 +186,8 @@ static json_t *job_json(const struct job *j)
         "tasks_failed", (json_int_t)j->failed_tasks, "store_bytes",
         (json_int_t)budget_of_job(&j->node->budget, j->index));
     if (o) {
+        uint32_t weight = plan_node_weight(j->node->plan, job_plan_id(j));
+        json_object_set_new(o, "weight", json_integer(weight));
         add_classes(o, j);
     }
     return o;

@@ -36,7 +36,18 @@ const char *wire_op_name(uint8_t op)
                                                 [WIRE_FOLD] = "FOLD",
                                                 [WIRE_FLOWS] = "FLOWS",
                                                 [WIRE_UNFOLD] = "UNFOLD",
-                                                [WIRE_LET_GO] = "LET_GO"};
+                                                [WIRE_LET_GO] = "LET_GO",
+                                                [WIRE_GROUP] = "GROUP",
+                                                [WIRE_GROUP_END] = "GROUP_END",
+                                                [WIRE_GROUP_AT] = "GROUP_AT",
+                                                [WIRE_HOLD] = "HOLD",
+                                                [WIRE_HOLD_SAID] = "HOLD_SAID",
+                                                [WIRE_GROUP_MAKE] = "GROUP_MAKE",
+                                                [WIRE_GROUP_DROP] = "GROUP_DROP",
+                                                [WIRE_GROUP_NEWS] = "GROUP_NEWS",
+                                                [WIRE_GROUP_GONE] = "GROUP_GONE",
+                                                [WIRE_MEET] = "MEET",
+                                                [WIRE_MET] = "MET"};
     return op < WIRE_OPS && names[op] ? names[op] : "unknown";
 }
 
@@ -91,66 +102,30 @@ bool wire_get_meta(struct codec_reader *r, struct mob_meta *ret)
     return r->ok;
 }
 
-void wire_put_resources(struct codec_writer *w, const struct resources *r)
-{
-    uint8_t count = 0;
-    for (uint32_t k = 0; k < resources_kinds(r); k++) {
-        count += r->amount[k] > 0;
-    }
-    codec_put_u8(w, count);
-    for (uint32_t k = 0; k < resources_kinds(r); k++) {
-        if (r->amount[k] > 0) {
-            codec_put_u8(w, k < RESOURCE_BASIC ? (uint8_t)k : RESOURCE_BASIC);
-            if (k >= RESOURCE_BASIC) {
-                codec_put_str(w, resources_name(r, k));
-            }
-            codec_put_u64(w, r->amount[k]);
-        }
-    }
-}
-
-bool wire_get_resources(struct codec_reader *r, struct resources *ret)
-{
-    struct resources x = {0};
-    uint32_t count = codec_get_u8(r);
-    for (uint32_t i = 0; i < count && r->ok; i++) {
-        char name[RESOURCE_NAME_MAX + 1];
-        uint32_t kind = codec_get_u8(r);
-        if (kind > RESOURCE_BASIC) {
-            return false;
-        }
-        if (kind == RESOURCE_BASIC) {
-            codec_get_str(r, name, sizeof name);
-        }
-        uint64_t amount = codec_get_u64(r);
-        if (kind < RESOURCE_BASIC) {
-            x.amount[kind] = amount;
-        } else if (!r->ok || resources_set(&x, name, amount) != MOB_OK) {
-            return false;
-        }
-    }
-    *ret = x;
-    return r->ok;
-}
-
 void wire_put_demand(struct codec_writer *w, const struct demand *d)
 {
-    wire_put_resources(w, &d->need);
+    resources_put(w, &d->need);
     codec_put_u8(w, (uint8_t)d->priority);
     codec_put_u8(w, d->strategy);
+    codec_put_u8(w, d->together);
     codec_put_u64(w, d->node);
+    codec_put_u64(w, d->group);
+    codec_put_u16(w, d->bundle);
     codec_put_str(w, d->selector);
 }
 
 bool wire_get_demand(struct codec_reader *r, struct demand *ret)
 {
     struct demand d = {0};
-    if (!wire_get_resources(r, &d.need)) {
+    if (!resources_get(r, &d.need)) {
         return false;
     }
     d.priority = (int8_t)codec_get_u8(r);
     d.strategy = codec_get_u8(r);
+    d.together = codec_get_u8(r);
     d.node = codec_get_u64(r);
+    d.group = codec_get_u64(r);
+    d.bundle = codec_get_u16(r);
     codec_get_str(r, d.selector, sizeof d.selector);
     *ret = d;
     return r->ok && demand_ok(ret);

@@ -8,7 +8,8 @@
  * one who says it; `key` is a planner's name for a job (u64 node, u32 number).
  * `amounts` are a vector of core/resources.h: count u8, and for each kind that is not 0 its number u8 (0 CPUs, 1
  * memory, 2 GPUs; 3: name str follows), amount u64. `demand` is what a class asks for (core/demand.h): amounts,
- * priority i8, strategy u8, node u64, selector str.
+ * priority i8, strategy u8, together u8, node u64, group u64, bundle u16, selector str. `bundles` are what a group asks for: group
+ * u64, strategy u8, count u8, amounts each.
  *
  * Between a node and its head
  *   JOIN       version u32, session u64, member_of u64, CPU units u64, store u64, port u16, host str, then of this
@@ -20,6 +21,11 @@
  *   HEARTBEAT  amounts used, store used u64, tasks u32    to the head; without fields from it
  *   GOODBYE                                            the node leaves in good order
  *   REPORT, DEMAND, HELD, LEASE, GRANT, SYNCED: the planners' words
+ *   GROUP      key, bundles, nodes u64 each, holds u64 each    one of a job of this node (0: it has none)
+ *   GROUP_END  group u64                               it is over
+ *   GROUP_AT   group u64, state u8, count u8, nodes u64 each, holds u64 each    how it is; count 0: as it was
+ *   HOLD       hold u64, group u64, bundle u8, state u8, amounts    what the node is to hold (enum plan_hold_state)
+ *   HOLD_SAID  hold u64, state u8, amounts offered
  *   STATUS     cookie u64                              asks for
  *   STATUS_TEXT cookie u64, more u8, JSON bytes
  * Between any two nodes, for storectl
@@ -31,8 +37,8 @@
  *   TASKS      job u32, lease u64, epoch u32, class u32, demand, count u32, tasks
  *     task     slot u32, link u64, retries u8, options u8, returns u8, args u8,
  *              function str, name str, arguments
- *     argument kind u8: VALUE or OBJECT or REMOTE or ERROR or ORDER; link u64 unless VALUE;
- *              bytes (VALUE, OBJECT), size u64 (REMOTE), status i32 and text (ERROR), order (ORDER), metadata
+ *     argument kind u8: VALUE or OBJECT or REMOTE or ERROR or ORDER or AWAY; link u64 unless VALUE;
+ *              bytes (VALUE, OBJECT), size u64 (REMOTE, AWAY), node u64 that has it (AWAY), status i32 and text (ERROR), order (ORDER), metadata
  *     order    operation u8, type u8, size u64, count u8, (node u64, link u64)...   arrays of the owner that are
  *              folded on their way (fold.h); the argument's link is then the task's own
  *   RELEASE    job u32, count u32, (proxy u32, link u64, taken u8)...   results are not pulled any more;
@@ -43,6 +49,10 @@
  *              2, 3: to be ended by force after `left` ns, because its deadline has passed, or it was
  *              cancelled so (enum request_kind); with the bit RECURSIVE what it submitted is too
  *   SOURCE     job u32, link u64, question u64, node u64    pull that object from there
+ *   GROUP_NEWS job u32, state u8, bundles, nodes u64 each    a group of the job, and how it is
+ *   GROUP_GONE job u32, group u64
+ *   MET        job u32, meeting, status i32, bytes     what all members have brought, or why there is nothing
+ *     meeting  gang u32, turn u32, rank u32 (of the member that is told, or asks), round u32
  * From that node back to the owner
  *   CLOSED     job u32
  *   FAILED     job u32, later u8, text str             no worker can start here; later: for want of memory, so
@@ -55,6 +65,9 @@
  *   BACK       job u32, count u32, (slot u32, link u64, begun u8)...    not wanted here; begun: an
  *              attempt ended with its worker's death
  *   OUTPUT     job u32, stream u8 (1 or 2), bytes
+ *   GROUP_MAKE job u32, bundles                        a task here made a group of the job
+ *   GROUP_DROP job u32, group u64                      a task here removed it
+ *   MEET       job u32, meeting, bytes                 a member of a gang is there (gang.h)
  *   COPY       job u32, link u64, whole u8             this node has a whole copy; or has none, and gets none
  * Between any two nodes that have a job, its owner or not
  *   FOLD       owner u64, job u32, token u64, number u64, order   to be shown as FOLDED; the last arrays are yours
@@ -79,7 +92,7 @@
 #include "scheduler/plan.h"
 #include "transport/transport.h"
 
-#define WIRE_VERSION 7u
+#define WIRE_VERSION 9u
 #define WIRE_INLINE_MAX 4096u /* larger arguments and results are pulled */
 #define WIRE_IP_BYTES 16u     /* IPv4 as what maps it into IPv6 */
 #define WIRE_HASH_BYTES 32u   /* BLAKE2b-256 of an executable */
@@ -122,10 +135,28 @@ enum wire_op {
     WIRE_FLOWS,
     WIRE_UNFOLD,
     WIRE_LET_GO,
+    WIRE_GROUP,
+    WIRE_GROUP_END,
+    WIRE_GROUP_AT,
+    WIRE_HOLD,
+    WIRE_HOLD_SAID,
+    WIRE_GROUP_MAKE,
+    WIRE_GROUP_DROP,
+    WIRE_GROUP_NEWS,
+    WIRE_GROUP_GONE,
+    WIRE_MEET,
+    WIRE_MET,
     WIRE_OPS
 };
 
-enum wire_kind { WIRE_VALUE, WIRE_OBJECT, WIRE_REMOTE, WIRE_ERROR, WIRE_ORDER };
+enum wire_kind {
+    WIRE_VALUE,
+    WIRE_OBJECT,
+    WIRE_REMOTE,
+    WIRE_ERROR,
+    WIRE_ORDER,
+    WIRE_AWAY
+};
 #define WIRE_RECURSIVE 0x80u /* with CANCEL's how */
 #define WIRE_META 0x80u      /* with a kind but ERROR: metadata comes last */
 #define WIRE_STAYS 0x40u     /* with REMOTE in DONE */
@@ -158,9 +189,6 @@ bool wire_get_name(const uint8_t from[TRANSPORT_OBJECT_BYTES], struct wire_name 
 void wire_put_meta(struct codec_writer *w, const struct mob_meta *meta);
 bool wire_get_meta(struct codec_reader *r, struct mob_meta *ret);
 
-void wire_put_resources(struct codec_writer *w, const struct resources *r);
-/* False: malformed; amounts may be beyond their bounds still. */
-bool wire_get_resources(struct codec_reader *r, struct resources *ret);
 void wire_put_demand(struct codec_writer *w, const struct demand *d);
 /* False: malformed, or no demand. */
 bool wire_get_demand(struct codec_reader *r, struct demand *ret);

@@ -144,6 +144,7 @@ static struct mob *node_of(struct mob_config c)
 {
     struct mob *mob;
     c.struct_size = sizeof c;
+    c.pin = c.pin ? c.pin : MOB_PIN; /* two CPUs are few */
     c.store_bytes = 64u << 20;
     OK(mob_init(&c, &mob));
     return mob;
@@ -151,13 +152,8 @@ static struct mob *node_of(struct mob_config c)
 
 static struct mob *node(void)
 {
-    struct mob *mob;
     be_alone();
-    mob = node_of((struct mob_config){.num_cpus = 0});
-    if (api_info(mob).num_cpus < NODE_CPUS) {
-        skip("a cgroup's quota is below two CPUs");
-    }
-    return mob;
+    return node_of((struct mob_config){.num_cpus = NODE_CPUS});
 }
 
 /* Runs @count tasks at once and gives what they saw. */
@@ -254,12 +250,32 @@ static void no_pin(void)
 {
     struct seen s[2];
     be_alone();
-    struct mob *mob = node_of((struct mob_config){.num_cpus = 2, .no_pin = 1});
+    struct mob *mob = node_of((struct mob_config){.num_cpus = 2, .pin = MOB_NO_PIN});
     run(mob, 2, 1, s);
     has_cpus(&s[0], 2);
     has_cpus(&s[1], 2);
     EQ(s[0].omp, 1); /* there are still as many threads as CPUs */
     mob_shutdown(mob);
+}
+
+/* Not told to, a node of two CPUs does not. */
+static void few(void)
+{
+    struct seen s[2];
+    struct mob_config c = {
+        .struct_size = sizeof c, .num_cpus = 2, .store_bytes = 64u << 20};
+    struct mob *mob;
+    be_alone();
+    OK(mob_init(&c, &mob));
+    run(mob, 2, 1, s);
+    has_cpus(&s[0], 2);
+    has_cpus(&s[1], 2);
+    mob_shutdown(mob);
+    c.pin = 2;
+    IS(mob_init(&c, &mob), MOB_ERR_INVALID);
+    c.pin = 0;
+    c.weight = MOB_WEIGHT_MAX + 1;
+    IS(mob_init(&c, &mob), MOB_ERR_INVALID);
 }
 
 /* More CPUs than it may run on. */
@@ -465,8 +481,8 @@ static void lent(void)
 }
 
 API_MAIN({"one_each", one_each, 0}, {"both", both, 0}, {"parts", parts, 0},
-         {"none", none, 0}, {"no_pin", no_pin, 0}, {"too_many", too_many, 0},
-         {"claimed", claimed, 0}, {"users_threads", users_threads, 0},
-         {"other_size", other_size_of_a_worker, 0},
+         {"none", none, 0}, {"no_pin", no_pin, 0}, {"few", few, 0},
+         {"too_many", too_many, 0}, {"claimed", claimed, 0},
+         {"users_threads", users_threads, 0}, {"other_size", other_size_of_a_worker, 0},
          {"other_size_and_users_threads", other_size_and_users_threads, 0},
          {"killed", killed, 60}, {"lent", lent, 60});

@@ -448,6 +448,11 @@ static void unwanted_here(void)
 {
     unwanted(file);
 }
+static void gang_here(void)
+{
+    gang(file);
+}
+
 static void cancels_here(void)
 {
     cancels(file);
@@ -482,12 +487,14 @@ int main(int argc, char **argv)
                  {"urgent", urgent},
                  {"unwanted", unwanted_here},
                  {"cancels", cancels_here},
+                 {"gang", gang_here},
                  {"reduce", reduce},
                  {"fold", fold},
                  {"fold_speed", fold_speed},
                  {"trips", trips},
                  {"lineage", lineage},
                  {"steps", steps},
+                 {"handed", handed},
                  {"load", load_here},
                  {"flood", flood}};
     rest = argv + (argc > 2 ? 2 : argc);

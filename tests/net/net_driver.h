@@ -66,6 +66,7 @@ void fold_speed(void);
 /* ---- net_lineage.c: results that stay where they were made ---- */
 void lineage(void);
 void steps(void);
+void handed(void);
 
 /* ---- net_place.c: tasks that ask for a node, or what one has ---- */
 void place(void);
@@ -80,5 +81,8 @@ void flood(void);
 /* ---- net_below.c: what a task waits for where it is ---- */
 void below(const char *file);
 void saturate(const char *file);
+
+/* ---- net_gang.c: tasks that start together ---- */
+void gang(const char *file);
 
 #endif

@@ -89,6 +89,22 @@ void lineage(void)
     puts("all are right");
 }
 
+/* Made in zone a, and used in zone b. */
+void handed(void)
+{
+    struct mob_options a = MOB_OPTIONS_INIT, b = MOB_OPTIONS_INIT;
+    mob_ref ref[2];
+    a.labels = "zone=a";
+    b.labels = "zone=b";
+    MOB_CHECK(mob_submit(mob, next_words, MOB_NO_ARGS, &a, &ref[0]));
+    all_done(ref, 1);
+    MOB_CHECK(mob_submit(mob, next_words, MOB_ARGS(MOB_REF(ref[0])), &b, &ref[1]));
+    all_done(ref, 2);
+    pause_here("made");
+    check(ref[1], 1);
+    puts("all are right");
+}
+
 /* As an iteration does it: each step's result is released when the next one was submitted. */
 void steps(void)
 {

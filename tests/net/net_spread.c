@@ -114,6 +114,8 @@ void urgent(void)
     struct mob_options o = elsewhere();
     mob_ref ref[COUNT];
     struct mob_view view;
+    /* Without retries, so that they all come at once: others stay until somebody wants them. */
+    o.max_retries = 0;
     size_t size = (size_t)8 << 20;
     for (int i = 0; i < COUNT; i++) {
         MOB_CHECK(mob_submit(mob, make_bytes, MOB_ARGS(MOB_VALUE(size)), &o, &ref[i]));

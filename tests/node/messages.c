@@ -95,7 +95,10 @@ static void demand(struct draft *m, struct facts *f)
     u64(m, f->units);
     u8(m, 0);
     u8(m, DEMAND_DEFAULT);
+    u8(m, dice(f, 8) == 0);
     u64(m, 0);
+    u64(m, 0);
+    u16(m, 0);
     str(m, "");
 }
 
@@ -199,6 +202,63 @@ static void make_planning(struct draft *m, struct facts *f, enum wire_op op)
     }
 }
 
+/* ---- groups ------------------------------------------------------------------------------------------- */
+
+static void put_bundles(struct draft *m, struct facts *f, uint64_t count)
+{
+    u64(m, 1 + dice(f, 4));
+    u8(m, dice(f, 5));
+    u8(m, count);
+    for (uint64_t i = 0; i < count; i++) {
+        amounts(m, f);
+    }
+}
+
+static void make_group(struct draft *m, struct facts *f, enum wire_op op)
+{
+    uint64_t count = 1 + dice(f, 3), id = 1 + dice(f, 4);
+    if (op >= WIRE_GROUP_MAKE) {
+        u32(m, f->job);
+    }
+    switch (op) {
+    case WIRE_GROUP:
+        key(m, f);
+        put_bundles(m, f, count);
+        break;
+    case WIRE_GROUP_AT:
+        u64(m, id);
+        u8(m, dice(f, 7));
+        u8(m, count);
+        break;
+    case WIRE_HOLD:
+        u64(m, 1 + dice(f, 4));
+        u64(m, id);
+        u8(m, 1 + dice(f, 2));
+        u8(m, dice(f, 5));
+        amounts(m, f);
+        return;
+    case WIRE_HOLD_SAID:
+        u64(m, 1 + dice(f, 4));
+        u8(m, dice(f, 5));
+        amounts(m, f);
+        return;
+    case WIRE_GROUP_MAKE:
+        put_bundles(m, f, count);
+        return;
+    case WIRE_GROUP_NEWS:
+        u8(m, dice(f, 7));
+        put_bundles(m, f, count);
+        break;
+    default: /* GROUP_END, _DROP, _GONE */
+        u64(m, id);
+        return;
+    }
+    uint64_t words = op == WIRE_GROUP_NEWS ? count : 2 * count;
+    for (uint64_t i = 0; i < words; i++) {
+        u64(m, dice(f, 2) ? f->node : dice(f, 4));
+    }
+}
+
 /* ---- from an owner ------------------------------------------------------------------------------------ */
 
 /* With one dimension more than there may be, now and then. */
@@ -243,13 +303,16 @@ static void make_fold(struct draft *m, struct facts *f, enum wire_op op)
 
 static void put_argument(struct draft *m, struct facts *f)
 {
-    uint64_t kind = dice(f, 5), meta = dice(f, 4) == 0 ? WIRE_META : 0;
+    uint64_t kind = dice(f, 6), meta = dice(f, 4) == 0 ? WIRE_META : 0;
     u8(m, kind | meta);
     if (kind != WIRE_VALUE) {
         u64(m, 1ull << 32 | (1 + dice(f, 20)) << 4);
     }
     if (kind == WIRE_REMOTE) {
         u64(m, 1 + dice(f, 100000));
+    } else if (kind == WIRE_AWAY) {
+        u64(m, 1 + dice(f, 100000));
+        u64(m, dice(f, 2) ? f->node : f->self);
     } else if (kind == WIRE_ORDER) {
         put_order(m, f);
     } else if (kind == WIRE_ERROR) {
@@ -261,6 +324,14 @@ static void put_argument(struct draft *m, struct facts *f)
     if (meta) {
         put_meta(m, f);
     }
+}
+
+static void put_meeting(struct draft *m, struct facts *f)
+{
+    u32(m, 1 + (uint32_t)dice(f, 3));
+    u32(m, 1 + (uint32_t)dice(f, 3));
+    u32(m, (uint32_t)dice(f, 4));
+    u32(m, (uint32_t)dice(f, 3));
 }
 
 static void make_owner(struct draft *m, struct facts *f, enum wire_op op)
@@ -306,6 +377,11 @@ static void make_owner(struct draft *m, struct facts *f, enum wire_op op)
         u64(m, 1ull << 32 | (1 + dice(f, 8)) << 4);
         u64(m, dice(f, 16));
         u64(m, dice(f, 2) ? f->node : f->self);
+        break;
+    case WIRE_MET:
+        put_meeting(m, f);
+        u32(m, dice(f, 2) ? (uint32_t)MOB_ERR_CANCELLED : MOB_OK);
+        str(m, "");
         break;
     case WIRE_LET_GO:
         u32(m, 1);
@@ -383,6 +459,10 @@ static void make_guest(struct draft *m, struct facts *f, enum wire_op op)
         u64(m, f->link);
         u8(m, dice(f, 2));
         break;
+    case WIRE_MEET:
+        put_meeting(m, f);
+        str(m, dice(f, 2) ? "an address" : "");
+        break;
     default: /* CLOSED: the number alone */
         break;
     }
@@ -418,8 +498,11 @@ void message_make(struct draft *m, struct facts *f, enum wire_op op)
 {
     m->size = m->fields = 0;
     u8(m, op);
-    if (op == WIRE_SOURCE || op == WIRE_COPY || op == WIRE_LET_GO) {
-        (op == WIRE_COPY ? make_guest : make_owner)(m, f, op);
+    bool owner = op == WIRE_SOURCE || op == WIRE_LET_GO || op == WIRE_MET;
+    if (op >= WIRE_GROUP && op <= WIRE_GROUP_GONE) {
+        make_group(m, f, op);
+    } else if (owner || op == WIRE_COPY || op == WIRE_MEET) {
+        (owner ? make_owner : make_guest)(m, f, op);
     } else if (op >= WIRE_FOLD) {
         make_fold(m, f, op);
     } else if (op >= WIRE_ASK) {

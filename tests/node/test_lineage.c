@@ -279,6 +279,29 @@ Test(lineage, a_driver_that_reads_in_order_is_read_ahead_for)
     world_end(&w);
 }
 
+/* One node gets it from there, and only what more of them want comes here. */
+Test(lineage, another_node_is_sent_to_the_maker)
+{
+    struct job *j = start();
+    struct cluster *c = w.node.cluster;
+    uint64_t link = made_at(j, MAKER, LINK_NONE, 1, 0);
+    const struct peer *maker = cluster_peer(c, w.peers[MAKER].id);
+    world_up(&w, 3);
+    cr_assert_eq(lineage_source(j, link, maker), 0, "it is there");
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(lineage_source(j, link, cluster_peer(c, w.peers[OTHER].id)),
+                     maker->id);
+    }
+    turns();
+    cr_assert_eq(w.pulls_count, 0);
+    cr_assert_eq(lineage_source(j, link, cluster_peer(c, w.peers[3].id)), 0);
+    turns();
+    cr_assert_eq(w.pulls_count, 1);
+    world_pulled(&w, 0, MOB_OK, 1);
+    cr_assert_eq(lineage_source(j, link, cluster_peer(c, w.peers[OTHER].id)), 0);
+    world_end(&w);
+}
+
 /* ---- made again --------------------------------------------------------------------------------------- */
 
 Test(lineage, a_lost_result_is_made_again_when_it_is_wanted)

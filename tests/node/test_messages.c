@@ -142,7 +142,7 @@ static void join_as(uint64_t units, uint16_t port, const char *host)
     codec_put_str(&c, host);
     codec_put_str(&c, "epoll (\033[2J)");
     codec_put_raw(&c, join_ip, sizeof join_ip);
-    wire_put_resources(&c, &(struct resources){.amount = {units}});
+    resources_put(&c, &(struct resources){.amount = {units}});
     codec_put_str(&c, "");
     cr_assert(world_say(&w, 1, m.bytes, codec_written(&c)));
 }

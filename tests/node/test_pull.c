@@ -28,8 +28,8 @@ static struct job *guest(void)
     return j; /* whose executable goes on coming */
 }
 
-/* The owner's task number @i here, with that object of its as argument. */
-static void task_with(uint32_t i, uint64_t link, uint64_t size)
+/* The owner's task number @i here, with that object of its as argument, which @node has, or if that is 0 the owner. */
+static void task_with_from(uint32_t i, uint64_t link, uint64_t size, uint64_t node)
 {
     struct codec_writer c;
     codec_writer_init(&c, m.bytes, sizeof m.bytes);
@@ -48,10 +48,18 @@ static void task_with(uint32_t i, uint64_t link, uint64_t size)
     codec_put_u8(&c, 1);
     codec_put_str(&c, "a_function");
     codec_put_str(&c, "name");
-    codec_put_u8(&c, WIRE_REMOTE);
+    codec_put_u8(&c, node ? WIRE_AWAY : WIRE_REMOTE);
     codec_put_u64(&c, link);
     codec_put_u64(&c, size);
+    if (node) {
+        codec_put_u64(&c, node);
+    }
     cr_assert(world_say(&w, OWNER, m.bytes, codec_written(&c)));
+}
+
+static void task_with(uint32_t i, uint64_t link, uint64_t size)
+{
+    task_with_from(i, link, size, 0);
 }
 
 static void cancel_task(uint32_t i)
@@ -229,6 +237,40 @@ Test(pull, a_source_that_nobody_knows_is_passed_over)
 }
 
 /* However often sources fail, the owner gives it in the end. */
+/* What stayed where it was made comes from there, and in the end from its owner. */
+Test(pull, what_is_away_comes_from_its_maker)
+{
+    struct job *j = guest();
+    uint64_t proxy, state;
+    uint32_t at;
+    task_with_from(0, OBJECT, 200000, w.peers[OTHER].id);
+    proxy = j->guest->proxies[0].link;
+    for (at = 0; at < w.pulls_count && w.pulls[at].what != WIRE_COPIED; at++) {
+    }
+    cr_assert_lt(at, w.pulls_count, "nobody is asked for a copy");
+    cr_assert_eq(w.pulls[at].xfer->peer, &w.peers[OTHER].tp);
+    cr_assert_eq(w.pulls[at].name.link, OBJECT);
+    cr_assert_eq(w.pulls[at].name.node, w.peers[OWNER].id);
+    cr_assert_eq(w.pulls[at].name.word, f.token);
+    world_pulled(&w, at, MOB_ERR_NOT_FOUND, 0);
+    for (at = 0; at < w.pulls_count && w.pulls[at].what != WIRE_ARGUMENT; at++) {
+    }
+    cr_assert_lt(at, w.pulls_count, "the owner is not asked");
+    cr_assert_eq(w.pulls[at].xfer->peer, &w.peers[OWNER].tp);
+    world_pulled(&w, at, MOB_OK, 4);
+    cr_assert_not_null(lane_find(&j->lane, proxy, &state));
+    cr_assert_eq(state_phase(state), PHASE_QUEUED);
+    /* Of a node that nobody knows, or that cannot be. */
+    const uint64_t nodes[] = {424242, w.peers[OWNER].id, w.node.id};
+    for (uint32_t i = 0; i < 3; i++) {
+        uint32_t before = w.pulls_count;
+        task_with_from(1 + i, OBJECT + 16 * (i + 1), 200000, nodes[i]);
+        cr_assert_eq(w.pulls_count, before + 1);
+        cr_assert_eq(w.pulls[before].what, WIRE_ARGUMENT);
+    }
+    world_end(&w);
+}
+
 Test(pull, turns_are_bounded)
 {
     (void)guest();

@@ -189,3 +189,27 @@ Test(node_guests, many_guests_have_one_turn_between_them)
     assert_natives_first();
     plan_node_destroy(w.p);
 }
+
+/* Its first message may come before its first lease, which has the weight that its driver said. */
+Test(node_guests, a_guests_weight_comes_with_its_lease)
+{
+    begin(1, 0, 0, 0);
+    struct plan_lease l = {.lease = 90,
+                           .epoch = 1,
+                           .job = {8, 3},
+                           .demand = demand_cpus(CPU),
+                           .weight = 5,
+                           .slots = 1,
+                           .owner = 8};
+    cr_assert_eq(plan_node_weight(w.p, l.job), 0); /* not known yet */
+    MUST(plan_node_job_add(w.p, l.job, 1, 0));
+    cr_assert_eq(plan_node_weight(w.p, l.job), 1);
+    MUST(plan_node_lease(w.p, &l, 0));
+    cr_assert_eq(plan_node_weight(w.p, l.job), 5);
+    l.lease = 91;
+    l.cls = 1;
+    l.weight = PLAN_WEIGHT_MAX + 1; /* nonsense of a peer's */
+    MUST(plan_node_lease(w.p, &l, 0));
+    cr_assert_eq(plan_node_weight(w.p, l.job), 5);
+    plan_node_destroy(w.p);
+}

@@ -91,6 +91,39 @@ Test(node_resources, a_worker_that_waits_gives_its_cpu_and_keeps_its_memory)
     plan_node_destroy(p);
 }
 
+/* Tasks that wait for memory cannot use the CPUs, which are offered; what is too little for one more is kept. */
+Test(node_resources, what_is_lacked_keeps_only_what_is_short)
+{
+    struct plan_node *p = node(5, 1000, 0);
+    class_needs(p, 0, amounts(1, 400, 0));
+    class_needs(p, 1, amounts(2, 0, 0));
+    OK(plan_node_backlog(p, native, 0, 10, NULL, 0, 0));
+    cr_assert_eq(started[0], 2);
+    cr_assert_eq(plan_node_offer(p).amount[RESOURCE_MEMORY], 0, "the third waits for it");
+    cr_assert_eq(plan_node_offer(p).amount[RESOURCE_CPU], 3 * CPU);
+    OK(plan_node_backlog(p, native, 1, 10, NULL, 0, 0));
+    cr_assert_eq(started[1], 1);
+    cr_assert_eq(plan_node_offer(p).amount[RESOURCE_CPU], 0, "the next waits for two");
+    plan_node_destroy(p);
+}
+
+/* What a worker keeps inside a get comes back when others have run: nothing is kept for who needs it. */
+Test(node_resources, nothing_is_kept_for_what_waits_for_a_get)
+{
+    struct plan_node *p = node(2, 1000, 0);
+    class_needs(p, 0, amounts(1, 600, 0));
+    class_needs(p, 1, amounts(2, 0, 0));
+    OK(plan_node_backlog(p, native, 0, 1, NULL, 0, 0));
+    OK(plan_node_worker_started(p, native, 0, 0));
+    OK(plan_node_slot_lent(p, native, 0, 0));
+    OK(plan_node_backlog(p, native, 0, 3, NULL, 0, 0)); /* what it waits for */
+    plan_node_tick(p, PLAN_RESERVE_NS + MS);
+    OK(plan_node_backlog(p, native, 1, 1, NULL, 0, PLAN_RESERVE_NS + 2 * MS));
+    cr_assert_eq(started[0], 1);
+    cr_assert_eq(started[1], 1, "both CPUs are free, and kept for who lacks memory");
+    plan_node_destroy(p);
+}
+
 /* Tapes come free one by one, and what needs two of them waits. What it needs is kept for it: CPUs beyond that
  * serve others. */
 Test(node_resources, what_is_kept_for_one_leaves_the_rest_to_others)

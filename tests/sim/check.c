@@ -15,8 +15,8 @@ static bool looked_at(void)
 void check_node(uint32_t i)
 {
     const struct node *n = &sim.nodes[i];
-    if (n->running > n->units) {
-        sim_fail("workers run on more CPUs than the node has", i);
+    if (!resources_fit(&n->capacity, &n->running)) {
+        sim_fail("tasks have more of something than the node", i);
     }
     const char *wrong = looked_at() ? plan_node_check(n->plan) : NULL;
     if (wrong) {
@@ -118,50 +118,111 @@ void check_grant(const struct plan_head_action *a)
     }
 }
 
-/* ---- no idle CPU beside a task ---------------------------------------------------------------------- */
+/* ---- nothing idle beside a task --------------------------------------------------------------------- */
 
-/* CPUs that no slot with work holds. */
-static uint64_t idle_units(const struct node *n)
+/* What queued tasks of drivers need, each demand once. */
+struct waiting {
+    const struct demand *demand[DEMANDS_MAX];
+    uint32_t count;
+};
+
+static void add_waiting(struct waiting *w, const struct demand *d)
 {
-    uint64_t idle = n->units - node_used(n);
-    for (uint32_t b = 0; b < n->boards_top; b++) {
-        for (uint32_t cls = 0; n->boards[b].used && cls < CLASSES; cls++) {
-            idle += (uint64_t)n->boards[b].cls[cls].idle *
-                    sim.jobs[n->boards[b].job].units[cls];
+    for (uint32_t i = 0; i < w->count; i++) {
+        if (w->demand[i] == d || demand_equal(w->demand[i], d)) {
+            return;
         }
     }
-    return idle;
+    if (w->count < DEMANDS_MAX) {
+        w->demand[w->count++] = d;
+    }
 }
 
-/* The least CPUs that one of the tasks needs that a driver on this node waits for. */
-static uint64_t least_needed(const struct node *n)
+/* Those on this node; @strategies: also if where they run is the head's to say. */
+static void find_waiting(struct waiting *w, const struct node *n, bool strategies)
 {
-    uint64_t least = CLOCK_NEVER;
     for (uint32_t b = 0; n->alive && b < n->boards_top; b++) {
         const struct board *d = &n->boards[b];
         for (uint32_t cls = 0; d->used && d->theirs == NONE && cls < CLASSES; cls++) {
-            uint64_t units = sim.jobs[d->job].units[cls];
-            if (d->cls[cls].queue[0].count && units < least) {
-                least = units;
+            const struct demand *demand = &sim.jobs[d->job].demand[cls];
+            if (d->cls[cls].queue[0].count &&
+                (strategies || demand->strategy == DEMAND_DEFAULT)) {
+                add_waiting(w, demand);
             }
         }
     }
-    return least;
+}
+
+/* What no slot with work holds is enough for one of them, and it may run here. */
+static bool idles(const struct node *n, const struct waiting *w)
+{
+    struct resources idle = n->capacity, used = plan_node_used(n->plan);
+    resources_sub(&idle, &used, 1);
+    for (uint32_t b = 0; b < n->boards_top; b++) {
+        for (uint32_t cls = 0; n->boards[b].used && cls < CLASSES; cls++) {
+            resources_add(&idle, &sim.jobs[n->boards[b].job].demand[cls].need,
+                          n->boards[b].cls[cls].idle);
+        }
+    }
+    for (uint32_t i = 0; i < w->count; i++) {
+        if (resources_fit(&idle, &w->demand[i]->need) &&
+            demand_allows(w->demand[i], n->incarnation, n->labels)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Of each class that its own node may run, one of its tasks runs somewhere again and again, whatever its priority
+ * and whoever else has work there. Others are guests everywhere, behind natives. */
+static bool at_home(const struct job *j, uint32_t cls)
+{
+    const struct node *n = &sim.nodes[j->home];
+    const struct demand *d = &j->demand[cls];
+    return d->strategy == DEMAND_DEFAULT && resources_fit(&n->capacity, &d->need) &&
+           demand_allows(d, n->incarnation, n->labels);
+}
+
+static void check_starving(uint32_t k)
+{
+    struct job *j = &sim.jobs[k];
+    const struct board *b =
+        j->arrived && !j->over ? &sim.nodes[j->home].boards[j->board] : NULL;
+    for (uint32_t cls = 0; cls < j->classes; cls++) {
+        if (!b || b->cls[cls].queue[0].count == 0 || j->at[cls] > 0 || !at_home(j, cls)) {
+            j->waits_since[cls] = CLOCK_NEVER;
+            continue;
+        }
+        if (j->waits_since[cls] == CLOCK_NEVER) {
+            j->waits_since[cls] = sim.now;
+        }
+        uint64_t late = sim.now - j->waits_since[cls];
+        sim.starved_ns = late > sim.starved_ns ? late : sim.starved_ns;
+        if (late > STARVE_NS + sim.longest_ns * sim.jobs_count) {
+            sim_fail("a class of tasks starves", j->home);
+        }
+    }
 }
 
 void check_look_around(void)
 {
     /* While connections break, nobody but a task's own node can be promised to it. */
     bool calm = sim.now >= sim.healed_at + (sim.healed_at ? SETTLE_NS : 0);
-    uint64_t least = CLOCK_NEVER;
+    static struct waiting all, own;
+    all.count = 0;
     for (uint32_t i = 0; calm && i < sim.count; i++) {
-        uint64_t needed = least_needed(&sim.nodes[i]);
-        least = needed < least ? needed : least;
+        find_waiting(&all, &sim.nodes[i], true);
+    }
+    for (uint32_t k = 0; calm && k < sim.jobs_count; k++) {
+        check_starving(k);
     }
     for (uint32_t i = 0; i < sim.count; i++) {
         struct node *n = &sim.nodes[i];
-        uint64_t needed = calm ? least : least_needed(n);
-        if (!n->alive || idle_units(n) < needed) {
+        own.count = 0;
+        if (!calm) {
+            find_waiting(&own, n, false);
+        }
+        if (!n->alive || !idles(n, calm ? &all : &own)) {
             n->starved_since = CLOCK_NEVER;
             continue;
         }
@@ -181,24 +242,46 @@ static uint64_t longer(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* Nothing is faster than the critical path, nor than all work on all CPUs. */
+/* The time in which all nodes could do the tasks of a class, if there were no others. */
+static uint64_t time_alone(const struct job *j, uint32_t cls)
+{
+    const struct demand *d = &j->demand[cls];
+    double slots = 0;
+    for (uint32_t i = 0; i < sim.count; i++) {
+        const struct node *n = &sim.nodes[i];
+        /* Of CPUs alone parts count, since other classes take what is left. */
+        double times = (double)n->capacity.amount[RESOURCE_CPU] /
+                       (double)d->need.amount[RESOURCE_CPU];
+        if (sim.o.kinds) {
+            times = demand_allows(d, n->incarnation, n->labels)
+                        ? resources_times(&n->capacity, &d->need, PLAN_SLOTS_MAX)
+                        : 0;
+        }
+        slots += times / n->slow;
+    }
+    return slots > 0 ? (uint64_t)((double)j->work[cls] / slots) : 0;
+}
+
+/* Nothing is faster than the critical path, nor (of CPUs alone) than all work on all of them. Where classes need
+ * different things, the sum of their times is what one after the other takes. */
 static void check_makespan(void)
 {
-    uint64_t path = 0, work = 0, speed = 0, slowest = 1, begin = sim.healed_at, end = 0;
+    uint64_t path = 0, work = 0, slowest = 1, begin = sim.healed_at, end = 0;
     for (uint32_t i = 0; i < sim.count; i++) {
-        speed += sim.nodes[i].units / sim.nodes[i].slow;
         slowest = longer(slowest, sim.nodes[i].slow);
     }
     for (uint32_t k = 0; k < sim.jobs_count; k++) {
         const struct job *j = &sim.jobs[k];
         if (!j->dead) {
             path = longer(path, j->path * (1 + j->depth));
-            work += j->work;
+            for (uint32_t cls = 0; cls < j->classes; cls++) {
+                work += time_alone(j, cls);
+            }
             begin = longer(begin, j->arrive_at);
             end = longer(end, j->ended_at);
         }
     }
-    uint64_t least = longer(path * slowest, work / longer(speed, 1));
+    uint64_t least = longer(path * slowest, work);
     uint64_t most =
         MAKESPAN_FACTOR * least + MAKESPAN_NS + (sim.healed_at ? SETTLE_NS : 0);
     if (end > begin && end - begin > most) {
@@ -222,10 +305,11 @@ void check_end(void)
         if (!n->alive || !n->member) {
             sim_fail("a node is not back", i);
         }
-        if (node_used(n) || node_offer(n) != n->units) {
+        struct resources used = plan_node_used(n->plan), offer = plan_node_offer(n->plan);
+        if (!resources_none(&used) || !resources_equal(&offer, &n->capacity)) {
             sim_fail("slots are held when all is over", i);
         }
-        if (n->bytes || n->running || n->boards_top) {
+        if (n->bytes || !resources_none(&n->running) || n->boards_top) {
             sim_fail("objects, tasks or leases are left when all is over", i);
         }
     }
@@ -276,6 +360,12 @@ void check_shares(void)
 
 /* ---- for whoever has to find out -------------------------------------------------------------------- */
 
+static void print_resources(struct resources r)
+{
+    char text[RESOURCES_TEXT_MAX];
+    fprintf(stderr, "%s", resources_text(&r, text, sizeof text));
+}
+
 static void print_board(uint32_t i, uint32_t at)
 {
     const struct node *n = &sim.nodes[i];
@@ -284,15 +374,14 @@ static void print_board(uint32_t i, uint32_t at)
     for (uint32_t cls = 0; n->alive && b->used && cls < CLASSES; cls++) {
         if (plan_node_view(n->plan, b->key, cls, &v) == MOB_OK) {
             fprintf(stderr,
-                    "  job %u%s class %u of %u: queued %u (%u + %u foreign), busy %u "
+                    "  job %u%s class %u: queued %u (%u + %u foreign), busy %u "
                     "(%u), idle %u (%u), "
                     "starting %u, lent %u, resuming %u, asked back %u (%u), leased %u, "
                     "away %u, want %u\n",
-                    b->job, b->theirs == NONE ? "" : " (guest)", cls,
-                    sim.jobs[b->job].units[cls], v.queued, b->cls[cls].queue[0].count,
-                    b->cls[cls].queue[1].count, v.busy, b->cls[cls].busy, v.idle,
-                    b->cls[cls].idle, v.starting, v.lent, v.resuming, v.asked_back,
-                    b->cls[cls].take, v.leased, v.away, v.want);
+                    b->job, b->theirs == NONE ? "" : " (guest)", cls, v.queued,
+                    b->cls[cls].queue[0].count, b->cls[cls].queue[1].count, v.busy,
+                    b->cls[cls].busy, v.idle, b->cls[cls].idle, v.starting, v.lent,
+                    v.resuming, v.asked_back, b->cls[cls].take, v.leased, v.away, v.want);
         }
     }
 }
@@ -301,19 +390,29 @@ void check_print(void)
 {
     for (uint32_t k = 0; k < sim.jobs_count; k++) {
         const struct job *j = &sim.jobs[k];
-        fprintf(stderr,
-                "job %u (%s) of node %u: weight %u, units %u and %u, %u of %u left%s%s\n",
-                k, graph_name(j->graph.kind), j->home, j->weight, j->units[0],
-                j->units[1], j->left, j->graph.count, j->over ? ", over" : "",
-                j->dead ? ", dead" : "");
+        fprintf(stderr, "job %u (%s) of node %u: weight %u, %u of %u left%s%s\n", k,
+                graph_name(j->graph.kind), j->home, j->weight, j->left, j->graph.count,
+                j->over ? ", over" : "", j->dead ? ", dead" : "");
+        for (uint32_t cls = 0; cls < j->classes; cls++) {
+            const struct demand *d = &j->demand[cls];
+            fprintf(stderr, "  class %u: ", cls);
+            print_resources(d->need);
+            fprintf(stderr, ", priority %d, strategy %d of %" PRIu64 " \"%s\"\n",
+                    d->priority, d->strategy, d->node, d->selector);
+        }
     }
     for (uint32_t i = 0; i < sim.count && i < 40; i++) {
         const struct node *n = &sim.nodes[i];
-        fprintf(stderr, "node %u%s%s: %u units, running %u", i, n->alive ? "" : " (dead)",
-                n->member ? "" : " (no member)", n->units, n->running);
+        fprintf(stderr, "node %u%s%s (%s) has ", i, n->alive ? "" : " (dead)",
+                n->member ? "" : " (no member)", n->labels);
+        print_resources(n->capacity);
+        fprintf(stderr, "; running ");
+        print_resources(n->running);
         if (n->alive) {
-            fprintf(stderr, ", used %" PRIu64 ", offer %" PRIu64, node_used(n),
-                    node_offer(n));
+            fprintf(stderr, ", used ");
+            print_resources(plan_node_used(n->plan));
+            fprintf(stderr, ", offer ");
+            print_resources(plan_node_offer(n->plan));
         }
         fprintf(stderr, "\n");
         for (uint32_t b = 0; b < n->boards_top; b++) {

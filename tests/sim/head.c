@@ -11,7 +11,9 @@ static void tell(uint32_t i, const struct plan_head_action *a)
     struct message *m = message_new(DOWN, sim.count, i, 0);
     m->down = *a;
     m->down.demand = NULL; /* valid in the call alone */
-    m->units = a->demand ? a->demand->need.amount[RESOURCE_CPU] : 0;
+    if (a->demand) {
+        m->demand = *a->demand;
+    }
     link_send(m);
 }
 
@@ -85,14 +87,13 @@ static void join(const struct message *m)
 static void up_word(uint32_t i, const struct message *m)
 {
     const struct plan_node_action *a = &m->up;
-    struct resources offer = resources_cpus(m->units);
     uint64_t node = sim.joined[i];
     if (a->kind == PLAN_REPORT) {
-        sim_must(plan_head_report(sim.head, node, &offer, head_clock()), "report", i);
+        sim_must(plan_head_report(sim.head, node, &m->offer, head_clock()), "report", i);
     } else if (a->kind == PLAN_DEMAND) {
         struct plan_demand d = {.job = a->job,
                                 .cls = a->cls,
-                                .demand = demand_cpus(m->units),
+                                .demand = m->demand,
                                 .weight = a->weight,
                                 .want = a->count,
                                 .hints_count = a->hints_count};
@@ -101,7 +102,7 @@ static void up_word(uint32_t i, const struct message *m)
     } else {
         bool present = check_held(a);
         mob_status s = plan_head_lease_held(sim.head, node, a->lease, a->epoch, a->count,
-                                            &offer, head_clock());
+                                            &m->offer, head_clock());
         if (s == MOB_OK && !present) {
             sim_fail("the head takes a stale answer", i);
         } else if (s != MOB_ERR_STATE && s != MOB_ERR_NOT_FOUND) {
@@ -164,10 +165,12 @@ void head_say(uint32_t i, const struct plan_node_action *a)
         check_said(a);
     }
     m->up = *a;
-    m->units = a->offer    ? a->offer->amount[RESOURCE_CPU]
-               : a->demand ? a->demand->need.amount[RESOURCE_CPU]
-                           : 0;
-    sim.nodes[i].offered = a->offer ? m->units : sim.nodes[i].offered;
+    if (a->offer) {
+        m->offer = sim.nodes[i].offered = *a->offer;
+    }
+    if (a->demand) {
+        m->demand = *a->demand;
+    }
     m->up.hints = NULL; /* valid in the call alone, as these */
     m->up.demand = NULL;
     m->up.offer = NULL;
@@ -185,7 +188,7 @@ static void lease_word(uint32_t i, const struct message *m)
                            .epoch = a->epoch,
                            .job = a->job,
                            .cls = a->cls,
-                           .demand = demand_cpus(m->units),
+                           .demand = m->demand,
                            .weight = a->weight,
                            .slots = a->slots,
                            .owner = a->owner ? a->owner : 1};

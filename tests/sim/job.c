@@ -41,7 +41,7 @@ static void submit_one(struct job *j, uint32_t index)
         j->finish[index] = begins + ns;
     }
     j->path = j->path > begins + ns ? j->path : begins + ns;
-    j->work += ns * j->units[t->cls];
+    j->work[t->cls] += ns;
     if (t->missing == 0) {
         task_queued(at);
     }
@@ -156,9 +156,8 @@ void job_event(struct event *e)
     b->key = (struct plan_job){n->birth, b->serial};
     sim_must(plan_node_job_add(n->plan, b->key, j->weight, clock_of(n)), "job", j->home);
     for (uint32_t cls = 0; cls < j->classes; cls++) {
-        struct demand demand = demand_cpus(j->units[cls]);
-        sim_must(plan_node_class_add(n->plan, b->key, cls, &demand, clock_of(n)), "class",
-                 j->home);
+        sim_must(plan_node_class_add(n->plan, b->key, cls, &j->demand[cls], clock_of(n)),
+                 "class", j->home);
     }
     submit(j);
 }

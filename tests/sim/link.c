@@ -282,7 +282,8 @@ static void connect(uint32_t at)
         m->join = (struct plan_join){.node = n->incarnation,
                                      .session = n->incarnation ^ 77,
                                      .member_of = n->member_of,
-                                     .capacity = resources_cpus(n->units)};
+                                     .capacity = n->capacity,
+                                     .labels = n->labels};
         transmit(l, 0, m);
     }
     for (uint32_t side = 0; side < 2; side++) {
@@ -322,7 +323,7 @@ static void deliver(struct message *m)
     uint32_t side = link_side(m->link, m->to);
     if (m->late &&
         m->kind == UP) { /* its offer is no part of the lease: the last word counts */
-        m->units = sim.nodes[m->from].offered;
+        m->offer = sim.nodes[m->from].offered;
     }
     bool past = m->late && m->kind == DOWN && check_over(&m->down);
     if (m->serial == l->serial && l->up[side] && lives(m->to) && !past) {

@@ -16,6 +16,7 @@ enum {
     OPT_NO_FAULTS,
     OPT_RIVALS,
     OPT_STREAMS,
+    OPT_KINDS,
     OPT_QUIET,
     OPT_HELP
 };
@@ -31,6 +32,7 @@ static const struct option options[] = {
     {"no-faults", no_argument, NULL, OPT_NO_FAULTS},
     {"rivals", no_argument, NULL, OPT_RIVALS},
     {"streams", no_argument, NULL, OPT_STREAMS},
+    {"kinds", no_argument, NULL, OPT_KINDS},
     {"quiet", no_argument, NULL, OPT_QUIET},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0}};
@@ -42,7 +44,7 @@ static void usage(FILE *to)
         "usage: sim_scheduler [--seed N] [--seeds COUNT] [--nodes N] [--jobs N] [--tasks "
         "N]\n"
         "       [--workload independent|chain|tree|stencil|fft|random|nested]\n"
-        "       [--faults|--no-faults] [--rivals|--streams] [--quiet]\n"
+        "       [--faults|--no-faults] [--rivals|--streams|--kinds] [--quiet]\n"
         "What is not given follows from the seed. The same line is the same history.\n");
 }
 
@@ -62,6 +64,8 @@ static void run(struct options o, uint64_t seed, int faults)
 {
     o.seed = seed;
     o.rivals = o.rivals || (!o.streams && !o.nodes && o.only < 0 && seed % 10 == 5);
+    o.kinds = !o.rivals && (o.kinds || (!o.streams && !o.nodes && o.only < 0 &&
+                                        seed % 10 >= 6 && seed % 10 <= 8));
     o.faults = faults >= 0 ? faults : !o.rivals && !o.streams && seed % 3 != 0;
     if (!o.nodes) {
         o.nodes = seed % 10 == 9 ? 100 : 2 + (uint32_t)(index_mix(seed) % 40);
@@ -106,6 +110,9 @@ int main(int argc, char **argv)
             break;
         case OPT_STREAMS:
             o.streams = true;
+            break;
+        case OPT_KINDS:
+            o.kinds = true;
             break;
         case OPT_QUIET:
             o.quiet = true;

@@ -38,15 +38,21 @@ sim_mutant(tells_first head_lease.c "        head_say_lease(h, l);\n    }\n    h
 
 # ---- words that are not repeated after a break
 sim_mutant(lease_not_repeated head_plan.c "        head_say_lease(h, l);\n    }\n    h->config" "    }\n    h->config")
-sim_mutant(grant_not_repeated head_plan.c "            if (l->told > 0) {\n                head_say_grant(h, l);\n            }" "" --faults --nodes 18)
+sim_mutant(grant_not_repeated head_plan.c "            if (l->told > 0) {\n                head_say_grant(h, l);\n            }" "" --faults --nodes 18 --seed 70)
 sim_mutant(offer_not_repeated node_peers.c "    p->head_up = true;\n    p->offer_known = false;" "    p->head_up = true;" --faults --nodes 12)
 sim_mutant(demand_not_repeated node_peers.c "        c->want_sent =\n            0;" "")
-sim_mutant(unsaid_demand_stays head_plan.c "        d->void_at = now + PLAN_UNUSED_NS;" "")
-sim_mutant(unsaid_lease_stays node_peers.c "        if (p->leases[i].sync != p->sync) {" "        if (false) {")
+sim_mutant(unsaid_demand_stays head_plan.c "        d->void_at = now + PLAN_UNUSED_NS;" "" --seed 50)
+sim_mutant(unsaid_lease_stays node_peers.c "        if (p->leases[i].sync != p->sync) {" "        if (false) {" --seed 20)
 
 # ---- what must come to an end
 sim_mutant(end_not_answered node_decide.c "            l->settling = false;\n            node_say_held(p, l);" "            l->settling = false;")
 sim_mutant(asked_back_for_ever node_events.c "        c->taking--;" "")
+
+# ---- kinds, labels, priorities
+sim_mutant(node_forgets_labels node_events.c "              selector_match(demand->selector, p->config.labels);" "              true;" --kinds)
+sim_mutant(short_kind_blocks_all node_report.c "        offer->amount[k] = few ? 0 : offer->amount[k];" "        offer->amount[k] = 0u * few;" --kinds --seed 32)
+sim_mutant(kept_in_vain node_decide.c "        if (resources_fit(&reach, &c->demand.need)) {" "        if (true) {" --kinds --seed 142)
+sim_mutant(priority_for_ever node_decide.c "                now >= since + PLAN_RESERVE_NS && class_held(c) == 0;" "                c->demand.priority > 0;" --kinds)
 
 # ---- who waits for ever
 sim_mutant(not_resumed node_decide.c "            node_act(p, PLAN_RESUME, j, c, 1);" "")
@@ -54,7 +60,8 @@ sim_mutant(nothing_kept node_decide.c "now >= since + PLAN_RESERVE_NS" "false" -
 sim_mutant(no_turns_at_head head_place.c "take_from_lower(h) || take_turns(h, waits)" "take_from_lower(h)" --rivals)
 sim_mutant(given_back_at_once share.c "(ns / NS_PER_US)) - s->deficit" "(ns / NS_PER_US))" --rivals --seed 675)
 sim_mutant(no_turns_on_node node_room.c "        if (c->tried && c->cost > 0 && class_is_native(p, j, c)) {" "        if (false) {" --rivals --nodes 2)
-sim_mutant(idle_is_kept node_room.c "    take_idle(p, &lacks, &soon, now);" "")
+sim_mutant(natives_do_not_cut node_room.c "    if (cut) {\n        cut_leases(p);\n    }" "    (void)cut_leases;" --streams --nodes 3)
+sim_mutant(idle_is_kept node_room.c "    take_idle(p, &lacks, &soon, now);" "" --kinds --no-faults --nodes 5)
 
 add_custom_target(sim_mutants DEPENDS ${mutant_targets})
 string(REPLACE ";" "\n" mutants "${mutants}")

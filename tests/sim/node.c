@@ -20,16 +20,6 @@ static uint64_t new_incarnation(uint32_t i)
     return before ? before + LIFE : FIRST_NODE + i;
 }
 
-uint64_t node_used(const struct node *n)
-{
-    return plan_node_used(n->plan).amount[RESOURCE_CPU];
-}
-
-uint64_t node_offer(const struct node *n)
-{
-    return plan_node_offer(n->plan).amount[RESOURCE_CPU];
-}
-
 /* ---- boards ----------------------------------------------------------------------------------------- */
 
 struct board *board_new(uint32_t i, uint32_t job, uint32_t *ret)
@@ -82,7 +72,8 @@ void board_hint(uint32_t i, uint32_t b, uint32_t cls)
     }
     const struct job *j = &sim.jobs[d->job];
     struct plan_hint hint = {0};
-    d->cls[cls].told = board_queued(d, cls);
+    uint32_t queued = board_queued(d, cls), ends = d->cls[cls].ends;
+    d->cls[cls].told = queued > ends ? queued - ends : 0;
     if (d->maker != NONE && j->arg_bytes && sim.nodes[d->maker].alive) {
         hint = (struct plan_hint){sim.nodes[d->maker].incarnation, j->arg_bytes};
     }
@@ -101,6 +92,17 @@ static uint32_t next_task(const struct board_class *k)
     return own->count ? own->first : foreign->count ? foreign->first : NONE;
 }
 
+/* A slot that was asked back. A worker with GPUs ends with it. */
+static void give_back(uint32_t i, const struct board *b, uint32_t cls,
+                      enum plan_slot from)
+{
+    struct node *n = &sim.nodes[i];
+    bool ends = sim.jobs[b->job].demand[cls].need.amount[RESOURCE_GPU] > 0;
+    sim_must((ends ? plan_node_worker_died
+                   : plan_node_slot_returned)(n->plan, b->key, cls, from, clock_of(n)),
+             "given back", i);
+}
+
 void board_look(uint32_t i, uint32_t b, uint32_t cls)
 {
     struct node *n = &sim.nodes[i];
@@ -109,9 +111,7 @@ void board_look(uint32_t i, uint32_t b, uint32_t cls)
     uint32_t task = next_task(k);
     if (k->take > 0) {
         k->take--, k->busy--;
-        sim_must(
-            plan_node_slot_returned(n->plan, d->key, cls, PLAN_SLOT_BUSY, clock_of(n)),
-            "returned", i);
+        give_back(i, d, cls, PLAN_SLOT_BUSY);
     } else if (task != NONE) {
         task_start(task, false);
     } else {
@@ -126,8 +126,8 @@ void board_kick(uint32_t i, uint32_t b, uint32_t cls)
     struct node *n = &sim.nodes[i];
     struct board *d = &n->boards[b];
     struct board_class *k = &d->cls[cls];
-    for (uint32_t idle = k->idle; idle > 0 && k->idle > 0 && board_queued(d, cls) > 0;
-         idle--) {
+    for (uint32_t idle = k->idle;
+         idle > 0 && k->idle > 0 && board_queued(d, cls) > k->ends; idle--) {
         k->idle--, k->busy++;
         sim_must(plan_node_slot_busy(n->plan, d->key, cls, clock_of(n)), "busy", i);
         board_look(i, b, cls);
@@ -249,13 +249,14 @@ void node_start(uint32_t i)
     n->member_of = 0;
     n->alive = true;
     n->tick_at = n->starved_since = CLOCK_NEVER;
-    n->plan =
-        plan_node_create(&(struct plan_node_config){.node = n->birth,
-                                                    .capacity = resources_cpus(n->units),
-                                                    .jobs_max = 1024,
-                                                    .act = act,
-                                                    .arg = (void *)(uintptr_t)i},
-                         clock_of(n));
+    n->plan = plan_node_create(&(struct plan_node_config){.node = n->birth,
+                                                          .capacity = n->capacity,
+                                                          .labels = n->labels,
+                                                          .clustered = true,
+                                                          .jobs_max = 1024,
+                                                          .act = act,
+                                                          .arg = (void *)(uintptr_t)i},
+                               clock_of(n));
     if (!n->plan) {
         sim_fail("no planner", i);
     }
@@ -279,7 +280,7 @@ static void crash(uint32_t i)
         }
     }
     n->boards_top = n->sends_count = 0;
-    if (n->bytes || n->running) {
+    if (n->bytes || !resources_none(&n->running)) {
         sim_fail("objects or tasks outlive their node", i);
     }
     link_drop_all(i, sim_draw(2)); /* the daemon alone died, or the machine */
@@ -364,9 +365,7 @@ static void worker_event(const struct event *e)
     } else {
         while (k->take > 0 && k->idle > 0) {
             k->take--, k->idle--;
-            sim_must(plan_node_slot_returned(n->plan, b->key, e->c, PLAN_SLOT_IDLE,
-                                             clock_of(n)),
-                     "given back", e->node);
+            give_back(e->node, b, e->c, PLAN_SLOT_IDLE);
         }
     }
 }

@@ -128,9 +128,9 @@ static bool take_in(const struct message *m, uint32_t b)
     if (!d->open) {
         sim_must(plan_node_job_add(n->plan, d->key, 1, clock_of(n)), "guest job", m->to);
         for (uint32_t cls = 0; cls < j->classes; cls++) {
-            struct demand demand = demand_cpus(j->units[cls]);
-            sim_must(plan_node_class_add(n->plan, d->key, cls, &demand, clock_of(n)),
-                     "class", m->to);
+            sim_must(
+                plan_node_class_add(n->plan, d->key, cls, &j->demand[cls], clock_of(n)),
+                "class", m->to);
         }
         d->open = true;
     }

@@ -26,14 +26,16 @@
 #include "scheduler/node_plan.h"
 
 #define NONE UINT32_MAX
-#define CLASSES 2   /* of a job, at most */
-#define EDGES_MAX 8 /* arguments of a task, or who takes its result */
-#define CHILDREN 3  /* tasks that a nested task submits */
+#define CLASSES 2      /* of a job, at most */
+#define EDGES_MAX 8    /* arguments of a task, or who takes its result */
+#define CHILDREN 3     /* tasks that a nested task submits */
+#define DEMANDS_MAX 64 /* different ones that the look around tells apart */
 #define FAMILY (1 + CHILDREN + CHILDREN * CHILDREN) /* and with theirs */
 #define WINDOW 16384 /* records of a driver: it waits for one when all are in use */
 /* What is promised. IDLE_NS: a reservation (1 s), a few round trips and reports; and the longest task, since
  * slots are asked back, never seized. */
 #define IDLE_NS (1500 * NS_PER_MS)
+#define STARVE_NS (4 * NS_PER_S) /* and the longest task of each job */
 #define MAKESPAN_FACTOR 2u
 #define MAKESPAN_NS (2 * NS_PER_S)
 #define SHARE_SLACK                                                                      \
@@ -60,7 +62,9 @@ struct job {
     struct graph graph;
     uint32_t home, board, weight, classes, depth,
         lives; /* lives: of its home, when it came */
-    uint32_t units[CLASSES];
+    struct demand demand[CLASSES];
+    uint32_t at[CLASSES];          /* tasks of a class that run somewhere */
+    uint64_t waits_since[CLASSES]; /* since when tasks wait and none runs; CLOCK_NEVER */
     uint64_t time_ns, arg_bytes, arrive_at, stop_at, ended_at;
     bool heavy; /* task times with a long tail, else about the same */
     bool arrived, over, dead;
@@ -68,8 +72,8 @@ struct job {
     uint32_t *record; /* of each task that was submitted; NONE: free again */
     uint64_t *
         finish; /* when it could be done with CPUs without end; NULL: no task takes a result */
-    uint8_t *seen;       /* a bit for each task: its result was seen */
-    uint64_t work, path; /* CPU units * ns of all tasks; ns of the critical path */
+    uint8_t *seen;                /* a bit for each task: its result was seen */
+    uint64_t work[CLASSES], path; /* ns of all tasks of a class; of the critical path */
     /* What it has now, and had: units, and units * ns. */
     uint64_t running, used, used_at;
 };
@@ -103,6 +107,8 @@ struct board_class {
     struct list queue[2]; /* own tasks, foreign ones */
     struct list resuming; /* parents whose get is over */
     uint32_t idle, busy, take;
+    uint32_t
+        ends; /* workers that are sealing a task: each takes one that this makes ready itself */
     uint32_t told; /* what the planner believes is queued */
 };
 
@@ -127,10 +133,13 @@ struct node {
     uint64_t birth, incarnation, member_of;
     uint64_t skew, tick_at, starved_since;
     int32_t drift; /* its clock's, in 1/256 */
-    uint32_t units, slow, life, boards_top, boards_room, links, sends_count, sends_room;
-    uint32_t running;         /* units of workers that are in a task, in reality */
-    uint64_t bytes;           /* of objects in its store */
-    uint64_t offered;         /* CPUs, in the last word that said so */
+    struct resources capacity;
+    char labels[32];
+    uint32_t slow, life, boards_top, boards_room, links, sends_count, sends_room;
+    struct resources
+        running;    /* what tasks have that are run or wait in a get, in reality */
+    uint64_t bytes; /* of objects in its store */
+    struct resources offered; /* in the last word that said so */
     bool alive, member, late; /* late: its planner hears of queues late */
     uint64_t cut[2];          /* until when nothing leaves it; nothing reaches it */
     struct board *boards;
@@ -173,7 +182,8 @@ struct message {
     struct message *next;
     uint32_t board, job, cls, epoch, count; /* board: the sender's serial of it */
     uint64_t lease, id;
-    uint64_t units; /* CPUs: an offer, or what a class needs */
+    struct resources offer;
+    struct demand demand;
     union {
         struct {
             struct plan_node_action up;
@@ -210,7 +220,7 @@ struct options {
     uint64_t seed;
     uint32_t nodes, jobs;
     uint64_t tasks; /* of all jobs; 0: by the seed */
-    bool faults, rivals, streams, quiet, cost;
+    bool faults, rivals, streams, kinds, quiet;
     int only; /* a workload; -1: by the seed */
 };
 
@@ -231,8 +241,8 @@ extern struct world {
     bool doubling;
     /* What is counted. */
     uint64_t messages, changes, done, remote, breaks, deaths, again, crashes;
-    uint64_t running, used, used_at; /* units; units * ns */
-    uint64_t late_ns;                /* longest that CPUs stood idle beside a task */
+    uint64_t late_ns;    /* longest that CPUs stood idle beside a task */
+    uint64_t starved_ns; /* longest that no task of a class ran */
     uint64_t longest_ns;
     double stretch, unfair;
 } sim;
@@ -302,8 +312,6 @@ void task_event(struct event *e);
 void task_resumed(uint32_t at);
 
 /* node.c */
-uint64_t node_used(const struct node *n); /* CPUs, in units; likewise */
-uint64_t node_offer(const struct node *n);
 void node_start(uint32_t i);
 void node_event(struct event *e);
 /* After anything that happened to a node. */

@@ -125,12 +125,32 @@ static void leave_link(struct task *t)
     t->link = NONE;
 }
 
+/* What a task has, all that its class needs, is in use or no longer. @lent: in a get without a slot, which has
+ * all but the CPUs. */
+static void book(const struct task *t, bool lent,
+                 void (*how)(struct resources *, const struct resources *, uint64_t))
+{
+    struct resources need = job_of(t)->demand[t->cls].need;
+    if (lent) {
+        need.amount[RESOURCE_CPU] = 0;
+    }
+    how(&sim.nodes[t->node].running, &need, 1);
+}
+
+static void begin_running(const struct task *t)
+{
+    struct job *j = job_of(t);
+    book(t, false, resources_add);
+    job_use(j, (int64_t)j->demand[t->cls].need.amount[RESOURCE_CPU]);
+    j->at[t->cls]++;
+}
+
 static void stop_running(const struct task *t)
 {
-    uint32_t units = job_of(t)->units[t->cls];
-    sim.nodes[t->node].running -= units;
-    sim.running -= units;
-    job_use(job_of(t), -(int64_t)units);
+    struct job *j = job_of(t);
+    book(t, false, resources_sub);
+    job_use(j, -(int64_t)j->demand[t->cls].need.amount[RESOURCE_CPU]);
+    j->at[t->cls]--;
 }
 
 /* Children of an attempt that is over: what has not begun goes, the rest nobody waits for. */
@@ -154,14 +174,17 @@ void task_free(uint32_t at)
 {
     struct task *t = &sim.tasks[at];
     struct board *b = board_of(t);
-    bool resuming = t->phase == LENT && t->lent && t->open == 0;
+    uint16_t open = t->open;
     cut_children(t);
     if (t->phase == QUEUED) {
         list_remove(task_queue(t), at);
     } else if (t->phase == RUNNING) {
         stop_running(t);
-    } else if (resuming) {
-        list_remove(&b->cls[t->cls].resuming, at);
+    } else if (t->phase == LENT && t->lent) {
+        book(t, true, resources_sub);
+        if (open == 0) {
+            list_remove(&b->cls[t->cls].resuming, at);
+        }
     }
     leave_link(t);
     if (t->foreign) {
@@ -213,16 +236,17 @@ static uint64_t time_of(const struct task *t)
 void task_start(uint32_t at, bool aboard)
 {
     struct task *t = &sim.tasks[at];
-    uint32_t units = job_of(t)->units[t->cls];
     if (t->phase != QUEUED || t->missing > 0) {
         sim_fail("a task begins without its arguments", t->node);
+    }
+    if (!demand_allows(&job_of(t)->demand[t->cls], sim.nodes[t->node].incarnation,
+                       sim.nodes[t->node].labels)) {
+        sim_fail("a task begins where it must not", t->node);
     }
     list_remove(task_queue(t), at);
     t->phase = RUNNING;
     t->aboard = aboard;
-    sim.nodes[t->node].running += units;
-    sim.running += units;
-    job_use(job_of(t), units);
+    begin_running(t);
     uint64_t time = time_of(t);
     uint64_t stay =
         time *
@@ -269,6 +293,7 @@ static void wait_for_children(uint32_t at)
             struct board_class *k = &b->cls[t->cls];
             k->busy--;
             k->take -= k->take > 0;
+            book(t, true, resources_add);
         } else { /* as many as may wait without one do: it keeps its own */
             t->lent = false;
         }
@@ -278,11 +303,12 @@ static void wait_for_children(uint32_t at)
 static void go_on(uint32_t at)
 {
     struct task *t = &sim.tasks[at];
-    uint32_t units = job_of(t)->units[t->cls];
+    if (t->lent) {
+        book(t, true, resources_sub);
+        t->lent = false;
+    }
     t->phase = RUNNING;
-    sim.nodes[t->node].running += units;
-    sim.running += units;
-    job_use(job_of(t), units);
+    begin_running(t);
 }
 
 /* The planner gave a parent whose get is over a slot again. */
@@ -388,20 +414,27 @@ static void done(uint32_t at)
     bool aboard = t->aboard && parent != NONE;
     stop_running(t);
     t->phase = DONE;
+    board_of(t)->cls[cls].ends += !aboard;
     if (t->foreign) {
         peer_result(at);
     } else {
         task_seal(at);
     }
-    const struct board *b = &sim.nodes[node].boards[board];
+    struct board *b = &sim.nodes[node].boards[board];
     if (!b->used || b->serial != serial) {
         return; /* that was the last one */
     }
+    b->cls[cls].ends -= !aboard;
     if (aboard) {
         go_on(parent);
         wait_for_children(parent);
     } else {
         board_look(node, board, cls);
+        b = &sim.nodes[node].boards[board];
+        if (b->cls[cls].idle > 0 && board_queued(b, cls) > 0) {
+            board_kick(node, board,
+                       cls); /* it was asked back, and leaves the task to another */
+        }
     }
 }
 

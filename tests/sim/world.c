@@ -4,19 +4,65 @@
 
 #include "sim.h"
 
+#define GIB (1ull << 30)
 #define FAULTS_NS (6 * NS_PER_S) /* while faults begin; then all heals */
 #define LIMIT_NS (900 * NS_PER_S)
+
+/* Two nodes have all that a task may need, one in each zone; the others what the draw gives them. */
+static void set_up_kinds(struct node *n, uint32_t i)
+{
+    bool all = i < 2;
+    struct resources *r = &n->capacity;
+    r->amount[RESOURCE_CPU] += all ? CPU_UNITS : 0;
+    r->amount[RESOURCE_MEMORY] = (all ? 8 : 1 + sim_draw(8)) * GIB;
+    r->amount[RESOURCE_GPU] = (all ? 2 : sim_draw(3)) * CPU_UNITS;
+    if (all || sim_draw(4) == 0) {
+        sim_must(resources_set(r, "tape", CPU_UNITS), "tape", i);
+    }
+    snprintf(n->labels, sizeof n->labels, "zone=%c", i % 2 ? 'b' : 'a');
+}
+
+/* What a class needs beside CPUs, where it may run, and before whom. */
+static void draw_demand(struct demand *d)
+{
+    struct resources *need = &d->need;
+    need->amount[RESOURCE_MEMORY] = sim_draw(2) ? (1 + sim_draw(4)) * GIB : 0;
+    need->amount[RESOURCE_GPU] = sim_draw(5) == 0 ? (1 + sim_draw(2)) * CPU_UNITS / 2 : 0;
+    if (sim_draw(8) == 0) {
+        sim_must(resources_set(need, "tape", CPU_UNITS / 2), "tape", 0);
+    }
+    d->priority = (int8_t)(10 * (int)sim_draw(3) - 10);
+    if (sim_draw(4) == 0) {
+        snprintf(d->selector, sizeof d->selector, "zone=%c", sim_draw(2) ? 'b' : 'a');
+    }
+    uint64_t how = sim_draw(6);
+    if (how == 0) {
+        d->strategy = DEMAND_SPREAD;
+    } else if (how == 1) {
+        d->strategy = DEMAND_NODE_SOFT;
+        d->node = sim.nodes[sim_draw(sim.count)].incarnation;
+    } else if (how == 2 &&
+               !sim.o.faults) { /* a node that dies would never be that one again */
+        uint32_t i = (uint32_t)sim_draw(2);
+        d->strategy = DEMAND_NODE;
+        d->node = sim.nodes[i].incarnation;
+        d->selector[0] = '\0';
+    }
+}
 
 static void set_up_node(uint32_t i)
 {
     struct node *n = &sim.nodes[i];
     bool slow = !sim.o.rivals && sim_draw(10) == 0, skewed = sim.o.faults && sim_draw(2);
-    *n = (struct node){.units = CPU_UNITS * (1 + (uint32_t)sim_draw(4)),
+    *n = (struct node){.capacity = resources_cpus(CPU_UNITS * (1 + sim_draw(4))),
                        .slow = slow ? 2 + (uint32_t)sim_draw(4) : 1,
                        .links = NONE,
                        .late = sim_draw(4) == 0,
                        .skew = skewed ? sim_draw(3600 * NS_PER_S) : 0,
                        .drift = skewed ? (int32_t)sim_draw(3) - 1 : 0};
+    if (sim.o.kinds) {
+        set_up_kinds(n, i);
+    }
     node_start(i);
 }
 
@@ -48,17 +94,22 @@ static void set_up_job(uint32_t k)
     } else if (sim.o.rivals || sim.o.streams) {
         w = INDEPENDENT;
     }
-    *j = (struct job){.graph = graph_make(w, most, sim.o.seed * 1000 + k),
-                      .home = sim.o.rivals ? 0 : (uint32_t)sim_draw(sim.count),
-                      .weight = 1 + (uint32_t)sim_draw(3),
-                      .classes = 1 + (sim_draw(3) == 0),
-                      .units = {CPU_UNITS, sim_draw(2) ? CPU_UNITS / 2 : 2 * CPU_UNITS},
-                      .depth = w == NESTED ? 1 + (uint32_t)sim_draw(2) : 0,
-                      .time_ns =
-                          (1 + sim_draw(20)) * (sim_draw(2) ? 100 : 2000) * NS_PER_US,
-                      .arg_bytes = sim_draw(2) ? 1000000 : 0,
-                      .arrive_at = 150 * NS_PER_MS + sim_draw(2) * sim_draw(3 * NS_PER_S),
-                      .heavy = sim_draw(3) == 0};
+    *j = (struct job){
+        .graph = graph_make(w, most, sim.o.seed * 1000 + k),
+        .home = sim.o.rivals ? 0 : (uint32_t)sim_draw(sim.count),
+        .weight = 1 + (uint32_t)sim_draw(3),
+        .classes = 1 + (sim_draw(3) == 0),
+        .demand = {demand_cpus(CPU_UNITS),
+                   demand_cpus(sim_draw(2) ? CPU_UNITS / 2 : 2 * CPU_UNITS)},
+        .waits_since = {CLOCK_NEVER, CLOCK_NEVER},
+        .depth = w == NESTED ? 1 + (uint32_t)sim_draw(2) : 0,
+        .time_ns = (1 + sim_draw(20)) * (sim_draw(2) ? 100 : 2000) * NS_PER_US,
+        .arg_bytes = sim_draw(2) ? 1000000 : 0,
+        .arrive_at = 150 * NS_PER_MS + sim_draw(2) * sim_draw(3 * NS_PER_S),
+        .heavy = sim_draw(3) == 0};
+    for (uint32_t cls = 0; sim.o.kinds && cls < CLASSES; cls++) {
+        draw_demand(&j->demand[cls]);
+    }
     if (sim.o.faults && sim_draw(2)) { /* so that there is work when all has healed */
         j->time_ns = (100 + sim_draw(500)) * NS_PER_MS;
         j->heavy = false;
@@ -195,10 +246,10 @@ static bool all_over(void)
 void world_print_options(FILE *to)
 {
     const struct options *o = &sim.o;
-    fprintf(to, "%s%s%s --seed %" PRIu64 " --nodes %u --jobs %u --tasks %" PRIu64,
+    fprintf(to, "%s%s%s%s --seed %" PRIu64 " --nodes %u --jobs %u --tasks %" PRIu64,
             o->rivals ? " --rivals" : "", o->streams ? " --streams" : "",
-            o->faults ? " --faults" : " --no-faults", o->seed, o->nodes, o->jobs,
-            o->tasks);
+            o->kinds ? " --kinds" : "", o->faults ? " --faults" : " --no-faults", o->seed,
+            o->nodes, o->jobs, o->tasks);
     if (o->only >= 0) {
         fprintf(to, " --workload %s", graph_name((enum workload)o->only));
     }
@@ -225,14 +276,15 @@ void world_run(const struct options *o)
                " elsewhere, %" PRIu64 " again; %.1f s, %" PRIu64 " events; %" PRIu64
                " breaks, %" PRIu64 " crashes, %" PRIu64
                " workers died; %.4f head messages a task, %.2f a change; idle %.2f s, "
-               "stretch %.2f, unfair "
+               "starved %.2f s, stretch %.2f, unfair "
                "%.2f\n",
                o->seed, o->nodes, o->jobs, o->faults ? ", faults" : "",
                o->rivals ? ", rivals" : "", sim.done, sim.remote, sim.again,
                (double)(sim.now - SETTLE_NS) / 1e9, sim.events, sim.breaks, sim.crashes,
                sim.deaths, (double)sim.messages / (double)(sim.done ? sim.done : 1),
                (double)sim.messages / (double)(sim.changes ? sim.changes : 1),
-               (double)sim.late_ns / 1e9, sim.stretch, sim.unfair);
+               (double)sim.late_ns / 1e9, (double)sim.starved_ns / 1e9, sim.stretch,
+               sim.unfair);
     }
     clean_up();
 }

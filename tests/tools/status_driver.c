@@ -1,10 +1,14 @@
 /* status_driver.c - a driver whose job has tasks in every phase, for test_status.sh. Prints "ready", and goes on
  * when its standard input ends.
  *
- *   status_driver phases GO   five tasks that run until the file GO is there, and two that have the first as argument
+ *   status_driver phases GO [WEIGHT]   five tasks that run until the file GO is there, and two that have the first as
+ *                             argument
  *   status_driver large GO    one that asks for more CPUs than a node of the test has
  *   status_driver garbage     a board whose records are noise, written by this program itself
+ *   status_driver shares FILE1 FILE3   two jobs, of weights 1 and 3, with many tasks of 20 ms, each of which adds a byte to
+ *                             its job's file
  *   status_driver many N      N jobs without tasks, each of a child of this program */
+#include <fcntl.h>
 #include <mobula.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HOLDERS = 5, FOLLOWERS = 2, NOISE_BYTES = 1 << 20 };
+enum { HOLDERS = 5, FOLLOWERS = 2, NOISE_BYTES = 1 << 20, SHARE_TASKS = 1000 };
 
 static mob_status hold(struct mob_task *task)
 {
@@ -136,6 +140,51 @@ static void many(int count)
     }
 }
 
+static mob_status add_byte(struct mob_task *task)
+{
+    const void *path;
+    size_t size;
+    MOB_TRY(mob_arg(task, 0, &path, &size));
+    nanosleep(&(struct timespec){0, 20000000}, NULL);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, "x", 1) != 1) {
+        return mob_fail(task, "cannot write");
+    }
+    close(fd);
+    return MOB_OK;
+}
+MOB_REGISTER(add_byte);
+
+static struct mob *job_of(unsigned weight)
+{
+    struct mob *mob;
+    struct mob_config c = {.struct_size = sizeof c, .weight = weight};
+    MOB_CHECK(mob_init(&c, &mob));
+    return mob;
+}
+
+static void shares(char **files)
+{
+    static const unsigned weights[] = {1, 3};
+    struct mob *mob[2];
+    mob_ref ref;
+    for (int i = 0; i < 2; i++) {
+        mob[i] = job_of(weights[i]);
+    }
+    for (int k = 0; k < SHARE_TASKS; k++) {
+        for (int i = 0; i < 2; i++) {
+            MOB_CHECK(mob_submit(mob[i], add_byte,
+                                 MOB_ARGS(MOB_BYTES(files[i], strlen(files[i]) + 1)),
+                                 NULL, &ref));
+            mob_release(mob[i], ref);
+        }
+    }
+    until_end();
+    for (int i = 0; i < 2; i++) {
+        mob_shutdown(mob[i]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct mob *mob;
@@ -144,7 +193,11 @@ int main(int argc, char **argv)
         many(atoi(argv[2]));
         return 0;
     }
-    MOB_CHECK(mob_init(NULL, &mob));
+    if (strcmp(what, "shares") == 0 && argc > 3) {
+        shares(argv + 2);
+        return 0;
+    }
+    mob = job_of(argc > 3 ? (unsigned)atoi(argv[3]) : 0);
     if (strcmp(what, "phases") == 0 && argc > 2) {
         phases(mob, argv[2]);
     } else if (strcmp(what, "large") == 0 && argc > 2) {

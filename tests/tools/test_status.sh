@@ -46,7 +46,7 @@ holds()
 }
 
 # A node alone with one CPU: one runs, four are queued, two wait for the first.
-works "$mobula" start --num-cpus=1 --object-store-memory=2G # a job takes 11 MiB
+works "$mobula" start --pin --num-cpus=1 --object-store-memory=2G # a job takes 11 MiB
 driver_start phases "$go"
 holds 'job["classes"][0]["running"] == 1 and job["classes"][0]["queued"] == 4'
 holds 'job["classes"][0]["waiting"] == 2 and job["classes"][0]["why"] == "no CPU is free"'
@@ -62,6 +62,20 @@ touch "$go"
 holds 'job["classes"][0]["queued"] == 0 and job["classes"][0]["why"] == ""'
 holds 'job["classes"][0]["running"] == 0 and job["tasks_done"] >= 7'
 driver_end
+
+# Two jobs of weights 1 and 3 want the one CPU: the second does about three times as much.
+size() { wc -c <"$1" 2>/dev/null || echo 0; }
+# shellcheck disable=SC2317 # until_ok calls it
+three_has() { [ "$(size "$scratch/three")" -ge "$1" ]; }
+driver_start shares "$scratch/one" "$scratch/three"
+until_ok three_has 120
+one=$(size "$scratch/one")
+{ [ "$one" -ge 15 ] && [ "$one" -le 80 ]; } || fail "for 120 tasks of weight 3, $one of weight 1"
+holds 'sorted(j["weight"] for j in jobs) == [1, 3]'
+works "$mobula" status
+says ' (weight 3) '
+driver_end
+holds 'len(jobs) == 0'
 
 # A hundred jobs: each is there, and the answer takes no longer than it may.
 driver_start many 100
@@ -102,7 +116,8 @@ for try in 1 2 3 4 5; do
 done
 works "$mobula" start --address="127.0.0.1:$port" --node-dir="$second" --num-cpus=1 \
     --object-store-memory=256M
-driver_start phases "$go"
+driver_start phases "$go" 5
+holds '[j["weight"] for j in jobs] == [5, 5]' # on both nodes
 holds 'any(j["owner"] == "" and j["classes"][0]["away"] >= 1 for j in jobs)'
 holds 'any(l["granted"] and l["epoch"] >= 1 for j in jobs for l in j["leases"])'
 holds 'any(not l["granted"] and l["epoch"] >= 1 for j in jobs for l in j["leases"])'

@@ -52,9 +52,10 @@ static const char usage[] =
     "                               than what they are pulling; default: auto\n"
     "  --num-cpus=N                 CPUs to use; default: what affinity and cgroups "
     "allow\n"
-    "  --no-pin                     let workers run on any CPU, and not on those of "
-    "their tasks\n"
-    "                               alone\n"
+    "  --pin                        let workers run on CPUs that their task has alone; "
+    "the default\n"
+    "                               of a node that may run on four CPUs or more\n"
+    "  --no-pin                     let them run on any CPU\n"
     "  --memory=SIZE                memory for tasks that ask for it; default: what may "
     "be used but\n"
     "                               for the store's\n"
@@ -148,7 +149,8 @@ static const struct option options[] = {
     {"no-checksums", no_argument, NULL, 'U'},
     {"rdma", required_argument, NULL, 'R'},
     {"num-cpus", required_argument, NULL, 'c'},
-    {"no-pin", no_argument, NULL, 'P'},
+    {"no-pin", no_argument, NULL, 'n'},
+    {"pin", no_argument, NULL, 'P'},
     {"memory", required_argument, NULL, 'M'},
     {"gpus", required_argument, NULL, 'G'},
     {"resources", required_argument, NULL, 'Q'},

@@ -97,7 +97,12 @@ static void job_row(struct table *t, const json_t *j)
     static const char *const shown[] = {"waiting", "queued", "taken"};
     static const char *const counted[] = {"tasks_done", "tasks_requeued", "tasks_failed"};
     table_cell(t, 0, "%llu", (unsigned long long)tool_u64(j, "number"));
-    table_cell(t, 1, "%s%s", tool_str(j, "name"),
+    char weight[32] = ""; /* the usual one says nothing */
+    if (tool_u64(j, "weight") > 1) {
+        snprintf(weight, sizeof weight, " (weight %llu)",
+                 (unsigned long long)tool_u64(j, "weight"));
+    }
+    table_cell(t, 1, "%s%s%s", tool_str(j, "name"), weight,
                json_is_true(json_object_get(j, "failed")) ? " (failed)" : "");
     table_cell(t, 2, "%llu", (unsigned long long)tool_u64(j, "driver_pid"));
     table_cell(t, 3, "%zu", json_array_size(workers));

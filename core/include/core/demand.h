@@ -17,7 +17,13 @@ struct demand {
     struct resources need;
     int8_t priority;  /* among the classes of its job: higher first */
     uint8_t strategy; /* enum demand_strategy */
-    uint64_t node;    /* of DEMAND_NODE and _SOFT: its incarnation; else 0 */
+    uint8_t
+        together; /* 1: its tasks wait for each other, so none is queued behind another one (a gang) */
+    uint64_t node; /* of DEMAND_NODE and _SOFT: its incarnation; else 0 */
+    /* Its tasks run in what nodes hold for this group, and nowhere else; 0: in none. */
+    uint64_t group;
+    uint16_t
+        bundle; /* which of the group's, from 1; 0: any, and all of those of a node together */
     char selector[SELECTOR_MAX +
                   1]; /* of labels that its node must have, core/labels.h; "": none */
 };

@@ -92,4 +92,10 @@ char *resources_amount(const struct resources *r, uint32_t kind, char *buf, size
 #define RESOURCES_TEXT_MAX 512
 char *resources_text(const struct resources *r, char *buf, size_t size);
 
+/* As messages have it. False: malformed; amounts may be beyond their bounds still. */
+struct codec_writer;
+struct codec_reader;
+void resources_put(struct codec_writer *w, const struct resources *r);
+bool resources_get(struct codec_reader *r, struct resources *ret);
+
 #endif

@@ -22,7 +22,8 @@
  * and the smaller number holds.
  *
  * Invariants, which plan_head_check() walks: the sums in nodes, jobs and demands are
- * those of their leases; of no kind a node has more leased than it has; an owner is told of
+ * those of their leases and holds; of no kind a node has more leased, or more booked for groups, than it has;
+ * a group is whole if all of its bundles are kept, and tasks have leases in it only then; an owner is told of
  * no more slots than its node agreed to; a demand has at most one lease on a node. */
 #ifndef SCHEDULER_HEAD_PLAN_H
 #define SCHEDULER_HEAD_PLAN_H
@@ -36,6 +37,23 @@ enum plan_head_action_kind {
     PLAN_GRANT,     /* to @to, the owner: plan_node_grant(); @node executes */
     PLAN_SYNCED,    /* to @to: all its leases and grants have been repeated */
     PLAN_NODE_DEAD, /* to all: @node is dead, once */
+    PLAN_HOLD,      /* to @to: plan_node_hold() with @hold */
+    PLAN_GROUP,     /* to @to, its owner: how @group is now */
+};
+
+enum plan_group_state {
+    PLAN_GROUP_WAITS,   /* others have what it needs, or no place was found for it */
+    PLAN_GROUP_NOWHERE, /* no members could hold it, if they held nothing else */
+    PLAN_GROUP_GATHERS, /* nodes gather what it needs */
+    PLAN_GROUP_WHOLE,
+};
+struct plan_group_view {
+    uint64_t group, owner;
+    struct plan_job job;
+    uint32_t count, strategy; /* bundles; enum mob_group_strategy */
+    enum plan_group_state state;
+    /* Of each bundle; 0: it has none. */
+    uint64_t nodes[MOB_GROUP_BUNDLES_MAX], holds[MOB_GROUP_BUNDLES_MAX];
 };
 
 struct plan_head_action {
@@ -47,7 +65,10 @@ struct plan_head_action {
     struct plan_job job;
     uint64_t owner;
     uint32_t cls, weight, slots;
-    const struct demand *demand; /* of PLAN_LEASE; valid during the call */
+    /* Valid during the call. */
+    const struct demand *demand; /* of PLAN_LEASE */
+    const struct plan_hold *hold;
+    const struct plan_group_view *group;
 };
 
 /* Called for every action, inside the event that causes it. It must not call the planner.
@@ -60,6 +81,8 @@ struct plan_head_config {
     uint32_t nodes_max;   /* 0: NODES_MAX */
     uint32_t demands_max; /* 0: 4 * NODES_MAX */
     uint32_t leases_max;  /* 0: 16 * NODES_MAX */
+    uint32_t groups_max;  /* 0: PLAN_GROUPS_MAX */
+    uint32_t holds_max;   /* 0: 2 * NODES_MAX */
     plan_head_act act;
     void *arg;
 };
@@ -113,6 +136,31 @@ mob_status plan_head_lease_held(struct plan_head *h, uint64_t node, uint64_t lea
                                 uint32_t epoch, uint32_t slots,
                                 const struct resources *offer, uint64_t now);
 
+/* ---- groups: head_group.c has their states. A group's owner says it when it is made, and again when it comes
+ * back; it hears how it is at once, and when that changes. */
+struct plan_group {
+    uint64_t id; /* of the cluster's */
+    struct plan_job job;
+    uint32_t count, strategy;
+    const struct resources *needs; /* of each bundle */
+    /* NULL, or where they were when it was whole last: for a head that does not know it. 0: nowhere. */
+    const uint64_t *nodes, *holds;
+};
+/* MOB_ERR_FULL; MOB_ERR_EXISTS: another node's has that name. */
+mob_status plan_head_group(struct plan_head *h, uint64_t owner,
+                           const struct plan_group *group, uint64_t now);
+mob_status plan_head_group_end(struct plan_head *h, uint64_t owner, uint64_t group,
+                               uint64_t now);
+/* PLAN_HOLD_SAID. MOB_ERR_NOT_FOUND: it is over, which needs no answer. */
+mob_status plan_head_hold_said(struct plan_head *h, uint64_t node,
+                               const struct plan_hold *said,
+                               const struct resources *offer, uint64_t now);
+
+/* How a group is that was said. */
+enum plan_group_state plan_head_group_state(const struct plan_head *h, uint64_t group);
+/* When groups are looked at next; part of plan_head_deadline(). */
+uint64_t plan_head_groups_deadline(const struct plan_head *h);
+
 /* ---- to look at
  * ----------------------------------------------------------------------------- Copy up
  * to @max into @ret and return how many there are in all. Demands are valid until the
@@ -142,6 +190,8 @@ size_t plan_head_leases(const struct plan_head *h, struct plan_lease_view *ret,
                         size_t max);
 size_t plan_head_demands(const struct plan_head *h, struct plan_demand_view *ret,
                          size_t max);
+size_t plan_head_groups(const struct plan_head *h, struct plan_group_view *ret,
+                        size_t max);
 /* NULL, or the invariant that does not hold. */
 const char *plan_head_check(const struct plan_head *h);
 

@@ -16,8 +16,16 @@
  * strategy (DEMAND_SPREAD ...) has leases for its own node too, as a guest's has: where its tasks run is the
  * head's to say.
  *
+ * A class of a group runs under leases as well, and in what the node holds for the group's bundles: that is out of
+ * the reach of all others, and no task of the group takes anything else. A hold's life:
+ *
+ *   WANT --all of it is free--> HELD --the head: KEPT--> KEPT --END--> ENDING --its slots are back--> END, said
+ *     \--END, or PLAN_GATHER_NS--> END, said             HELD --END--> END, said
+ *
  * Invariants, which plan_node_check() walks:
- *   - of each kind slots hold at most what the node has, whatever the head or a peer says
+ *   - of each kind slots and holds have at most what the node has, whatever the head or a peer says
+ *   - slots of a group's classes have at most what is held for the group, of one bundle and of all; none is in
+ *     a hold that is not KEPT, or was
  *   - a job's workers are its slots and its bare workers, at most workers_max
  *   - lent and resuming workers of a job are at most PLAN_LENT_MAX
  *   - a lease has one epoch at a time; within an epoch its slots only get fewer
@@ -46,6 +54,7 @@ enum plan_node_action_kind {
     PLAN_DEMAND, /* @job, @cls of @demand, @weight: wants @count slots elsewhere; @hints */
     PLAN_LEASE_HELD, /* @lease at @epoch has @count slots here from now on (0: it is
                         over), @offer */
+    PLAN_HOLD_SAID,  /* @hold is in its state from now on, @offer */
 };
 
 struct plan_node_action {
@@ -60,6 +69,7 @@ struct plan_node_action {
     /* Valid during the call; NULL where they mean nothing. */
     const struct demand *demand;
     const struct resources *offer;
+    const struct plan_hold *hold;
     const struct plan_hint *hints;
     uint32_t hints_count;
 };
@@ -168,6 +178,11 @@ mob_status plan_node_received(struct plan_node *p, struct plan_job job, uint32_t
 mob_status plan_node_finished(struct plan_node *p, struct plan_job job, uint32_t cls,
                               uint32_t count, uint64_t now);
 
+/* The head says what it wants of a hold: WANT, KEPT or END. Answered with PLAN_HOLD_SAID, of one that is new
+ * when it is there. A hold that the node does not know, and that is not wanted anew, is over: END. */
+mob_status plan_node_hold(struct plan_node *p, const struct plan_hold *word,
+                          uint64_t now);
+
 /* ---- as an owner that has tasks run elsewhere
  * --------------------------------------------- The head says: @slots of @job, @cls are
  * ours at @node; 0 ends it. MOB_ERR_STATE: stale. */
@@ -209,6 +224,9 @@ struct plan_class_view {
 };
 mob_status plan_node_view(const struct plan_node *p, struct plan_job job, uint32_t cls,
                           struct plan_class_view *ret);
+
+/* The job's weight, as its driver or its first lease said; 0: there is no such job. */
+uint32_t plan_node_weight(const struct plan_node *p, struct plan_job job);
 
 /* Why tasks that are queued here do not run yet: the first that holds. */
 enum plan_why {

@@ -33,6 +33,22 @@ struct plan_hint {
     uint64_t bytes;
 };
 
+/* What a node holds for one bundle of a group. A name is never used again, and what is said of it only goes
+ * forward (WANT, HELD, KEPT, END), so a word that is doubled or late does nothing. */
+enum plan_hold_state {
+    PLAN_HOLD_END,  /* it is over; from the node: and what it held is free */
+    PLAN_HOLD_WANT, /* the head: gather it, for PLAN_GATHER_NS at most */
+    PLAN_HOLD_HELD, /* the node: all of it is here; nothing runs in it yet */
+    PLAN_HOLD_KEPT, /* the group is whole: its tasks may run in it */
+};
+#define PLAN_GROUPS_MAX 1024 /* of a cluster */
+struct plan_hold {
+    uint64_t hold, group;
+    uint32_t bundle; /* from 1 */
+    enum plan_hold_state state;
+    struct resources need;
+};
+
 #define PLAN_HINTS_MAX 4          /* nodes hinted per class: the best few decide */
 #define PLAN_WEIGHT_MAX 1000      /* of a job; 1 is usual */
 #define PLAN_SLOTS_MAX 65536      /* slots that one class may want, one lease may grant */
@@ -70,6 +86,14 @@ struct plan_hint {
  * without use, since a job's next phase often comes sooner. Also how often a node looks at
  * a queue that it has no slots for. */
 #define PLAN_UNUSED_NS (200 * NS_PER_MS)
+/* A node gathers what a bundle needs for so long, as slots come back to it: much longer than words take, and
+ * little for tasks that wait meanwhile. Then the group's other bundles are let go too, and it is tried again
+ * after as long. */
+#define PLAN_GATHER_NS (1 * NS_PER_S)
+/* A head that starts anew hears of the groups from their owners in this time; what it has not named to a node
+ * by then is over there. */
+#define PLAN_ORPHAN_NS (10 * NS_PER_S)
+#define PLAN_HOLDS_MAX 1024 /* of one node */
 /* After two nodes have refused a demand it waits this long. */
 #define PLAN_RETRY_NS (50 * NS_PER_MS)
 

@@ -18,7 +18,7 @@
 #include "store/record.h"
 
 #define BOARD_MAGIC 0x31616c75626f6dull /* "mobula1" */
-#define BOARD_LAYOUT 6u
+#define BOARD_LAYOUT 7u
 
 #define BOARD_RECORDS_MAX (1u << 22)
 #define BOARD_BLOCK 64u /* records in a block: one word of bitmap */
@@ -81,6 +81,7 @@ struct board_header {
      * moved; sealers, once for all sleepers, if `asleep` says that somebody waits for records. */
     at_u32 event __attribute__((aligned(CACHE_LINE)));
     at_u32 asleep; /* sleepers set it, who wakes them clears it */
+    at_u32 groups; /* daemon: counts changes of groups; who waits for one sleeps on it */
     at_u32 due;    /* anyone lowers it, the daemon sets it anew: request.h */
 };
 

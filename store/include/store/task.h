@@ -78,6 +78,19 @@ bool task_publish_waiting(struct lane *l, struct record *r, uint64_t link,
 void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_ref *ref);
 bool task_wait_for_args(struct lane *l, struct record *r);
 
+/* ---- tasks that the daemon keeps: FREE -> CREATING -> TAKEN by the daemon, which has it done by tasks that it
+ * makes after it (a member of a gang). Nothing ever claims it. ---------------------------------------------- */
+
+/* Takes a use of each argument. The record is the submitter's, CREATING, until task_keep(); if he dies before
+ * that, the sweep completes it as a cancelled task. On failure the record is FREE, and no use is held. */
+mob_status task_publish_kept(struct lane *l, struct record *r, uint64_t *ret_link);
+/* Takes it back: the daemon did not want it. */
+void task_unpublish_kept(struct lane *l, struct record *r);
+/* The daemon's. CREATING by the process @from -> TAKEN by the daemon. False: it is not so. */
+bool task_keep(struct lane *d, struct record *r, uint32_t gen, uint32_t from);
+/* The daemon's. TAKEN by it -> the same, next attempt. */
+bool task_keep_on(struct lane *d, struct record *r);
+
 /* ---- ready tasks ---------------------------------------------------------------------------------- */
 
 /* Wakes one sleeping worker of a class; else rings for the daemon if it asked for that. */

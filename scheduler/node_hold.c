@@ -1,0 +1,290 @@
+/* What this node holds for the bundles of groups. The head names a hold when it wants it, when its group is
+ * whole, and when it is over; here it is counted, and kept out of the reach of all but its group. */
+#include <string.h>
+
+#include "node_state.h"
+
+static bool is_there(const struct node_hold *x)
+{
+    return x->word.state != PLAN_HOLD_WANT;
+}
+
+/* What a bundle of a group has here, or (@bundle 0) all of them; what slots of its classes have of it, or
+ * with @promised what leases allow them, if that is more. */
+static void sum_up(const struct plan_node *p, uint64_t group, uint32_t bundle,
+                   bool promised, struct resources *ret_kept, struct resources *ret_used)
+{
+    *ret_kept = *ret_used = resources_zero(&p->config.capacity);
+    for (uint32_t i = 0; i < p->holds_count; i++) {
+        const struct plan_hold *w = &p->holds[i].word;
+        if (w->group == group && w->state == PLAN_HOLD_KEPT &&
+            (!bundle || w->bundle == bundle)) {
+            resources_add(ret_kept, &w->need, 1);
+        }
+    }
+    FOR_EACH_CLASS(p, j, c)
+    {
+        if (c->demand.group == group && (!bundle || c->demand.bundle == bundle)) {
+            uint32_t held = class_held(c), most = c->quota;
+            most = promised && most > held + c->resuming ? most : held;
+            resources_add(ret_used, &c->demand.need, most);
+            class_book_kept(ret_used, c, c->lent + (promised ? 0 : c->resuming),
+                            resources_add);
+        }
+    }
+}
+
+struct resources node_hold_room(const struct plan_node *p, const struct node_class *c,
+                                bool promised)
+{
+    struct resources room, used;
+    sum_up(p, c->demand.group, 0, promised, &room, &used);
+    resources_sub(&room, &used, 1);
+    if (c->demand.bundle) {
+        struct resources one;
+        sum_up(p, c->demand.group, c->demand.bundle, promised, &one, &used);
+        resources_sub(&one, &used, 1);
+        resources_limit(&room, &one);
+    }
+    return room;
+}
+
+/* Its tasks have more than what is kept for them: of one bundle, or of all. */
+static bool overused(const struct plan_node *p, uint64_t group, uint32_t bundle)
+{
+    struct resources kept, used;
+    sum_up(p, group, bundle, false, &kept, &used);
+    if (resources_fit(&kept, &used)) {
+        sum_up(p, group, 0, false, &kept, &used);
+    }
+    return !resources_fit(&kept, &used);
+}
+
+struct resources node_held(const struct plan_node *p)
+{
+    struct resources held = resources_zero(&p->config.capacity);
+    for (uint32_t i = 0; i < p->holds_count; i++) {
+        resources_add(&held, &p->holds[i].word.need, 1);
+    }
+    return held;
+}
+
+static void say(struct plan_node *p, const struct plan_hold *word)
+{
+    if (p->config.clustered && !p->head_up) {
+        return; /* the head names it when it is back, and is answered then */
+    }
+    p->offer_known = true;
+    p->offer_sent = node_room(p);
+    p->config.act(p->config.arg, &(struct plan_node_action){.kind = PLAN_HOLD_SAID,
+                                                            .hold = word,
+                                                            .offer = &p->offer_sent});
+}
+
+/* It is over, and nothing is in it any more. */
+static void drop(struct plan_node *p, uint32_t at)
+{
+    struct plan_hold word = p->holds[at].word;
+    if (is_there(&p->holds[at])) {
+        resources_add(&p->free, &word.need, 1);
+    }
+    p->holds_count--;
+    memmove(&p->holds[at], &p->holds[at + 1], (p->holds_count - at) * sizeof *p->holds);
+    word.state = PLAN_HOLD_END;
+    say(p, &word);
+}
+
+/* Ends it; settle() drops it when its slots are back. */
+static void end(struct node_hold *x)
+{
+    x->until = CLOCK_NEVER;
+    x->word.state = PLAN_HOLD_END;
+}
+
+static struct node_hold *find(const struct plan_node *p, uint64_t hold)
+{
+    for (uint32_t i = 0; i < p->holds_count; i++) {
+        if (p->holds[i].word.hold == hold) {
+            return &p->holds[i];
+        }
+    }
+    return NULL;
+}
+
+static bool same(const struct plan_hold *a, const struct plan_hold *b)
+{
+    return a->group == b->group && a->bundle == b->bundle &&
+           resources_equal(&a->need, &b->need);
+}
+
+/* What the head wants of a hold that is here. */
+static void follow(struct plan_node *p, struct node_hold *x, enum plan_hold_state state)
+{
+    x->sync = p->sync;
+    if (x->word.state == PLAN_HOLD_END) {
+        return; /* it is said when it is over */
+    }
+    if (state == PLAN_HOLD_END) {
+        if (x->word.state == PLAN_HOLD_WANT) {
+            drop(p, (uint32_t)(x - p->holds));
+        } else {
+            end(x);
+        }
+        return;
+    }
+    if (x->word.state !=
+        PLAN_HOLD_WANT) { /* one that gathers is answered when it has all */
+        x->until = CLOCK_NEVER;
+        x->word.state = state == PLAN_HOLD_KEPT ? state : x->word.state;
+        say(p, &x->word);
+    }
+}
+
+mob_status plan_node_hold(struct plan_node *p, const struct plan_hold *word, uint64_t now)
+{
+    if (!word->hold || !word->group || word->bundle == 0 ||
+        word->bundle > MOB_GROUP_BUNDLES_MAX || word->state > PLAN_HOLD_KEPT ||
+        word->state == PLAN_HOLD_HELD || !resources_ok(&word->need)) {
+        return MOB_ERR_INVALID;
+    }
+    struct node_hold *x = find(p, word->hold);
+    if (x && !same(&x->word, word)) {
+        return MOB_ERR_INVALID;
+    }
+    node_begin(p, now);
+    if (x) {
+        follow(p, x, word->state);
+    } else if (word->state == PLAN_HOLD_WANT && p->holds_count < PLAN_HOLDS_MAX &&
+               resources_fit(&p->config.capacity, &word->need)) {
+        p->holds[p->holds_count++] = (struct node_hold){
+            .word = *word, .sync = p->sync, .until = now + PLAN_GATHER_NS};
+        node_cut_leases(p); /* before the head hears that it is held */
+    } else {
+        struct plan_hold over = *word;
+        over.state = PLAN_HOLD_END;
+        say(p, &over);
+    }
+    node_decide(p, now);
+    return MOB_OK;
+}
+
+/* Asks the slots of a group back that has more of them than is kept for it. */
+static void take_back(struct plan_node *p, uint64_t group, uint64_t now)
+{
+    FOR_EACH_CLASS(p, j, c)
+    {
+        if (c->demand.group == group && overused(p, group, c->demand.bundle)) {
+            node_take(p, j, c, c->busy + c->idle - c->taking, now);
+        }
+    }
+}
+
+/* Drops what is over and has nothing in it any more. */
+static void settle(struct plan_node *p, uint64_t now)
+{
+    for (uint32_t i = p->holds_count; i-- > 0;) {
+        const struct plan_hold *w = &p->holds[i].word;
+        if (w->state != PLAN_HOLD_END) {
+            continue;
+        }
+        if (overused(p, w->group, w->bundle)) {
+            take_back(p, w->group, now);
+        } else {
+            drop(p, i);
+        }
+    }
+}
+
+void node_hold_gather(struct plan_node *p, uint64_t now)
+{
+    for (uint32_t i = p->holds_count; i-- > 0;) {
+        struct node_hold *x = &p->holds[i];
+        if (now >= x->until && x->word.state == PLAN_HOLD_WANT) {
+            drop(p, i);
+        } else if (now >= x->until) {
+            end(x);
+        }
+    }
+    settle(p, now);
+    for (uint32_t i = 0; i < p->holds_count; i++) {
+        struct node_hold *x = &p->holds[i];
+        if (is_there(x)) {
+            continue;
+        }
+        struct resources free = p->free;
+        resources_sub(&free, &p->keep, 1);
+        if (resources_fit(&free, &x->word.need)) {
+            resources_sub(&p->free, &x->word.need, 1);
+            x->word.state = PLAN_HOLD_HELD;
+            x->until = CLOCK_NEVER; /* the head decides */
+            say(p, &x->word);
+        } else {
+            resources_add(&p->keep, &x->word.need, 1);
+            resources_limit(&p->keep, &p->config.capacity);
+        }
+    }
+}
+
+uint64_t node_hold_deadline(const struct plan_node *p)
+{
+    uint64_t next = CLOCK_NEVER;
+    for (uint32_t i = 0; i < p->holds_count; i++) {
+        next = p->holds[i].until < next ? p->holds[i].until : next;
+    }
+    return next;
+}
+
+void node_hold_new_head(struct plan_node *p, uint64_t now)
+{
+    for (uint32_t i = p->holds_count; i-- > 0;) {
+        struct node_hold *x = &p->holds[i];
+        if (x->word.state == PLAN_HOLD_KEPT) {
+            x->until = now + PLAN_ORPHAN_NS;
+        } else if (x->word.state != PLAN_HOLD_END) {
+            drop(p, i);
+        }
+    }
+}
+
+void node_hold_sweep(struct plan_node *p)
+{
+    for (uint32_t i = p->holds_count; i-- > 0;) {
+        struct node_hold *x = &p->holds[i];
+        if (x->sync == p->sync ||
+            (x->word.state == PLAN_HOLD_KEPT && x->until != CLOCK_NEVER)) {
+            continue; /* named, or its owner has some time yet */
+        }
+        if (x->word.state == PLAN_HOLD_WANT) {
+            drop(p, i);
+        } else {
+            end(x);
+        }
+    }
+}
+
+const char *node_hold_check(const struct plan_node *p, struct resources *used)
+{
+    for (uint32_t i = 0; i < p->holds_count; i++) {
+        const struct plan_hold *w = &p->holds[i].word;
+        if (is_there(&p->holds[i])) {
+            resources_add(used, &w->need, 1);
+        }
+        for (uint32_t k = 0; k < i; k++) {
+            if (p->holds[k].word.hold == w->hold) {
+                return "two holds have one name";
+            }
+        }
+    }
+    FOR_EACH_CLASS(p, j, c)
+    {
+        bool ends = false; /* something of its group: slots may be on their way back */
+        for (uint32_t i = 0; i < p->holds_count; i++) {
+            const struct plan_hold *w = &p->holds[i].word;
+            ends = ends || (w->group == c->demand.group && w->state == PLAN_HOLD_END);
+        }
+        if (class_grouped(c) && !ends && overused(p, c->demand.group, c->demand.bundle)) {
+            return "tasks of a group have more than what is held for it";
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,282 @@
+/* Groups of bundles on a node alone: what is set aside, for whom, and when it comes back. */
+#include "tasks.h"
+
+static mob_status one(struct mob_task *task)
+{
+    double x = 1;
+    return mob_return_copy(task, 0, &x, sizeof x);
+}
+MOB_REGISTER(one);
+
+static void make(struct mob *mob, size_t count, double cpus, enum mob_group_strategy how,
+                 mob_group *ret)
+{
+    struct mob_bundle b[8];
+    for (size_t i = 0; i < count; i++) {
+        b[i] = (struct mob_bundle)MOB_BUNDLE_INIT;
+        b[i].num_cpus = cpus;
+    }
+    OK(mob_group_create(mob, b, count, how, ret));
+}
+
+static mob_ref submit(struct mob *mob, mob_group group, int bundle)
+{
+    struct mob_options o = MOB_OPTIONS_INIT;
+    mob_ref ref;
+    o.group = group;
+    o.bundle = bundle;
+    OK(mob_submit(mob, one, MOB_NO_ARGS, &o, &ref));
+    return ref;
+}
+
+static void ends_well(struct mob *mob, mob_ref ref)
+{
+    double x;
+    OK(mob_get_copy(mob, ref, &x, sizeof x, 20 * SEC));
+    mob_release(mob, ref);
+}
+
+/* Says in a file that it began, then waits for its gate. */
+struct begins {
+    char began[96], gate[96];
+};
+
+static mob_status begin_and_wait(struct mob_task *task)
+{
+    struct begins b;
+    double x = 1;
+    MOB_TRY(mob_arg_copy(task, 0, &b, sizeof b));
+    count_attempt(b.began);
+    api_gate_wait(b.gate);
+    return mob_return_copy(task, 0, &x, sizeof x);
+}
+MOB_REGISTER(begin_and_wait);
+
+static struct begins new_begins(const struct api_gate *g, const char *name)
+{
+    struct begins b;
+    snprintf(b.gate, sizeof b.gate, "%s", g->path);
+    snprintf(b.began, sizeof b.began, "%s/%s", getenv("API_SCRATCH"), name);
+    unlink(b.began);
+    return b;
+}
+
+static mob_ref submit_begins(struct mob *mob, const struct begins *b, mob_group group)
+{
+    struct mob_options o = MOB_OPTIONS_INIT;
+    mob_ref ref;
+    o.group = group;
+    OK(mob_submit(mob, begin_and_wait, MOB_ARGS(MOB_VALUE(*b)), &o, &ref));
+    return ref;
+}
+
+static void tasks_run_in_it_and_the_rest_is_for_others(void)
+{
+    struct mob *mob = api_init_with(4, 64u << 20);
+    struct api_gate gate;
+    mob_group g;
+    mob_ref others[8], in[4];
+    uint64_t nodes[2] = {0};
+    size_t count;
+    api_gate_make(&gate);
+    make(mob, 2, 1, MOB_GROUP_PACK, &g);
+    OK(mob_group_wait(mob, g, 20 * SEC));
+    OK(mob_group_nodes(mob, g, nodes, 2, &count));
+    EQ(count, 2);
+    CHECK(nodes[0] == api_info(mob).node_id && nodes[1] == nodes[0]);
+    ends_well(mob, submit(mob, g, MOB_BUNDLE_ANY));
+    ends_well(mob, submit(mob, g, 1));
+    /* Others have the other two CPUs, as many as there are; the group's tasks do not wait for them, and in the group
+     * no more than two run at once. */
+    struct begins o = new_begins(&gate, "others"), b = new_begins(&gate, "in");
+    for (int i = 0; i < 8; i++) {
+        others[i] = submit_begins(mob, &o, 0);
+    }
+    EVENTUALLY(attempts(o.began) == 2);
+    ends_well(mob, submit(mob, g, 0));
+    for (int i = 0; i < 4; i++) {
+        in[i] = submit_begins(mob, &b, g);
+    }
+    EVENTUALLY(attempts(b.began) == 2);
+    EQ(attempts(o.began), 2);
+    api_gate_open(&gate, 12);
+    for (int i = 0; i < 4; i++) {
+        ends_well(mob, in[i]);
+    }
+    for (int i = 0; i < 8; i++) {
+        ends_well(mob, others[i]);
+    }
+    OK(mob_group_remove(mob, g));
+    IS(mob_group_wait(mob, g, 0), MOB_ERR_NOT_FOUND);
+    mob_shutdown(mob);
+}
+
+static void it_waits_until_there_is_room(void)
+{
+    struct mob *mob = api_init_with(2, 64u << 20);
+    mob_group first, second;
+    make(mob, 2, 1, MOB_GROUP_STRICT_PACK, &first);
+    OK(mob_group_wait(mob, first, 20 * SEC));
+    make(mob, 1, 1, MOB_GROUP_SPREAD, &second);
+    IS(mob_group_wait(mob, second, 50 * MS), MOB_ERR_TIMEOUT);
+    HAS(mob_last_error(), "1 of its 1 bundles have no place");
+    mob_ref waits = submit(mob, second, MOB_BUNDLE_ANY);
+    size_t size;
+    IS(mob_get_size(mob, waits, 50 * MS, &size), MOB_ERR_TIMEOUT);
+    OK(mob_group_remove(mob, first));
+    OK(mob_group_wait(mob, second, 20 * SEC));
+    ends_well(mob, waits);
+    mob_shutdown(mob);
+}
+
+static void what_can_never_be_is_an_error(void)
+{
+    struct mob *mob = api_init_with(2, 64u << 20);
+    struct mob_options o = MOB_OPTIONS_INIT;
+    struct mob_bundle b[2] = {MOB_BUNDLE_INIT, MOB_BUNDLE_INIT};
+    mob_group g;
+    mob_ref ref;
+    b[1].num_cpus = 3;
+    IS(mob_group_create(mob, b, 2, MOB_GROUP_PACK, &g), MOB_ERR_DEMAND);
+    HAS(mob_last_error(), "bundle 1 of 2 asks for 3 CPUs");
+    b[1].num_cpus = 2;
+    IS(mob_group_create(mob, b, 2, MOB_GROUP_STRICT_PACK, &g), MOB_ERR_DEMAND);
+    b[1].num_cpus = 1;
+    IS(mob_group_create(mob, b, 2, MOB_GROUP_STRICT_SPREAD, &g), MOB_ERR_DEMAND);
+    IS(mob_group_create(mob, b, 0, MOB_GROUP_PACK, &g), MOB_ERR_INVALID);
+    IS(mob_group_create(mob, b, 65, MOB_GROUP_PACK, &g), MOB_ERR_INVALID);
+    IS(mob_group_create(mob, b, 2, (enum mob_group_strategy)4, &g), MOB_ERR_INVALID);
+    b[1].resources = "tape=x";
+    IS(mob_group_create(mob, b, 2, MOB_GROUP_PACK, &g), MOB_ERR_INVALID);
+    b[1].resources = NULL;
+    OK(mob_group_create(mob, b, 2, MOB_GROUP_PACK, &g));
+    o.group = g;
+    o.bundle = 2;
+    IS(mob_submit(mob, one, MOB_NO_ARGS, &o, &ref), MOB_ERR_INVALID);
+    o.bundle = 1;
+    o.num_cpus = 2;
+    IS(mob_submit(mob, one, MOB_NO_ARGS, &o, &ref), MOB_ERR_DEMAND);
+    o.num_cpus = 0;
+    o.strategy = MOB_STRATEGY_SPREAD;
+    IS(mob_submit(mob, one, MOB_NO_ARGS, &o, &ref), MOB_ERR_INVALID);
+    o.strategy = MOB_STRATEGY_DEFAULT;
+    o.group =
+        0; /* then the bundle means nothing: 0 is what a struct filled by hand has there */
+    OK(mob_submit(mob, one, MOB_NO_ARGS, &o, &ref));
+    double x;
+    OK(mob_get_copy(mob, ref, &x, sizeof x, MOB_FOREVER));
+    mob_release(mob, ref);
+    o.group = 12345;
+    o.bundle = MOB_BUNDLE_ANY;
+    IS(mob_submit(mob, one, MOB_NO_ARGS, &o, &ref), MOB_ERR_NOT_FOUND);
+    IS(mob_group_remove(mob, 12345), MOB_ERR_NOT_FOUND);
+    mob_shutdown(mob);
+}
+
+static void fails_with(struct mob *mob, mob_ref ref, mob_status status, const char *why)
+{
+    size_t size;
+    char text[512];
+    IS(mob_get_size(mob, ref, 15 * SEC, &size), status);
+    OK(mob_failure(mob, ref, text, sizeof text));
+    HAS(text, why);
+}
+
+static void removing_it_ends_its_tasks(void)
+{
+    struct mob *mob = api_init_with(2, 64u << 20);
+    struct api_gate gate;
+    mob_group g, next;
+    api_gate_make(&gate);
+    make(mob, 1, 2, MOB_GROUP_PACK, &g);
+    struct begins b = new_begins(&gate, "runs");
+    mob_ref ref[4];
+    for (int i = 0; i < 4; i++) {
+        ref[i] = submit_begins(mob, &b, g);
+    }
+    EVENTUALLY(attempts(b.began) == 2);
+    make(mob, 2, 1, MOB_GROUP_PACK, &next);
+    OK(mob_group_remove(mob, g));
+    for (int i = 0; i < 4; i++) {
+        fails_with(mob, ref[i], MOB_ERR_CANCELLED, "");
+    }
+    fails_with(mob, submit_begins(mob, &b, g), MOB_ERR_CANCELLED,
+               "its group was removed");
+    OK(mob_group_wait(mob, next, 20 * SEC)); /* all of it came back */
+    ends_well(mob, submit(mob, next, 1));
+    mob_shutdown(mob);
+}
+
+/* Makes a group of its own, waits for it, runs tasks in it and in the one that it is in. */
+static mob_status nests(struct mob_task *task)
+{
+    struct mob *mob = mob_task_mob(task);
+    mob_group outer, own;
+    double x, sum = 0;
+    MOB_TRY(mob_arg_copy(task, 0, &outer, sizeof outer));
+    struct mob_bundle b = MOB_BUNDLE_INIT;
+    MOB_TRY(mob_group_create(mob, &b, 1, MOB_GROUP_PACK, &own));
+    MOB_TRY(mob_group_wait(mob, own, 20 * SEC));
+    for (int i = 0; i < 4; i++) {
+        struct mob_options o = MOB_OPTIONS_INIT;
+        mob_ref ref;
+        o.group = i % 2 ? own : outer;
+        MOB_TRY(mob_submit(mob, one, MOB_NO_ARGS, &o, &ref));
+        MOB_TRY(mob_get_copy(mob, ref, &x, sizeof x, 20 * SEC));
+        mob_release(mob, ref);
+        sum += x;
+    }
+    MOB_TRY(mob_group_remove(mob, own));
+    return mob_return_copy(task, 0, &sum, sizeof sum);
+}
+MOB_REGISTER(nests);
+
+static void tasks_have_groups_of_their_own(void)
+{
+    struct mob *mob = api_init_with(2, 64u << 20);
+    struct mob_options o = MOB_OPTIONS_INIT;
+    mob_group g, all;
+    double sum;
+    mob_ref ref;
+    make(mob, 1, 1, MOB_GROUP_PACK, &g);
+    o.group = g;
+    OK(mob_submit(mob, nests, MOB_ARGS(MOB_VALUE(g)), &o, &ref));
+    OK(mob_get_copy(mob, ref, &sum, sizeof sum, 30 * SEC));
+    EQ(sum, 4);
+    OK(mob_group_remove(mob, g));
+    make(mob, 1, 2, MOB_GROUP_PACK, &all);
+    OK(mob_group_wait(mob, all, 20 * SEC)); /* nothing is left behind */
+    mob_shutdown(mob);
+}
+
+static void a_killed_worker_leaves_its_bundle(void)
+{
+    struct mob *mob = api_init_with(1, 64u << 20);
+    struct mob_options o = MOB_OPTIONS_INIT;
+    struct how h = how("segv", 1);
+    long done;
+    mob_group g;
+    mob_ref ref;
+    make(mob, 1, 1, MOB_GROUP_PACK, &g);
+    o.group = g;
+    OK(mob_submit(mob, fail, MOB_ARGS(MOB_VALUE(h)), &o, &ref));
+    OK(mob_get_copy(mob, ref, &done, sizeof done, 20 * SEC));
+    EQ(done, 2);
+    ends_well(mob, submit(mob, g, 0));
+    mob_shutdown(mob);
+}
+
+static const struct api_case cases[] = {
+    {"tasks_run_in_it_and_the_rest_is_for_others",
+     tasks_run_in_it_and_the_rest_is_for_others, 0},
+    {"it_waits_until_there_is_room", it_waits_until_there_is_room, 0},
+    {"what_can_never_be_is_an_error", what_can_never_be_is_an_error, 0},
+    {"removing_it_ends_its_tasks", removing_it_ends_its_tasks, 0},
+    {"tasks_have_groups_of_their_own", tasks_have_groups_of_their_own, 40},
+    {"a_killed_worker_leaves_its_bundle", a_killed_worker_leaves_its_bundle, 0},
+};
+
+int main(int argc, char **argv)
+{
+    return api_main(argc, argv, cases, sizeof cases / sizeof *cases);
+}
