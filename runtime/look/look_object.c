@@ -326,10 +326,11 @@ mob_status look_read(const struct look_job *j, uint64_t link, const struct place
     const char *lost = p->offset ? "the object was lost with the node that had it"
                                  : "the object was lost on disk";
     if (place_is_daemons(p) || p->kind == PLACE_LOST) {
-        return status_fail(MOB_ERR_STATE, p->kind == PLACE_LOST ? lost
-                                          : p->kind == PLACE_AWAY
-                                              ? "the object is on the node that made it"
-                                              : "the object is on disk");
+        return status_fail(MOB_ERR_STATE, "%s",
+                           p->kind == PLACE_LOST ? lost
+                           : p->kind == PLACE_AWAY
+                               ? "the object is on the node that made it"
+                               : "the object is on disk");
     }
     if (p->kind == PLACE_EMPTY || size == 0) {
         return size ? status_fail(MOB_ERR_CORRUPT, "an empty object has bytes") : MOB_OK;
