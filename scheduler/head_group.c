@@ -10,8 +10,8 @@
  *
  * No two groups wait for each other. What a node holds or is asked to gather is booked here at once, and of no
  * kind more than it has; a group that finds no place in this book waits and has nothing. So one that gathers waits
- * for tasks that run on its nodes, and never for another group; and it waits for PLAN_GATHER_NS at most, then lets
- * go of all and comes after those that waited longer. */
+ * for tasks that run on its nodes, and never for another group; and it waits for PLAN_GATHER_NS at first, then lets
+ * go of all and comes after those that waited longer, to wait twice as long next time. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -245,6 +245,7 @@ static void commit(struct plan_head *h, struct head_group *g)
         }
     }
     g->state = PLAN_GROUP_WHOLE;
+    g->late = 0;
     tell_demands(h, g->word.id);
     say_group(h, g);
 }
@@ -292,6 +293,8 @@ static void gather(struct plan_head *h, struct head_group *g, const uint32_t *ch
         g->bundles[i].hold = (uint32_t)(x - h->holds);
     }
     g->state = PLAN_GROUP_GATHERS;
+    g->late_at = h->last + (PLAN_GATHER_NS << g->late);
+    h->groups_at = g->late_at < h->groups_at ? g->late_at : h->groups_at;
     for (uint32_t i = 0; i < g->word.count; i++) {
         const struct head_hold *x = hold_at(h, g->bundles[i].hold);
         if (x->word.state == PLAN_HOLD_WANT) {
@@ -316,15 +319,31 @@ static void try(struct plan_head *h, struct head_group *g)
     }
 }
 
+/* Those that gather in vain let go. */
+static void end_late(struct plan_head *h, uint64_t now)
+{
+    for (uint32_t i = 0; i < h->groups_top; i++) {
+        struct head_group *g = &h->groups[i];
+        if (g->used && g->state == PLAN_GROUP_GATHERS && now >= g->late_at) {
+            g->late += g->late < PLAN_GATHER_DOUBLINGS;
+            lost(h, g, now + PLAN_GATHER_NS);
+        }
+    }
+}
+
 void head_group_place(struct plan_head *h, uint64_t now)
 {
     if (now < h->groups_at) {
         return;
     }
     uint32_t waiting = 0;
+    end_late(h, now);
     h->groups_at = CLOCK_NEVER;
     for (uint32_t i = 0; i < h->groups_top; i++) {
         struct head_group *g = &h->groups[i];
+        if (g->used && g->state == PLAN_GROUP_GATHERS) {
+            h->groups_at = g->late_at < h->groups_at ? g->late_at : h->groups_at;
+        }
         if (!g->used || g->state >= PLAN_GROUP_GATHERS || g->tried == h->rooms) {
             continue;
         }
@@ -338,7 +357,7 @@ void head_group_place(struct plan_head *h, uint64_t now)
     for (uint32_t i = 0; i < waiting && i < TRIES_MAX; i++) {
         try(h, h->waiting[i]);
     }
-    if (waiting > TRIES_MAX) {
+    if (waiting > TRIES_MAX && now + PLAN_RETRY_NS < h->groups_at) {
         h->groups_at = now + PLAN_RETRY_NS;
     }
 }

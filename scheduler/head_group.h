@@ -26,6 +26,8 @@ struct head_group {
     enum plan_group_state state;
     uint64_t turn;     /* the greater, the later it is tried */
     uint64_t retry_at; /* it found a node that did not get free */
+    uint64_t late_at;  /* of one that gathers: then it lets go of all */
+    uint32_t late;     /* so often it did, in a row */
     uint64_t tried;    /* plan_head.rooms, when it found no place */
     uint64_t void_at;  /* its owner came back and has not said it again */
     struct head_bundle bundles[MOB_GROUP_BUNDLES_MAX];

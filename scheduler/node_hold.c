@@ -157,7 +157,7 @@ mob_status plan_node_hold(struct plan_node *p, const struct plan_hold *word, uin
     } else if (word->state == PLAN_HOLD_WANT && p->holds_count < PLAN_HOLDS_MAX &&
                resources_fit(&p->config.capacity, &word->need)) {
         p->holds[p->holds_count++] = (struct node_hold){
-            .word = *word, .sync = p->sync, .until = now + PLAN_GATHER_NS};
+            .word = *word, .sync = p->sync, .until = now + PLAN_GATHER_MAX_NS};
         node_cut_leases(p); /* before the head hears that it is held */
     } else {
         struct plan_hold over = *word;

@@ -345,6 +345,42 @@ Test(groups, what_is_not_held_in_time_lets_go_of_all)
     finish();
 }
 
+/* A task of that node ends: its slot goes where it was asked for, else the next task follows. */
+static void end_task(uint64_t node, struct plan_job key)
+{
+    struct plan_class_view v;
+    struct plan_node *p = w.node[node];
+    MUST(plan_node_view(p, key, 0, &v));
+    if (v.asked_back > 0) {
+        MUST(plan_node_slot_returned(p, key, 0, PLAN_SLOT_BUSY, w.now));
+    }
+    while (plan_node_view(p, key, 0, &v) == MOB_OK && v.starting > 0) {
+        MUST(plan_node_worker_started(p, key, 0, w.now));
+    }
+    settle();
+}
+
+Test(groups, long_tasks_on_every_cpu_do_not_starve_it)
+{
+    begin(2, 2);
+    struct plan_job first = occupy(1, 100), second = occupy(2, 100);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 2, 2 * CPU);
+    uint32_t seconds = 0;
+    for (; seconds < 600 && !whole(1); seconds++) {
+        wait_ms(1000);
+        if (seconds % 30 == 7 || seconds % 30 == 22) { /* each node has two, 15 s apart */
+            end_task(1, first);
+        } else if (seconds % 30 == 13 || seconds % 30 == 28) {
+            end_task(2, second);
+        }
+    }
+    cr_assert(whole(1));
+    cr_assert_lt(
+        seconds,
+        180); /* windows of 1, 2, 4, 8, 16, 32 and 64 s, and a second before each */
+    finish();
+}
+
 Test(groups, tasks_run_in_bundles_that_are_kept_and_nowhere_else)
 {
     begin(2, 4);

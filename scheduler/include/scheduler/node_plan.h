@@ -20,7 +20,7 @@
  * the reach of all others, and no task of the group takes anything else. A hold's life:
  *
  *   WANT --all of it is free--> HELD --the head: KEPT--> KEPT --END--> ENDING --its slots are back--> END, said
- *     \--END, or PLAN_GATHER_NS--> END, said             HELD --END--> END, said
+ *     \--END, or too long -----> END, said             HELD --END--> END, said
  *
  * Invariants, which plan_node_check() walks:
  *   - of each kind slots and holds have at most what the node has, whatever the head or a peer says

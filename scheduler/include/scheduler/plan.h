@@ -37,7 +37,7 @@ struct plan_hint {
  * forward (WANT, HELD, KEPT, END), so a word that is doubled or late does nothing. */
 enum plan_hold_state {
     PLAN_HOLD_END,  /* it is over; from the node: and what it held is free */
-    PLAN_HOLD_WANT, /* the head: gather it, for PLAN_GATHER_NS at most */
+    PLAN_HOLD_WANT, /* the head: gather it */
     PLAN_HOLD_HELD, /* the node: all of it is here; nothing runs in it yet */
     PLAN_HOLD_KEPT, /* the group is whole: its tasks may run in it */
 };
@@ -86,10 +86,13 @@ struct plan_hold {
  * without use, since a job's next phase often comes sooner. Also how often a node looks at
  * a queue that it has no slots for. */
 #define PLAN_UNUSED_NS (200 * NS_PER_MS)
-/* A node gathers what a bundle needs for so long, as slots come back to it: much longer than words take, and
- * little for tasks that wait meanwhile. Then the group's other bundles are let go too, and it is tried again
- * after as long. */
+/* Nodes gather what a group needs for so long, as slots come back to them: much longer than words take, and
+ * little for tasks that wait meanwhile. Then all its bundles are let go, and it is tried again a second later, for
+ * twice as long each time: where every task runs for a minute, no shorter time will do. */
 #define PLAN_GATHER_NS (1 * NS_PER_S)
+#define PLAN_GATHER_DOUBLINGS 8
+/* A node whose head is silent gathers no longer than this. */
+#define PLAN_GATHER_MAX_NS (2 * PLAN_GATHER_NS << PLAN_GATHER_DOUBLINGS)
 /* A head that starts anew hears of the groups from their owners in this time; what it has not named to a node
  * by then is over there. */
 #define PLAN_ORPHAN_NS (10 * NS_PER_S)
