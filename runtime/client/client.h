@@ -84,7 +84,6 @@ struct thread {
     uint64_t newest;       /* link of the task that it submitted last by the short way */
     uint32_t newest_after; /* steps to wait before the first look at its result */
     uint32_t spin_halves;  /* how often the time to spin was halved: spin_learn() */
-    uint32_t spin_sleeps;  /* since it was whole */
     const struct mob_site
         *plain_site; /* where it submitted last, with its number on the board */
     uint32_t plain_number;

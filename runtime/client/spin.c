@@ -1,7 +1,7 @@
 /* spin.c - whether to look for a while before sleeping, and for how long. */
 #include "client.h"
 
-enum { SPIN_HALVES_MAX = 5, SPIN_SLEEPS = 32 /* between two that are tried */ };
+enum { SPIN_HALVES_MAX = 5 };
 
 bool spin_allowed(const struct mob *mob)
 {
@@ -19,13 +19,11 @@ bool spin_allowed(const struct mob *mob)
 
 /* A spin that ends in sleep has kept a CPU, maybe from who would have ended the wait: the daemons that
  * carry a task to another node and its result back, say. So after each the next is half as long, and as
- * long as ever once a wait was over, wake-up and all, well within a whole one. Waits may be long only
- * because both sides sleep: so after some sleeps a whole one is tried all the same. */
+ * long as ever once a wait was over, wake-up and all, well within a whole one. */
 void spin_learn(const struct mob *mob, struct thread *t, uint64_t slept_ns)
 {
-    bool is_short = spin_time(mob, t) + slept_ns <= mob->spin_ns / 4 * 3;
-    if (is_short || ++t->spin_sleeps == SPIN_SLEEPS) {
-        t->spin_halves = t->spin_sleeps = 0;
+    if (spin_time(mob, t) + slept_ns <= mob->spin_ns / 4 * 3) {
+        t->spin_halves = 0;
     } else if (t->spin_halves < SPIN_HALVES_MAX) {
         t->spin_halves++;
     }
