@@ -83,8 +83,6 @@ struct thread {
     uint64_t plain_call;   /* of a task of it with one word as argument and one result */
     uint64_t newest;       /* link of the task that it submitted last by the short way */
     uint32_t newest_after; /* steps to wait before the first look at its result */
-    uint32_t spin_halves;  /* how often the time to spin was halved: spin_learn() */
-    uint32_t spin_sleeps;  /* since it was whole */
     const struct mob_site
         *plain_site; /* where it submitted last, with its number on the board */
     uint32_t plain_number;
@@ -317,13 +315,6 @@ static inline mob_status client_health(const struct mob *mob)
 }
 /* True if fewer processes of the job are awake than there are CPUs for. */
 bool spin_allowed(const struct mob *mob);
-/* How long this thread looks before it sleeps. */
-static inline uint64_t spin_time(const struct mob *mob, const struct thread *t)
-{
-    return mob->spin_ns >> t->spin_halves;
-}
-/* After a wait that ended in sleep, @slept_ns of it. */
-void spin_learn(const struct mob *mob, struct thread *t, uint64_t slept_ns);
 /* The link of an id of this job on this node, or of its local stand-in. */
 mob_status client_link_foreign(struct mob *mob, mob_ref ref, uint64_t *ret);
 static inline mob_status client_link(struct mob *mob, mob_ref ref, uint64_t *ret)

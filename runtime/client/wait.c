@@ -38,6 +38,20 @@ mob_status client_health_slow(const struct mob *mob)
     return status_fail(failed, "%s", text);
 }
 
+bool spin_allowed(const struct mob *mob)
+{
+    unsigned awake = 0;
+    for (unsigned i = 0; mob->cpus_here > 1 && i < PROCS_MAX / 64; i++) {
+        for (uint64_t w = at_load(&mob->board.header->awake[i], AT_RELAXED); w;
+             w &= w - 1) {
+            if (++awake > mob->cpus_here) {
+                return false;
+            }
+        }
+    }
+    return mob->cpus_here > 1;
+}
+
 static void set_awake(struct mob *mob, bool awake)
 {
     at_u64 *word = &mob->board.header->awake[mob->self / 64];
@@ -184,11 +198,10 @@ static mob_status wait_sealed(struct mob *mob, struct thread *t, struct record *
      * that makes it; some later, there are several. */
     struct call call = record_call(r);
     uint64_t lazy = queue_about(&t->lane.ready[call_class(&call) % CLASSES_MAX]) / 4;
-    if (spin_allowed(mob) && spin_sealed(r, gen, spin_time(mob, t), deadline_ns, lazy)) {
+    if (spin_allowed(mob) && spin_sealed(r, gen, mob->spin_ns, deadline_ns, lazy)) {
         return MOB_OK;
     }
-    uint64_t slept_at = clock_now_ns();
-    if (slept_at >= deadline_ns) {
+    if (clock_now_ns() >= deadline_ns) {
         return status_fail(MOB_ERR_TIMEOUT,
                            "the object was not there within the time limit");
     }
@@ -196,7 +209,6 @@ static mob_status wait_sealed(struct mob *mob, struct thread *t, struct record *
         client_lend(mob, true);
     }
     mob_status st = park_sealed(mob, t, r, gen, deadline_ns);
-    spin_learn(mob, t, clock_now_ns() - slept_at);
     if (t->task) {
         client_lend(mob, false);
     }

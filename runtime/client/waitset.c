@@ -174,7 +174,7 @@ static bool spin_feed(struct mob_waitset *set, const struct thread *t,
     if (!spin_allowed(set->mob)) {
         return false;
     }
-    uint64_t until = clock_now_ns() + spin_time(set->mob, t);
+    uint64_t until = clock_now_ns() + set->mob->spin_ns;
     until = until < deadline_ns ? until : deadline_ns;
     do {
         for (int i = 0; i < SPIN_LOOKS; i++) {
@@ -227,8 +227,7 @@ static mob_status await_ready(struct mob_waitset *set, struct thread *t,
     if (spin_feed(set, t, deadline_ns)) {
         return MOB_OK;
     }
-    uint64_t slept_at = clock_now_ns();
-    if (slept_at >= deadline_ns) {
+    if (clock_now_ns() >= deadline_ns) {
         return MOB_ERR_TIMEOUT;
     }
     if (t->task) {
@@ -236,7 +235,6 @@ static mob_status await_ready(struct mob_waitset *set, struct thread *t,
     }
     uint64_t start_ns = t->lane.timeline ? clock_now_ns() : 0;
     mob_status st = park_for_feed(set, t, deadline_ns);
-    spin_learn(set->mob, t, clock_now_ns() - slept_at);
     if (start_ns && t->lane.timeline) {
         timeline_got(t, start_ns, LINK_NONE, st);
     }

@@ -64,22 +64,21 @@ static inline enum seen look_hot(const at_u64 *cell, uint64_t empty,
 }
 
 /* Spins while the cell that comes next is empty and marked, and the foreseen record, if any, FREE. */
-static __attribute__((noinline)) enum seen spin_ready(struct mob *mob, struct thread *t,
-                                                      const struct queue_item *item,
-                                                      uint32_t run,
-                                                      const struct record *next)
+static __attribute__((noinline)) enum seen
+spin_ready(struct mob *mob, const struct queue_view *ready, const struct queue_item *item,
+           uint32_t run, const struct record *next)
 {
     const struct proc *self = &mob->board.procs[mob->self];
     if (!spin_allowed(mob)) {
         return SEEN_NOTHING;
     }
-    const at_u64 *cell = queue_cell(&t->lane.ready[run - 1], item->position);
+    const at_u64 *cell = queue_cell(ready, item->position);
     enum seen seen = look_hot(cell, item->cell, next);
     if (seen != SEEN_NOTHING) {
         return seen;
     }
     park_give_way();
-    uint64_t now = clock_now_ns(), until = now + spin_time(mob, t);
+    uint64_t now = clock_now_ns(), until = now + mob->spin_ns;
     do {
         /* A submitter that finds this worker awake looks at no clock: board.h. */
         (void)board_tick_at(&mob->board, now);
@@ -116,9 +115,7 @@ static __attribute__((noinline)) void park_worker(struct mob *mob, struct thread
     /* Said, then looked; pairs with task_wake_worker(), which comes after the push. */
     if (queue_peek(&t->lane.ready[class], &item) == QUEUE_NONE &&
         at_load(&self->run, AT_SEQ_CST) == run) {
-        uint64_t slept_at = clock_now_ns();
         (void)park_client(mob, t, &self->wake, seen, CLOCK_NEVER);
-        spin_learn(mob, t, clock_now_ns() - slept_at);
     }
     task_unpark(b, mob->self, class);
     timeline_look(mob, t);
@@ -152,7 +149,7 @@ __attribute__((noinline)) struct record *park_or_spin(struct mob *mob, struct th
         return NULL;
     }
     struct record *next = foresee(t, streak);
-    enum seen seen = spin_ready(mob, t, item, run, next);
+    enum seen seen = spin_ready(mob, ready, item, run, next);
     if (seen == SEEN_NEXT) {
         return next; /* the mark stays: task.h says why it may */
     }
