@@ -92,7 +92,8 @@ struct node {
     uint32_t silent; /* of conns */
     struct conn *conns;
     struct job *jobs[JOBS_MAX];
-    uint32_t jobs_top; /* none at or above it: who looks at each task's message stops here */
+    uint32_t
+        jobs_top; /* none at or above it: who looks at each task's message stops here */
     uint32_t last_job;
     uint64_t last_group;
     struct group_alone *group_alone; /* of a node alone; NULL: it has had no group */
