@@ -76,7 +76,8 @@ static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c,
     if (j->bare > 0 && c->demand.need.amount[RESOURCE_GPU] == 0) {
         j->bare--;
         c->busy++;
-        c->queued -= c->queued > 0; /* the worker takes one at once: the hint follows */
+        c->queued -= c->queued > 0; /* the worker takes one at once */
+        c->guessed = true;
         node_act(p, PLAN_GIVE, j, c, 1);
     } else if (j->workers < p->config.workers_max) {
         j->workers++;
@@ -324,7 +325,9 @@ void node_set_deadline(struct plan_node *p, uint64_t now)
     FOR_EACH_CLASS(p, j, c)
     {
         bool rivals = holders > (c->cost > 0 && class_held(c) + c->quota > 0);
-        uint64_t at = c->queued > 0 ? now + PLAN_UNUSED_NS : CLOCK_NEVER;
+        /* Who submits rings only where the last count was 0. */
+        bool look = c->queued > 0 || c->guessed;
+        uint64_t at = look ? now + PLAN_UNUSED_NS : CLOCK_NEVER;
         if (c->short_since != CLOCK_NEVER && rivals) {
             /* Cuts, turns and reservations all come due by time alone. */
             at = c->short_since + PLAN_REPORT_NS;

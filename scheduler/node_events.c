@@ -246,6 +246,7 @@ mob_status plan_node_backlog(struct plan_node *p, struct plan_job job, uint32_t 
     }
     node_begin(p, now);
     c->queued = queued < PLAN_TASKS_MAX ? queued : PLAN_TASKS_MAX;
+    c->guessed = false;
     if (hints_count) {
         memcpy(c->hints, hints, hints_count * sizeof *hints);
     }

@@ -23,6 +23,8 @@ struct node_class {
     struct demand demand;
     uint64_t cost; /* share_cost() of one slot */
     uint32_t queued;
+    bool
+        guessed; /* `queued` was lowered here since the daemon counted, which is to count again */
     uint32_t starting, busy, idle, lent, resuming;
     uint32_t taking; /* slots asked back, at most busy + idle */
     uint64_t taking_since;

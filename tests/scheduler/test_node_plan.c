@@ -83,6 +83,26 @@ Test(node_plan, idle_slots_stay_warm_until_another_job_needs_them)
     plan_node_destroy(p);
 }
 
+/* The daemon counted one, so nobody who submits more rings: it must be made to count again. */
+Test(node_plan, a_worker_that_is_given_a_slot_leaves_a_count_to_be_made_again)
+{
+    struct plan_node *p = node(2);
+    struct plan_job a = job(p, 1, 1, CPU);
+    OK(plan_node_backlog(p, a, 0, 1, NULL, 0, 0));
+    OK(plan_node_backlog(p, a, 0, 0, NULL, 0, MS));
+    OK(plan_node_worker_started(p, a, 0, MS));
+    OK(plan_node_slot_returned(p, a, 0, PLAN_SLOT_BUSY, MS));
+    OK(plan_node_backlog(p, a, 0, 1, NULL, 0, 2 * MS));
+    cr_assert_eq(count(PLAN_GIVE, 1), 1);
+    cr_assert_leq(plan_node_deadline(p), 2 * MS + PLAN_UNUSED_NS);
+    OK(plan_node_backlog(p, a, 0, 3, NULL, 0, 3 * MS));
+    cr_assert_eq(count(PLAN_START, 1), 2);
+    OK(plan_node_worker_started(p, a, 0, 4 * MS));
+    OK(plan_node_backlog(p, a, 0, 0, NULL, 0, 4 * MS));
+    cr_assert_eq(plan_node_deadline(p), CLOCK_NEVER);
+    plan_node_destroy(p);
+}
+
 Test(node_plan, a_lent_slot_lets_another_run_and_is_resumed_first)
 {
     struct plan_node *p = node(1);
