@@ -52,15 +52,15 @@ sim_mutant(asked_back_for_ever node_events.c "        c->taking--;" "")
 sim_mutant(node_forgets_labels node_events.c "              selector_match(demand->selector, p->config.labels);" "              true;" --kinds)
 sim_mutant(short_kind_blocks_all node_report.c "        offer->amount[k] = few ? 0 : offer->amount[k];" "        offer->amount[k] = 0u * few;" --kinds --seed 32)
 sim_mutant(kept_in_vain node_decide.c "        if (resources_fit(&reach, &c->demand.need)) {" "        if (true) {" --kinds --seed 142)
-sim_mutant(priority_for_ever node_decide.c "                now >= since + PLAN_RESERVE_NS && class_held(c) == 0;" "                c->demand.priority > 0;" --kinds)
+sim_mutant(priority_for_ever node_decide.c "(now >= since + PLAN_RESERVE_NS && class_held(c) == 0)" "c->demand.priority > 0" --kinds)
 
 # ---- who waits for ever
 sim_mutant(not_resumed node_decide.c "            node_act(p, PLAN_RESUME, j, c, 1);" "")
 sim_mutant(nothing_kept node_decide.c "now >= since + PLAN_RESERVE_NS" "false" --no-faults --nodes 2)
 sim_mutant(no_turns_at_head head_place.c "take_from_lower(h) || take_turns(h, waits)" "take_from_lower(h)" --rivals)
 sim_mutant(given_back_at_once share.c "(ns / NS_PER_US)) - s->deficit" "(ns / NS_PER_US))" --rivals --seed 675)
-sim_mutant(no_turns_on_node node_room.c "        if (c->tried && c->cost > 0 && class_is_native(p, j, c)) {" "        if (false) {" --rivals --nodes 2)
-sim_mutant(natives_do_not_cut node_room.c "    if (cut) {\n        cut_leases(p);\n    }" "    (void)cut_leases;" --streams --nodes 3)
+sim_mutant(no_turns_on_node node_room.c "        } else if (c->tried && c->cost > 0 && class_is_native(p, j, c)) {" "        } else if (false) {" --rivals --nodes 2 --seed 5)
+sim_mutant(natives_do_not_cut node_room.c "    if (cut) {\n        node_cut_leases(p);\n    }" "    (void)cut;" --streams --nodes 3)
 sim_mutant(idle_is_kept node_room.c "    take_idle(p, &lacks, &soon, now);" "" --kinds --no-faults --nodes 5)
 
 add_custom_target(sim_mutants DEPENDS ${mutant_targets})
