@@ -441,6 +441,7 @@ mob_status plan_head_group(struct plan_head *h, uint64_t owner,
     g->word.count = in->count;
     g->turn = ++h->turns;
     g->retry_at = g->tried = 0;
+    g->late = 0;
     g->void_at = CLOCK_NEVER;
     for (uint32_t i = 0; i < in->count; i++) {
         g->bundles[i] = (struct head_bundle){in->needs[i], INDEX_NONE};

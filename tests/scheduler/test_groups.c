@@ -381,6 +381,21 @@ Test(groups, long_tasks_on_every_cpu_do_not_starve_it)
     finish();
 }
 
+Test(groups, a_new_one_gathers_no_longer_because_another_did_in_vain)
+{
+    begin(2, 2);
+    (void)occupy(2, 2); /* tasks that do not end */
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 2, 2 * CPU);
+    wait_ms(12000); /* windows of 1, 2 and 4 s, in vain */
+    MUST(plan_head_group_end(w.h, HOME, 1, w.now));
+    settle();
+    group_of_cpus(2, MOB_GROUP_STRICT_SPREAD, 2, 2 * CPU);
+    cr_assert_eq(w.group[2].state, PLAN_GROUP_GATHERS);
+    wait_ms(1100);
+    cr_assert_eq(w.group[2].state, PLAN_GROUP_WAITS);
+    finish();
+}
+
 Test(groups, tasks_run_in_bundles_that_are_kept_and_nowhere_else)
 {
     begin(2, 4);
