@@ -33,6 +33,8 @@ struct proxy {     /* a task that another node owns, on our board */
     uint32_t cls;
     bool done; /* told; the record stays until its results were taken */
     bool late; /* done, and a result is not there yet */
+    uint64_t
+        told; /* bytes of results that may stay here: in kept_bytes until the owner says */
     uint32_t next_free;
 };
 
@@ -66,7 +68,7 @@ struct guest {
     struct loop_timer late_timer, gather_timer;
     struct standin *standins[STANDIN_BUCKETS];
     uint64_t standin_bytes, clock; /* bytes: of those that are not kept */
-    uint64_t kept_bytes;
+    uint64_t kept_bytes;           /* of those that are, and of results that may be */
     uint8_t hash[WIRE_HASH_BYTES];
     uint64_t exe_size, start_size;
     void *start;

@@ -112,17 +112,17 @@ static void put_failure(struct codec_writer *w, struct job *j, mob_status st,
     codec_put_str(w, text);
 }
 
-/* All of its large results may stay here, or none. */
-static bool may_stay(const struct job *j, const struct result *res, uint32_t nrets)
+/* Bytes of its large results if they may stay here: all of them, or none. */
+static uint64_t may_stay(const struct job *j, const struct result *res, uint32_t nrets)
 {
     uint64_t bytes = 0;
     for (uint32_t k = 0; k < nrets; k++) {
         if (res[k].p.kind == PLACE_AWAY || res[k].p.kind == PLACE_LOST) {
-            return false;
+            return 0;
         }
         bytes += res[k].p.size >= LINEAGE_BYTES_MIN ? res[k].p.size : 0;
     }
-    return standin_may_keep(j, bytes);
+    return bytes && standin_may_keep(j, bytes) ? bytes : 0;
 }
 
 static bool travels_inline(const struct place *p)
@@ -131,7 +131,7 @@ static bool travels_inline(const struct place *p)
 }
 
 /* Writes one result. False: it cannot be told yet. @ret_remote: its bytes are to be pulled. */
-static bool put_result(struct wire_batch *b, struct job *j, const struct proxy *x,
+static bool put_result(struct wire_batch *b, struct job *j, struct proxy *x,
                        struct record *r, bool *ret_remote)
 {
     struct codec_writer *w = &b->w;
@@ -159,7 +159,9 @@ static bool put_result(struct wire_batch *b, struct job *j, const struct proxy *
     }
     codec_put_u32(w, MOB_OK);
     codec_put_u8(w, (uint8_t)nrets);
-    bool stays = may_stay(j, res, nrets);
+    j->guest->kept_bytes -= x->told; /* if it is told again */
+    x->told = may_stay(j, res, nrets);
+    j->guest->kept_bytes += x->told; /* many may be told before the owner answers */
     for (uint32_t k = 0; k < nrets; k++) {
         struct mob_meta meta;
         bool more = node_meta(j, x->link | k, &meta);
@@ -168,7 +170,7 @@ static bool put_result(struct wire_batch *b, struct job *j, const struct proxy *
             codec_put_bytes(w, bytes[k], res[k].p.size);
         } else {
             codec_put_u8(w, (uint8_t)(WIRE_REMOTE | (more ? WIRE_META : 0) |
-                                      (stays ? WIRE_STAYS : 0)));
+                                      (x->told ? WIRE_STAYS : 0)));
             codec_put_u64(w, res[k].p.size);
             *ret_remote = true;
         }

@@ -36,6 +36,7 @@ static struct proxy *proxy_new(struct guest *g)
 static void proxy_free(struct guest *g, struct proxy *x)
 {
     g->late -= x->late;
+    g->kept_bytes -= x->told;
     g->open[x->cls] -= x->link != LINK_NONE && !x->done;
     *x = (struct proxy){.next_free = g->free_proxy};
     g->free_proxy = (uint32_t)(x - g->proxies) + 1;

@@ -9,6 +9,10 @@
 #include "core/status.h"
 #include "store/task.h"
 
+enum {
+    HELD_DIVISOR = 4
+}; /* of the store: arguments kept here if there is no disk for them */
+
 /* ---- the table -------------------------------------------------------------------------------------- */
 
 static bool add_to_table(struct lineage_job *l, struct lineage *e)
@@ -207,6 +211,12 @@ void lineage_tidy(struct job *j, struct lineage *e)
     }
 }
 
+/* Of arguments that the program has released. In memory they would be missing for as long as their results are held. */
+static uint64_t most_held(const struct node *n)
+{
+    return n->budget.limit_bytes / (n->spill ? 1 : HELD_DIVISOR);
+}
+
 struct lineage *lineage_new(struct job *j, struct record *r, struct peer *p,
                             uint64_t remote_link)
 {
@@ -231,7 +241,7 @@ struct lineage *lineage_new(struct job *j, struct record *r, struct peer *p,
     e->remote_link = remote_link;
     bool kept = keep_call(j, e, r, &call, state_attempt(state));
     l->held_bytes += e->held;
-    if (!kept || l->held_bytes > j->node->budget.limit_bytes) {
+    if (!kept || l->held_bytes > most_held(j->node)) {
         forget(j, e);
         return NULL;
     }
@@ -274,6 +284,16 @@ void lineage_free_place(struct job *j, const struct place *p)
         fetch_unwanted(e->pulls[p->segment]);
     }
     lineage_tidy(j, e);
+}
+
+void lineage_forsake(struct job *j, struct lineage *e, mob_status st)
+{
+    for (uint32_t i = 0; i < e->results && st != MOB_ERR_PEER_LOST; i++) {
+        if (e->named >> i & 1) {
+            let_go(j, e, i, true);
+        }
+    }
+    e->peer = NULL;
 }
 
 void lineage_peer_lost(struct job *j, const struct peer *p)

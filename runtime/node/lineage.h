@@ -18,7 +18,7 @@
  * are lost are made first, each once at a time: they are tasks too, whose results it waits for like any other.
  *
  * Bounds: LINEAGE_MAX entries and argument records, LINEAGE_DEPTH_MAX of them in a row, and of bytes that are kept here
- * for them as much as the store may have. A result beyond them comes here at once, and nothing has to be made again
+ * for them as much as the store may have, or a quarter of that if there is no disk. A result beyond them comes here at once, and nothing has to be made again
  * before it; so does one of a task without retries, and one that somebody waits for.
  *
  * Part of cluster.h, which includes it. */
@@ -77,6 +77,8 @@ struct lineage *lineage_repairs(const struct job *j, const struct record *r);
 void lineage_free_place(struct job *j, const struct place *p);
 /* Result @ret is here, or released (@gone): its maker need not keep it. */
 void lineage_unname(struct job *j, struct lineage *e, uint32_t ret, bool gone);
+/* It is not to be had from its maker, who lets it go if he has it. @st: of the pull that failed. */
+void lineage_forsake(struct job *j, struct lineage *e, mob_status st);
 /* What that node kept is lost. */
 void lineage_peer_lost(struct job *j, const struct peer *p);
 /* Why the bytes of a LOST result cannot be had; @text of FAILURE_TEXT_MAX. */

@@ -104,10 +104,11 @@ static void pulled(struct fetch *p, mob_status st)
         arrived(j, e, i, &p->place, p->want.size);
     } else if (st == MOB_ERR_NOMEM) {
         lose(j, e, "it does not fit into the object store of this node");
-    } else if (st != MOB_ERR_CANCELLED) {
-        e->peer = NULL; /* or the node has it no more */
+    } else if (st != MOB_ERR_CANCELLED) { /* or the node has it no more */
+        lineage_forsake(j, e, st);
     }
     if (!j->ended) {
+        add_todo(j, e); /* released meanwhile, this was the last that kept it */
         lineage_soon(j, 0);
     }
 }
@@ -179,6 +180,19 @@ static bool copy_arguments(struct record *to, struct record *from, const uint64_
     return true;
 }
 
+/* The class in which a task of class @cls runs again: the same, and ahead of it. Tasks that wait for what it makes
+ * are of that class too, stand before it in the queue, and may have all slots; they would wait for ever. */
+static uint32_t class_ahead(struct job *j, uint32_t cls)
+{
+    struct demand ahead = j->demand[cls];
+    uint32_t ret;
+    ahead.priority++; /* of MOB_PRIORITY_MAX at most */
+    return ahead.priority > j->demand[cls].priority &&
+                   job_add_class(j, &ahead, &ret) == MOB_OK
+               ? ret
+               : cls; /* the job has as many classes as there may be */
+}
+
 /* Publishes a copy of the argument record. */
 static mob_status publish(struct job *j, struct lineage *e, const uint64_t *links)
 {
@@ -189,6 +203,10 @@ static mob_status publish(struct job *j, struct lineage *e, const uint64_t *link
         st = lane_record(&j->lane, &r);
     }
     MOB_TRY(st);
+    if (call_class(&call) < j->classes) {
+        call.class_options =
+            (uint8_t)((call.class_options & 0xf0) | class_ahead(j, call_class(&call)));
+    }
     task_begin(&j->lane, r, &call, LINK_NONE);
     r->name = from->name;
     record_set_origin(r, LINEAGE_MADE | e->number, record_site(from));

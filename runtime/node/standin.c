@@ -75,9 +75,13 @@ mob_status standin_get(struct job *j, uint64_t theirs, struct standin **ret,
 
 bool standin_may_keep(const struct job *j, uint64_t size)
 {
-    uint64_t most = j->node->budget.limit_bytes / KEPT_DIVISOR,
-             kept = j->guest->kept_bytes;
-    return j->node->spill || (kept <= most && size <= most - kept);
+    const struct node *n = j->node;
+    uint64_t most = n->budget.limit_bytes / KEPT_DIVISOR, kept = 0;
+    for (uint32_t i = 0; i < n->jobs_top && !n->spill; i++) {
+        const struct job *of = n->jobs[i];
+        kept += of && of->guest ? of->guest->kept_bytes : 0;
+    }
+    return n->spill || (kept <= most && size <= most - kept);
 }
 
 bool standin_adopt(struct job *j, uint64_t theirs, uint64_t ours, uint64_t size,

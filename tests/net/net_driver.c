@@ -495,6 +495,7 @@ int main(int argc, char **argv)
                  {"lineage", lineage},
                  {"steps", steps},
                  {"handed", handed},
+                 {"used", used},
                  {"load", load_here},
                  {"flood", flood}};
     rest = argv + (argc > 2 ? 2 : argc);

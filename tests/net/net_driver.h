@@ -67,6 +67,7 @@ void fold_speed(void);
 void lineage(void);
 void steps(void);
 void handed(void);
+void used(void);
 
 /* ---- net_place.c: tasks that ask for a node, or what one has ---- */
 void place(void);

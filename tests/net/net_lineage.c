@@ -121,3 +121,24 @@ void steps(void)
     check(last, (uint64_t)number - 1);
     puts("all are right");
 }
+
+/* Results are used by tasks that need the same CPUs as those that make them, and may have all there are. */
+void used(void)
+{
+    enum { MOST = 16 };
+    mob_ref made[MOST], of[MOST];
+    struct mob_options o = elsewhere();
+    long count = number > 0 && number <= MOST ? number : 4;
+    for (long i = 0; i < count; i++) {
+        MOB_CHECK(mob_submit(mob, next_words, MOB_NO_ARGS, &o, &made[i]));
+    }
+    all_done(made, (size_t)count);
+    pause_here("made");
+    for (long i = 0; i < count; i++) {
+        MOB_CHECK(mob_submit(mob, next_words, MOB_ARGS(MOB_REF(made[i])), &o, &of[i]));
+    }
+    for (long i = 0; i < count; i++) {
+        check(of[i], 1);
+    }
+    puts("all are right");
+}

@@ -356,6 +356,17 @@ case_remake_pull() {
     lineage_end
 }
 
+# They are lost, and wanted by tasks that have the only slot of those that could make them again.
+case_remake_used() {
+    node_start 1 $CPU "$STORE" --unmet-grace=120
+    node_start 2 --num-cpus=2 "$STORE"
+    lineage_begin used 4
+    node_power_off 2
+    node_start 3 --num-cpus=2 "$STORE"
+    go
+    lineage_end
+}
+
 # An iteration keeps no more there than its last result, nor here.
 case_steps() {
     node_start 1 $CPU --object-store-memory=64M --spill-dir=none

@@ -280,6 +280,28 @@ Test(guest, a_kept_result_makes_room)
     world_end(&w);
 }
 
+/* Of a DONE about one task with one result. */
+static bool said_it_stays(void)
+{
+    return w.peers[1].last[WIRE_DONE][38] & WIRE_STAYS;
+}
+
+/* The owner's words may come when all of them are told. */
+Test(guest, results_that_are_told_take_their_part_of_the_store)
+{
+    begin(false);
+    struct job *j = guest();
+    uint64_t link = large_result(j, 20 << 20);
+    cr_assert(said_it_stays());
+    (void)large_result(j, 20 << 20);
+    cr_assert(!said_it_stays(), "40 MiB of 64 would be kept");
+    release_result(link, false);
+    cr_assert_eq(j->guest->kept_bytes, 0);
+    (void)large_result(j, 20 << 20);
+    cr_assert(said_it_stays());
+    world_end(&w);
+}
+
 /* ---- a node without room ---------------------------------------------------------------------------- */
 
 static const struct budget_owner somebody = {BUDGET_NODE, BUDGET_DAEMON};

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lineage.h"
+#include "spill.h"
 #include "talk.h"
 #include "store/task.h"
 
@@ -124,6 +125,12 @@ static uint64_t repair_of(const struct job *j, uint64_t link)
     return LINK_NONE;
 }
 
+static uint32_t class_of(const struct job *j, uint64_t link)
+{
+    struct call call = record_call(board_record(&j->board, link_index(link)));
+    return call_class(&call);
+}
+
 /* A worker here runs the task and returns SIZE bytes. */
 static void run_here(struct job *j, uint64_t link, int fill, size_t size)
 {
@@ -198,6 +205,7 @@ Test(lineage, a_result_may_be_released_while_it_comes)
     lane_drop(&j->lane, link);
     lane_reclaim(&j->lane);
     cr_assert_eq(w.peers[MAKER].sent[WIRE_LET_GO], 1);
+    lineage_flush(j); /* for some other result: this pull is not over yet */
     turns();
     all_gone(j);
     world_end(&w);
@@ -327,6 +335,26 @@ Test(lineage, a_lost_result_is_made_again_when_it_is_wanted)
     world_end(&w);
 }
 
+/* Tasks that wait for it are in the queue, and may have every slot of their class. */
+Test(lineage, what_makes_it_again_does_not_wait_for_those_who_want_it)
+{
+    struct job *j = start();
+    uint64_t link = made_at(j, MAKER, LINK_NONE, 1, 0);
+    world_down(&w, MAKER);
+    for (int i = 0; i < 3; i++) {
+        (void)task(j, link, 3, 1);
+    }
+    world_send(&w, j, OTHER, 1);
+    want(j, link);
+    uint32_t cls = class_of(j, repair_of(j, link));
+    cr_assert_neq(cls, w.big, "it is behind those who wait for it");
+    cr_assert_eq(j->demand[cls].priority, j->demand[w.big].priority + 1);
+    cr_assert(resources_equal(&j->demand[cls].need, &j->demand[w.big].need));
+    run_here(j, repair_of(j, link), 0x21, SIZE);
+    cr_assert_eq(first_byte(j, link), 0x21);
+    world_end(&w);
+}
+
 /* On a node that lives. What comes back is not left there a second time. */
 Test(lineage, it_may_be_made_again_elsewhere)
 {
@@ -334,6 +362,7 @@ Test(lineage, it_may_be_made_again_elsewhere)
     uint64_t link = made_at(j, MAKER, LINK_NONE, 1, 0);
     world_down(&w, MAKER);
     want(j, link);
+    w.big = class_of(j, repair_of(j, link));
     world_send(&w, j, OTHER, 1);
     cr_assert_eq(world_slot(&w, j, OTHER, 0)->link, repair_of(j, link));
     done(j, OTHER, 0, 1, 1);
@@ -368,6 +397,7 @@ Test(lineage, a_maker_that_does_not_have_it)
     want(j, link);
     world_pulled(&w, 0, MOB_ERR_NOT_FOUND, 0);
     turns();
+    cr_assert_eq(w.peers[MAKER].sent[WIRE_LET_GO], 1, "if it has it, then for ever");
     run_here(j, repair_of(j, link), 0x54, SIZE);
     cr_assert_eq(first_byte(j, link), 0x54);
     all_gone(j);
@@ -407,6 +437,39 @@ Test(lineage, a_chain_is_made_again_in_its_order)
     world_end(&w);
 }
 
+/* What is kept may go to disk. */
+static struct job *start_with_disk(void)
+{
+    struct job *j = start();
+    const char *folder = getenv("TMPDIR");
+    MUST(node_spill_start(&w.node, folder ? folder : "/tmp") == MOB_OK);
+    return j;
+}
+
+static void end_with_disk(void)
+{
+    node_spill_stop(&w.node);
+    world_end(&w);
+    node_spill_end(&w.node);
+}
+
+/* The program gave it back and may want it for something else. */
+Test(lineage, without_a_disk_less_is_kept)
+{
+    struct job *j = start();
+    uint64_t first = object(j, 10 << 20), arg = object(j, 10 << 20), state;
+    (void)made_at(j, MAKER, first, 1, 0);
+    cr_assert_eq(w.pulls_count, 0);
+    (void)made_at(j, MAKER, arg, 1, 1);
+    cr_assert_eq(w.pulls_count, 1, "20 MiB are held in a store of 64 MiB");
+    lane_drop(&j->lane, arg);
+    world_pulled(&w, 0, MOB_OK, 1);
+    lane_reclaim(&j->lane);
+    struct record *r = lane_find(&j->lane, arg, &state);
+    cr_assert(!r || state_gone(state), "it is kept");
+    world_end(&w);
+}
+
 /* An argument that is here is kept for as long as it may be needed, through audits too. */
 Test(lineage, arguments_that_are_here_are_kept)
 {
@@ -429,7 +492,7 @@ Test(lineage, arguments_that_are_here_are_kept)
 /* Whose arguments would be more than the store may have, or too long a chain. */
 Test(lineage, beyond_the_bounds_results_come_at_once)
 {
-    struct job *j = start();
+    struct job *j = start_with_disk();
     uint64_t arg = object(j, 30 << 20), link = LINK_NONE;
     (void)made_at(j, MAKER, arg, 1, 0);
     (void)made_at(j, MAKER, arg, 1, 1);
@@ -446,7 +509,7 @@ Test(lineage, beyond_the_bounds_results_come_at_once)
     world_pulled(&w, 0, MOB_OK, 0);
     (void)made_at(j, MAKER, link, 1, 101);
     cr_assert_eq(w.pulls_count, 0, "the chain begins anew");
-    world_end(&w);
+    end_with_disk();
 }
 
 /* ---- lost for good ------------------------------------------------------------------------------------ */
