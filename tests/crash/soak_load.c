@@ -23,10 +23,13 @@ enum {
     HANG = 3,
     LOST = 40,
     HELD_MAX = 64, /* objects that the driver holds */
+    KEPT_MAX = 40, /* of them, large ones that it keeps from its start to its end */
+    KEPT_BYTES = 1500000,
+    KEPT_ROOM = 9, /* as many fewer than there is room for, for all else */
     FLIGHT = 14,   /* tasks at once */
     OWN_MAX = 16,  /* objects that a task holds */
     TASK_STEPS = 60,
-    FULL_NS = 20000000 /* how long a put waits in a full store */
+    FULL_NS = 5000000 /* how long a put waits in a full store */
 };
 
 struct object {
@@ -36,6 +39,7 @@ struct object {
 
 static struct mob *mob;
 static struct object held[HELD_MAX];
+static int kept; /* the first so many of `held` */
 static uint64_t random_state, found_full, tasks_done;
 
 static void __attribute__((noreturn)) fail(int status, const char *what, const char *why)
@@ -209,10 +213,33 @@ static void submit(mob_ref *ret)
        "submit");
 }
 
+/* Fills the store but for a little, so that it is full however slowly the rest of the load comes. */
+static void fill(void)
+{
+    mob_status st = MOB_OK;
+    for (int i = 0; i < KEPT_MAX && !st; i++) {
+        void *data;
+        struct object o = {.size = KEPT_BYTES, .seed = dice(&random_state, UINT64_MAX)};
+        st = mob_create(mob, o.size, FULL_NS, &o.ref, &data);
+        if (!st) {
+            load_fill(data, o.size / 8, o.seed);
+            ok(mob_seal(mob, o.ref), "seal");
+            held[kept++] = o;
+        }
+    }
+    if (st && st != MOB_ERR_NOMEM) {
+        ok(st, "create");
+    }
+    for (int i = 0; i < KEPT_ROOM; i++) {
+        drop(mob, &held[--kept]);
+    }
+}
+
 /* Another object in place of one: its own, or a worker's result. */
 static void replace(void)
 {
-    struct object *o = any_held(), made = {0};
+    struct object *o = &held[kept + (int)dice(&random_state, (uint64_t)(HELD_MAX - kept))];
+    struct object made = {0};
     drop(mob, o);
     if (dice(&random_state, 2)) {
         ok(make(mob, &random_state, o, &found_full), "make");
@@ -322,6 +349,7 @@ int main(int argc, char **argv)
         .struct_size = sizeof config, .address = argv[3], .no_log_forward = 0};
     ok(mob_init(&config, &mob), "init");
     random_state = load_mix64(strtoull(argv[1], NULL, 0));
+    fill();
     while (hear(argv[2])) {
         one_round();
         say('r');
