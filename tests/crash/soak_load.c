@@ -238,7 +238,8 @@ static void fill(void)
 /* Another object in place of one: its own, or a worker's result. */
 static void replace(void)
 {
-    struct object *o = &held[kept + (int)dice(&random_state, (uint64_t)(HELD_MAX - kept))];
+    struct object *o =
+        &held[kept + (int)dice(&random_state, (uint64_t)(HELD_MAX - kept))];
     struct object made = {0};
     drop(mob, o);
     if (dice(&random_state, 2)) {
