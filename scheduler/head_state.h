@@ -173,21 +173,22 @@ void head_flush(struct plan_head *h);
 void head_say_lease(struct plan_head *h, const struct head_lease *l);
 void head_say_grant(struct plan_head *h, const struct head_lease *l);
 
-/* head_group.c: its memory. */
+/* head_group_view.c: the memory of groups. */
 bool head_group_create(struct plan_head *h);
 void head_group_destroy(struct plan_head *h);
-/* Bundles whose node would do for a task of it; slots that it may still have on a node; the node
- * that has most, or INDEX_NONE. */
+const char *head_group_check(const struct plan_head *h);
+/* head_inside.c. Bundles whose node would do for a task of it; slots that it may still have on a
+ * node; the node that has most, or INDEX_NONE. */
 uint32_t head_group_nodes(const struct plan_head *h, const struct head_demand *d);
 uint32_t head_group_slots(const struct plan_head *h, const struct head_demand *d,
                           uint32_t at);
 uint32_t head_group_choose(const struct plan_head *h, const struct head_demand *d);
+/* head_gather.c */
 void head_group_place(struct plan_head *h, uint64_t now);
-/* A node came, or came back: what it holds is named again. What its owner does not say again is over. */
+/* head_group.c. A node came, or came back: what it holds is named again. What its owner does not say again is over. */
 void head_group_repeat(struct plan_head *h, uint32_t node, uint64_t now);
 void head_group_void(struct plan_head *h, uint64_t now);
 void head_group_node_lost(struct plan_head *h, uint32_t node, uint64_t now);
-const char *head_group_check(const struct plan_head *h);
 
 /* head_plan.c. A word of @node came. NULL: it is no member. */
 struct head_node *head_heard(struct plan_head *h, uint64_t node, uint64_t now);
