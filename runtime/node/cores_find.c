@@ -177,8 +177,7 @@ static void claim_or_say(struct cores *c, uint32_t want)
         return;
     }
     if (error) {
-        snprintf(c->why, sizeof c->why,
-                 "CPUs cannot be claimed in " CLAIM_FOLDER ": %s",
+        snprintf(c->why, sizeof c->why, "CPUs cannot be claimed in " CLAIM_FOLDER ": %s",
                  strerror(error));
     } else {
         snprintf(c->why, sizeof c->why,

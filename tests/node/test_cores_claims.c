@@ -14,7 +14,7 @@
 
 #include "cores.h"
 
-enum { ROUNDS = 100, AT_ONCE_MAX = 4, LOOK_MS = 50, SKIP = 77 };
+enum { ROUNDS = 25, AT_ONCE_MAX = 4, LOOK_MS = 50, SKIP = 77 };
 
 #define EXPECT(cond)                                                                     \
     do {                                                                                 \
