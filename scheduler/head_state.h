@@ -13,6 +13,8 @@
 #include "scheduler/head_plan.h"
 #include "share.h"
 
+#define DEMANDS_MAX (16 * NODES_MAX) /* that a head may be made for; fewer jobs */
+
 struct head_node {
     bool used, draining, quiet;
     uint64_t node, session, heard;
@@ -116,7 +118,8 @@ struct plan_head {
 
 static inline uint64_t demand_key(uint32_t job, uint32_t cls, uint32_t owner)
 {
-    return (uint64_t)job << 32 | (uint64_t)cls << 16 | owner; /* owner < NODES_MAX */
+    _Static_assert(NODES_MAX <= 1 << 14 && DEMANDS_MAX <= 1 << 18, "one key for each");
+    return (uint64_t)job << 46 | (uint64_t)cls << 14 | owner;
 }
 
 /* Jobs have two words for a name and the index takes one. */
