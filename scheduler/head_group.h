@@ -1,7 +1,11 @@
 /* head_group.h - groups and holds of the head planner; head_state.h has what they are part of.
  *
- *   head_group.c  their book, what owners and nodes say of them, and what tasks may have of them
- *   head_fit.c    which nodes a group's bundles go to */
+ *   head_group.c       their states, and what owners and nodes say of them
+ *   head_gather.c      when those that wait are tried
+ *   head_fit.c         which nodes a group's bundles go to
+ *   head_hold.c        the book of what nodes hold for them
+ *   head_inside.c      what tasks may have of them
+ *   head_group_view.c  memory, lists for people, and the check */
 #ifndef SCHEDULER_HEAD_GROUP_H
 #define SCHEDULER_HEAD_GROUP_H
 
@@ -33,13 +37,37 @@ struct head_group {
     struct head_bundle bundles[MOB_GROUP_BUNDLES_MAX];
 };
 
-/* Places of nodes for the bundles that have none. @now: by what is free, else by what is booked for no other
+static inline struct head_hold *head_hold_at(const struct plan_head *h, uint32_t at)
+{
+    return at == INDEX_NONE ? NULL : &h->holds[at];
+}
+
+/* head_group.c */
+struct head_group *head_group_find(const struct plan_head *h, uint64_t id);
+void head_say_group(struct plan_head *h, const struct head_group *g);
+/* A hold is no more. Its group waits for another one, and what was asked for beside it is let go. */
+void head_group_lost(struct plan_head *h, struct head_group *g, uint64_t retry_at);
+
+/* head_hold.c. Books a hold on a node; NULL: there are too many. */
+struct head_hold *head_hold_new(struct plan_head *h, uint32_t node,
+                                const struct plan_hold *word);
+void head_hold_free(struct plan_head *h, struct head_hold *x);
+void head_hold_state(struct plan_head *h, struct head_hold *x,
+                     enum plan_hold_state state);
+/* The node is to end it, and has it until it says that it did. */
+void head_hold_end(struct plan_head *h, struct head_hold *x);
+void head_say_hold(struct plan_head *h, const struct head_hold *x);
+/* Those that wait may find a place now. */
+void head_room_came(struct plan_head *h);
+
+/* head_fit.c. Places of nodes for the bundles that have none. @now: by what is free, else by what is booked for no other
  * group. False: there are none, or at least none is found. */
 bool head_choose(struct plan_head *h, const struct head_group *g, bool now,
                  uint32_t chosen[MOB_GROUP_BUNDLES_MAX]);
 /* False: no members could hold the whole group, if they held nothing else. */
 bool head_group_could(struct plan_head *h, const struct head_group *g);
 
+/* head_group_view.c */
 void head_group_view(const struct plan_head *h, const struct head_group *g,
                      struct plan_group_view *ret);
 

@@ -13,6 +13,8 @@
 #include "scheduler/head_plan.h"
 #include "share.h"
 
+#define DEMANDS_MAX (16 * NODES_MAX) /* that a head may be made for; fewer jobs */
+
 struct head_node {
     bool used, draining, quiet;
     uint64_t node, session, heard;
@@ -116,7 +118,8 @@ struct plan_head {
 
 static inline uint64_t demand_key(uint32_t job, uint32_t cls, uint32_t owner)
 {
-    return (uint64_t)job << 32 | (uint64_t)cls << 16 | owner; /* owner < NODES_MAX */
+    _Static_assert(NODES_MAX <= 1 << 14 && DEMANDS_MAX <= 1 << 18, "one key for each");
+    return (uint64_t)job << 46 | (uint64_t)cls << 14 | owner;
 }
 
 /* Jobs have two words for a name and the index takes one. */
@@ -173,21 +176,22 @@ void head_flush(struct plan_head *h);
 void head_say_lease(struct plan_head *h, const struct head_lease *l);
 void head_say_grant(struct plan_head *h, const struct head_lease *l);
 
-/* head_group.c: its memory. */
+/* head_group_view.c: the memory of groups. */
 bool head_group_create(struct plan_head *h);
 void head_group_destroy(struct plan_head *h);
-/* Bundles whose node would do for a task of it; slots that it may still have on a node; the node
- * that has most, or INDEX_NONE. */
+const char *head_group_check(const struct plan_head *h);
+/* head_inside.c. Bundles whose node would do for a task of it; slots that it may still have on a
+ * node; the node that has most, or INDEX_NONE. */
 uint32_t head_group_nodes(const struct plan_head *h, const struct head_demand *d);
 uint32_t head_group_slots(const struct plan_head *h, const struct head_demand *d,
                           uint32_t at);
 uint32_t head_group_choose(const struct plan_head *h, const struct head_demand *d);
+/* head_gather.c */
 void head_group_place(struct plan_head *h, uint64_t now);
-/* A node came, or came back: what it holds is named again. What its owner does not say again is over. */
+/* head_group.c. A node came, or came back: what it holds is named again. What its owner does not say again is over. */
 void head_group_repeat(struct plan_head *h, uint32_t node, uint64_t now);
 void head_group_void(struct plan_head *h, uint64_t now);
 void head_group_node_lost(struct plan_head *h, uint32_t node, uint64_t now);
-const char *head_group_check(const struct plan_head *h);
 
 /* head_plan.c. A word of @node came. NULL: it is no member. */
 struct head_node *head_heard(struct plan_head *h, uint64_t node, uint64_t now);
