@@ -23,9 +23,9 @@ struct plan_head *plan_head_create(const struct plan_head_config *config, uint64
     h->free_lease = h->holds_free = INDEX_NONE;
     h->groups_at = CLOCK_NEVER;
     h->rooms = 1;
-    if (!c->act || !c->head || c->nodes_max > NODES_MAX ||
-        c->demands_max > 16 * NODES_MAX || c->leases_max > 64 * NODES_MAX ||
-        c->groups_max > PLAN_GROUPS_MAX || c->holds_max > 16 * NODES_MAX) {
+    if (!c->act || !c->head || c->nodes_max > NODES_MAX || c->demands_max > DEMANDS_MAX ||
+        c->leases_max > 64 * NODES_MAX || c->groups_max > PLAN_GROUPS_MAX ||
+        c->holds_max > 16 * NODES_MAX) {
         status_fail(MOB_ERR_INVALID, "a head planner with numbers out of range");
         plan_head_destroy(h);
         return NULL;
@@ -191,6 +191,7 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
             return MOB_ERR_EXISTS;
         }
         head_heard(h, join->node, now);
+        head_group_awaited(h, at, join->remembered, now);
         repeat(h, at, now);
         return MOB_OK;
     }
@@ -219,6 +220,7 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
                                       .heard = now};
     strncpy(h->nodes[at].labels, join->labels ? join->labels : "", LABELS_MAX);
     index_put(&h->node_index, join->node, at);
+    head_group_awaited(h, at, join->remembered, now);
     count_member(h, &h->nodes[at], true);
     h->scan_at = h->scan_at < now + HEARTBEAT_NS ? h->scan_at : now + HEARTBEAT_NS;
     repeat(h, at, now);
@@ -276,6 +278,7 @@ static void remove_node(struct plan_head *h, uint32_t at, uint64_t now)
             head_free_demand(h, d);
         }
     }
+    head_group_awaited(h, at, false, now);
     head_group_node_lost(h, at, now);
     head_flush(h); /* while the owner's place still has its name */
     count_member(h, &h->nodes[at], false);
@@ -388,9 +391,9 @@ static uint32_t job_place(struct plan_head *h, struct plan_job key)
 
 static bool word_ok(const struct plan_demand *in)
 {
-    return in->job.node && in->cls < CLASSES_MAX && demand_ok(&in->demand) &&
-           in->weight >= 1 && in->weight <= PLAN_WEIGHT_MAX &&
-           in->want <= PLAN_SLOTS_MAX && in->hints_count <= PLAN_HINTS_MAX;
+    return in->job.node && demand_ok(&in->demand) && in->weight >= 1 &&
+           in->weight <= PLAN_WEIGHT_MAX && in->want <= PLAN_SLOTS_MAX &&
+           in->hints_count <= PLAN_HINTS_MAX;
 }
 
 static mob_status demand_new(struct plan_head *h, uint32_t owner,

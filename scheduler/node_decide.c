@@ -14,7 +14,7 @@ void node_act(struct plan_node *p, enum plan_node_action_kind kind,
     p->config.act(p->config.arg,
                   &(struct plan_node_action){.kind = kind,
                                              .job = j->key,
-                                             .cls = (uint32_t)(c - j->cls),
+                                             .cls = c->cls,
                                              .count = count,
                                              .demand = &c->demand,
                                              .weight = j->share.weight,
@@ -296,7 +296,7 @@ static void settle(struct plan_node *p, uint64_t now)
     for (uint32_t i = p->leases_count; i-- > 0;) {
         struct node_lease *l = &p->leases[i];
         const struct node_job *j = &p->jobs[l->job];
-        const struct node_class *c = &j->cls[l->cls];
+        const struct node_class *c = CLASS_OF(p, l);
         bool native = class_is_native(p, j, c); /* whose slots have no quota */
         if (l->settling && (native || class_held(c) <= c->quota)) {
             l->settling = false;

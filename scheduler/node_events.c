@@ -5,6 +5,10 @@
 #include "core/status.h"
 #include "node_state.h"
 
+/* An empty place. */
+static const struct node_class no_class = {.short_since = CLOCK_NEVER,
+                                           .none_since = CLOCK_NEVER};
+
 struct plan_node *plan_node_create(const struct plan_node_config *config, uint64_t now)
 {
     struct plan_node *p = calloc(1, sizeof *p);
@@ -109,11 +113,12 @@ struct node_class *node_find_class(const struct plan_node *p, struct plan_job ke
                                    uint32_t cls, struct node_job **ret_job)
 {
     struct node_job *j = node_find(p, key);
-    if (!j || cls >= j->classes || !j->cls[cls].known) {
+    struct node_class *c = j ? &j->cls[plan_class_place(cls)] : NULL;
+    if (!c || !c->known || c->cls != cls) {
         return NULL;
     }
     *ret_job = j;
-    return &j->cls[cls];
+    return c;
 }
 
 /* ---- jobs
@@ -136,7 +141,7 @@ mob_status node_add_job(struct plan_node *p, struct plan_job key, uint32_t weigh
     struct node_job *j = &p->jobs[at];
     *j = (struct node_job){.used = true, .key = key, .share = {.weight = weight}};
     for (uint32_t i = 0; i < CLASSES_MAX; i++) {
-        j->cls[i].short_since = j->cls[i].none_since = CLOCK_NEVER;
+        j->cls[i] = no_class;
     }
     *ret = j;
     return MOB_OK;
@@ -198,37 +203,72 @@ mob_status plan_node_job_remove(struct plan_node *p, struct plan_job job, uint64
     return MOB_OK;
 }
 
-mob_status node_check_class(uint32_t cls, const struct demand *demand)
-{
-    return cls < CLASSES_MAX && demand_ok(demand) ? MOB_OK : MOB_ERR_INVALID;
-}
-
 void node_add_class(const struct plan_node *p, struct node_job *j, uint32_t cls,
                     const struct demand *demand)
 {
-    struct node_class *c = &j->cls[cls];
+    uint32_t place = plan_class_place(cls);
+    struct node_class *c = &j->cls[place];
     c->known = true;
+    c->cls = cls;
     c->demand = *demand;
     /* Whether it is the node that the demand names, the head knows by the name that the node has by then. */
     c->fits = resources_fit(&p->config.capacity, &demand->need) &&
               selector_match(demand->selector, p->config.labels);
     c->cost = share_cost(&demand->need, &p->config.capacity);
-    j->classes = cls < j->classes ? j->classes : cls + 1;
+    j->classes = place < j->classes ? j->classes : place + 1;
 }
 
 mob_status plan_node_class_add(struct plan_node *p, struct plan_job job, uint32_t cls,
                                const struct demand *demand, uint64_t now)
 {
     (void)now; /* a class without tasks changes no decision */
-    MOB_TRY(node_check_class(cls, demand));
     struct node_job *j = node_find(p, job);
+    if (!demand_ok(demand)) {
+        return MOB_ERR_INVALID;
+    }
     if (!j) {
         return MOB_ERR_NOT_FOUND;
     }
-    if (j->cls[cls].known) {
-        return demand_equal(&j->cls[cls].demand, demand) ? MOB_OK : MOB_ERR_EXISTS;
+    const struct node_class *c = &j->cls[plan_class_place(cls)];
+    if (c->known) {
+        bool same = c->cls == cls && demand_equal(&c->demand, demand);
+        return same ? MOB_OK : MOB_ERR_EXISTS;
     }
     node_add_class(p, j, cls, demand);
+    return MOB_OK;
+}
+
+/* Something of a class is under way: slots, tasks here or elsewhere, or a word of the head that waits for its answer. */
+static bool in_use(const struct plan_node *p, const struct node_class *c)
+{
+    bool any = class_held(c) || c->lent || c->resuming || c->foreign;
+    for (uint32_t i = 0; i < p->leases_count && !any; i++) {
+        any = CLASS_OF(p, &p->leases[i]) == c;
+    }
+    for (uint32_t i = 0; i < p->grants_count && !any; i++) {
+        any = CLASS_OF(p, &p->grants[i]) == c;
+    }
+    return any;
+}
+
+mob_status plan_node_class_end(struct plan_node *p, struct plan_job job, uint32_t cls,
+                               uint64_t now)
+{
+    struct node_job *j;
+    struct node_class *c = node_find_class(p, job, cls, &j);
+    if (!c) {
+        return MOB_ERR_NOT_FOUND;
+    }
+    if (in_use(p, c)) {
+        return MOB_ERR_STATE;
+    }
+    node_begin(p, now);
+    if (c->reported && p->head_up) {
+        c->hints_count = 0;
+        node_act(p, PLAN_DEMAND, j, c, 0);
+    }
+    *c = no_class;
+    node_decide(p, now);
     return MOB_OK;
 }
 
@@ -399,11 +439,31 @@ mob_status plan_node_slot_returned(struct plan_node *p, struct plan_job job, uin
     return move(p, job, cls, from, PLAN_SLOT_NONE, false, now);
 }
 
+/* Of whatever class it was last, which may be over. */
+static mob_status bare_died(struct plan_node *p, struct plan_job job, uint64_t now)
+{
+    struct node_job *j = node_find(p, job);
+    if (!j) {
+        return MOB_ERR_NOT_FOUND;
+    }
+    if (j->bare == 0) {
+        return MOB_ERR_STATE;
+    }
+    node_begin(p, now);
+    j->bare--;
+    j->workers--;
+    node_decide(p, now);
+    return MOB_OK;
+}
+
 mob_status plan_node_worker_died(struct plan_node *p, struct plan_job job, uint32_t cls,
                                  enum plan_slot from, uint64_t now)
 {
     if (from == PLAN_SLOT_STARTING) {
         return plan_node_worker_failed(p, job, cls, now);
+    }
+    if (from == PLAN_SLOT_NONE) {
+        return bare_died(p, job, now);
     }
     return move(p, job, cls, from, PLAN_SLOT_NONE, true, now);
 }

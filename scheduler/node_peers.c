@@ -3,14 +3,9 @@
 /* ---- leases: this node works for others
  * --------------------------------------------------- */
 
-static struct node_class *lease_class(struct plan_node *p, const struct node_lease *l)
-{
-    return &p->jobs[l->job].cls[l->cls];
-}
-
 void node_set_lease(struct plan_node *p, struct node_lease *l, uint32_t slots)
 {
-    struct node_class *c = lease_class(p, l);
+    struct node_class *c = CLASS_OF(p, l);
     c->quota = c->quota - l->slots + slots;
     l->slots = slots;
 }
@@ -72,9 +67,13 @@ static mob_status lease_place(struct plan_node *p, const struct plan_lease *in,
                               struct node_job **ret_j)
 {
     struct node_job *j = node_find(p, in->job);
-    if (j && j->cls[in->cls].known &&
-        !demand_equal(&j->cls[in->cls].demand, &in->demand)) {
+    const struct node_class *c = j ? &j->cls[plan_class_place(in->cls)] : NULL;
+    bool known = c && c->known;
+    if (known && (c->cls != in->cls || !demand_equal(&c->demand, &in->demand))) {
         return MOB_ERR_EXISTS;
+    }
+    if (j && !known && job_is_native(p, j)) {
+        return MOB_ERR_NOT_FOUND; /* its classes are the daemon's to add, and this one is over */
     }
     if (p->leases_count == p->config.leases_max) {
         return MOB_ERR_FULL;
@@ -85,7 +84,7 @@ static mob_status lease_place(struct plan_node *p, const struct plan_lease *in,
     } else if (in->weight && in->weight <= PLAN_WEIGHT_MAX) {
         j->share.weight = in->weight; /* a guest may be added before its first lease */
     }
-    if (!j->cls[in->cls].known) {
+    if (!known) {
         node_add_class(p, j, in->cls, &in->demand);
     }
     *ret_j = j;
@@ -109,8 +108,8 @@ static mob_status lease_new(struct plan_node *p, const struct plan_lease *in,
 
 mob_status plan_node_lease(struct plan_node *p, const struct plan_lease *in, uint64_t now)
 {
-    MOB_TRY(node_check_class(in->cls, &in->demand));
-    if (!in->lease || !in->epoch || !in->owner || in->slots > PLAN_SLOTS_MAX) {
+    if (!demand_ok(&in->demand) || !in->lease || !in->epoch || !in->owner ||
+        in->slots > PLAN_SLOTS_MAX) {
         return MOB_ERR_INVALID;
     }
     uint32_t at = index_find(&p->lease_index, in->lease);
@@ -130,7 +129,7 @@ mob_status plan_node_lease(struct plan_node *p, const struct plan_lease *in, uin
     l->epoch = in->epoch;
     l->sync = p->sync;
     if (in->slots > l->slots && newer) {
-        uint32_t more = slots_that_fit(p, lease_class(p, l));
+        uint32_t more = slots_that_fit(p, CLASS_OF(p, l));
         uint32_t asked = in->slots - l->slots;
         node_set_lease(p, l, l->slots + (more < asked ? more : asked));
     } else if (in->slots < l->slots) {
@@ -160,7 +159,7 @@ mob_status plan_node_received(struct plan_node *p, struct plan_job job, uint32_t
     if (key->node != job.node || key->number != job.number || l->cls != cls) {
         return MOB_ERR_INVALID; /* another's lease, whose books it would spoil */
     }
-    struct node_class *c = lease_class(p, l);
+    struct node_class *c = CLASS_OF(p, l);
     if (count > PLAN_TASKS_MAX || c->foreign + count > PLAN_TASKS_MAX) {
         return MOB_ERR_INVALID;
     }
@@ -193,7 +192,7 @@ mob_status plan_node_finished(struct plan_node *p, struct plan_job job, uint32_t
 
 void node_count_grant(struct plan_node *p, const struct node_grant *g, int sign)
 {
-    struct node_class *c = &p->jobs[g->job].cls[g->cls];
+    struct node_class *c = CLASS_OF(p, g);
     uint32_t times = (uint32_t)sign; /* modulo 2^32, as all that is added here */
     c->granted += times * g->slots;
     c->away += times * g->away;
@@ -271,7 +270,7 @@ mob_status plan_node_sent(struct plan_node *p, uint64_t lease, uint32_t count,
         return MOB_ERR_STATE;
     }
     node_begin(p, now);
-    struct node_class *c = &p->jobs[g->job].cls[g->cls];
+    struct node_class *c = CLASS_OF(p, g);
     c->queued = count < g->asked || count > c->queued ? 0 : c->queued - count;
     node_count_grant(p, g, -1);
     g->away += count;
@@ -313,7 +312,7 @@ static mob_status come_back(struct plan_node *p, uint64_t lease, uint32_t count,
         return MOB_ERR_STATE;
     }
     node_begin(p, now);
-    struct node_class *c = &p->jobs[g->job].cls[g->cls];
+    struct node_class *c = CLASS_OF(p, g);
     node_count_grant(p, g, -1);
     g->away -= count;
     node_count_grant(p, g, 1);

@@ -91,7 +91,7 @@ static uint32_t excess(const struct node_class *c)
 static void send_up_to(struct plan_node *p, const struct node_job *j,
                        struct node_class *c, bool deep, uint32_t keep, uint64_t now)
 {
-    uint32_t job = (uint32_t)(j - p->jobs), cls = (uint32_t)(c - j->cls);
+    uint32_t job = (uint32_t)(j - p->jobs), cls = c->cls;
     for (uint32_t i = 0; i < p->grants_count; i++) {
         struct node_grant *g = &p->grants[i];
         /* One that waits for the others would keep the one behind it from coming to them. */
@@ -304,11 +304,11 @@ static const char *check_job(const struct plan_node *p, const struct node_job *j
         uint32_t quota = 0, granted = 0, away = 0, filled = 0, asked = 0;
         for (uint32_t k = 0; k < p->leases_count; k++) {
             const struct node_lease *l = &p->leases[k];
-            quota += l->job == job && l->cls == i ? l->slots : 0;
+            quota += l->job == job && plan_class_place(l->cls) == i ? l->slots : 0;
         }
         for (uint32_t k = 0; k < p->grants_count; k++) {
             const struct node_grant *g = &p->grants[k];
-            if (g->job == job && g->cls == i) {
+            if (g->job == job && plan_class_place(g->cls) == i) {
                 granted += g->slots;
                 away += g->away;
                 filled += g->away < g->slots ? g->away : g->slots;
@@ -358,15 +358,17 @@ const char *plan_node_check(const struct plan_node *p)
         return "what is free and what slots hold is not what the node has";
     }
     for (uint32_t i = 0; i < p->leases_count; i++) {
-        if (!p->jobs[p->leases[i].job].used ||
+        const struct node_class *c = CLASS_OF(p, &p->leases[i]);
+        if (!p->jobs[p->leases[i].job].used || !c->known || c->cls != p->leases[i].cls ||
             index_find(&p->lease_index, p->leases[i].lease) != i) {
-            return "a lease has no job, or the index does not find it";
+            return "a lease has no job or class, or the index does not find it";
         }
     }
     for (uint32_t i = 0; i < p->grants_count; i++) {
-        if (!p->jobs[p->grants[i].job].used ||
+        const struct node_class *c = CLASS_OF(p, &p->grants[i]);
+        if (!p->jobs[p->grants[i].job].used || !c->known || c->cls != p->grants[i].cls ||
             index_find(&p->grant_index, p->grants[i].lease) != i) {
-            return "a grant has no job, or the index does not find it";
+            return "a grant has no job or class, or the index does not find it";
         }
     }
     return NULL;

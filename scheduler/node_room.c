@@ -77,9 +77,9 @@ void node_cut_leases(struct plan_node *p)
     for (uint32_t i = p->leases_count; i-- > 0;) {
         struct node_lease *l = &p->leases[i];
         const struct node_job *j = &p->jobs[l->job];
-        const struct resources *need = &j->cls[l->cls].demand.need;
+        const struct node_class *c = CLASS_OF(p, l);
+        const struct resources *need = &c->demand.need;
         uint64_t cut = resources_cover(&over, need);
-        const struct node_class *c = &j->cls[l->cls];
         if (cut == 0 || l->slots == 0 || class_is_native(p, j, c) || class_grouped(c)) {
             continue;
         }

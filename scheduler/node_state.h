@@ -18,6 +18,7 @@
 
 struct node_class {
     bool known;
+    uint32_t cls;  /* its name */
     bool reported; /* the head may have a demand of it */
     bool fits;     /* this node is large enough for one task, and has the labels */
     struct demand demand;
@@ -52,7 +53,7 @@ struct node_job {
     struct share share; /* used: cost of busy and starting slots */
     uint32_t bare, workers;
     uint32_t start_fails; /* in a row */
-    uint32_t classes;     /* highest known class, plus one */
+    uint32_t classes;     /* places of classes in use or once used */
     uint32_t next_cls;    /* where the round among its classes goes on */
     struct node_class cls[CLASSES_MAX];
 };
@@ -60,7 +61,7 @@ struct node_job {
 /* A lease that this node executes. */
 struct node_lease {
     uint64_t lease, owner;
-    uint32_t epoch, job, cls, slots;
+    uint32_t epoch, job, cls, slots; /* job: its place; cls: a name */
     uint32_t sync; /* the connection in which the head last spoke of it */
     bool settling; /* shrunk by the head, which waits for the slots to come back */
 };
@@ -163,6 +164,9 @@ static inline uint32_t spare_idle(const struct node_class *c)
     return c->idle > wanted ? c->idle - wanted : 0;
 }
 
+/* The class of a lease or grant: it is known as long as it has any. */
+#define CLASS_OF(p, l) (&(p)->jobs[(l)->job].cls[plan_class_place((l)->cls)])
+
 #define FOR_EACH_CLASS(p, j, c)                                                          \
     for (struct node_job *j = (p)->jobs; j < (p)->jobs + (p)->jobs_top; j++)             \
         for (struct node_class *c = j->cls; j->used && c < j->cls + j->classes; c++)     \
@@ -170,11 +174,11 @@ static inline uint32_t spare_idle(const struct node_class *c)
 
 /* node_events.c. Every event is: find and check, node_begin(), book, node_decide(). */
 struct node_job *node_find(const struct plan_node *p, struct plan_job key);
+/* NULL: there is none of that name. */
 struct node_class *node_find_class(const struct plan_node *p, struct plan_job key,
                                    uint32_t cls, struct node_job **ret_job);
 /* Accounts for the time since the last event. */
 void node_begin(struct plan_node *p, uint64_t now);
-mob_status node_check_class(uint32_t cls, const struct demand *demand);
 mob_status node_add_job(struct plan_node *p, struct plan_job key, uint32_t weight,
                         struct node_job **ret);
 void node_add_class(const struct plan_node *p, struct node_job *j, uint32_t cls,

@@ -556,7 +556,7 @@ Test(node_plan, events_that_do_not_fit_change_nothing)
     cr_assert_eq(plan_node_slot_idle(p, a, 0, 0), MOB_ERR_STATE);
     cr_assert_eq(plan_node_slot_idle(p, a, CLASSES_MAX, 0), MOB_ERR_NOT_FOUND);
     cr_assert_eq(plan_node_backlog(p, none, 0, 1, NULL, 0, 0), MOB_ERR_NOT_FOUND);
-    cr_assert_eq(plan_node_class_add(p, a, CLASSES_MAX, NEED(1), 0), MOB_ERR_INVALID);
+    cr_assert_eq(plan_node_class_add(p, a, CLASSES_MAX, NEED(1), 0), MOB_ERR_EXISTS);
     cr_assert_eq(plan_node_class_add(p, a, 0, NEED(1), 0), MOB_ERR_EXISTS);
     cr_assert_eq(plan_node_job_add(p, none, 0, 0), MOB_ERR_INVALID);
     cr_assert_eq(seen_count, 0);

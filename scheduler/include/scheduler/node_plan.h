@@ -112,9 +112,13 @@ mob_status plan_node_job_add(struct plan_node *p, struct plan_job job, uint32_t 
  * silently for the workers, with PLAN_LEASE_HELD 0 and PLAN_DEMAND 0 for the head. */
 mob_status plan_node_job_remove(struct plan_node *p, struct plan_job job, uint64_t now);
 /* @demand: of one task; it may need nothing. Adding a class again with the same demand is
- * MOB_OK, with another MOB_ERR_EXISTS. */
+ * MOB_OK, with another, or while its place is another's, MOB_ERR_EXISTS. */
 mob_status plan_node_class_add(struct plan_node *p, struct plan_job job, uint32_t cls,
                                const struct demand *demand, uint64_t now);
+/* Its tasks are over for good: it is forgotten, and its place may be another's, of another name. MOB_ERR_STATE: it has
+ * slots, leases, grants or tasks of others yet. */
+mob_status plan_node_class_end(struct plan_node *p, struct plan_job job, uint32_t cls,
+                               uint64_t now);
 /* Tasks QUEUED on this node's board, roughly, and which nodes have their argument bytes.
  * Absolute. */
 mob_status plan_node_backlog(struct plan_node *p, struct plan_job job, uint32_t cls,
@@ -130,7 +134,7 @@ enum plan_slot {
     PLAN_SLOT_IDLE,
     PLAN_SLOT_LENT,
     PLAN_SLOT_RESUMING,
-    PLAN_SLOT_NONE, /* a bare worker; its class does not matter */
+    PLAN_SLOT_NONE, /* a bare worker; its class does not matter, and may be over */
 };
 mob_status plan_node_worker_started(struct plan_node *p, struct plan_job job,
                                     uint32_t cls, uint64_t now); /* STARTING -> BUSY */
@@ -252,7 +256,7 @@ struct plan_node_lease_view {
 /* The first @max of a job's leases. Returns how many there are. */
 uint32_t plan_node_leases(const struct plan_node *p, struct plan_job job,
                           struct plan_node_lease_view *ret, uint32_t max);
-/* The slots granted elsewhere, by class. Leaves @ret alone if there is no such job. */
+/* The slots granted elsewhere, by the places of classes. Leaves @ret alone if there is no such job. */
 void plan_node_granted(const struct plan_node *p, struct plan_job job,
                        uint32_t ret[CLASSES_MAX]);
 struct resources plan_node_used(const struct plan_node *p);  /* held by slots */

@@ -27,6 +27,14 @@ struct plan_job {
     uint32_t number;
 };
 
+/* A class of a job: what its tasks ask for. Its number is a name which the job's daemon on a node gives it and never
+ * gives again: the place that it has in tables, below CLASSES_MAX, and above that how many classes had the place before.
+ * So a word about a class that is over names none that there is, and changes nothing. */
+static inline uint32_t plan_class_place(uint32_t cls)
+{
+    return cls % CLASSES_MAX;
+}
+
 /* How many bytes of a backlog's arguments a node has already. */
 struct plan_hint {
     uint64_t node;
