@@ -74,6 +74,11 @@ void head_group_place(struct plan_head *h, uint64_t now)
     if (now < h->groups_at) {
         return;
     }
+    if (now < h->known_at) {
+        /* One that comes now could get the place that another one has from an earlier head. */
+        h->groups_at = h->known_at;
+        return;
+    }
     uint32_t waiting = 0;
     end_late(h, now);
     h->groups_at = CLOCK_NEVER;

@@ -191,6 +191,7 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
             return MOB_ERR_EXISTS;
         }
         head_heard(h, join->node, now);
+        head_group_awaited(h, at, join->remembered, now);
         repeat(h, at, now);
         return MOB_OK;
     }
@@ -219,6 +220,7 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
                                       .heard = now};
     strncpy(h->nodes[at].labels, join->labels ? join->labels : "", LABELS_MAX);
     index_put(&h->node_index, join->node, at);
+    head_group_awaited(h, at, join->remembered, now);
     count_member(h, &h->nodes[at], true);
     h->scan_at = h->scan_at < now + HEARTBEAT_NS ? h->scan_at : now + HEARTBEAT_NS;
     repeat(h, at, now);
@@ -276,6 +278,7 @@ static void remove_node(struct plan_head *h, uint32_t at, uint64_t now)
             head_free_demand(h, d);
         }
     }
+    head_group_awaited(h, at, false, now);
     head_group_node_lost(h, at, now);
     head_flush(h); /* while the owner's place still has its name */
     count_member(h, &h->nodes[at], false);
