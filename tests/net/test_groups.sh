@@ -129,6 +129,8 @@ case_joins() {
     eventually grep -q 'a group of this job has no place: bundle 0 of 2 asks for 1 tape' "$WORK/err" ||
         fail "the driver was not told: $(cat "$WORK/err")"
     node_start 3 --num-cpus=3 "$STORE" --resources=tape=2
+    says 'groups: all are there'
+    tell end
     ends
     [ "$(grep -c 'has no place' "$WORK/err")" = 1 ] || fail "told more than once: $(cat "$WORK/err")"
     given_back '.*' 1 2 3
