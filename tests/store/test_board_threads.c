@@ -13,9 +13,13 @@
 #include "store/sweep.h"
 #include "store/task.h"
 
+#ifndef BOARD_WORKERS
+#define BOARD_WORKERS 3
+#endif
+
 enum {
-    DRIVERS = 2,
-    WORKERS = 3,
+    DRIVERS = BOARD_WORKERS - 1,
+    WORKERS = BOARD_WORKERS,
     PROCS = 1 + DRIVERS + WORKERS,
     WINDOW = 64,
     DEATH_ONE_IN = 1500
