@@ -915,6 +915,12 @@ case_unmet_join() {
     wait $driver || fail "unmet: $(cat "$WORK/err")"
 }
 
+# Groups over three nodes, more than there are places for their classes.
+case_regroup() {
+    three_nodes
+    on 1 regroup 200 || fail "regroup"
+}
+
 # Tasks that ask for what one node alone has, or for a node. What status says of it is looked at meanwhile.
 case_place() {
     node_start 1 $CPU "$STORE" --unmet-grace=50 --labels=zone=a
