@@ -86,7 +86,7 @@ static bool read_command(FILE *from, char *command)
             char *end = strstr(line, "--proxy-id ");
             if (end) {
                 end[strlen("--proxy-id ")] = '\0';
-                strcpy(command, line + sizeof launch - 1);
+                snprintf(command, COMMAND, "%s", line + sizeof launch - 1);
             }
         } else if (strncmp(line, "HYDRA_LAUNCH_END", 16) == 0) {
             return *command;
@@ -133,7 +133,7 @@ int main(int argc, char **argv)
     struct mob_arg words[WORDS];
     mob_ref ranks[MOB_GANG_MAX];
     MOB_CHECK(mob_init(NULL, &mob));
-    int n = argc > 1 ? atoi(argv[1]) : 0;
+    long n = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
     if (n < 1 || n > MOB_GANG_MAX || argc < 3 || argc - 2 > WORDS) {
         fprintf(stderr, "usage: gang_mpi RANKS PROGRAM [ARGUMENT...]\n");
         return 2;
@@ -143,7 +143,7 @@ int main(int argc, char **argv)
     }
     MOB_CHECK(mob_submit_gang(mob, rank, (struct mob_args){(size_t)argc - 2, words}, NULL,
                               (size_t)n, ranks));
-    for (int i = 0; i < n; i++) {
+    for (long i = 0; i < n; i++) {
         size_t size;
         MOB_CHECK(mob_get_size(mob, ranks[i], MOB_FOREVER, &size));
         mob_release(mob, ranks[i]);
