@@ -563,6 +563,33 @@ Test(groups, a_head_that_starts_anew_learns_the_groups_from_their_owners)
     finish();
 }
 
+/* A node's connection to its head is a new one. */
+static void comes(uint64_t id, uint64_t head)
+{
+    struct plan_join join = {
+        .node = id, .session = 100 + id, .capacity = resources_cpus(2 * CPU)};
+    plan_node_head_down(w.node[id], w.now);
+    plan_node_head_up(w.node[id], head, w.now);
+    MUST(plan_head_join(w.h, &join, w.now));
+    settle();
+    plan_node_head_synced(w.node[id], w.now);
+    settle();
+}
+
+Test(groups, a_node_that_comes_back_keeps_what_it_holds_of_one_that_gathers)
+{
+    begin(2, 2);
+    struct plan_job busy = occupy(2, 2);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 2, 2 * CPU);
+    cr_assert_eq(w.group[1].state, PLAN_GROUP_GATHERS);
+    comes(1, 9);
+    cr_assert_eq(plan_node_offer(w.node[1]).amount[RESOURCE_CPU], 0);
+    end_task(2, busy);
+    end_task(2, busy);
+    cr_assert(whole(1));
+    finish();
+}
+
 Test(groups, a_lease_makes_room_before_a_bundle_is_held)
 {
     begin(2, 2);
