@@ -41,13 +41,20 @@ static void gather(struct plan_head *h, struct head_group *g, const uint32_t *ch
     }
 }
 
+/* What is booked for groups is all that nodes hold for them: a head that starts anew hears of it from the owners. */
+static bool all_known(const struct plan_head *h, uint64_t now)
+{
+    return h->kept == 0 && now >= h->known_at;
+}
+
 /* Tries one that waits. */
-static void try(struct plan_head *h, struct head_group *g)
+static void try(struct plan_head *h, struct head_group *g, uint64_t now)
 {
     uint32_t chosen[MOB_GROUP_BUNDLES_MAX];
     enum plan_group_state was = g->state;
-    g->tried = h->rooms;
-    if (head_choose(h, g, true, chosen) || head_choose(h, g, false, chosen)) {
+    bool known = all_known(h, now);
+    g->tried = known ? h->rooms : 0;
+    if (head_choose(h, g, true, chosen) || (known && head_choose(h, g, false, chosen))) {
         gather(h, g, chosen);
     } else {
         g->state = head_group_could(h, g) ? PLAN_GROUP_WAITS : PLAN_GROUP_NOWHERE;
@@ -93,7 +100,10 @@ void head_group_place(struct plan_head *h, uint64_t now)
     }
     qsort(h->waiting, waiting, sizeof(struct head_group *), by_turn);
     for (uint32_t i = 0; i < waiting && i < TRIES_MAX; i++) {
-        try(h, h->waiting[i]);
+        try(h, h->waiting[i], now);
+    }
+    if (waiting > 0 && h->kept == 0 && now < h->known_at && h->known_at < h->groups_at) {
+        h->groups_at = h->known_at;
     }
     if (waiting > TRIES_MAX && now + PLAN_RETRY_NS < h->groups_at) {
         h->groups_at = now + PLAN_RETRY_NS;

@@ -17,6 +17,7 @@
 
 struct head_node {
     bool used, draining, quiet;
+    bool kept; /* by the last head; it has not come yet */
     uint64_t node, session, heard;
     struct resources capacity, offer;
     char labels[LABELS_MAX + 1];
@@ -105,6 +106,8 @@ struct plan_head {
     struct head_hold *holds;
     uint32_t groups_top, groups_count, holds_top, holds_free;
     uint64_t groups_at;          /* when those that wait are looked at next */
+    uint32_t kept;               /* members that have not come yet, and may have groups */
+    uint64_t known_at;           /* when the one that came last has said them */
     uint64_t rooms, turns;       /* counts what makes room for them; who waited longer */
     struct head_group **waiting; /* scratch: groups_max */
     struct resources *room; /* scratch of head_fit.c, for each node: room for bundles */
