@@ -709,6 +709,21 @@ Test(groups, a_new_head_that_all_have_come_to_gathers_soon)
     finish();
 }
 
+Test(groups, a_head_takes_up_no_hold_of_its_own_that_is_over)
+{
+    begin(3, 2);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 3, CPU);
+    struct plan_group_view before = w.group[1];
+    MUST(plan_head_group_end(w.h, HOME, 1, w.now)); /* as when its owner was lost */
+    settle();
+    say_again(1, HOME, CPU, &before);
+    cr_assert_eq(w.group[1].state, PLAN_GROUP_GATHERS);
+    settle();
+    cr_assert(whole(1));
+    cr_assert_neq(w.group[1].holds[0], before.holds[0]);
+    finish();
+}
+
 Test(groups, a_lease_makes_room_before_a_bundle_is_held)
 {
     begin(2, 2);
