@@ -481,6 +481,53 @@ Test(groups, a_task_that_waits_lends_the_cpu_to_its_group)
     finish();
 }
 
+Test(groups, who_was_in_a_get_comes_before_its_groups_other_slots)
+{
+    begin(1, 3);
+    struct plan_job key = {HOME, 1};
+    struct plan_node *p = w.node[1];
+    struct plan_class_view v;
+    struct plan_lease l = {.lease = 77,
+                           .epoch = 1,
+                           .job = key,
+                           .weight = 1,
+                           .slots = 3,
+                           .owner = HOME,
+                           .demand = demand_cpus(CPU)};
+    l.demand.group = 1;
+    MUST(plan_node_job_add(p, key, 1, w.now));
+    MUST(plan_node_class_add(p, key, 0, &l.demand, w.now));
+    group_of_cpus(1, MOB_GROUP_PACK, 3, CPU);
+    MUST(plan_node_lease(p, &l, w.now));
+    for (uint32_t round = 0; round < 2;
+         round++) { /* tasks in a get, and what runs meanwhile */
+        MUST(plan_node_backlog(p, key, 0, 3, NULL, 0, w.now));
+        MUST(plan_node_backlog(p, key, 0, 0, NULL, 0, w.now));
+        for (uint32_t i = 0; i < 3; i++) {
+            MUST(plan_node_worker_started(p, key, 0, w.now));
+        }
+        for (uint32_t i = 0; i < 3 && round == 0; i++) {
+            MUST(plan_node_slot_lent(p, key, 0, w.now));
+        }
+    }
+    MUST(plan_node_slot_idle(p, key, 0, w.now)); /* one idles, two are busy */
+    for (uint32_t i = 0; i < 3; i++) {
+        MUST(plan_node_slot_resume(p, key, 0, w.now));
+        check();
+        MUST(plan_node_view(p, key, 0, &v));
+        cr_assert_eq(v.resuming, i + 1);
+        cr_assert_eq(v.asked_back, i + 1, "as many as wait, the idle one first");
+    }
+    MUST(plan_node_slot_returned(p, key, 0, PLAN_SLOT_IDLE, w.now));
+    MUST(plan_node_slot_returned(p, key, 0, PLAN_SLOT_BUSY, w.now));
+    MUST(plan_node_slot_returned(p, key, 0, PLAN_SLOT_BUSY, w.now));
+    check();
+    MUST(plan_node_view(p, key, 0, &v));
+    cr_assert_eq(v.resuming, 0);
+    cr_assert_eq(v.busy, 3);
+    finish();
+}
+
 Test(groups, a_dead_nodes_bundle_is_placed_again_alone)
 {
     begin(4, 2);
