@@ -195,7 +195,7 @@ static void settle(struct plan_node *p, uint64_t now)
     }
 }
 
-void node_hold_gather(struct plan_node *p, uint64_t now)
+void node_hold_end(struct plan_node *p, uint64_t now)
 {
     for (uint32_t i = p->holds_count; i-- > 0;) {
         struct node_hold *x = &p->holds[i];
@@ -206,6 +206,10 @@ void node_hold_gather(struct plan_node *p, uint64_t now)
         }
     }
     settle(p, now);
+}
+
+void node_hold_gather(struct plan_node *p)
+{
     for (uint32_t i = 0; i < p->holds_count; i++) {
         struct node_hold *x = &p->holds[i];
         if (is_there(x)) {

@@ -528,6 +528,31 @@ Test(groups, who_was_in_a_get_comes_before_its_groups_other_slots)
     finish();
 }
 
+Test(groups, who_was_in_a_get_has_what_a_group_gives_back)
+{
+    begin(1, 1);
+    struct plan_job key = {HOME, 1};
+    struct plan_node *p = w.node[1];
+    struct demand d = demand_cpus(CPU);
+    struct plan_class_view v;
+    MUST(plan_node_job_add(p, key, 1, w.now));
+    MUST(plan_node_class_add(p, key, 0, &d, w.now));
+    MUST(plan_node_backlog(p, key, 0, 1, NULL, 0, w.now));
+    MUST(plan_node_worker_started(p, key, 0, w.now));
+    MUST(plan_node_backlog(p, key, 0, 0, NULL, 0, w.now));
+    MUST(plan_node_slot_lent(p, key, 0, w.now));
+    group_of_cpus(1, MOB_GROUP_PACK, 1, CPU);
+    cr_assert(whole(1));
+    MUST(plan_node_slot_resume(p, key, 0, w.now));
+    MUST(plan_node_view(p, key, 0, &v));
+    cr_assert_eq(v.resuming, 1);
+    MUST(plan_head_group_end(w.h, HOME, 1, w.now));
+    settle();
+    MUST(plan_node_view(p, key, 0, &v));
+    cr_assert_eq(v.resuming, 0);
+    finish();
+}
+
 Test(groups, a_dead_nodes_bundle_is_placed_again_alone)
 {
     begin(4, 2);
