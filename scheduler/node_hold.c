@@ -266,6 +266,14 @@ void node_hold_sweep(struct plan_node *p)
     }
 }
 
+uint32_t plan_node_holds(const struct plan_node *p, struct plan_hold *ret, uint32_t max)
+{
+    for (uint32_t i = 0; i < p->holds_count && i < max; i++) {
+        ret[i] = p->holds[i].word;
+    }
+    return p->holds_count;
+}
+
 const char *node_hold_check(const struct plan_node *p, struct resources *used)
 {
     for (uint32_t i = 0; i < p->holds_count; i++) {
