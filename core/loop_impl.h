@@ -5,7 +5,7 @@
  *   loop_ring.c   requests through io_uring; loop_ring_open.c: setting it up, or saying why not
  *   loop_poll.c   requests through epoll: who waits for which fd
  *   loop_try.c    one attempt at a request that does not block
- *   loop_files.c  the thread that reads and writes files for loop_poll.c */
+ *   loop_files.c  a thread that reads and writes files: for loop_poll.c, and for what loop_ring.c cannot */
 #ifndef CORE_LOOP_IMPL_H
 #define CORE_LOOP_IMPL_H
 
@@ -44,14 +44,6 @@ struct loop_backend {
 };
 extern const struct loop_backend loop_ring, loop_poll;
 
-struct ring_state {
-    struct io_uring uring;
-    struct loop_op *queue_head; /* requests that found the submission queue full */
-    struct loop_op **queue_tail;
-    bool zerocopy;         /* the kernel has it */
-    bool zerocopy_reports; /* and says whether it copied after all */
-};
-
 /* The thread for files. What stands under "lock" is looked at under it alone. */
 struct loop_files {
     pthread_t thread;
@@ -64,6 +56,17 @@ struct loop_files {
     struct loop_op *ended; /* linked by next, the last one first */
     bool stop;             /* the running one was cancelled */
     bool quit;
+};
+
+struct ring_state {
+    struct io_uring uring;
+    struct loop_op *queue_head; /* requests that found the submission queue full */
+    struct loop_op **queue_tail;
+    struct loop_files files; /* for what io_uring does not do right: see loop_ring.c */
+    struct loop_op bell;     /* the watch on its bell */
+    bool with_files;         /* it is there */
+    bool zerocopy;           /* the kernel has it */
+    bool zerocopy_reports;   /* and says whether it copied after all */
 };
 
 /* What is known of one fd. */

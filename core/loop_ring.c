@@ -1,6 +1,8 @@
 /* loop_ring.c - requests through io_uring. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/clock.h"
 #include "core/status.h"
@@ -78,7 +80,7 @@ static void enqueue(struct loop *loop, struct loop_op *op)
     loop->ring.queue_tail = &op->next;
 }
 
-static void ring_give(struct loop *loop, struct loop_op *op)
+static void to_kernel(struct loop *loop, struct loop_op *op)
 {
     /* Nothing overtakes what waits already: two sends on one socket keep their order. */
     struct io_uring_sqe *sqe = loop->ring.queue_head == NULL ? entry(loop) : NULL;
@@ -89,6 +91,51 @@ static void ring_give(struct loop *loop, struct loop_op *op)
         return;
     }
     prepare(sqe, op);
+}
+
+/* ---- files of which others move the position too
+ * ------------------------------------------------------------------------------------- */
+
+static void watch_bell(struct loop *loop)
+{
+    struct loop_op *bell = &loop->ring.bell;
+    bell->loop = loop;
+    bell->kind = KIND_WATCH;
+    bell->fd = loop->ring.files.bell;
+    bell->flags = POLLIN;
+    to_kernel(loop, bell);
+}
+
+/* A write(2) at a file's position holds a lock of the file description, which its other owners wait for: a
+ * driver that prints into the same file, say. io_uring takes the position without it, and what either writes
+ * may then be overwritten by the other (up to 6.18 at least). False: it is no such write, or there can be no
+ * thread. */
+static bool to_thread(struct loop *loop, struct loop_op *op)
+{
+    struct stat st;
+    if (op->kind != KIND_WRITE || op->offset != UINT64_MAX || fstat(op->fd, &st) < 0 ||
+        !S_ISREG(st.st_mode)) {
+        return false;
+    }
+    if (!loop->ring.with_files) {
+        if (loop_files_open(&loop->ring.files)) {
+            return false;
+        }
+        loop->ring.with_files = true;
+        watch_bell(loop);
+    }
+    op->given = op->queued = false;
+    op->in_thread = true;
+    loop_files_give(&loop->ring.files, op);
+    return true;
+}
+
+static void ring_give(struct loop *loop, struct loop_op *op)
+{
+    op->in_thread = false;
+    if (!to_thread(loop, op)) {
+        to_kernel(loop, op);
+    }
 }
 
 static void finish(struct loop_op *op, int result)
@@ -119,9 +166,10 @@ static void cancel(struct loop *loop, struct loop_op *op)
     io_uring_sqe_set_data(sqe, NULL);
 }
 
-/* Hands over what found no room, and ends what was cancelled while it waited. */
-static void flush_queue(struct loop *loop)
+/* Hands over what found no room, and ends what was cancelled while it waited. True: a callback came. */
+static bool flush_queue(struct loop *loop)
 {
+    bool told = false;
     struct loop_op *op = loop->ring.queue_head;
     loop->ring.queue_head = NULL;
     loop->ring.queue_tail = &loop->ring.queue_head;
@@ -132,22 +180,38 @@ static void flush_queue(struct loop *loop)
             cancel(loop, op);
         } else if (op->cancelled) {
             finish(op, -ECANCELED);
+            told = true;
         } else {
-            ring_give(loop, op);
+            to_kernel(loop, op);
         }
         op = next;
     }
+    return told;
 }
 
 static void ring_cancel(struct loop *loop, struct loop_op *op)
 {
-    if (!op->queued) {
+    if (op->in_thread) {
+        if (loop_files_cancel(&loop->ring.files, op)) {
+            enqueue(loop, op); /* ends in the next turn */
+        }
+    } else if (!op->queued) {
         cancel(loop, op);
     }
 }
 
 /* ---- turning
  * ----------------------------------------------------------------------------- */
+
+static void files_ended(struct loop *loop)
+{
+    struct loop_op *op = loop_files_take(&loop->ring.files);
+    while (op != NULL) {
+        struct loop_op *next = op->next;
+        finish(op, op->result);
+        op = next;
+    }
+}
 
 static void complete(struct loop *loop, const struct io_uring_cqe *cqe)
 {
@@ -157,6 +221,13 @@ static void complete(struct loop *loop, const struct io_uring_cqe *cqe)
     if (op == NULL) {
         return; /* a cancellation's own answer: the cancelled request gives the real one
                  */
+    }
+    if (op == &loop->ring.bell) {
+        if (!more) {
+            watch_bell(loop);
+        }
+        files_ended(loop);
+        return;
     }
     if (op->kind == KIND_SENDMSG_ZC && (cqe->flags & IORING_CQE_F_NOTIF)) {
         finish(op, (unsigned)result & NOTIF_COPIED ? LOOP_COPIED : LOOP_RELEASED);
@@ -185,7 +256,7 @@ static void complete(struct loop *loop, const struct io_uring_cqe *cqe)
         finish(op, result);
         return;
     }
-    ring_give(loop, op);
+    to_kernel(loop, op);
     op->done(op, result);
 }
 
@@ -215,9 +286,9 @@ static bool is_quiet(const struct io_uring *ring)
 
 static mob_status ring_wait(struct loop *loop, uint64_t until_ns)
 {
-    flush_queue(loop);
+    bool told = flush_queue(loop);
     /* If somebody waits for room: hand over, do not sleep. */
-    uint64_t ns = loop_sleep_ns(loop, until_ns, loop->ring.queue_head != NULL);
+    uint64_t ns = loop_sleep_ns(loop, until_ns, told || loop->ring.queue_head != NULL);
     if (ns == 0 && is_quiet(&loop->ring.uring)) {
         return MOB_OK; /* who polls makes no system calls */
     }
@@ -242,11 +313,15 @@ static mob_status ring_open(struct loop *loop, unsigned entries)
 {
     loop->ring.queue_head = NULL;
     loop->ring.queue_tail = &loop->ring.queue_head;
+    loop->ring.with_files = false;
     return loop_ring_open(loop, entries);
 }
 
 static void ring_close(struct loop *loop)
 {
+    if (loop->ring.with_files) {
+        loop_files_close(&loop->ring.files);
+    }
     io_uring_queue_exit(&loop->ring.uring);
 }
 

@@ -323,8 +323,8 @@ struct mob_view {
  *             MOB_FOREVER has no limit.
  * @ret: to be given back with mob_view_release(); the bytes stay valid until then, even if the
  *       id is released.
- * Inside a task, a waiting get runs the awaited task itself if it has not started, and else
- * lends its CPU to other tasks.
+ * Inside a task, a waiting get runs the awaited task itself if it has not started and asks for nothing that
+ * the waiting one has not (CPUs, GPUs, node, group), and else lends its CPUs to other tasks.
  * Returns MOB_OK; MOB_ERR_TIMEOUT; the task's failure (MOB_ERR_TASK_FAILED, TASK_DIED,
  * CANCELLED, ARG_FAILED, DEMAND, NO_FUNCTION: mob_failure() has the message); MOB_ERR_RELEASED;
  * MOB_ERR_LOST; MOB_ERR_FULL (this thread holds too many views); MOB_ERR_NODE_LOST;

@@ -227,21 +227,30 @@ __attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct t
     return st;
 }
 
-/* A group's task runs in what is set aside for it, and no other task does. */
-static bool in_another_group(const struct mob *mob, const struct record *r)
+/* What the slot of the task that waits has is all that the other one asks for: its CPUs and GPUs, its place in
+ * a group, its node. Of a gang none is run by one that waits: its tasks begin together. */
+static bool would_do(const struct mob *mob, const struct mob_task *waits,
+                     const struct record *r)
 {
     struct call call = record_call(r);
     const struct klass *k = mob->board.classes;
-    uint32_t run = at_load(&mob->proc->run, AT_RELAXED) - 1;
-    uint64_t group = k[call_class(&call) % CLASSES_MAX].demand.group;
-    return run < CLASSES_MAX ? group != k[run].demand.group : group != 0;
+    const struct demand *has = &k[call_class(&waits->call) % CLASSES_MAX].demand;
+    const struct demand *asks = &k[call_class(&call) % CLASSES_MAX].demand;
+    if (asks == has || asks->together) {
+        return !asks->together;
+    }
+    return asks->group == has->group &&
+           (asks->bundle == 0 || asks->bundle == has->bundle) &&
+           asks->strategy == DEMAND_DEFAULT &&
+           (!*asks->selector || strcmp(asks->selector, has->selector) == 0) &&
+           resources_fit(&has->need, &asks->need);
 }
 
 /* With MOBULA_INLINE nobody else would ever run the awaited task. */
 bool client_run_awaited(struct mob *mob, struct thread *t, struct record *r, uint32_t gen)
 {
     bool may_nest = !t->task || t->task->depth < GET_NESTED_MAX || mob->inline_tasks;
-    if (t->task && !mob->inline_tasks && in_another_group(mob, r)) {
+    if (t->task && !mob->inline_tasks && !would_do(mob, t->task, r)) {
         return false;
     }
     if (__builtin_expect(!t->task && !mob->inline_tasks, 1) || !may_nest ||

@@ -27,6 +27,13 @@ static mob_status look(struct mob_task *task)
 }
 MOB_REGISTER(look);
 
+static mob_status whose(struct mob_task *task)
+{
+    int pid = (int)getpid();
+    return mob_return_copy(task, 0, &pid, sizeof pid);
+}
+MOB_REGISTER(whose);
+
 static struct mob *node(void)
 {
     struct mob_config c = {.struct_size = sizeof c,
@@ -98,6 +105,52 @@ static void gpus(void)
     run(mob, &o, s);
     for (int i = 0; i < TASKS; i++) {
         CHECK(strcmp(s[i].devices, "") == 0); /* who asks for none sees none */
+    }
+    mob_shutdown(mob);
+}
+
+struct around { /* what a task says of one that it waited for */
+    struct seen seen;
+    int same; /* it was run by the same worker */
+};
+
+/* Waits for a task that asks for what it has not itself: 0: a GPU, 1: two CPUs, 2: no more than it has. */
+static mob_status waits(struct mob_task *task)
+{
+    struct mob *mob = mob_task_mob(task);
+    struct mob_options o = MOB_OPTIONS_INIT;
+    struct around a = {0};
+    int which;
+    mob_ref ref;
+    MOB_TRY(mob_arg_copy(task, 0, &which, sizeof which));
+    o.num_gpus = which == 0;
+    o.num_cpus = which == 1 ? 2 : 0.5;
+    MOB_TRY(mob_submit(mob, which == 0 ? look : whose, MOB_NO_ARGS, &o, &ref));
+    if (which == 0) {
+        MOB_TRY(mob_get_copy(mob, ref, &a.seen, sizeof a.seen, MOB_FOREVER));
+    } else {
+        int pid;
+        MOB_TRY(mob_get_copy(mob, ref, &pid, sizeof pid, MOB_FOREVER));
+        a.same = pid == (int)getpid();
+    }
+    mob_release(mob, ref);
+    return mob_return_copy(task, 0, &a, sizeof a);
+}
+MOB_REGISTER(waits);
+
+static void awaited_in_a_task(void)
+{
+    struct mob *mob = node();
+    struct around a;
+    mob_ref ref;
+    for (int which = 0; which < 3; which++) {
+        OK(mob_submit(mob, waits, MOB_ARGS(MOB_VALUE(which)), NULL, &ref));
+        OK(mob_get_copy(mob, ref, &a, sizeof a, MOB_FOREVER));
+        mob_release(mob, ref);
+        EQ(a.same,
+           which == 2); /* it is run by who waits for it, in a slot that has all of it */
+        CHECK(which != 0 || strcmp(a.seen.devices, "0") == 0 ||
+              strcmp(a.seen.devices, "1") == 0);
     }
     mob_shutdown(mob);
 }
@@ -229,6 +282,6 @@ static void many_classes(void)
     mob_shutdown(mob);
 }
 
-API_MAIN({"gpus", gpus, 60}, {"amounts", amounts, 60}, {"labels", labels, 60},
-         {"too_much", too_much, 0}, {"nonsense", nonsense, 0},
-         {"many_classes", many_classes, 60});
+API_MAIN({"gpus", gpus, 60}, {"awaited_in_a_task", awaited_in_a_task, 60},
+         {"amounts", amounts, 60}, {"labels", labels, 60}, {"too_much", too_much, 0},
+         {"nonsense", nonsense, 0}, {"many_classes", many_classes, 60});

@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "loop_rig.h"
@@ -36,6 +37,70 @@ Test(loop, files_are_written_and_read, .timeout = 20)
     loop_read(loop, &io.op, fd, buf, 4, UINT64_MAX, note);
     turn_until(loop, &io.calls, 5);
     cr_assert_eq(io.value, 0);
+    close(fd);
+    loop_destroy(loop);
+}
+
+/* A program's standard output that is a file, into which the program writes too. */
+Test(loop, writers_at_one_position_do_not_overwrite_each_other, .timeout = 60)
+{
+    enum { LINES = 20000, LINE = 8 };
+    struct loop *loop = make(0);
+    struct result out = {0};
+    struct stat st;
+    char path[] = "/tmp/mob-loop-XXXXXX";
+    int fd = mkstemp(path), status;
+    unlink(path);
+    pid_t other = fork();
+    if (other == 0) {
+        for (int i = 0; i < LINES; i++) {
+            if (write(fd, "another\n", LINE) != LINE) {
+                _exit(1);
+            }
+        }
+        _exit(0);
+    }
+    for (int i = 0; i < LINES; i++) {
+        loop_write(loop, &out.op, fd, "theloop\n", LINE, UINT64_MAX, note);
+        turn_until(loop, &out.calls, i + 1);
+        cr_assert_eq(out.value, LINE);
+    }
+    cr_assert_eq(waitpid(other, &status, 0), other);
+    cr_assert_eq(status, 0);
+    cr_assert_eq(fstat(fd, &st), 0);
+    cr_assert_eq(st.st_size, 2ll * LINES * LINE, "%lld bytes of %lld",
+                 (long long)st.st_size, 2ll * LINES * LINE);
+    close(fd);
+    loop_destroy(loop);
+}
+
+/* What waits for the thread is cancelled like anything else. */
+Test(loop, a_write_at_a_files_position_can_be_cancelled, .timeout = 20)
+{
+    enum { COUNT = 64 };
+    struct loop *loop = make(0);
+    static struct result out[COUNT];
+    static char text[1 << 20];
+    char path[] = "/tmp/mob-loop-XXXXXX";
+    int fd = mkstemp(path), done = 0;
+    off_t size = 0;
+    unlink(path);
+    for (int i = 0; i < COUNT; i++) {
+        loop_write(loop, &out[i].op, fd, text, sizeof text, UINT64_MAX, note);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        loop_cancel(loop, &out[i].op);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        turn_until(loop, &out[i].calls, 1);
+        cr_assert(out[i].value == (int)sizeof text || out[i].value == -ECANCELED ||
+                      out[i].value == -EINTR,
+                  "%d", out[i].value);
+        size += out[i].value > 0 ? out[i].value : 0;
+        done += out[i].value > 0;
+    }
+    cr_assert_lt(done, COUNT);
+    cr_assert_eq(lseek(fd, 0, SEEK_CUR), size);
     close(fd);
     loop_destroy(loop);
 }

@@ -1,0 +1,513 @@
+/* net_groups.c - groups of bundles on several nodes: net_groups CASE [WORD]; test_groups.sh says what else happens
+ * meanwhile. The word is which strategy, or a folder where a case hears by files when it is to go on. */
+#include <stdbool.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "net_driver.h"
+
+#define FOREVER_NS (40 * 1000000000ull) /* longer than anything here takes */
+
+struct mob *mob;
+long number = -1;
+
+static const char *word; /* of the command line */
+
+enum { BUNDLES_MAX = 8, FLOW = 8 };
+
+/* ---- tasks ------------------------------------------------------------------------------------------ */
+
+struct said { /* a task's result */
+    uint64_t node, square;
+};
+
+/* Takes a while, and says where. */
+static mob_status square(struct mob_task *task)
+{
+    uint64_t x;
+    MOB_TRY(mob_arg_copy(task, 0, &x, sizeof x));
+    nap_ms(10);
+    struct said s = {node_here(mob_task_mob(task)), x * x};
+    return mob_return_copy(task, 0, &s, sizeof s);
+}
+MOB_REGISTER(square);
+
+static mob_ref submit_of(struct mob *its, mob_group group, int bundle, double cpus,
+                         uint64_t x)
+{
+    struct mob_options o = MOB_OPTIONS_INIT;
+    mob_ref ref;
+    o.num_cpus = cpus;
+    o.group = group;
+    o.bundle = bundle;
+    o.max_retries = MOB_RETRIES_FOREVER;
+    MOB_CHECK(mob_submit(its, square, MOB_ARGS(MOB_VALUE(x)), &o, &ref));
+    return ref;
+}
+
+static mob_ref submit(struct mob *its, mob_group group, int bundle, uint64_t x)
+{
+    return submit_of(its, group, bundle, 1, x);
+}
+
+/* The node where it ran. */
+static uint64_t check(struct mob *its, mob_ref ref, uint64_t x)
+{
+    struct said s;
+    mob_status st = mob_get_copy(its, ref, &s, sizeof s, FOREVER_NS);
+    if (st) {
+        FAIL("the square of %llu: %s", (unsigned long long)x, mob_last_error());
+    }
+    if (s.square != x * x) {
+        FAIL("the square of %llu is %llu", (unsigned long long)x,
+             (unsigned long long)s.square);
+    }
+    mob_release(its, ref);
+    return s.node;
+}
+
+/* ---- groups ----------------------------------------------------------------------------------------- */
+
+struct placed {
+    mob_group id;
+    size_t count;
+    uint64_t nodes[BUNDLES_MAX];
+};
+
+static struct placed make(struct mob *its, size_t count, double cpus,
+                          const char *resources, enum mob_group_strategy how)
+{
+    struct mob_bundle b[BUNDLES_MAX];
+    struct placed g = {.count = count};
+    for (size_t i = 0; i < count; i++) {
+        b[i] = (struct mob_bundle)MOB_BUNDLE_INIT;
+        b[i].num_cpus = cpus;
+        b[i].resources = resources;
+    }
+    MOB_CHECK(mob_group_create(its, b, count, how, &g.id));
+    return g;
+}
+
+static void look(struct mob *its, struct placed *g)
+{
+    size_t count;
+    MOB_CHECK(mob_group_nodes(its, g->id, g->nodes, BUNDLES_MAX, &count));
+    if (count != g->count) {
+        FAIL("a group of %zu bundles has %zu", g->count, count);
+    }
+}
+
+static void whole(struct mob *its, struct placed *g)
+{
+    mob_status st = mob_group_wait(its, g->id, FOREVER_NS);
+    if (st) {
+        FAIL("a group is not there: %s: %s", mob_status_name(st), mob_last_error());
+    }
+    look(its, g);
+    for (size_t i = 0; i < g->count; i++) {
+        if (g->nodes[i] == 0) {
+            FAIL("bundle %zu of a whole group has no node", i);
+        }
+    }
+}
+
+static void gone(struct mob *its, mob_group id)
+{
+    mob_status st = mob_group_wait(its, id, 0);
+    if (st != MOB_ERR_NOT_FOUND) {
+        FAIL("a group that was removed: %s", mob_status_name(st));
+    }
+}
+
+static void print_nodes(const char *what, const struct placed *g)
+{
+    printf("%s:", what);
+    for (size_t i = 0; i < g->count; i++) {
+        printf(" %010llx", (unsigned long long)g->nodes[i]);
+    }
+    putchar('\n');
+    fflush(stdout);
+}
+
+/* Tasks of each bundle run on its node, and those of any bundle on one of them. */
+static void runs_where_it_is(struct mob *its, const struct placed *g)
+{
+    enum { EACH = 3 };
+    mob_ref of[BUNDLES_MAX][EACH], any[BUNDLES_MAX];
+    for (uint64_t i = 0; i < g->count; i++) {
+        for (uint64_t k = 0; k < EACH; k++) {
+            of[i][k] = submit(its, g->id, (int)i, i * EACH + k);
+        }
+        any[i] = submit(its, g->id, MOB_BUNDLE_ANY, i);
+    }
+    for (uint64_t i = 0; i < g->count; i++) {
+        for (uint64_t k = 0; k < EACH; k++) {
+            uint64_t node = check(its, of[i][k], i * EACH + k);
+            if (node != g->nodes[i]) {
+                FAIL("bundle %llu is on %010llx, and a task of it ran on %010llx",
+                     (unsigned long long)i, (unsigned long long)g->nodes[i],
+                     (unsigned long long)node);
+            }
+        }
+        uint64_t node = check(its, any[i], i);
+        bool one = false;
+        for (size_t k = 0; k < g->count; k++) {
+            one = one || g->nodes[k] == node;
+        }
+        if (!one) {
+            FAIL("a task of the group ran on %010llx, where nothing of it is",
+                 (unsigned long long)node);
+        }
+    }
+}
+
+/* ---- each strategy places as it says: three nodes of two CPUs ---------------------------------------- */
+
+/* On so many nodes, and at most so many of it on one. */
+static void expect_spread(const char *what, const struct placed *g, size_t nodes,
+                          size_t most)
+{
+    size_t seen = 0, top = 0;
+    for (size_t i = 0; i < g->count; i++) {
+        size_t same = 0, before = 0;
+        for (size_t k = 0; k < g->count; k++) {
+            same += g->nodes[k] == g->nodes[i];
+            before += k < i && g->nodes[k] == g->nodes[i];
+        }
+        seen += before == 0;
+        top = same > top ? same : top;
+    }
+    print_nodes(what, g);
+    if (seen != nodes || top > most) {
+        FAIL("%s: on %zu nodes with up to %zu, not on %zu with up to %zu", what, seen,
+             top, nodes, most);
+    }
+}
+
+/* One of them: what comes right after another one is placed while nodes still take that back, and the strategies that
+ * are not strict take what is free. */
+static void strategies(void)
+{
+    static const struct {
+        const char *name;
+        enum mob_group_strategy how;
+        double cpus;
+        size_t count, nodes, most;
+    } cases[] = {{"pack 2", MOB_GROUP_PACK, 1, 2, 1, 2},
+                 {"pack 4", MOB_GROUP_PACK, 1, 4, 2, 2},
+                 {"spread 3", MOB_GROUP_SPREAD, 1, 3, 3, 1},
+                 {"spread 6", MOB_GROUP_SPREAD, 1, 6, 3, 2},
+                 {"strict pack 2", MOB_GROUP_STRICT_PACK, 1, 2, 1, 2},
+                 {"strict spread 2", MOB_GROUP_STRICT_SPREAD, 2, 2, 2, 1},
+                 {"strict spread 3", MOB_GROUP_STRICT_SPREAD, 1, 3, 3, 1}};
+    size_t i = (size_t)atol(word);
+    if (i >= sizeof cases / sizeof cases[0]) {
+        FAIL("there is no strategy %zu", i);
+    }
+    struct placed g = make(mob, cases[i].count, cases[i].cpus, NULL, cases[i].how);
+    whole(mob, &g);
+    expect_spread(cases[i].name, &g, cases[i].nodes, cases[i].most);
+    runs_where_it_is(mob, &g);
+    MOB_CHECK(mob_group_remove(mob, g.id));
+    gone(mob, g.id);
+}
+
+static void fails_with(mob_group id, mob_status expected, const char *why)
+{
+    mob_status st = mob_group_wait(mob, id, FOREVER_NS);
+    if (st != expected || !strstr(mob_last_error(), why)) {
+        FAIL("a group without a place: %s: %s", mob_status_name(st), mob_last_error());
+    }
+}
+
+/* What no three nodes of two CPUs could hold, though six CPUs are there; one that waits for another. */
+static void strict(void)
+{
+    struct placed packed = make(mob, 3, 1, NULL, MOB_GROUP_STRICT_PACK);
+    struct placed apart = make(mob, 4, 1, NULL, MOB_GROUP_STRICT_SPREAD);
+    mob_ref never = submit(mob, packed.id, MOB_BUNDLE_ANY, 1);
+    struct said s;
+    fails_with(packed.id, MOB_ERR_DEMAND, "no node has so much");
+    fails_with(apart.id, MOB_ERR_DEMAND, "ask for a node each");
+    mob_status st = mob_get_copy(mob, never, &s, sizeof s, FOREVER_NS);
+    if (st != MOB_ERR_DEMAND) {
+        FAIL("a task of a group without a place: %s", mob_status_name(st));
+    }
+    struct placed first = make(mob, 3, 1, NULL, MOB_GROUP_STRICT_SPREAD);
+    whole(mob, &first);
+    struct placed second = make(mob, 2, 1, NULL, MOB_GROUP_STRICT_PACK);
+    st = mob_group_wait(mob, second.id, 300 * 1000000ull);
+    if (st != MOB_ERR_TIMEOUT || !strstr(mob_last_error(), "have no place")) {
+        FAIL("one that has to wait: %s: %s", mob_status_name(st), mob_last_error());
+    }
+    runs_where_it_is(mob, &first);
+    MOB_CHECK(mob_group_remove(mob, first.id));
+    whole(mob, &second);
+    runs_where_it_is(mob, &second);
+    puts("groups: those that could not be are told apart");
+}
+
+/* ---- one node has too little until another one joins: a CPU each, then three CPUs and two tapes ------ */
+
+static void joins(void)
+{
+    struct placed all = make(mob, 2, 1, NULL, MOB_GROUP_STRICT_SPREAD);
+    whole(mob, &all);
+    struct placed behind = make(mob, 1, 1, NULL, MOB_GROUP_PACK);
+    struct placed tapes = make(mob, 2, 1, "tape=1", MOB_GROUP_PACK);
+    mob_ref one = submit(mob, behind.id, 0, 5), two = submit(mob, tapes.id, 1, 6);
+    mob_status st = mob_group_wait(mob, behind.id, 100 * 1000000ull);
+    if (st != MOB_ERR_TIMEOUT) {
+        FAIL("there is room where there is none: %s", mob_status_name(st));
+    }
+    puts("groups: waiting");
+    fflush(stdout);
+    whole(mob, &behind);
+    whole(mob, &tapes);
+    uint64_t there = behind.nodes[0];
+    if (check(mob, one, 5) != there || check(mob, two, 6) != there ||
+        tapes.nodes[0] != there || tapes.nodes[1] != there) {
+        FAIL("not all is on the node that joined");
+    }
+    runs_where_it_is(mob, &all);
+    runs_where_it_is(mob, &tapes);
+    puts("groups: all are there");
+}
+
+/* ---- tasks go on while the script kills something ---------------------------------------------------- */
+
+static bool told(const char *what)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", word, what);
+    return access(path, F_OK) == 0;
+}
+
+/* FLOW tasks of a group at once, in each of its bundles and in any, if it is so. */
+struct flow {
+    struct placed g;
+    mob_ref ref[FLOW];
+    uint64_t begun, done;
+    bool any;
+};
+
+static void flow_more(struct flow *f)
+{
+    int bundle =
+        f->any ? (int)(f->begun % (f->g.count + 1)) - 1 : (int)(f->begun % f->g.count);
+    f->ref[f->begun % FLOW] = submit(mob, f->g.id, bundle, f->begun);
+    f->begun++;
+}
+
+/* The oldest one. False: not yet. */
+static bool flow_one(struct flow *f)
+{
+    size_t size;
+    mob_ref ref = f->ref[f->done % FLOW];
+    mob_status st = mob_get_size(mob, ref, 200 * 1000000ull, &size);
+    if (st == MOB_ERR_TIMEOUT) {
+        return false;
+    }
+    (void)check(mob, ref, f->done);
+    f->done++;
+    return true;
+}
+
+/* Says where its bundles are when that has changed. */
+static void flow_look(struct flow *f)
+{
+    struct placed was = f->g;
+    look(mob, &f->g);
+    if (memcmp(was.nodes, f->g.nodes, sizeof was.nodes) != 0) {
+        print_nodes("on", &f->g);
+    }
+}
+
+/* A group of two bundles, with a disk each, and tasks in it until the script says stop. If it says more, another group
+ * is made; if it says wait, it is over when that is whole. */
+static void keep_going(bool any)
+{
+    struct flow f = {.g = make(mob, 2, 1, "disk=1", MOB_GROUP_STRICT_SPREAD), .any = any};
+    struct placed more = {0};
+    bool has_more = false, more_whole = false;
+    whole(mob, &f.g);
+    print_nodes("on", &f.g);
+    while (f.begun < FLOW) {
+        flow_more(&f);
+    }
+    while (!told("stop")) {
+        if (flow_one(&f)) {
+            flow_more(&f);
+            if (f.done % 20 == 0) {
+                printf("tasks: %llu\n", (unsigned long long)f.done);
+                fflush(stdout);
+            }
+        }
+        flow_look(&f);
+        if (told("more") && !has_more) {
+            more = make(mob, 1, 1, "disk=1", MOB_GROUP_PACK);
+            has_more = true;
+            puts("more: made");
+            fflush(stdout);
+        }
+        if (has_more && !more_whole && mob_group_wait(mob, more.id, 0) == MOB_OK) {
+            more_whole = true;
+            puts("more: whole");
+            fflush(stdout);
+        }
+    }
+    whole(mob, &f.g);
+    while (f.done < f.begun) {
+        (void)flow_one(&f);
+    }
+    print_nodes("at last on", &f.g);
+    runs_where_it_is(mob, &f.g);
+    if (has_more) {
+        whole(mob, &more);
+        runs_where_it_is(mob, &more);
+        MOB_CHECK(mob_group_remove(mob, more.id));
+    }
+    MOB_CHECK(mob_group_remove(mob, f.g.id));
+    gone(mob, f.g.id);
+    puts("groups: removed");
+    fflush(stdout);
+    while (!told("end")) {
+        nap_ms(20);
+    }
+}
+
+static void keep(void)
+{
+    keep_going(true);
+}
+
+/* Classes of one bundle have their leases from the head in turn, so where there is none each bundle has one class. */
+static void keep_each(void)
+{
+    keep_going(false);
+}
+
+/* Until it is killed: groups that have all disks, one that waits for them, and tasks in all of them. */
+static void hoard(void)
+{
+    struct placed g[] = {make(mob, 3, 1, "disk=1", MOB_GROUP_STRICT_SPREAD),
+                         make(mob, 2, 0.5, "disk=0.5", MOB_GROUP_PACK),
+                         make(mob, 2, 0.5, "disk=0.5", MOB_GROUP_SPREAD),
+                         make(mob, 6, 1, "disk=1", MOB_GROUP_SPREAD)};
+    for (int i = 0; i < 3; i++) {
+        whole(mob, &g[i]);
+        print_nodes("hoard", &g[i]);
+    }
+    for (uint64_t k = 0;; k++) {
+        mob_ref ref[3];
+        (void)submit(mob, g[3].id, MOB_BUNDLE_ANY, k);
+        for (int i = 0; i < 3; i++) {
+            ref[i] = submit_of(mob, g[i].id, MOB_BUNDLE_ANY, i ? 0.5 : 1, k);
+        }
+        for (int i = 0; i < 3; i++) {
+            (void)check(mob, ref[i], k);
+        }
+        if (k == 5) {
+            puts("groups: hoarded");
+            fflush(stdout);
+        }
+    }
+}
+
+/* ---- tasks on other nodes have groups of their own --------------------------------------------------- */
+
+/* Makes a group, runs tasks in it, and leaves it to who asked. */
+static mob_status makes(struct mob_task *task)
+{
+    struct mob *its = mob_task_mob(task);
+    struct placed g = make(its, 3, 1, NULL, MOB_GROUP_STRICT_SPREAD);
+    struct placed own = make(its, 1, 1, NULL, MOB_GROUP_PACK);
+    whole(its, &g);
+    runs_where_it_is(its, &g);
+    whole(its, &own);
+    runs_where_it_is(its, &own);
+    MOB_TRY(mob_group_remove(its, own.id));
+    gone(its, own.id);
+    return mob_return_copy(task, 0, &g, sizeof g);
+}
+MOB_REGISTER(makes);
+
+/* Uses it where it was not made. */
+static mob_status uses(struct mob_task *task)
+{
+    struct mob *its = mob_task_mob(task);
+    struct placed g, here;
+    MOB_TRY(mob_arg_copy(task, 0, &g, sizeof g));
+    here = g;
+    whole(its, &here);
+    if (memcmp(g.nodes, here.nodes, sizeof g.nodes) != 0) {
+        FAIL("two nodes do not agree on where a group is");
+    }
+    runs_where_it_is(its, &here);
+    return MOB_OK;
+}
+MOB_REGISTER(uses);
+
+static mob_status removes(struct mob_task *task)
+{
+    struct placed g;
+    MOB_TRY(mob_arg_copy(task, 0, &g, sizeof g));
+    return mob_group_remove(mob_task_mob(task), g.id);
+}
+MOB_REGISTER(removes);
+
+static void ask(mob_fn fn, const char *zone, struct placed *in, struct placed *ret)
+{
+    struct mob_options o = MOB_OPTIONS_INIT;
+    mob_ref ref;
+    size_t size;
+    o.labels = zone;
+    o.max_retries = 0;
+    MOB_CHECK(mob_submit(mob, fn, MOB_ARGS(MOB_VALUE(*in)), &o, &ref));
+    mob_status st = ret ? mob_get_copy(mob, ref, ret, sizeof *ret, FOREVER_NS)
+                        : mob_get_size(mob, ref, FOREVER_NS, &size);
+    if (st) {
+        FAIL("a task in %s: %s", zone, mob_last_error());
+    }
+    mob_release(mob, ref);
+}
+
+/* Three nodes of two CPUs, in zones a, b and c; this one is in a. */
+static void nested(void)
+{
+    struct placed none = {0}, g, here;
+    for (int i = 0; i < 2; i++) { /* a job has 16 classes */
+        ask(makes, "zone=b", &none, &g);
+        here = g;
+        whole(mob, &here);
+        if (memcmp(g.nodes, here.nodes, sizeof g.nodes) != 0) {
+            FAIL("the driver's node does not know where a group is");
+        }
+        runs_where_it_is(mob, &here);
+        ask(uses, "zone=c", &g, NULL);
+        ask(removes, "zone=c", &g, NULL);
+        gone(mob, g.id);
+    }
+    puts("groups: of tasks, used by others");
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } cases[] = {
+        {"strategies", strategies}, {"strict", strict}, {"joins", joins},  {"keep", keep},
+        {"keep_each", keep_each},   {"hoard", hoard},   {"nested", nested}};
+    word = argc > 2 ? argv[2] : "";
+    MOB_CHECK(mob_init(NULL, &mob));
+    for (size_t i = 0; argc > 1 && i < sizeof cases / sizeof cases[0]; i++) {
+        if (strcmp(argv[1], cases[i].name) == 0) {
+            cases[i].run();
+            mob_shutdown(mob);
+            return 0;
+        }
+    }
+    fprintf(stderr, "usage: net_groups CASE [WORD]\n");
+    return 2;
+}
