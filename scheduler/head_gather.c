@@ -41,20 +41,13 @@ static void gather(struct plan_head *h, struct head_group *g, const uint32_t *ch
     }
 }
 
-/* What is booked for groups is all that nodes hold for them: a head that starts anew hears of it from the owners. */
-static bool all_known(const struct plan_head *h, uint64_t now)
-{
-    return h->kept == 0 && now >= h->known_at;
-}
-
 /* Tries one that waits. */
-static void try(struct plan_head *h, struct head_group *g, uint64_t now)
+static void try(struct plan_head *h, struct head_group *g)
 {
     uint32_t chosen[MOB_GROUP_BUNDLES_MAX];
     enum plan_group_state was = g->state;
-    bool known = all_known(h, now);
-    g->tried = known ? h->rooms : 0;
-    if (head_choose(h, g, true, chosen) || (known && head_choose(h, g, false, chosen))) {
+    g->tried = h->rooms;
+    if (head_choose(h, g, true, chosen) || head_choose(h, g, false, chosen)) {
         gather(h, g, chosen);
     } else {
         g->state = head_group_could(h, g) ? PLAN_GROUP_WAITS : PLAN_GROUP_NOWHERE;
@@ -81,6 +74,11 @@ void head_group_place(struct plan_head *h, uint64_t now)
     if (now < h->groups_at) {
         return;
     }
+    if (now < h->known_at) {
+        /* One that comes now could get the place that another one has from an earlier head. */
+        h->groups_at = h->known_at;
+        return;
+    }
     uint32_t waiting = 0;
     end_late(h, now);
     h->groups_at = CLOCK_NEVER;
@@ -100,10 +98,7 @@ void head_group_place(struct plan_head *h, uint64_t now)
     }
     qsort(h->waiting, waiting, sizeof(struct head_group *), by_turn);
     for (uint32_t i = 0; i < waiting && i < TRIES_MAX; i++) {
-        try(h, h->waiting[i], now);
-    }
-    if (waiting > 0 && h->kept == 0 && now < h->known_at && h->known_at < h->groups_at) {
-        h->groups_at = h->known_at;
+        try(h, h->waiting[i]);
     }
     if (waiting > TRIES_MAX && now + PLAN_RETRY_NS < h->groups_at) {
         h->groups_at = now + PLAN_RETRY_NS;

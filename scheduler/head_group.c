@@ -265,6 +265,20 @@ void head_group_repeat(struct plan_head *h, uint32_t node, uint64_t now)
     }
 }
 
+void head_group_awaited(struct plan_head *h, uint32_t node, bool awaited, uint64_t now)
+{
+    struct head_node *n = &h->nodes[node];
+    if (awaited && !n->awaited) {
+        h->awaited++;
+        h->known_at = now + PLAN_ORPHAN_NS;
+    } else if (!awaited && n->awaited && --h->awaited == 0 &&
+               now + PLAN_UNUSED_NS < h->known_at) {
+        h->known_at = now + PLAN_UNUSED_NS; /* the last one says its own first */
+        h->groups_at = 0;
+    }
+    n->awaited = awaited;
+}
+
 void head_group_void(struct plan_head *h, uint64_t now)
 {
     for (uint32_t i = 0; i < h->groups_top && h->groups_count > 0; i++) {

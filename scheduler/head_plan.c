@@ -179,17 +179,6 @@ static void repeat(struct plan_head *h, uint32_t at, uint64_t now)
                                                             .to = h->nodes[at].node});
 }
 
-/* One that the last head had is here, or will not come: it has no groups that nobody knows, or says them now. */
-static void came(struct plan_head *h, struct head_node *n, uint64_t now)
-{
-    if (n->kept) {
-        n->kept = false;
-        h->kept--;
-        h->known_at = now + PLAN_UNUSED_NS;
-        h->groups_at = 0;
-    }
-}
-
 mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uint64_t now)
 {
     if (!join->node || !join->session || !resources_ok(&join->capacity)) {
@@ -202,7 +191,7 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
             return MOB_ERR_EXISTS;
         }
         head_heard(h, join->node, now);
-        came(h, &h->nodes[at], now);
+        head_group_awaited(h, at, join->remembered, now);
         repeat(h, at, now);
         return MOB_OK;
     }
@@ -221,7 +210,6 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
     h->nodes[at] = (struct head_node){.used = true,
                                       .node = join->node,
                                       .session = join->session,
-                                      .kept = join->kept,
                                       .capacity = join->capacity,
                                       .offer = resources_zero(&join->capacity),
                                       .leased = resources_zero(&join->capacity),
@@ -232,8 +220,8 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
                                       .heard = now};
     strncpy(h->nodes[at].labels, join->labels ? join->labels : "", LABELS_MAX);
     index_put(&h->node_index, join->node, at);
+    head_group_awaited(h, at, join->remembered, now);
     count_member(h, &h->nodes[at], true);
-    h->kept += join->kept;
     h->scan_at = h->scan_at < now + HEARTBEAT_NS ? h->scan_at : now + HEARTBEAT_NS;
     repeat(h, at, now);
     head_place(h, now);
@@ -290,7 +278,7 @@ static void remove_node(struct plan_head *h, uint32_t at, uint64_t now)
             head_free_demand(h, d);
         }
     }
-    came(h, &h->nodes[at], now);
+    head_group_awaited(h, at, false, now);
     head_group_node_lost(h, at, now);
     head_flush(h); /* while the owner's place still has its name */
     count_member(h, &h->nodes[at], false);

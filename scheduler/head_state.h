@@ -17,7 +17,7 @@
 
 struct head_node {
     bool used, draining, quiet;
-    bool kept; /* by the last head; it has not come yet */
+    bool awaited; /* remembered, and not back yet */
     uint64_t node, session, heard;
     struct resources capacity, offer;
     char labels[LABELS_MAX + 1];
@@ -106,8 +106,8 @@ struct plan_head {
     struct head_hold *holds;
     uint32_t groups_top, groups_count, holds_top, holds_free;
     uint64_t groups_at;          /* when those that wait are looked at next */
-    uint32_t kept;               /* members that have not come yet, and may have groups */
-    uint64_t known_at;           /* when the one that came last has said them */
+    uint64_t known_at;           /* until then an earlier head's are not all known */
+    uint32_t awaited;            /* nodes that are, of which some may say them */
     uint64_t rooms, turns;       /* counts what makes room for them; who waited longer */
     struct head_group **waiting; /* scratch: groups_max */
     struct resources *room; /* scratch of head_fit.c, for each node: room for bundles */
@@ -191,7 +191,9 @@ uint32_t head_group_slots(const struct plan_head *h, const struct head_demand *d
 uint32_t head_group_choose(const struct plan_head *h, const struct head_demand *d);
 /* head_gather.c */
 void head_group_place(struct plan_head *h, uint64_t now);
-/* head_group.c. A node came, or came back: what it holds is named again. What its owner does not say again is over. */
+/* head_group.c. An earlier head's member is waited for, or no more. */
+void head_group_awaited(struct plan_head *h, uint32_t node, bool awaited, uint64_t now);
+/* A node came, or came back: what it holds is named again. What its owner does not say again is over. */
 void head_group_repeat(struct plan_head *h, uint32_t node, uint64_t now);
 void head_group_void(struct plan_head *h, uint64_t now);
 void head_group_node_lost(struct plan_head *h, uint32_t node, uint64_t now);

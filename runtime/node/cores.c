@@ -209,6 +209,17 @@ static uint32_t place_of(const struct cores *c, const struct cpus *set)
     return CORES_NONE;
 }
 
+static bool on_one_numa(const struct cores *c, const struct cpus *set)
+{
+    uint32_t first = place_of(c, set);
+    for (uint32_t i = first; i < c->count; i++) {
+        if (cpus_has(set, c->cpu[i].os) && c->cpu[i].numa != c->cpu[first].numa) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- taking and giving --------------------------------------------------------------------------- */
 
 /* Books what a share is of: @sign 1 or -1. */
@@ -244,18 +255,20 @@ static bool choose_share(const struct cores *c, uint64_t units, struct cores_sha
     }
     if (part) {
         uint32_t first = place_of(c, &ret->cpus);
-        ret->part =
-            choose_part(c, part, first == CORES_NONE ? CORES_NONE : c->cpu[first].numa);
-        struct cpus with = ret->cpus;
-        if (ret->part ==
-            CORES_NONE) { /* one that nobody has, as if it were one more whole one */
-            if (!cores_choose(c, whole + 1, &with)) {
-                return false;
-            }
+        uint32_t numa = first == CORES_NONE ? CORES_NONE : c->cpu[first].numa;
+        struct cpus with;
+        ret->part = choose_part(c, part, numa);
+        bool shared = ret->part != CORES_NONE,
+             near = shared && (!whole || c->cpu[ret->part].numa == numa);
+        /* Or one that nobody has, as if it were one more whole one. */
+        if (!near && cores_choose(c, whole + 1, &with) &&
+            (!shared || on_one_numa(c, &with))) {
             ret->cpus = with;
             for (uint32_t i = 0; i < c->count; i++) {
                 ret->part = cpus_has(&with, c->cpu[i].os) ? i : ret->part;
             }
+        } else if (!shared) {
+            return false;
         }
         cpus_add(&ret->cpus, c->cpu[ret->part].os);
     }

@@ -11,7 +11,8 @@
  * Rules, in this order, for the whole CPUs of a slot: of one NUMA node; of cores that no other slot is on; of one
  * last-level cache; where the least is left over, so that larger slots find room too. Of a core that is all its own
  * a slot has one thread, and the next ones once it is on every such core. A part of a CPU is on the fullest CPU
- * that has room, near the slot's whole ones. A slot that had CPUs before gets the same ones if they are free.
+ * that has room; beside whole ones on their NUMA node, if need be on a CPU that nobody has, and far from them only
+ * where no node has so many. A slot that had CPUs before gets the same ones if they are free.
  *
  * A slot floats, and may run on all CPUs of the daemon, if it asks for none, or if parts lie so that the sum is
  * enough for it and no CPU is.

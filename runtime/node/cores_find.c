@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <hwloc.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +16,13 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/machine.h"
 #include "cores.h"
+
+#define CLAIM_FOLDER "/sys/devices/system/cpu"
+/* For all that another node needs, which is some locks; who stops in the middle does not hold up all others. */
+#define CLAIM_TURN_NS (2 * NS_PER_S)
 
 /* ---- the topology -------------------------------------------------------------------------------- */
 
@@ -85,7 +91,7 @@ static bool find_table(struct cores *c)
 static bool claim(struct cpu *cpu)
 {
     char path[64];
-    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u", cpu->os);
+    snprintf(path, sizeof path, CLAIM_FOLDER "/cpu%u", cpu->os);
     int fd =
         cpu->claim >= 0 ? cpu->claim : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0 && cpu->claim < 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
@@ -121,11 +127,29 @@ static bool claim_all(struct cores *c, const struct cpus *set, int *ret_error)
     return all;
 }
 
+/* Nodes that choose at the same time would each keep the other from what neither has in the end, and pin nothing or
+ * far apart. So they choose one after the other: who has the folder of all CPUs. Returns its file, or -1 where it
+ * cannot be had in time; then there is the risk. */
+static int claim_turn(void)
+{
+    int fd = open(CLAIM_FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    uint64_t until = clock_now_ns() + CLAIM_TURN_NS;
+    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK || clock_now_ns() > until) {
+            close(fd);
+            return -1;
+        }
+        (void)poll(NULL, 0, 1); /* no other call waits for a lock with a limit */
+    }
+    return fd;
+}
+
 /* Each turn that fails finds a CPU that is another's, so there are as many turns as CPUs. */
 static bool claim_some(struct cores *c, uint32_t want, int *ret_error)
 {
     struct cpus set;
     bool got = false;
+    int turn = claim_turn();
     while (!got && cores_choose(c, want, &set)) {
         got = claim_all(c, &set, ret_error);
     }
@@ -133,6 +157,9 @@ static bool claim_some(struct cores *c, uint32_t want, int *ret_error)
         if (!got || !cpus_has(&set, c->cpu[i].os)) {
             unclaim(&c->cpu[i]);
         }
+    }
+    if (turn >= 0) {
+        close(turn);
     }
     if (got) {
         cores_keep(c, &set);
@@ -150,8 +177,7 @@ static void claim_or_say(struct cores *c, uint32_t want)
         return;
     }
     if (error) {
-        snprintf(c->why, sizeof c->why,
-                 "CPUs cannot be claimed in /sys/devices/system/cpu: %s",
+        snprintf(c->why, sizeof c->why, "CPUs cannot be claimed in " CLAIM_FOLDER ": %s",
                  strerror(error));
     } else {
         snprintf(c->why, sizeof c->why,

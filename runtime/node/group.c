@@ -22,8 +22,7 @@ struct group *group_find(const struct job *j, uint64_t id)
     return g;
 }
 
-/* Programs that wait for a group of the job look again. */
-static void wake(struct job *j)
+void group_wake(struct job *j)
 {
     at_add(&j->board.header->groups, 1, AT_SEQ_CST);
     park_wake(&j->board.header->groups, PARK_ALL);
@@ -58,6 +57,7 @@ mob_status group_add(struct job *j, uint64_t id, uint32_t count,
     g->id = id;
     g->count = count;
     g->strategy = strategy;
+    g->since_ns = loop_now_ns(j->node->loop);
     memcpy(g->needs, needs, count * sizeof *needs);
     g->next = j->groups;
     j->groups = g;
@@ -120,6 +120,9 @@ void group_told(struct group *g, enum group_state state, const uint64_t *nodes,
     if (state == GROUP_NOWHERE && g->state == GROUP_UNMET) {
         state = GROUP_UNMET; /* it had its time, and nothing came that could hold it */
     }
+    if (g->state == GROUP_WHOLE && state != GROUP_WHOLE) {
+        g->since_ns = loop_now_ns(g->job->node->loop);
+    }
     bool began = state == GROUP_NOWHERE && g->state != GROUP_NOWHERE;
     g->state = state;
     if (began && !g->job->guest) {
@@ -127,7 +130,7 @@ void group_told(struct group *g, enum group_state state, const uint64_t *nodes,
         tell_driver(g);
     }
     group_pass_on(g);
-    wake(g->job);
+    group_wake(g->job);
     if (g->changed) {
         g->changed(g);
     }
@@ -188,6 +191,12 @@ char *group_why(const struct group *g, char *buf, size_t size)
     uint32_t placed = 0;
     for (uint32_t i = 0; i < g->count; i++) {
         placed += g->nodes[i] != 0;
+    }
+    const struct cluster *c = g->job->node->cluster;
+    bool headless = c && !c->is_head && !c->head;
+    if (headless && (g->state == GROUP_WAITS || g->state == GROUP_GATHERS)) {
+        snprintf(buf, size, "the head is away, which finds places for its bundles");
+        return buf;
     }
     switch (g->state) {
     case GROUP_WHOLE:
@@ -279,8 +288,11 @@ void group_gone(struct group *g)
     struct job *j = g->job;
     unlink_group(g);
     group_pass_end(j, g->id);
-    wake(j);
+    group_wake(j);
     if (!j->ended) {
+        job_close_classes(
+            j, g->id); /* before the look at its tasks: none is added after it */
+        lineage_group_gone(j, g->id);
         end_tasks(j, g->id);
         job_refresh(j); /* those that are submitted later fail there too */
     }

@@ -44,6 +44,7 @@ struct group {
     uint32_t count, strategy;
     enum group_state state;
     uint64_t nowhere_ns;                   /* since when it is */
+    uint64_t since_ns;                     /* since when it is not whole */
     uint64_t nodes[MOB_GROUP_BUNDLES_MAX]; /* of each bundle; 0: none */
     uint64_t holds[MOB_GROUP_BUNDLES_MAX]; /* at home: what the head calls them */
     void (*changed)(struct group *g);      /* or NULL: its state is another one */
@@ -57,6 +58,8 @@ struct group {
 mob_status group_create(struct job *j, uint32_t count, const struct resources *needs,
                         uint32_t strategy, struct group **ret);
 struct group *group_find(const struct job *j, uint64_t id);
+/* Programs that wait for a group of the job, or for the place of a class, look again. */
+void group_wake(struct job *j);
 /* Gives its room back and ends its tasks. @g is gone. */
 void group_remove(struct group *g);
 /* Why it is not whole, as a sentence's second half: "needs ...". Returns buf. */

@@ -479,7 +479,7 @@ static void restore(void *arg, const struct journal_member *m)
     codec_reader_init(&r, m->words, m->size);
     struct peer *p = read_join(&r, m->node, &j) ? cluster_peer_make(c, m->node) : NULL;
     j.in.member_of = 0;
-    j.in.kept = true;
+    j.in.remembered = true;
     if (!p || p == c->self || plan_head_join(c->plan, &j.in, now_ns(c)) != MOB_OK) {
         return;
     }

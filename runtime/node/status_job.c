@@ -2,7 +2,7 @@
  *   CLASS  class, cpus and demand (what one task asks for, as text), priority, waiting (for arguments), queued, running, away (on other
  *          nodes, or on their way), workers {starting, busy, idle, lent, resuming},
  *          slots_leased (that other nodes' leases allow here), slots_wanted (elsewhere, as the head was
- *          told), slots_granted (elsewhere), why (why queued tasks do not run; "" if they are about to)
+ *          told), slots_granted (elsewhere), group and bundle (where they run, or "" and -1), why (why queued tasks do not run; "" if they are about to)
  *   LEASE  lease, epoch, class, slots, granted (true: to this node, on `node`; false: here, for the tasks
  *          of `node`), node, away (of one that is granted: tasks that are there)
  * Counts of tasks are those of the last census. */
@@ -38,6 +38,10 @@ static const char *why_nowhere(const struct job *j, uint32_t c)
     if (j->guest && !j->guest->ready) {
         return "the job's executable is on its way here";
     }
+    const struct group *g = group_find(j, j->demand[c].group);
+    if (g && g->state < GROUP_WHOLE) {
+        return "their group is not whole";
+    }
     return demand_unmet(j, c) ? "no node has what one of them asks for" : NULL;
 }
 
@@ -54,7 +58,7 @@ static void why_here(const struct job *j, uint32_t c, char *buf, size_t size)
         [PLAN_WHY_SHORT] = "no %s is free"};
     enum plan_why why = PLAN_WHY_NOTHING;
     uint32_t kind = 0;
-    (void)plan_node_why(j->node->plan, job_plan_id(j), c, &why, &kind);
+    (void)plan_node_why(j->node->plan, job_plan_id(j), j->class_name[c], &why, &kind);
     if (why == PLAN_WHY_TURN || why == PLAN_WHY_SHORT) {
         snprintf(buf, size, texts[why], resources_name(&j->demand[c].need, kind));
     } else {
@@ -94,7 +98,7 @@ static json_t *class_json(const struct job *j, uint32_t c, uint32_t granted)
     struct plan_class_view v = {0};
     const uint64_t *tasks = j->census.tasks[c];
     char why[512], demand[RESOURCES_TEXT_MAX];
-    (void)plan_node_view(j->node->plan, job_plan_id(j), c, &v);
+    (void)plan_node_view(j->node->plan, job_plan_id(j), j->class_name[c], &v);
     why_text(j, c, tasks[CENSUS_QUEUED], v.want, granted, why, sizeof why);
     return json_pack(
         "{s:i,s:f,s:s,s:i,s:I,s:I,s:I,s:I,s:{s:i,s:i,s:i,s:i,s:i},s:i,s:i,s:i,s:o}",
@@ -115,9 +119,9 @@ static json_t *lease_json(const struct plan_node_lease_view *l)
     char lease[24], node[24];
     snprintf(lease, sizeof lease, "%llx", (unsigned long long)l->lease);
     return json_pack("{s:s,s:i,s:i,s:i,s:b,s:s,s:i}", "lease", lease, "epoch",
-                     (int)l->epoch, "class", (int)l->cls, "slots", (int)l->slots,
-                     "granted", (int)l->granted, "node", node_text(l->node, node), "away",
-                     (int)l->away);
+                     (int)l->epoch, "class", (int)plan_class_place(l->cls), "slots",
+                     (int)l->slots, "granted", (int)l->granted, "node",
+                     node_text(l->node, node), "away", (int)l->away);
 }
 
 static void add_classes(json_t *o, const struct job *j)
@@ -132,7 +136,11 @@ static void add_classes(json_t *o, const struct job *j)
     }
     plan_node_granted(j->node->plan, job_plan_id(j), granted);
     for (uint32_t c = 0; c < j->classes; c++) {
-        json_array_append_new(classes, class_json(j, c, granted[c]));
+        if (job_has_class(j, c)) {
+            json_t *one = class_json(j, c, granted[c]);
+            status_class_group(&j->demand[c], one);
+            json_array_append_new(classes, one);
+        }
     }
     json_object_set_new(o, "classes", classes);
     json_object_set_new(o, "leases", list);
@@ -189,6 +197,7 @@ static json_t *job_json(const struct job *j)
         uint32_t weight = plan_node_weight(j->node->plan, job_plan_id(j));
         json_object_set_new(o, "weight", json_integer(weight));
         add_classes(o, j);
+        status_groups(j, o);
     }
     return o;
 }

@@ -183,21 +183,33 @@ static void others_of_the_worker_run_again(void)
     struct api_gate hold, gate;
     struct endless deaf = new_endless(1);
     struct outer o = {0};
-    mob_ref holds, ref;
+    struct gated first = {.value = 1};
+    mob_ref holds, around[2], ref;
     long value;
     api_gate_make(&hold);
     api_gate_make(&gate);
-    holds = submit_gated(mob, &hold, 1);
+    snprintf(first.path, sizeof first.path, "%s", hold.path);
     snprintf(o.gate, sizeof o.gate, "%s", gate.path);
     snprintf(o.began, sizeof o.began, "%s/outer", getenv("API_SCRATCH"));
     unlink(o.began);
-    /* Both are queued before the only worker comes to the outer one. Its id is made before that of the inner
-     * one is known: so the inner one is submitted first, and waits behind it for the CPU. */
+    /* The outer one takes the id of the inner one, which so is submitted first; but it waits for an argument until
+     * the outer one has the only CPU. */
     options.max_retries = 0;
     options.num_cpus = MOB_NO_CPU;
-    o.inner = submit_endless(mob, &deaf, 0);
+    OK(mob_submit(mob, gated, MOB_ARGS(MOB_VALUE(first)), &options, &holds));
+    OK(mob_submit(mob, add, MOB_ARGS(MOB_REF(holds)), &options, &around[0]));
+    options.num_cpus = 0;
+    OK(mob_submit(mob, endless, MOB_ARGS(MOB_VALUE(deaf), MOB_REF(holds)), &options,
+                  &o.inner));
+    options.num_cpus = MOB_NO_CPU;
+    OK(mob_submit(mob, add, MOB_ARGS(MOB_REF(holds)), &options, &around[1]));
+    options.num_cpus = 0;
     OK(mob_submit(mob, outer, MOB_ARGS(MOB_VALUE(o)), &options, &ref));
     EVENTUALLY(attempts(o.began) == 1);
+    api_gate_open(&hold, 1);
+    for (int i = 0; i < 2; i++) { /* one of them is told after the inner one */
+        OK(mob_get_copy(mob, around[i], &value, sizeof value, 10 * SEC));
+    }
     api_gate_open(&gate, 1);
     EVENTUALLY(attempts(deaf.began) == 1);
     cancel(mob, o.inner, 0, 1, 0);
@@ -205,8 +217,6 @@ static void others_of_the_worker_run_again(void)
     OK(mob_get_copy(mob, ref, &value, sizeof value, 10 * SEC));
     EQ(value, MOB_ERR_CANCELLED);
     EQ(attempts(o.began), 2); /* without a retry of its own */
-    api_gate_open(&hold, 1);
-    OK(mob_get_copy(mob, holds, &value, sizeof value, 10 * SEC));
     mob_shutdown(mob);
 }
 

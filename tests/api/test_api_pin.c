@@ -1,121 +1,15 @@
-/* The CPUs of tasks. Each case has a node that may run on two CPUs, whatever the machine has, and a sysfs of its own,
- * as other nodes of the machine may have claimed those CPUs. Tasks tell where they may run. */
-#include <pthread.h>
-#include <sched.h>
+/* The CPUs of tasks. Each case has a node that may run on two CPUs, whatever the machine has, and a sysfs of its own
+ * (cpus.h). What shows only where there are more CPUs is in test_api_cpus.c. */
 #include <sys/file.h>
-#include <sys/mount.h>
 #include <sys/syscall.h>
 
-#include "api.h"
+#include "cpus.h"
 
 enum { NODE_CPUS = 2 };
 
 static cpu_set_t allowed; /* the two */
-static int omp_told;      /* by omp_set_num_threads() */
-
-/* As an OpenMP library has it; the node tells a worker that comes to serve tasks of another size. */
-__attribute__((visibility("default"))) void omp_set_num_threads(int count);
-void omp_set_num_threads(int count)
-{
-    omp_told = count;
-}
-
-struct seen {
-    pid_t pid;
-    int omp, openblas; /* in the environment; -1: not set */
-    int told;          /* omp_told */
-    double cpus;       /* mob_task_cpus() */
-    cpu_set_t here, thread;
-};
-
-static int number(const char *name)
-{
-    const char *text = getenv(name);
-    return text ? atoi(text) : -1;
-}
-
-static cpu_set_t affinity(pid_t thread)
-{
-    cpu_set_t set;
-    CHECK(sched_getaffinity(thread, sizeof set, &set) == 0);
-    return set;
-}
-
-static void *thread_main(void *ret)
-{
-    *(cpu_set_t *)ret = affinity(0);
-    return NULL;
-}
-
-static struct seen see(struct mob_task *task)
-{
-    struct seen s = {.pid = getpid(),
-                     .omp = number("OMP_NUM_THREADS"),
-                     .openblas = number("OPENBLAS_NUM_THREADS"),
-                     .told = omp_told,
-                     .cpus = mob_task_cpus(task),
-                     .here = affinity(0)};
-    pthread_t thread;
-    CHECK(pthread_create(&thread, NULL, thread_main, &s.thread) == 0);
-    CHECK(pthread_join(thread, NULL) == 0);
-    return s;
-}
-
-/* Two gates: where tasks say that they have begun, and where they wait. */
-struct held {
-    struct api_gate begun, on;
-};
-
-static void held_make(struct held *h)
-{
-    api_gate_make(&h->begun);
-    api_gate_make(&h->on);
-}
-
-/* Until @count more tasks have begun. */
-static void held_begun(struct held *h, unsigned count)
-{
-    char c;
-    for (unsigned i = 0; i < count; i++) {
-        CHECK(read(h->begun.fd, &c, 1) == 1);
-    }
-}
-
-static void say_begun(const struct held *h)
-{
-    int fd = open(h->begun.path, O_WRONLY | O_CLOEXEC);
-    CHECK(fd >= 0 && write(fd, "b", 1) == 1);
-    close(fd);
-}
-
-/* Tells what it sees when it may go on. */
-static mob_status look(struct mob_task *task)
-{
-    struct held h;
-    struct seen s = see(task);
-    MOB_TRY(mob_arg_copy(task, 0, &h, sizeof h));
-    say_begun(&h);
-    api_gate_wait(h.on.path);
-    return mob_return_copy(task, 0, &s, sizeof s);
-}
-MOB_REGISTER(look);
-
-static mob_ref submit_look(struct mob *mob, const struct held *h, double cpus)
-{
-    struct mob_options o = MOB_OPTIONS_INIT;
-    mob_ref ref;
-    o.num_cpus = cpus;
-    OK(mob_submit(mob, look, MOB_ARGS(MOB_VALUE(*h)), &o, &ref));
-    return ref;
-}
 
 /* ---- a node -------------------------------------------------------------------------------------- */
-
-static void skip(const char *why)
-{
-    printf("skipped: %s\n", why);
-    exit(API_SKIP);
-}
 
 /* A sysfs that no other node has, and two CPUs. */
 static void be_alone(void)
@@ -132,11 +26,7 @@ static void be_alone(void)
     if (CPU_COUNT(&allowed) < NODE_CPUS) {
         skip("two CPUs are needed");
     }
-    if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0) {
-        skip("only root can have a sysfs of its own");
-    }
-    CHECK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
-    CHECK(mount("sysfs", "/sys", "sysfs", MS_RDONLY, NULL) == 0);
+    own_sysfs();
     CHECK(sched_setaffinity(0, sizeof allowed, &allowed) == 0);
 }
 
@@ -154,28 +44,6 @@ static struct mob *node(void)
 {
     be_alone();
     return node_of((struct mob_config){.num_cpus = NODE_CPUS});
-}
-
-/* Runs @count tasks at once and gives what they saw. */
-static void run(struct mob *mob, unsigned count, double cpus, struct seen *ret)
-{
-    struct held h;
-    mob_ref ref[8];
-    held_make(&h);
-    for (unsigned i = 0; i < count; i++) {
-        ref[i] = submit_look(mob, &h, cpus);
-    }
-    held_begun(&h, count);
-    api_gate_open(&h.on, count);
-    for (unsigned i = 0; i < count; i++) {
-        OK(mob_get_copy(mob, ref[i], &ret[i], sizeof ret[i], MOB_FOREVER));
-        mob_release(mob, ref[i]);
-    }
-}
-
-static int same(const cpu_set_t *a, const cpu_set_t *b)
-{
-    return CPU_EQUAL(a, b);
 }
 
 /* @s has @count of the two CPUs, and so has the thread that it made. */
@@ -369,20 +237,6 @@ static void other_size_and_users_threads(void)
 
 /* ---- deaths -------------------------------------------------------------------------------------- */
 
-/* Kills its worker the first time: the file named by argument 0 is not there then. */
-static mob_status die_once(struct mob_task *task)
-{
-    const void *path;
-    size_t size;
-    MOB_TRY(mob_arg(task, 0, &path, &size));
-    if (mkfifo(path, 0600) == 0) {
-        raise(SIGKILL);
-    }
-    struct seen s = see(task);
-    return mob_return_copy(task, 0, &s, sizeof s);
-}
-MOB_REGISTER(die_once);
-
 /* CPUs of killed workers are others' again: what came too late for one would float, and see both. */
 static void killed(void)
 {
@@ -391,10 +245,7 @@ static void killed(void)
     struct seen s;
     mob_ref ref[TASKS];
     for (int i = 0; i < TASKS; i++) {
-        char path[128];
-        snprintf(path, sizeof path, "%s/died%d", getenv("API_SCRATCH"), i);
-        OK(mob_submit(mob, die_once, MOB_ARGS(MOB_BYTES(path, strlen(path) + 1)), NULL,
-                      &ref[i]));
+        ref[i] = submit_die_once(mob);
     }
     for (int i = 0; i < TASKS; i++) {
         OK(mob_get_copy(mob, ref[i], &s, sizeof s, MOB_FOREVER));

@@ -93,6 +93,12 @@ given_back() {
     done
 }
 
+# shows PATTERN: a line of what the cluster says of itself.
+shows() {
+    status_of 2 -v >"$WORK/status" 2>&1 || fail "status: $(cat "$WORK/status")"
+    grep -q "$1" "$WORK/status" || fail "status does not say '$1': $(cat "$WORK/status")"
+}
+
 # Three nodes of two CPUs, of which those from node $1 on have a disk for two bundles.
 three_nodes() {
     for i in 1 2 3; do
@@ -128,7 +134,13 @@ case_joins() {
     says 'groups: waiting'
     eventually grep -q 'a group of this job has no place: bundle 0 of 2 asks for 1 tape' "$WORK/err" ||
         fail "the driver was not told: $(cat "$WORK/err")"
+    shows '  strict spread  whole  *0 at [0-9a-f]*; 1 at [0-9a-f]*  *$'
+    shows '  pack  *waits  *[0-9.]* s  0 nowhere  *1 of its 1 bundles have no place'
+    shows '  pack  *nowhere  *[0-9.]* s  0-1 nowhere  *bundle 0 of 2 asks for 1 tape'
     node_start 3 --num-cpus=3 "$STORE" --resources=tape=2
+    says 'groups: all are there'
+    shows '  pack  *whole  *0-1 at [0-9a-f]*  *$'
+    tell end
     ends
     [ "$(grep -c 'has no place' "$WORK/err")" = 1 ] || fail "told more than once: $(cat "$WORK/err")"
     given_back '.*' 1 2 3
@@ -174,11 +186,49 @@ case_nested() {
     given_back '.*' 1 2 3
 }
 
+# A head that is nothing but a head is killed and comes back. What runs goes on meanwhile and stays where it is; a group
+# that is made meanwhile is there when the head is.
+case_head_dies() {
+    head_and_three
+    begins 2 keep_each
+    goes_on 40
+    for try in 1 2; do
+        node_kill 1 KILL
+        node_wait 1
+        eventually grep -q 'is lost' "$WORK/node2.log" || fail "the node did not notice"
+        tell more
+        says '^more: made'
+        goes_on 40
+        grep -q '^more: whole' "$WORK/out" && [ $try = 1 ] && fail "a group is whole without a head"
+        node_start 1 --num-cpus=0 "$STORE"
+        for i in 2 3 4; do
+            eventually has_joined $i $((try + 1)) || fail "node $i did not come back"
+        done
+        says '^more: whole'
+        goes_on 40
+    done
+    # Longer than nodes keep what no head has named.
+    sleep 11
+    goes_on 40
+    [ "$(grep -c '^on' "$WORK/out")" = 1 ] || fail "its bundles did not stay where they were: $(said)"
+    tell stop
+    says 'groups: removed'
+    given_back disk 2 3 4
+    tell end
+    ends
+    given_back '.*' 2 3 4
+}
+
 head_and_three() {
     node_start 1 --num-cpus=0 "$STORE"
     for i in 2 3 4; do
         node_start $i --num-cpus=2 "$STORE" --resources=disk=1
     done
+}
+
+# How often a node has been welcomed by a head.
+has_joined() {
+    [ "$(grep -c 'joined the cluster' "$WORK/node$1.log")" -ge "$2" ]
 }
 
 # The head dies, and a node with a bundle while there is none.

@@ -228,6 +228,21 @@ Test(cores, a_part_beside_whole_cpus_is_near_them)
     cr_assert_eq(cores.cpu[6].used, CPU_UNITS);
 }
 
+Test(cores, a_part_far_from_whole_cpus_is_the_last_choice)
+{
+    machine("node:2 core:2 pu:2");
+    struct cores_share p = take(0.5), a = take(1);
+    HAS(p, "0");
+    HAS(a, "2");
+    struct cores_share b = take(1.5); /* cores that nobody is on are on the other node */
+    HAS(b, "4,6");                    /* and not 0 and 4 */
+    cr_assert_eq(cores.cpu[0].used, CPU_UNITS / 2);
+    struct cores_share c = take(3); /* 5, 7, and one of the first node's */
+    cr_assert_eq(cpus_count(&c.cpus), 3);
+    struct cores_share d = take(1.5); /* one is free, and parts are all that is left */
+    cr_assert_eq(cpus_count(&d.cpus), 2);
+}
+
 Test(cores, a_slot_that_goes_on_has_what_it_had)
 {
     machine("node:2 core:4 pu:1");

@@ -49,6 +49,9 @@ for folder in /tmp /run /var/tmp; do
 done
 mount -t proc proc /host/proc
 mount -t sysfs sys /host/sys
+# As a machine of today has it: version 2 alone, its controllers handed down.
+mount -t cgroup2 cgroup /host/sys/fs/cgroup || die "no cgroups"
+echo '+cpuset +cpu +memory' >/host/sys/fs/cgroup/cgroup.subtree_control || die "cgroups without controllers"
 mount -t devtmpfs dev /host/dev
 mkdir -p /host/dev/pts /host/dev/shm
 mount -t devpts devpts /host/dev/pts

@@ -659,7 +659,7 @@ static void another_head_alone(uint64_t id)
         struct plan_join join = {.node = i,
                                  .session = 100 + i,
                                  .capacity = resources_cpus(2 * CPU),
-                                 .kept = true};
+                                 .remembered = true};
         if (w.node[i]) {
             MUST(plan_head_join(w.h, &join, w.now));
         }
@@ -793,6 +793,96 @@ Test(groups, a_head_takes_up_no_hold_of_its_own_that_is_over)
     settle();
     cr_assert(whole(1));
     cr_assert_neq(w.group[1].holds[0], before.holds[0]);
+    finish();
+}
+
+/* A head that is started anew and has its own records: no member has come back yet. */
+static void head_with_records(uint64_t id)
+{
+    plan_head_destroy(w.h);
+    w.count = 0;
+    w.h = plan_head_create(
+        &(struct plan_head_config){.head = id, .seed = 1, .act = head_act}, w.now);
+    for (uint64_t i = 1; i <= NODES; i++) {
+        struct plan_join join = {.node = i,
+                                 .session = 100 + i,
+                                 .capacity = resources_cpus(2 * CPU),
+                                 .remembered = true};
+        if (w.node[i]) {
+            MUST(plan_head_join(w.h, &join, w.now));
+        }
+    }
+}
+
+static void comes_back(uint64_t id, uint64_t head)
+{
+    struct plan_join join = {
+        .node = id, .session = 100 + id, .capacity = resources_cpus(2 * CPU)};
+    plan_node_head_up(w.node[id], head, w.now);
+    MUST(plan_head_join(w.h, &join, w.now));
+    plan_node_head_synced(w.node[id], w.now);
+}
+
+/* Its owner says it again. */
+static void group_again(uint64_t id, const struct plan_group_view *was)
+{
+    struct resources needs[MOB_GROUP_BUNDLES_MAX];
+    for (uint32_t i = 0; i < was->count; i++) {
+        needs[i] = resources_cpus(2 * CPU);
+    }
+    struct plan_group g = {.id = id,
+                           .job = {HOME, 1},
+                           .count = was->count,
+                           .strategy = was->strategy,
+                           .needs = needs,
+                           .nodes = was->nodes,
+                           .holds = was->holds};
+    MUST(plan_head_group(w.h, HOME, &g, w.now));
+    settle();
+}
+
+Test(groups, a_new_one_does_not_get_the_place_that_an_earlier_head_gave)
+{
+    begin(3, 2);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 3, 2 * CPU);
+    struct plan_group_view before = w.group[1];
+    cr_assert(whole(1));
+    head_with_records(10);
+    comes_back(HOME, 10);
+    group_of_cpus(2, MOB_GROUP_STRICT_SPREAD, 1, 2 * CPU); /* said first */
+    wait_ms(50);
+    comes_back(2, 10);
+    group_again(1, &before);
+    wait_ms(500);
+    comes_back(3, 10);
+    wait_ms(500);
+    cr_assert(whole(1));
+    cr_assert(!whole(2));
+    cr_assert_arr_eq(w.group[1].holds, before.holds, sizeof before.holds);
+    MUST(plan_head_group_end(w.h, HOME, 1, w.now));
+    wait_ms(50);
+    cr_assert(whole(2));
+    finish();
+}
+
+Test(groups, a_remembered_node_that_stays_away_is_not_waited_for_for_ever)
+{
+    begin(3, 2);
+    plan_node_destroy(w.node[3]);
+    w.node[3] = NULL;
+    head_with_records(10);
+    struct plan_join join = {.node = 3,
+                             .session = 103,
+                             .capacity = resources_cpus(2 * CPU),
+                             .remembered = true};
+    MUST(plan_head_join(w.h, &join, w.now));
+    comes_back(HOME, 10);
+    comes_back(2, 10);
+    group_of_cpus(1, MOB_GROUP_PACK, 2, CPU);
+    wait_ms(1000);
+    cr_assert(!whole(1));
+    wait_ms(NODE_DEAD_NS / MS);
+    cr_assert(whole(1));
     finish();
 }
 

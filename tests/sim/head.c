@@ -71,7 +71,7 @@ void head_up(void)
         struct plan_join join = {.node = v->node,
                                  .session = v->node ^ 77,
                                  .capacity = v->capacity,
-                                 .kept = true};
+                                 .remembered = true};
         join.labels = sim.nodes[node_place(v->node)].labels;
         sim_must(plan_head_join(sim.head, &join, head_clock()), "kept member", sim.count);
     }

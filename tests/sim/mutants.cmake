@@ -67,7 +67,6 @@ sim_mutant(idle_is_kept node_room.c "    take_idle(p, &lacks, &soon, now);" "" -
 sim_mutant(keeps_before_all_hold head_group.c "        if (!x || x->word.state == PLAN_HOLD_WANT) {\n            return;" "        if (!x) {\n            return;" --groups)
 sim_mutant(end_of_hold_forgotten head_hold.c "    head_hold_state(h, x, PLAN_HOLD_END);\n    head_say_hold(h, x);" "    head_hold_state(h, x, PLAN_HOLD_END);" --groups)
 sim_mutant(kept_forgotten head_group.c "        if (node != INDEX_NONE && !known &&" "        if (false && !known &&" --groups --faults)
-sim_mutant(gathers_too_soon head_gather.c "h->kept == 0 && now >= h->known_at" "h->last > 0 && now > 0" --groups --seed 22)
 sim_mutant(hold_free_twice node_hold.c "        resources_add(&p->free, &word.need, 1);" "        resources_add(&p->free, &word.need, 2);" --groups)
 sim_mutant(strict_spread_shares head_fit.c "(alone && there[at] > 0)" "false" --groups)
 sim_mutant(held_is_repeated head_hold.c "    if (word.state == PLAN_HOLD_HELD) {" "    if (false) {" --groups --faults)

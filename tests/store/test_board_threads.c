@@ -13,9 +13,13 @@
 #include "store/sweep.h"
 #include "store/task.h"
 
+#ifndef BOARD_WORKERS
+#define BOARD_WORKERS 3
+#endif
+
 enum {
-    DRIVERS = 2,
-    WORKERS = 3,
+    DRIVERS = BOARD_WORKERS - 1,
+    WORKERS = BOARD_WORKERS,
     PROCS = 1 + DRIVERS + WORKERS,
     WINDOW = 64,
     DEATH_ONE_IN = 1500
@@ -321,6 +325,7 @@ int main(int argc, char **argv)
     at_store(&rounds_left, rounds, AT_RELAXED);
     CHECK(board_create(7, 1, &board, &bytes) == MOB_OK);
     at_store(&board.classes[0].used, 1, AT_RELAXED);
+    at_store(&board.classes[0].made, 1, AT_RELAXED);
     for (uint32_t i = 0; i < PROCS; i++) {
         processes[i].index = i;
         processes[i].seed = 1000 + i;

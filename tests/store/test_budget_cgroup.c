@@ -2,8 +2,8 @@
  *
  * A child enters a cgroup of 96 MiB, below it one without a limit of its own, and commits
  * what the budget grants until it refuses. The child must live, have got most of the
- * limit, and have been told which cgroup is full. Needs root and a memory hierarchy of
- * version 1 that can be written; on version 2 the tests on made-up trees must do. */
+ * limit, and have been told which cgroup is full. Needs root and a memory hierarchy that
+ * can be written, of version 1 or 2. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -92,19 +92,31 @@ static int child(void)
     return commit_until_refused();
 }
 
-int main(void)
+/* Makes the outer one of either version, with its limit. */
+static int make_outer(void)
 {
-    snprintf(outer, sizeof outer, "/sys/fs/cgroup/memory/mobula-test-%d", (int)getpid());
-    snprintf(inner, sizeof inner, "%s/inner", outer);
-    if (mkdir(outer, 0700) < 0) {
-        printf("skipped: cannot make a memory cgroup of version 1: %s\n",
-               strerror(errno));
-        return SKIP;
-    }
+    static const char *const top[] = {"/sys/fs/cgroup/memory", "/sys/fs/cgroup"};
+    static const char *const limit[] = {"memory.limit_in_bytes", "memory.max"};
     char text[32];
     snprintf(text, sizeof text, "%llu", LIMIT);
+    for (int i = 0; i < 2; i++) {
+        snprintf(outer, sizeof outer, "%s/mobula-test-%d", top[i], (int)getpid());
+        if (mkdir(outer, 0700) == 0) {
+            if (put(outer, limit[i], text) == 0) {
+                return i == 0 || put(outer, "cgroup.subtree_control", "+memory") == 0;
+            }
+            rmdir(outer);
+        }
+    }
+    return 0;
+}
+
+int main(void)
+{
     int status = 0, rc = SKIP;
-    if (put(outer, "memory.limit_in_bytes", text) < 0 || mkdir(inner, 0700) < 0) {
+    int made = make_outer();
+    snprintf(inner, sizeof inner, "%s/inner", outer);
+    if (!made || mkdir(inner, 0700) < 0) {
         printf("skipped: cannot set up a memory cgroup: %s\n", strerror(errno));
     } else {
         fflush(stdout);

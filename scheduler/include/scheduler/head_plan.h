@@ -101,8 +101,9 @@ struct plan_join {
     uint64_t member_of; /* the head incarnation that it was last a member of, or 0 */
     struct resources capacity;
     const char *labels; /* NULL: none */
-    /* The last head had it as a member, and it has not come to this one yet: it joins then, or is silent for too long. */
-    bool kept;
+    bool
+        remembered; /* the head's own records say it: it was a member at its last start, and
+                            has not come back yet */
 };
 /* A node comes, or comes back on a new connection; its leases and grants are repeated to
  * it and PLAN_SYNCED follows. It then says its offer and demands. MOB_ERR_EXISTS: another
