@@ -83,6 +83,7 @@ struct thread {
     uint64_t plain_call;   /* of a task of it with one word as argument and one result */
     uint64_t newest;       /* link of the task that it submitted last by the short way */
     uint32_t newest_after; /* steps to wait before the first look at its result */
+    bool far; /* what it waited for last was sealed by the daemon: spin_is_far() */
     const struct mob_site
         *plain_site; /* where it submitted last, with its number on the board */
     uint32_t plain_number;
@@ -313,8 +314,14 @@ static inline mob_status client_health(const struct mob *mob)
 {
     return __builtin_expect(client_ill(mob), 0) ? client_health_slow(mob) : MOB_OK;
 }
-/* True if fewer processes of the job are awake than there are CPUs for. */
-bool spin_allowed(const struct mob *mob);
+/* True if there are CPUs for all processes of the job that are awake, and @others. Who waits for what comes through
+ * the daemon, from another node, leaves a CPU to it and one to the kernel, which has the network's work to do. */
+enum { SPIN_NEAR = 0, SPIN_FAR = 2 };
+bool spin_allowed(const struct mob *mob, unsigned others);
+/* True if a record that is not sealed will be, or probably will be, by the daemon; @s: its state. */
+bool spin_is_far(const struct thread *t, uint64_t s);
+/* After a wait for a record. */
+void spin_learn(struct thread *t, uint64_t s);
 /* The link of an id of this job on this node, or of its local stand-in. */
 mob_status client_link_foreign(struct mob *mob, mob_ref ref, uint64_t *ret);
 static inline mob_status client_link(struct mob *mob, mob_ref ref, uint64_t *ret)

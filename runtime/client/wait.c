@@ -38,20 +38,6 @@ mob_status client_health_slow(const struct mob *mob)
     return status_fail(failed, "%s", text);
 }
 
-bool spin_allowed(const struct mob *mob)
-{
-    unsigned awake = 0;
-    for (unsigned i = 0; mob->cpus_here > 1 && i < PROCS_MAX / 64; i++) {
-        for (uint64_t w = at_load(&mob->board.header->awake[i], AT_RELAXED); w;
-             w &= w - 1) {
-            if (++awake > mob->cpus_here) {
-                return false;
-            }
-        }
-    }
-    return mob->cpus_here > 1;
-}
-
 static void set_awake(struct mob *mob, bool awake)
 {
     at_u64 *word = &mob->board.header->awake[mob->self / 64];
@@ -104,6 +90,9 @@ __attribute__((noinline)) bool spin_newest(struct thread *t, const struct record
         t->newest_after -= t->newest_after < NEWEST_LESS ? t->newest_after : NEWEST_LESS;
         return true;
     }
+    if (t->far) {
+        return false; /* it will be long, and the daemon may be waiting for this CPU */
+    }
     if (t->newest_after < NEWEST_MAX) {
         t->newest_after += NEWEST_MORE;
     }
@@ -130,10 +119,12 @@ mob_status park_in_task(struct mob *mob, struct thread *t, const at_u32 *word,
     return st;
 }
 
-/* True once the record is sealed or gone. @lazy: pauses before the first look. */
-static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32_t gen,
-                                                  uint64_t spin_ns, uint64_t deadline_ns,
-                                                  uint64_t lazy)
+/* True once the record is sealed or gone; false after a while, or @near and it is seen to be far. @lazy:
+ * pauses before the first look. */
+static __attribute__((noinline)) bool spin_sealed(const struct thread *t,
+                                                  const struct record *r, uint32_t gen,
+                                                  uint64_t deadline_ns, uint64_t lazy,
+                                                  bool near)
 {
     for (uint64_t i = 0; i < lazy && i < SPIN_LAZY_MAX; i++) {
         at_pause();
@@ -146,7 +137,7 @@ static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32
         }
     }
     park_give_way();
-    uint64_t until = clock_now_ns() + spin_ns;
+    uint64_t until = clock_now_ns() + t->mob->spin_ns;
     if (deadline_ns < until) {
         until = deadline_ns;
     }
@@ -157,7 +148,8 @@ static __attribute__((noinline)) bool spin_sealed(const struct record *r, uint32
             }
             at_pause();
         }
-    } while (clock_now_ns() < until);
+    } while (!(near && spin_is_far(t, at_load(&r->state, AT_RELAXED))) &&
+             clock_now_ns() < until);
     return false;
 }
 
@@ -198,7 +190,10 @@ static mob_status wait_sealed(struct mob *mob, struct thread *t, struct record *
      * that makes it; some later, there are several. */
     struct call call = record_call(r);
     uint64_t lazy = queue_about(&t->lane.ready[call_class(&call) % CLASSES_MAX]) / 4;
-    if (spin_allowed(mob) && spin_sealed(r, gen, mob->spin_ns, deadline_ns, lazy)) {
+    bool near = !spin_allowed(mob, SPIN_FAR);
+    bool far = near && spin_is_far(t, at_load(&r->state, AT_RELAXED));
+    if (!far && spin_allowed(mob, SPIN_NEAR) &&
+        spin_sealed(t, r, gen, deadline_ns, lazy, near)) {
         return MOB_OK;
     }
     if (clock_now_ns() >= deadline_ns) {
@@ -221,6 +216,7 @@ __attribute__((noinline)) mob_status park_until_sealed(struct mob *mob, struct t
 {
     uint64_t start_ns = t->lane.timeline ? clock_now_ns() : 0;
     mob_status st = wait_sealed(mob, t, r, gen, limit);
+    spin_learn(t, at_load(&r->state, AT_RELAXED));
     if (start_ns && t->lane.timeline) {
         timeline_got(t, start_ns, link_make(gen, board_index(&mob->board, r), 0), st);
     }

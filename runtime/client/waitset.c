@@ -171,7 +171,7 @@ static bool run_one(struct mob_waitset *set, struct thread *t)
 static bool spin_feed(struct mob_waitset *set, const struct thread *t,
                       uint64_t deadline_ns)
 {
-    if (!spin_allowed(set->mob)) {
+    if (!spin_allowed(set->mob, t->far ? SPIN_FAR : SPIN_NEAR)) {
         return false;
     }
     uint64_t until = clock_now_ns() + set->mob->spin_ns;
@@ -240,6 +240,10 @@ static mob_status await_ready(struct mob_waitset *set, struct thread *t,
     }
     if (t->task) {
         client_lend(set->mob, false);
+    }
+    uint64_t s;
+    if (set->ready != NO_SLOT && lane_find(&t->lane, set->slots[set->ready].ref.lo, &s)) {
+        spin_learn(t, s);
     }
     return st;
 }

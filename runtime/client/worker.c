@@ -69,9 +69,6 @@ spin_ready(struct mob *mob, const struct queue_view *ready, const struct queue_i
            uint32_t run, const struct record *next)
 {
     const struct proc *self = &mob->board.procs[mob->self];
-    if (!spin_allowed(mob)) {
-        return SEEN_NOTHING;
-    }
     const at_u64 *cell = queue_cell(ready, item->position);
     enum seen seen = look_hot(cell, item->cell, next);
     if (seen != SEEN_NOTHING) {
@@ -139,7 +136,7 @@ __attribute__((noinline)) struct record *park_or_spin(struct mob *mob, struct th
                                                       uint32_t run, uint32_t streak)
 {
     struct queue_view *ready = &t->lane.ready[run - 1];
-    if (streak > 1 && spin_allowed(mob)) {
+    if (streak > 1 && spin_allowed(mob, SPIN_NEAR)) {
         spin_gather(ready, item->position);
         if (queue_peek(ready, item) != QUEUE_NONE) {
             return NULL;
@@ -148,8 +145,11 @@ __attribute__((noinline)) struct record *park_or_spin(struct mob *mob, struct th
     if (!queue_poll(ready, item)) {
         return NULL;
     }
+    bool far = call_options(&t->top.call) & CALL_FOREIGN;
     struct record *next = foresee(t, streak);
-    enum seen seen = spin_ready(mob, ready, item, run, next);
+    enum seen seen = spin_allowed(mob, far ? SPIN_FAR : SPIN_NEAR)
+                         ? spin_ready(mob, ready, item, run, next)
+                         : SEEN_NOTHING;
     if (seen == SEEN_NEXT) {
         return next; /* the mark stays: task.h says why it may */
     }

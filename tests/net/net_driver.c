@@ -498,6 +498,7 @@ int main(int argc, char **argv)
                  {"handed", handed},
                  {"used", used},
                  {"load", load_here},
+                 {"waits", waits},
                  {"flood", flood}};
     rest = argv + (argc > 2 ? 2 : argc);
     file = argc > 2 ? argv[2] : "";

@@ -89,4 +89,7 @@ void saturate(const char *file);
 /* ---- net_gang.c: tasks that start together ---- */
 void gang(const char *file);
 
+/* ---- net_wait.c: who sleeps while it waits ---- */
+void waits(void);
+
 #endif

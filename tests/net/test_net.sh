@@ -939,6 +939,22 @@ case_place() {
 }
 
 # An idle cluster does nothing but heartbeats.
+# All of them on the same two CPUs: with more, who waits for another node may keep one.
+case_waits() {
+    two=$(taskset -pc $$ | sed 's/.*: *//' | tr ',' '\n' |
+        awk -F- '{ for (i = $1; i <= $NF; i++) print i }' | head -n 2 | paste -sd ,)
+    case $two in
+    *,*) taskset -pc "$two" $$ >/dev/null ;;
+    *)
+        echo "skipped: who has one CPU never looks"
+        exit 77
+        ;;
+    esac
+    node_start 1 $CPU "$STORE"
+    node_start 2 --num-cpus=2 "$STORE"
+    MOBULA_SPIN_US=1000000 on 1 waits || fail "waits"
+}
+
 case_idle() {
     two_nodes
     on 1 squares || fail "squares"
