@@ -131,7 +131,9 @@ static void adopt(struct plan_head *h, struct head_group *g, const struct plan_g
                                  .need = in->needs[i]};
         struct resources with = node == INDEX_NONE ? h->total : h->nodes[node].booked;
         resources_add(&with, &word.need, 1);
-        bool known = !word.hold || index_find(&h->hold_index, word.hold) != INDEX_NONE;
+        bool own = word.hold >> 32 == (uint32_t)h->config.head; /* then it is over */
+        bool known =
+            !word.hold || own || index_find(&h->hold_index, word.hold) != INDEX_NONE;
         struct head_hold *x = NULL;
         if (node != INDEX_NONE && !known &&
             resources_fit(&h->nodes[node].capacity, &with)) {

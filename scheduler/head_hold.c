@@ -9,9 +9,13 @@ void head_room_came(struct plan_head *h)
 
 void head_say_hold(struct plan_head *h, const struct head_hold *x)
 {
+    struct plan_hold word = x->word;
+    if (word.state == PLAN_HOLD_HELD) { /* the node's own word: it is wanted still */
+        word.state = PLAN_HOLD_WANT;
+    }
     h->config.act(h->config.arg, &(struct plan_head_action){.kind = PLAN_HOLD,
                                                             .to = h->nodes[x->node].node,
-                                                            .hold = &x->word});
+                                                            .hold = &word});
 }
 
 struct head_hold *head_hold_new(struct plan_head *h, uint32_t node,

@@ -14,6 +14,7 @@ size_t plan_head_nodes(const struct plan_head *h, struct plan_member_view *ret,
                                                    .capacity = n->capacity,
                                                    .offer = n->offer,
                                                    .leased = n->leased,
+                                                   .booked = n->booked,
                                                    .silent_ns = now - n->heard,
                                                    .draining = n->draining};
         }

@@ -379,8 +379,9 @@ void node_decide(struct plan_node *p, uint64_t now)
     bool others = false;
     resources_clear(&p->keep);
     p->kept_for = NULL;
+    node_hold_end(p, now); /* before: what comes free is theirs first */
     resume(p);
-    node_hold_gather(p, now);
+    node_hold_gather(p);
     for (int native = 1; native >= 0; native--) {
         if (resources_none(&p->keep)) {
             reserve(p, native, now);

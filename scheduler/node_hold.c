@@ -195,7 +195,7 @@ static void settle(struct plan_node *p, uint64_t now)
     }
 }
 
-void node_hold_gather(struct plan_node *p, uint64_t now)
+void node_hold_end(struct plan_node *p, uint64_t now)
 {
     for (uint32_t i = p->holds_count; i-- > 0;) {
         struct node_hold *x = &p->holds[i];
@@ -206,6 +206,10 @@ void node_hold_gather(struct plan_node *p, uint64_t now)
         }
     }
     settle(p, now);
+}
+
+void node_hold_gather(struct plan_node *p)
+{
     for (uint32_t i = 0; i < p->holds_count; i++) {
         struct node_hold *x = &p->holds[i];
         if (is_there(x)) {
@@ -260,6 +264,14 @@ void node_hold_sweep(struct plan_node *p)
             end(x);
         }
     }
+}
+
+uint32_t plan_node_holds(const struct plan_node *p, struct plan_hold *ret, uint32_t max)
+{
+    for (uint32_t i = 0; i < p->holds_count && i < max; i++) {
+        ret[i] = p->holds[i].word;
+    }
+    return p->holds_count;
 }
 
 const char *node_hold_check(const struct plan_node *p, struct resources *used)

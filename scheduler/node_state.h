@@ -216,9 +216,10 @@ struct resources node_hold_room(const struct plan_node *p, const struct node_cla
                                 bool promised);
 /* All that is held or gathered. */
 struct resources node_held(const struct plan_node *p);
-/* At the beginning of a pass: drops what is over and has no slots any more, and takes what is free for those that
- * gather; what they lack is kept for them. */
-void node_hold_gather(struct plan_node *p, uint64_t now);
+/* At the beginning of a pass: drops what is over and has no slots any more. */
+void node_hold_end(struct plan_node *p, uint64_t now);
+/* Takes what is free for those that gather; what they lack is kept for them. */
+void node_hold_gather(struct plan_node *p);
 uint64_t node_hold_deadline(const struct plan_node *p);
 /* Another head came: what the last one had not made whole is over, all else if it is not named in time. */
 void node_hold_new_head(struct plan_node *p, uint64_t now);

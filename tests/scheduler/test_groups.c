@@ -481,6 +481,78 @@ Test(groups, a_task_that_waits_lends_the_cpu_to_its_group)
     finish();
 }
 
+Test(groups, who_was_in_a_get_comes_before_its_groups_other_slots)
+{
+    begin(1, 3);
+    struct plan_job key = {HOME, 1};
+    struct plan_node *p = w.node[1];
+    struct plan_class_view v;
+    struct plan_lease l = {.lease = 77,
+                           .epoch = 1,
+                           .job = key,
+                           .weight = 1,
+                           .slots = 3,
+                           .owner = HOME,
+                           .demand = demand_cpus(CPU)};
+    l.demand.group = 1;
+    MUST(plan_node_job_add(p, key, 1, w.now));
+    MUST(plan_node_class_add(p, key, 0, &l.demand, w.now));
+    group_of_cpus(1, MOB_GROUP_PACK, 3, CPU);
+    MUST(plan_node_lease(p, &l, w.now));
+    for (uint32_t round = 0; round < 2;
+         round++) { /* tasks in a get, and what runs meanwhile */
+        MUST(plan_node_backlog(p, key, 0, 3, NULL, 0, w.now));
+        MUST(plan_node_backlog(p, key, 0, 0, NULL, 0, w.now));
+        for (uint32_t i = 0; i < 3; i++) {
+            MUST(plan_node_worker_started(p, key, 0, w.now));
+        }
+        for (uint32_t i = 0; i < 3 && round == 0; i++) {
+            MUST(plan_node_slot_lent(p, key, 0, w.now));
+        }
+    }
+    MUST(plan_node_slot_idle(p, key, 0, w.now)); /* one idles, two are busy */
+    for (uint32_t i = 0; i < 3; i++) {
+        MUST(plan_node_slot_resume(p, key, 0, w.now));
+        check();
+        MUST(plan_node_view(p, key, 0, &v));
+        cr_assert_eq(v.resuming, i + 1);
+        cr_assert_eq(v.asked_back, i + 1, "as many as wait, the idle one first");
+    }
+    MUST(plan_node_slot_returned(p, key, 0, PLAN_SLOT_IDLE, w.now));
+    MUST(plan_node_slot_returned(p, key, 0, PLAN_SLOT_BUSY, w.now));
+    MUST(plan_node_slot_returned(p, key, 0, PLAN_SLOT_BUSY, w.now));
+    check();
+    MUST(plan_node_view(p, key, 0, &v));
+    cr_assert_eq(v.resuming, 0);
+    cr_assert_eq(v.busy, 3);
+    finish();
+}
+
+Test(groups, who_was_in_a_get_has_what_a_group_gives_back)
+{
+    begin(1, 1);
+    struct plan_job key = {HOME, 1};
+    struct plan_node *p = w.node[1];
+    struct demand d = demand_cpus(CPU);
+    struct plan_class_view v;
+    MUST(plan_node_job_add(p, key, 1, w.now));
+    MUST(plan_node_class_add(p, key, 0, &d, w.now));
+    MUST(plan_node_backlog(p, key, 0, 1, NULL, 0, w.now));
+    MUST(plan_node_worker_started(p, key, 0, w.now));
+    MUST(plan_node_backlog(p, key, 0, 0, NULL, 0, w.now));
+    MUST(plan_node_slot_lent(p, key, 0, w.now));
+    group_of_cpus(1, MOB_GROUP_PACK, 1, CPU);
+    cr_assert(whole(1));
+    MUST(plan_node_slot_resume(p, key, 0, w.now));
+    MUST(plan_node_view(p, key, 0, &v));
+    cr_assert_eq(v.resuming, 1);
+    MUST(plan_head_group_end(w.h, HOME, 1, w.now));
+    settle();
+    MUST(plan_node_view(p, key, 0, &v));
+    cr_assert_eq(v.resuming, 0);
+    finish();
+}
+
 Test(groups, a_dead_nodes_bundle_is_placed_again_alone)
 {
     begin(4, 2);
@@ -560,6 +632,167 @@ Test(groups, a_head_that_starts_anew_learns_the_groups_from_their_owners)
     another_head(11); /* which the owner tells nothing */
     wait_ms(11000);
     cr_assert_eq(offered(), 6);
+    finish();
+}
+
+/* A node's connection to its head is a new one. */
+static void comes(uint64_t id, uint64_t head)
+{
+    struct plan_join join = {
+        .node = id, .session = 100 + id, .capacity = resources_cpus(2 * CPU)};
+    plan_node_head_down(w.node[id], w.now);
+    plan_node_head_up(w.node[id], head, w.now);
+    MUST(plan_head_join(w.h, &join, w.now));
+    settle();
+    plan_node_head_synced(w.node[id], w.now);
+    settle();
+}
+
+/* A head that is started anew and knows who was a member. Nobody has come to it yet. */
+static void another_head_alone(uint64_t id)
+{
+    plan_head_destroy(w.h);
+    w.count = 0;
+    w.h = plan_head_create(
+        &(struct plan_head_config){.head = id, .seed = 1, .act = head_act}, w.now);
+    for (uint64_t i = 1; i <= NODES; i++) {
+        struct plan_join join = {.node = i,
+                                 .session = 100 + i,
+                                 .capacity = resources_cpus(2 * CPU),
+                                 .remembered = true};
+        if (w.node[i]) {
+            MUST(plan_head_join(w.h, &join, w.now));
+        }
+    }
+    w.count = 0; /* its words reach nobody */
+}
+
+/* As its owner says it to a head that does not know it. */
+static void say_again(uint64_t id, uint64_t owner, uint32_t units,
+                      const struct plan_group_view *last)
+{
+    struct resources needs[MOB_GROUP_BUNDLES_MAX];
+    for (uint32_t i = 0; i < last->count; i++) {
+        needs[i] = resources_cpus(units);
+    }
+    bool placed = last->holds[0] != 0;
+    struct plan_group g = {.id = id,
+                           .job = {owner, 1},
+                           .count = last->count,
+                           .strategy = last->strategy,
+                           .needs = needs,
+                           .nodes = placed ? last->nodes : NULL,
+                           .holds = placed ? last->holds : NULL};
+    MUST(plan_head_group(w.h, owner, &g, w.now));
+}
+
+Test(groups, a_node_that_comes_back_keeps_what_it_holds_of_one_that_gathers)
+{
+    begin(2, 2);
+    struct plan_job busy = occupy(2, 2);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 2, 2 * CPU);
+    cr_assert_eq(w.group[1].state, PLAN_GROUP_GATHERS);
+    comes(1, 9);
+    cr_assert_eq(plan_node_offer(w.node[1]).amount[RESOURCE_CPU], 0);
+    end_task(2, busy);
+    end_task(2, busy);
+    cr_assert(whole(1));
+    finish();
+}
+
+Test(groups, a_bundle_waits_for_its_node_as_long_as_that_is_a_member)
+{
+    begin(4, 2);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 3, 2 * CPU);
+    struct plan_group_view before = w.group[1];
+    another_head_alone(10);
+    comes(HOME, 10);
+    say_again(1, HOME, 2 * CPU, &before);
+    for (uint64_t i = 2; i <= 4; i++) { /* the owner's word was there first */
+        wait_ms(500);
+        comes(i, 10);
+    }
+    wait_ms(12000);
+    cr_assert(whole(1));
+    cr_assert_arr_eq(w.group[1].holds, before.holds, sizeof before.holds);
+    cr_assert_eq(offered(), 2);
+
+    another_head_alone(11);
+    comes(HOME, 11);
+    say_again(1, HOME, 2 * CPU, &before);
+    uint64_t dead = before.nodes[0] == HOME ? before.nodes[1] : before.nodes[0];
+    plan_node_destroy(w.node[dead]);
+    w.node[dead] = NULL; /* it does not come */
+    for (uint64_t i = 2; i <= 4; i++) {
+        if (w.node[i]) {
+            comes(i, 11);
+        }
+    }
+    wait_ms(1000);
+    cr_assert_arr_eq(w.group[1].holds, before.holds, sizeof before.holds);
+    wait_ms(NODE_DEAD_NS / MS + 1000);
+    cr_assert(whole(1));
+    cr_assert_eq(nodes_of(1), 3);
+    cr_assert_eq(offered(), 0);
+    finish();
+}
+
+Test(groups, a_new_head_gathers_nothing_before_it_knows_what_is_kept)
+{
+    begin(3, 2);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 3, CPU);
+    struct plan_group_view before = w.group[1],
+                           none = {.count = 2, .strategy = MOB_GROUP_STRICT_SPREAD};
+    another_head_alone(10);
+    comes(2, 10);
+    say_again(2, 2, 2 * CPU, &none);
+    wait_ms(500);
+    cr_assert_eq(w.group[2].state, PLAN_GROUP_WAITS);
+    comes(3, 10);
+    comes(HOME, 10);
+    wait_ms(100);
+    say_again(1, HOME, CPU, &before);
+    settle();
+    cr_assert(whole(1));
+    cr_assert_arr_eq(w.group[1].holds, before.holds, sizeof before.holds);
+    MUST(plan_head_group_end(w.h, HOME, 1, w.now));
+    wait_ms(500);
+    cr_assert(whole(2));
+    MUST(plan_head_group_end(w.h, 2, 2, w.now));
+    settle();
+    finish();
+}
+
+Test(groups, a_new_head_that_all_have_come_to_gathers_soon)
+{
+    begin(2, 2);
+    struct plan_job busy = occupy(2, 2);
+    struct plan_group_view none = {.count = 2, .strategy = MOB_GROUP_STRICT_SPREAD};
+    another_head_alone(10);
+    comes(2, 10);
+    comes(HOME, 10);
+    say_again(1, HOME, 2 * CPU, &none);
+    cr_assert_eq(w.group[1].state, PLAN_GROUP_WAITS);
+    wait_ms(300);
+    cr_assert_eq(w.group[1].state, PLAN_GROUP_GATHERS);
+    end_task(2, busy);
+    end_task(2, busy);
+    cr_assert(whole(1));
+    finish();
+}
+
+Test(groups, a_head_takes_up_no_hold_of_its_own_that_is_over)
+{
+    begin(3, 2);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 3, CPU);
+    struct plan_group_view before = w.group[1];
+    MUST(plan_head_group_end(w.h, HOME, 1, w.now)); /* as when its owner was lost */
+    settle();
+    say_again(1, HOME, CPU, &before);
+    cr_assert_eq(w.group[1].state, PLAN_GROUP_GATHERS);
+    settle();
+    cr_assert(whole(1));
+    cr_assert_neq(w.group[1].holds[0], before.holds[0]);
     finish();
 }
 

@@ -22,6 +22,9 @@ void check_node(uint32_t i)
     if (wrong) {
         sim_fail(wrong, i);
     }
+    if (sim.o.groups) {
+        check_bundles(i);
+    }
 }
 
 void check_head(void)
@@ -145,7 +148,7 @@ static void find_waiting(struct waiting *w, const struct node *n, bool strategie
         const struct board *d = &n->boards[b];
         for (uint32_t cls = 0; d->used && d->theirs == NONE && cls < CLASSES; cls++) {
             const struct demand *demand = &sim.jobs[d->job].demand[cls];
-            if (d->cls[cls].queue[0].count &&
+            if (d->cls[cls].queue[0].count && !demand->group &&
                 (strategies || demand->strategy == DEMAND_DEFAULT)) {
                 add_waiting(w, demand);
             }
@@ -179,6 +182,13 @@ static bool at_home(const struct job *j, uint32_t cls)
 {
     const struct node *n = &sim.nodes[j->home];
     const struct demand *d = &j->demand[cls];
+    if (d->group) { /* what its tasks need is theirs alone */
+        const struct group *g = group_now(j);
+        return g && g->id == d->group && g->told.state == PLAN_GROUP_WHOLE;
+    }
+    if (n->alive && check_holds(j->home, 0)) {
+        return false; /* groups may have all of it for long */
+    }
     return d->strategy == DEMAND_DEFAULT && resources_fit(&n->capacity, &d->need) &&
            demand_allows(d, n->incarnation, n->labels);
 }
@@ -222,7 +232,7 @@ void check_look_around(void)
         if (!calm) {
             find_waiting(&own, n, false);
         }
-        if (!n->alive || !idles(n, calm ? &all : &own)) {
+        if (!n->alive || check_holds(i, 0) || !idles(n, calm ? &all : &own)) {
             n->starved_since = CLOCK_NEVER;
             continue;
         }
@@ -274,9 +284,10 @@ static void check_makespan(void)
         const struct job *j = &sim.jobs[k];
         if (!j->dead) {
             path = longer(path, j->path * (1 + j->depth));
-            for (uint32_t cls = 0; cls < j->classes; cls++) {
+            for (uint32_t cls = 0; cls < j->classes && !j->groups; cls++) {
                 work += time_alone(j, cls);
             }
+            work += j->groups ? check_group_time(j) * slowest : 0;
             begin = longer(begin, j->arrive_at);
             end = longer(end, j->ended_at);
         }
@@ -316,6 +327,7 @@ void check_end(void)
     if (plan_head_leases(sim.head, NULL, 0) || plan_head_demands(sim.head, NULL, 0)) {
         sim_fail("leases or demands are left when all is over", sim.count);
     }
+    check_groups_end();
     if (plan_head_nodes(sim.head, NULL, 0, head_clock()) != sim.count) {
         sim_fail("the head has other members than there are nodes", sim.count);
     }
@@ -324,7 +336,7 @@ void check_end(void)
     }
     /* Streams of short tasks: one message for a hundred. Else tasks say nothing about words, which follow from
      * changes: three for a lease (asked, answered, granted), and a few for reports. */
-    double seconds = (double)(sim.now - SETTLE_NS) / 1e9;
+    double seconds = (double)(sim.now - world_settle_ns()) / 1e9;
     bool much = sim.o.streams
                     ? sim.messages * STREAM_BUDGET > sim.done
                     : (double)sim.messages > CHANGE_BUDGET * (double)sim.changes +
@@ -401,7 +413,7 @@ void check_print(void)
                     d->priority, d->strategy, d->node, d->selector);
         }
     }
-    for (uint32_t i = 0; i < sim.count && i < 40; i++) {
+    for (uint32_t i = 0; i < sim.count && i < 400; i++) {
         const struct node *n = &sim.nodes[i];
         fprintf(stderr, "node %u%s%s (%s) has ", i, n->alive ? "" : " (dead)",
                 n->member ? "" : " (no member)", n->labels);
@@ -417,6 +429,14 @@ void check_print(void)
         fprintf(stderr, "\n");
         for (uint32_t b = 0; b < n->boards_top; b++) {
             print_board(i, b);
+        }
+    }
+    for (uint32_t k = 0; k < sim.jobs_count * ROUNDS; k++) {
+        const struct group *g = &sim.groups[k];
+        if (g->id && g->wanted) {
+            fprintf(stderr,
+                    "group %" PRIu64 " of job %u: %u bundles, strategy %u, state %d\n",
+                    g->id, g->job, g->count, g->strategy, g->told.state);
         }
     }
     struct plan_lease_view leases[40];

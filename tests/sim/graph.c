@@ -118,5 +118,10 @@ uint32_t graph_time_us(const struct job *j, uint32_t index)
 
 uint32_t graph_class(const struct job *j, uint32_t index)
 {
-    return (uint32_t)((index_mix(j->graph.seed ^ index) >> 20) % 4 == 0) % j->classes;
+    uint64_t r = index_mix(j->graph.seed ^ index) >> 20;
+    const struct group *g = group_now(j);
+    if (g) { /* a part of them wants that one bundle */
+        return 2 * j->round + (r % (g->count + 1) == 0);
+    }
+    return (uint32_t)(r % 4 == 0) % j->classes;
 }

@@ -8,9 +8,15 @@
 
 static void tell(uint32_t i, const struct plan_head_action *a)
 {
-    struct message *m = message_new(DOWN, sim.count, i, 0);
+    struct message *m = a->kind == PLAN_HOLD
+                            ? message_more(DOWN, sim.count, i, a->hold, sizeof *a->hold)
+                        : a->kind == PLAN_GROUP
+                            ? message_more(DOWN, sim.count, i, a->group, sizeof *a->group)
+                            : message_new(DOWN, sim.count, i, 0);
     m->down = *a;
-    m->down.demand = NULL; /* valid in the call alone */
+    m->down.demand = NULL; /* valid in the call alone, as these */
+    m->down.hold = NULL;
+    m->down.group = NULL;
     if (a->demand) {
         m->demand = *a->demand;
     }
@@ -21,6 +27,7 @@ static void act(void *arg, const struct plan_head_action *a)
 {
     (void)arg;
     if (a->kind == PLAN_NODE_DEAD) {
+        check_node_dead(a->node);
         for (uint32_t i = 0; i < sim.count; i++) {
             if (sim.joined[i]) {
                 tell(i, a);
@@ -34,6 +41,11 @@ static void act(void *arg, const struct plan_head_action *a)
         check_lease(a);
     } else if (a->kind == PLAN_GRANT) {
         check_grant(a);
+    } else if (a->kind == PLAN_HOLD) {
+        sim.changes += a->hold->state == PLAN_HOLD_WANT;
+        check_hold(a);
+    } else if (a->kind == PLAN_GROUP) {
+        check_view(a->group);
     }
     uint32_t i = node_of(a->to);
     if (i != NONE && sim.joined[i] == a->to) {
@@ -53,14 +65,41 @@ void head_up(void)
     if (!sim.head) {
         sim_fail("no head", 0);
     }
+    for (size_t k = 0; k < sim.members_count;
+         k++) { /* it kept who they are, and nothing else */
+        const struct plan_member_view *v = &sim.members[k];
+        struct plan_join join = {.node = v->node,
+                                 .session = v->node ^ 77,
+                                 .capacity = v->capacity,
+                                 .remembered = true};
+        join.labels = sim.nodes[node_place(v->node)].labels;
+        sim_must(plan_head_join(sim.head, &join, head_clock()), "kept member", sim.count);
+    }
+    sim.members_count = 0;
+}
+
+/* What its database has. A head of histories without groups has none: its members come anew. */
+static void keep_members(void)
+{
+    sim.members_count = plan_head_nodes(sim.head, NULL, 0, head_clock());
+    sim.members = realloc(sim.members, (sim.members_count + 1) * sizeof *sim.members);
+    if (!sim.members) {
+        sim_fail("no memory for members", sim.count);
+    }
+    plan_head_nodes(sim.head, sim.members, sim.members_count, head_clock());
 }
 
 /* Its process dies, and with it all that it knew. */
 void head_down(void)
 {
+    if (sim.o.groups) {
+        keep_members();
+    } else {
+        memset(sim.joined, 0, sim.count * sizeof *sim.joined);
+    }
     plan_head_destroy(sim.head);
     sim.head = NULL;
-    memset(sim.joined, 0, sim.count * sizeof *sim.joined);
+    check_head_down();
     for (uint32_t i = 0; i < sim.count; i++) {
         uint32_t at = link_find(i, sim.count);
         if (at != NONE) {
@@ -73,7 +112,9 @@ static void join(const struct message *m)
 {
     uint32_t i = m->from;
     bool known = sim.joined[i] == m->join.node;
-    if (!known && m->join.member_of == sim.head_id) {
+    /* With a database this head and those before it are one. */
+    bool was = m->join.member_of == sim.head_id || (sim.o.groups && m->join.member_of);
+    if (!known && was) {
         link_send(message_new(REFUSED, sim.count, i, 0));
         return;
     }
@@ -99,6 +140,15 @@ static void up_word(uint32_t i, const struct message *m)
                                 .hints_count = a->hints_count};
         memcpy(d.hints, m->hints, sizeof d.hints);
         sim_must(plan_head_demand(sim.head, node, &d, head_clock()), "demand", i);
+    } else if (a->kind == PLAN_HOLD_SAID) {
+        struct plan_hold said;
+        memcpy(&said, m->items, sizeof said);
+        check_hold_said(&said);
+        mob_status s =
+            plan_head_hold_said(sim.head, node, &said, &m->offer, head_clock());
+        if (s != MOB_ERR_NOT_FOUND) { /* it may be over */
+            sim_must(s, "hold said", i);
+        }
     } else {
         bool present = check_held(a);
         mob_status s = plan_head_lease_held(sim.head, node, a->lease, a->epoch, a->count,
@@ -122,8 +172,10 @@ void head_message(const struct message *m)
     } else if (m->kind == HEARTBEAT) {
         sim_must(plan_head_heartbeat(sim.head, sim.joined[i], head_clock()), "heartbeat",
                  i);
-    } else {
+    } else if (m->kind == UP) {
         up_word(i, m);
+    } else {
+        group_message(m);
     }
     check_head();
 }
@@ -160,7 +212,8 @@ void head_event(struct event *e)
 
 void head_say(uint32_t i, const struct plan_node_action *a)
 {
-    struct message *m = message_new(UP, i, sim.count, 0);
+    struct message *m = a->hold ? message_more(UP, i, sim.count, a->hold, sizeof *a->hold)
+                                : message_new(UP, i, sim.count, 0);
     if (a->kind == PLAN_LEASE_HELD) {
         check_said(a);
     }
@@ -174,6 +227,7 @@ void head_say(uint32_t i, const struct plan_node_action *a)
     m->up.hints = NULL; /* valid in the call alone, as these */
     m->up.demand = NULL;
     m->up.offer = NULL;
+    m->up.hold = NULL;
     for (uint32_t k = 0; k < a->hints_count; k++) {
         m->hints[k] = a->hints[k];
     }
@@ -226,8 +280,7 @@ static void dead_word(uint32_t i, uint64_t node)
         node_rejoin(i);
         return;
     }
-    uint32_t peer = (uint32_t)((node - 1000) % (1u << 20));
-    link_give_up(i, peer, node);
+    link_give_up(i, node_place(node), node);
     plan_node_peer_lost(n->plan, node, clock_of(n));
 }
 
@@ -250,6 +303,14 @@ static void down_word(uint32_t i, const struct message *m)
         }
     } else if (a->kind == PLAN_SYNCED) {
         plan_node_head_synced(n->plan, clock_of(n));
+    } else if (a->kind == PLAN_HOLD) {
+        struct plan_hold word;
+        memcpy(&word, m->items, sizeof word);
+        sim_must(plan_node_hold(n->plan, &word, clock_of(n)), "hold", i);
+    } else if (a->kind == PLAN_GROUP) {
+        struct plan_group_view view;
+        memcpy(&view, m->items, sizeof view);
+        group_told(i, &view);
     } else {
         dead_word(i, a->node);
     }
@@ -262,6 +323,7 @@ void head_word(const struct message *m)
         n->member = true;
         n->member_of = m->id;
         plan_node_head_up(n->plan, m->id, clock_of(n));
+        group_say_all(m->to);
     } else if (m->kind == REFUSED) {
         node_rejoin(m->to);
     } else {

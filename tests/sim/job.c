@@ -20,6 +20,12 @@ void job_use(struct job *j, int64_t units)
     j->running += (uint64_t)units;
 }
 
+/* The tasks of one group come before those of the next. */
+static uint32_t round_end(const struct job *j)
+{
+    return j->groups ? (j->round + 1) * j->graph.count / j->groups : j->graph.count;
+}
+
 static void submit_one(struct job *j, uint32_t index)
 {
     uint32_t with[EDGES_MAX], args = graph_edges(&j->graph, index, false, with);
@@ -50,7 +56,7 @@ static void submit_one(struct job *j, uint32_t index)
 static void submit(struct job *j)
 {
     uint32_t before = j->submitted;
-    while (j->submitted < j->graph.count && j->records < WINDOW) {
+    while (j->submitted < round_end(j) && j->records < WINDOW) {
         submit_one(j, j->submitted++);
     }
     for (uint32_t cls = 0; cls < j->classes && j->submitted > before; cls++) {
@@ -60,6 +66,7 @@ static void submit(struct job *j)
 
 static void over(struct job *j)
 {
+    group_end(j);
     j->over = true;
     j->ended_at = sim.now;
     free(j->record);
@@ -124,6 +131,12 @@ void job_result(uint32_t at)
         over(j);
         board_end(node, board);
     } else {
+        if (j->left ==
+            j->graph.count - round_end(j)) { /* another group takes its place */
+            group_end(j);
+            j->round++;
+            group_begin(j);
+        }
         submit(j);
     }
 }
@@ -136,7 +149,9 @@ void job_event(struct event *e)
         return;
     }
     if (e->kind == EV_STOP) { /* its program ends, whatever is left */
-        check_shares();
+        if (sim.o.rivals) {
+            check_shares();
+        }
         over(j);
         if (j->arrived) {
             board_end(j->home, j->board);
@@ -159,5 +174,6 @@ void job_event(struct event *e)
         sim_must(plan_node_class_add(n->plan, b->key, cls, &j->demand[cls], clock_of(n)),
                  "class", j->home);
     }
+    group_begin(j);
     submit(j);
 }

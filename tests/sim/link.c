@@ -7,6 +7,7 @@
  * that is not connected wait for the connection, and are dropped if none can be made; to the head they are not
  * kept. The head is the endpoint after the last node. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "sim.h"
 
@@ -23,6 +24,16 @@ struct message *message_new(enum word kind, uint32_t from, uint32_t to, uint32_t
     m->kind = kind;
     m->from = from;
     m->to = to;
+    return m;
+}
+
+struct message *message_more(enum word kind, uint32_t from, uint32_t to, const void *more,
+                             uint32_t size)
+{
+    const uint32_t each = sizeof(struct item);
+    struct message *m = message_new(kind, from, to, (size + each - 1) / each);
+    m->more = size;
+    memcpy(m->items, more, size);
     return m;
 }
 
@@ -297,24 +308,36 @@ static void connect(uint32_t at)
     }
 }
 
-/* Planners promise more than this transport needs: a word of a lease that comes twice or late does nothing, as
- * long as the lease lives. */
+/* Planners promise more than this transport needs: a word of a lease or hold that comes twice or late does nothing,
+ * as long as that lives. */
 static void deliver_again(const struct message *m)
 {
-    bool lease = m->kind == UP ? m->up.kind == PLAN_LEASE_HELD
-                 : m->kind == DOWN
-                     ? m->down.kind == PLAN_LEASE || m->down.kind == PLAN_GRANT
-                     : false;
+    bool lease =
+        m->kind == UP     ? m->up.kind == PLAN_LEASE_HELD || m->up.kind == PLAN_HOLD_SAID
+        : m->kind == DOWN ? m->down.kind == PLAN_LEASE || m->down.kind == PLAN_GRANT ||
+                                m->down.kind == PLAN_HOLD
+                          : false;
     if (!sim.doubling || !lease || m->late || sim_draw(4)) {
         return;
     }
-    struct message *copy = message_new(m->kind, m->from, m->to, 0);
+    struct message *copy = message_more(m->kind, m->from, m->to, m->items, m->more);
     *copy = *m;
     copy->late = true;
     uint64_t in =
         sim_draw(2) ? 1 : sim_exponential(sim_draw(2) ? 2 * NS_PER_MS : 200 * NS_PER_MS);
     sim_post(
         (struct event){.at = sim.now + in, .kind = EV_DELIVER, .node = NONE, .m = copy});
+}
+
+/* What a late word is of is over at the node that it comes to. */
+static bool is_past(const struct message *m)
+{
+    if (m->down.kind != PLAN_HOLD) {
+        return check_over(&m->down);
+    }
+    struct plan_hold word;
+    memcpy(&word, m->items, sizeof word);
+    return !sim.nodes[m->to].alive || !check_holds(m->to, word.hold);
 }
 
 static void deliver(struct message *m)
@@ -325,7 +348,7 @@ static void deliver(struct message *m)
         m->kind == UP) { /* its offer is no part of the lease: the last word counts */
         m->offer = sim.nodes[m->from].offered;
     }
-    bool past = m->late && m->kind == DOWN && check_over(&m->down);
+    bool past = m->late && m->kind == DOWN && is_past(m);
     if (m->serial == l->serial && l->up[side] && lives(m->to) && !past) {
         deliver_again(m);
         if (m->to == sim.count) {

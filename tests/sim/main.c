@@ -17,6 +17,7 @@ enum {
     OPT_RIVALS,
     OPT_STREAMS,
     OPT_KINDS,
+    OPT_GROUPS,
     OPT_QUIET,
     OPT_HELP
 };
@@ -33,6 +34,7 @@ static const struct option options[] = {
     {"rivals", no_argument, NULL, OPT_RIVALS},
     {"streams", no_argument, NULL, OPT_STREAMS},
     {"kinds", no_argument, NULL, OPT_KINDS},
+    {"groups", no_argument, NULL, OPT_GROUPS},
     {"quiet", no_argument, NULL, OPT_QUIET},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0}};
@@ -44,7 +46,7 @@ static void usage(FILE *to)
         "usage: sim_scheduler [--seed N] [--seeds COUNT] [--nodes N] [--jobs N] [--tasks "
         "N]\n"
         "       [--workload independent|chain|tree|stencil|fft|random|nested]\n"
-        "       [--faults|--no-faults] [--rivals|--streams|--kinds] [--quiet]\n"
+        "       [--faults|--no-faults] [--rivals|--streams|--kinds|--groups] [--quiet]\n"
         "What is not given follows from the seed. The same line is the same history.\n");
 }
 
@@ -59,13 +61,17 @@ static int workload_of(const char *name)
     exit(2);
 }
 
-/* One seed in ten has a hundred nodes, one in ten jobs that compete, two in three faults. */
+/* One seed in ten has a hundred nodes, one in ten jobs that compete, two in ten groups, two in three faults. */
 static void run(struct options o, uint64_t seed, int faults)
 {
     o.seed = seed;
-    o.rivals = o.rivals || (!o.streams && !o.nodes && o.only < 0 && seed % 10 == 5);
-    o.kinds = !o.rivals && (o.kinds || (!o.streams && !o.nodes && o.only < 0 &&
-                                        seed % 10 >= 6 && seed % 10 <= 8));
+    o.rivals =
+        o.rivals || (!o.streams && !o.groups && !o.nodes && o.only < 0 && seed % 10 == 5);
+    bool drawn = !o.rivals && !o.streams && !o.nodes && o.only < 0;
+    o.groups = !o.rivals && !o.kinds &&
+               (o.groups || (drawn && seed % 10 >= 3 && seed % 10 <= 4));
+    o.kinds = !o.rivals && (o.kinds || (drawn && seed % 10 >= 6 && seed % 10 <= 8)) &&
+              !o.groups;
     o.faults = faults >= 0 ? faults : !o.rivals && !o.streams && seed % 3 != 0;
     if (!o.nodes) {
         o.nodes = seed % 10 == 9 ? 100 : 2 + (uint32_t)(index_mix(seed) % 40);
@@ -113,6 +119,9 @@ int main(int argc, char **argv)
             break;
         case OPT_KINDS:
             o.kinds = true;
+            break;
+        case OPT_GROUPS:
+            o.groups = true;
             break;
         case OPT_QUIET:
             o.quiet = true;

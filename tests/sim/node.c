@@ -6,12 +6,17 @@
 #define FIRST_NODE 1000 /* incarnations count from here */
 #define LIFE (1ull << 20)
 
+uint32_t node_place(uint64_t incarnation)
+{
+    return (uint32_t)((incarnation - FIRST_NODE) % LIFE);
+}
+
 uint32_t node_of(uint64_t incarnation)
 {
-    uint64_t i = (incarnation - FIRST_NODE) % LIFE;
+    uint32_t i = node_place(incarnation);
     bool now =
         i < sim.count && sim.nodes[i].alive && sim.nodes[i].incarnation == incarnation;
-    return now ? (uint32_t)i : NONE;
+    return now ? i : NONE;
 }
 
 static uint64_t new_incarnation(uint32_t i)

@@ -218,9 +218,7 @@ void peer_give_back(uint32_t i)
                 give_back(i, b, cls);
             }
         }
-        struct plan_class_view v;
-        if (d->used && !d->open && plan_node_view(n->plan, d->key, 0, &v) != MOB_OK &&
-            plan_node_view(n->plan, d->key, 1, &v) != MOB_OK) {
+        if (d->used && !d->open && plan_node_weight(n->plan, d->key) == 0) {
             d->used = false; /* it went with its lease */
         }
     }

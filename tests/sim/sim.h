@@ -11,6 +11,8 @@
  *   node.c    a node: boards, workers, what its planner wants; crash and restart
  *   peer.c    tasks on their way to other nodes and back
  *   head.c    the words between nodes and the head
+ *   group.c   groups of bundles: what their owners want, say and hear
+ *   check_group.c  what holds of them always
  *
  * One thread; one history at a time. */
 #ifndef TESTS_SIM_H
@@ -26,10 +28,12 @@
 #include "scheduler/node_plan.h"
 
 #define NONE UINT32_MAX
-#define CLASSES 2      /* of a job, at most */
-#define EDGES_MAX 8    /* arguments of a task, or who takes its result */
-#define CHILDREN 3     /* tasks that a nested task submits */
-#define DEMANDS_MAX 64 /* different ones that the look around tells apart */
+#define SHAPES 2             /* classes of a job without groups, at most */
+#define ROUNDS 2             /* groups of a job, one after the other */
+#define CLASSES (2 * ROUNDS) /* of a job: two in each group */
+#define EDGES_MAX 8          /* arguments of a task, or who takes its result */
+#define CHILDREN 3           /* tasks that a nested task submits */
+#define DEMANDS_MAX 64       /* different ones that the look around tells apart */
 #define FAMILY (1 + CHILDREN + CHILDREN * CHILDREN) /* and with theirs */
 #define WINDOW 16384 /* records of a driver: it waits for one when all are in use */
 /* What is promised. IDLE_NS: a reservation (1 s), a few round trips and reports; and the longest task, since
@@ -61,7 +65,8 @@ struct graph { /* layers of tasks: each takes results of the layer before */
 struct job {
     struct graph graph;
     uint32_t home, board, weight, classes, depth,
-        lives; /* lives: of its home, when it came */
+        lives;              /* lives: of its home, when it came */
+    uint32_t groups, round; /* how many it has, one after the other; at which it is */
     struct demand demand[CLASSES];
     uint32_t at[CLASSES];          /* tasks of a class that run somewhere */
     uint64_t waits_since[CLASSES]; /* since when tasks wait and none runs; CLOCK_NEVER */
@@ -109,7 +114,8 @@ struct board_class {
     uint32_t idle, busy, take;
     uint32_t
         ends; /* workers that are sealing a task: each takes one that this makes ready itself */
-    uint32_t told; /* what the planner believes is queued */
+    uint32_t told;    /* what the planner believes is queued */
+    uint32_t running; /* tasks, in reality */
 };
 
 /* A job's tasks on one node. A guest's tasks that come from two owners are on two boards. */
@@ -146,6 +152,23 @@ struct node {
     struct send *sends;
 };
 
+/* ---- groups */
+/* A bundle's hold, as the head's words and those that reach it have it. Nothing else is known of it here. */
+struct bundle {
+    struct resources need;
+    uint64_t hold, node;
+    enum plan_hold_state state; /* END: it has none */
+};
+
+struct group {
+    uint64_t id; /* 0: there is none */
+    uint32_t job, count, strategy;
+    bool wanted;                 /* its owner has it */
+    uint64_t head, owner;        /* the head that was told of it last; by whom */
+    struct plan_group_view told; /* what its owner heard of it last */
+    struct bundle bundles[MOB_GROUP_BUNDLES_MAX];
+};
+
 /* ---- connections */
 enum { OUT, IN };
 
@@ -164,6 +187,8 @@ enum word { /* of nodes */ TASKS,
             CLOSE,
             /* to the head */ JOIN,
             UP,
+            GROUP,
+            GROUP_END,
             HEARTBEAT,
             /* of the head */ WELCOME,
             REFUSED,
@@ -181,7 +206,8 @@ struct message {
     uint32_t from, to, link, serial;
     struct message *next;
     uint32_t board, job, cls, epoch, count; /* board: the sender's serial of it */
-    uint64_t lease, id;
+    uint64_t lease, id;                     /* id: of the head; of a group */
+    uint32_t more; /* bytes in items[] that are none: message_more() */
     struct resources offer;
     struct demand demand;
     union {
@@ -220,7 +246,7 @@ struct options {
     uint64_t seed;
     uint32_t nodes, jobs;
     uint64_t tasks; /* of all jobs; 0: by the seed */
-    bool faults, rivals, streams, kinds, quiet;
+    bool faults, rivals, streams, kinds, groups, quiet;
     int only; /* a workload; -1: by the seed */
 };
 
@@ -231,6 +257,10 @@ extern struct world {
     uint64_t *joined; /* the incarnation that the head has of each node, or 0 */
     struct node *nodes;
     struct job *jobs;
+    struct group *groups;             /* ROUNDS of each job */
+    struct plan_member_view *members; /* in the head's database, while it is down */
+    size_t members_count;
+    uint64_t last_hold;
     struct task *tasks;
     struct link *links;
     struct event *heap;
@@ -240,7 +270,7 @@ extern struct world {
     uint64_t now, seq, random, events, healed_at, loss, lag_ns;
     bool doubling;
     /* What is counted. */
-    uint64_t messages, changes, done, remote, breaks, deaths, again, crashes;
+    uint64_t messages, changes, done, remote, breaks, deaths, again, crashes, whole;
     uint64_t late_ns;    /* longest that CPUs stood idle beside a task */
     uint64_t starved_ns; /* longest that no task of a class ran */
     uint64_t longest_ns;
@@ -264,6 +294,9 @@ uint64_t head_clock(void);
 
 /* link.c */
 struct message *message_new(enum word kind, uint32_t from, uint32_t to, uint32_t items);
+/* With a copy of something large that few have. */
+struct message *message_more(enum word kind, uint32_t from, uint32_t to, const void *more,
+                             uint32_t size);
 /* Takes @m. It arrives in order, or is lost with its connection. */
 void link_send(struct message *m);
 void link_forget(uint32_t link);
@@ -316,7 +349,8 @@ void node_start(uint32_t i);
 void node_event(struct event *e);
 /* After anything that happened to a node. */
 void node_after(uint32_t i);
-uint32_t node_of(uint64_t incarnation); /* NONE: it is no more */
+uint32_t node_of(uint64_t incarnation);    /* NONE: it is no more */
+uint32_t node_place(uint64_t incarnation); /* which node it is, or was */
 /* The other end of a connection is lost to this one. */
 void node_lost_peer(uint32_t i, uint32_t peer, uint32_t link, bool met);
 void node_rejoin(uint32_t i);
@@ -348,7 +382,31 @@ void head_word(const struct message *m);    /* at a node */
 void head_event(struct event *e);
 void head_timer(void);
 
+/* group.c */
+void group_set_up(uint32_t job);
+/* The group that the job is at, or NULL. */
+struct group *group_now(const struct job *j);
+void group_begin(struct job *j);
+void group_end(struct job *j);
+/* The head welcomed this node. */
+void group_say_all(uint32_t node);
+void group_message(const struct message *m);                        /* at the head */
+void group_told(uint32_t node, const struct plan_group_view *view); /* at its owner */
+
+/* check_group.c. The head's words; a node's that reaches it; the head is down, or hears of a group; a node. */
+void check_hold(const struct plan_head_action *a);
+void check_view(const struct plan_group_view *v);
+void check_hold_said(const struct plan_hold *said);
+void check_node_dead(uint64_t node);
+void check_head_down(void);
+void check_group_said(struct group *g, const struct plan_group_view *said);
+void check_bundles(uint32_t node);
+bool check_holds(uint32_t node, uint64_t hold); /* 0: any */
+uint64_t check_group_time(const struct job *j); /* what its groups alone take */
+void check_groups_end(void);
+
 /* world.c */
+uint64_t world_settle_ns(void);
 void world_run(const struct options *o);
 void world_print_options(FILE *to);
 

@@ -143,6 +143,7 @@ static void begin_running(const struct task *t)
     book(t, false, resources_add);
     job_use(j, (int64_t)j->demand[t->cls].need.amount[RESOURCE_CPU]);
     j->at[t->cls]++;
+    board_of(t)->cls[t->cls].running++;
 }
 
 static void stop_running(const struct task *t)
@@ -151,6 +152,7 @@ static void stop_running(const struct task *t)
     book(t, false, resources_sub);
     job_use(j, -(int64_t)j->demand[t->cls].need.amount[RESOURCE_CPU]);
     j->at[t->cls]--;
+    board_of(t)->cls[t->cls].running--;
 }
 
 /* Children of an attempt that is over: what has not begun goes, the rest nobody waits for. */
@@ -431,7 +433,8 @@ static void done(uint32_t at)
     } else {
         board_look(node, board, cls);
         b = &sim.nodes[node].boards[board];
-        if (b->cls[cls].idle > 0 && board_queued(b, cls) > 0) {
+        bool rings = b->cls[cls].idle > 0 || b->cls[cls].told == 0;
+        if (rings && board_queued(b, cls) > 0) {
             board_kick(node, board,
                        cls); /* it was asked back, and leaves the task to another */
         }

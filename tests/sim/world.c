@@ -107,7 +107,10 @@ static void set_up_job(uint32_t k)
         .arg_bytes = sim_draw(2) ? 1000000 : 0,
         .arrive_at = 150 * NS_PER_MS + sim_draw(2) * sim_draw(3 * NS_PER_S),
         .heavy = sim_draw(3) == 0};
-    for (uint32_t cls = 0; sim.o.kinds && cls < CLASSES; cls++) {
+    for (uint32_t cls = SHAPES; cls < CLASSES; cls++) {
+        j->waits_since[cls] = CLOCK_NEVER;
+    }
+    for (uint32_t cls = 0; sim.o.kinds && cls < SHAPES; cls++) {
         draw_demand(&j->demand[cls]);
     }
     if (sim.o.faults && sim_draw(2)) { /* so that there is work when all has healed */
@@ -126,6 +129,9 @@ static void set_up_job(uint32_t k)
         j->graph =
             graph_make(w, (STREAM + sim_draw(STREAM)) * (sim.count / 10 + 1) / 2, k);
         j->time_ns = (200 + sim_draw(1000)) * NS_PER_US;
+    }
+    if (sim.o.groups && (k == 0 || sim_draw(3))) {
+        group_set_up(k);
     }
     j->left = j->graph.count;
     j->seen = calloc(j->graph.count / 8 + 1, 1);
@@ -150,8 +156,9 @@ static void set_up(const struct options *o)
     sim.links = malloc(sim.links_room * sizeof *sim.links);
     sim.nodes = calloc(sim.count, sizeof *sim.nodes);
     sim.jobs = calloc(sim.jobs_count, sizeof *sim.jobs);
+    sim.groups = calloc((size_t)sim.jobs_count * ROUNDS, sizeof *sim.groups);
     sim.joined = calloc(sim.count, sizeof *sim.joined);
-    if (!sim.links || !sim.nodes || !sim.jobs || !sim.joined ||
+    if (!sim.links || !sim.nodes || !sim.jobs || !sim.groups || !sim.joined ||
         !index_create(&sim.link_index, sim.links_room)) {
         sim_fail("no memory", 0);
     }
@@ -165,7 +172,7 @@ static void set_up(const struct options *o)
     for (uint32_t k = 0; k < sim.jobs_count; k++) {
         set_up_job(k);
     }
-    if (o->faults && sim_draw(4) == 0) {
+    if (o->faults && sim_draw(o->groups ? 2 : 4) == 0) {
         sim_post((struct event){.at = NS_PER_S + sim_draw(4 * NS_PER_S),
                                 .kind = EV_HEAD_CRASH,
                                 .node = NONE});
@@ -196,6 +203,8 @@ static void clean_up(void)
     index_destroy(&sim.link_index);
     free(sim.nodes);
     free(sim.jobs);
+    free(sim.groups);
+    free(sim.members);
     free(sim.joined);
     free(sim.links);
     free(sim.tasks);
@@ -246,14 +255,21 @@ static bool all_over(void)
 void world_print_options(FILE *to)
 {
     const struct options *o = &sim.o;
-    fprintf(to, "%s%s%s%s --seed %" PRIu64 " --nodes %u --jobs %u --tasks %" PRIu64,
+    fprintf(to, "%s%s%s%s%s --seed %" PRIu64 " --nodes %u --jobs %u --tasks %" PRIu64,
             o->rivals ? " --rivals" : "", o->streams ? " --streams" : "",
-            o->kinds ? " --kinds" : "", o->faults ? " --faults" : " --no-faults", o->seed,
-            o->nodes, o->jobs, o->tasks);
+            o->kinds ? " --kinds" : "", o->groups ? " --groups" : "",
+            o->faults ? " --faults" : " --no-faults", o->seed, o->nodes, o->jobs,
+            o->tasks);
     if (o->only >= 0) {
         fprintf(to, " --workload %s", graph_name((enum workload)o->only));
     }
     fprintf(to, "\n");
+}
+
+/* Until nothing is left of all that is over. What the last head kept its successor may not have heard of. */
+uint64_t world_settle_ns(void)
+{
+    return SETTLE_NS + (sim.o.groups ? PLAN_ORPHAN_NS : 0);
 }
 
 void world_run(const struct options *o)
@@ -263,8 +279,7 @@ void world_run(const struct options *o)
     while (sim.now < end) {
         step();
         if (end == CLOCK_NEVER && all_over()) {
-            end =
-                sim.now > sim.healed_at ? sim.now + SETTLE_NS : sim.healed_at + SETTLE_NS;
+            end = (sim.now > sim.healed_at ? sim.now : sim.healed_at) + world_settle_ns();
         }
         if (sim.now > LIMIT_NS) {
             sim_fail("tasks never end", 0);
@@ -280,8 +295,9 @@ void world_run(const struct options *o)
                "%.2f\n",
                o->seed, o->nodes, o->jobs, o->faults ? ", faults" : "",
                o->rivals ? ", rivals" : "", sim.done, sim.remote, sim.again,
-               (double)(sim.now - SETTLE_NS) / 1e9, sim.events, sim.breaks, sim.crashes,
-               sim.deaths, (double)sim.messages / (double)(sim.done ? sim.done : 1),
+               (double)(sim.now - world_settle_ns()) / 1e9, sim.events, sim.breaks,
+               sim.crashes, sim.deaths,
+               (double)sim.messages / (double)(sim.done ? sim.done : 1),
                (double)sim.messages / (double)(sim.changes ? sim.changes : 1),
                (double)sim.late_ns / 1e9, (double)sim.starved_ns / 1e9, sim.stretch,
                sim.unfair);

@@ -171,6 +171,7 @@ uint64_t plan_head_groups_deadline(const struct plan_head *h);
 struct plan_member_view {
     uint64_t node, silent_ns;
     struct resources capacity, offer, leased;
+    struct resources booked; /* for bundles of groups */
     bool draining;
 };
 struct plan_lease_view {

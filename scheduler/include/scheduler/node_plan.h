@@ -259,6 +259,9 @@ uint32_t plan_node_leases(const struct plan_node *p, struct plan_job job,
 /* The slots granted elsewhere, by the places of classes. Leaves @ret alone if there is no such job. */
 void plan_node_granted(const struct plan_node *p, struct plan_job job,
                        uint32_t ret[CLASSES_MAX]);
+/* The first @max of what is held for groups or gathered; one that is over is in it while slots of its tasks have to
+ * come back. Returns how many there are. */
+uint32_t plan_node_holds(const struct plan_node *p, struct plan_hold *ret, uint32_t max);
 struct resources plan_node_used(const struct plan_node *p);  /* held by slots */
 struct resources plan_node_offer(const struct plan_node *p); /* natives do not need it */
 /* NULL, or the invariant that does not hold. */
