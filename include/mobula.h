@@ -248,7 +248,8 @@ struct mob_options {
     int priority; /* -MOB_PRIORITY_MAX to MOB_PRIORITY_MAX, 0 by default. Ready tasks of a higher one get
                      CPUs first, and those of a lower one as their tasks end, within the job. None starves: tasks of
                      a priority that have no CPU at all get one after 1 s and what is left of the task that has it,
-                     for 0.1 s or a task. A demand and a priority together are one of the job's 16 classes */
+                     for 0.1 s or a task. A demand and a priority together are one of the job's 16 classes; those
+                     of a group count until it is removed and its tasks have ended */
     mob_group
         group; /* it runs in what is set aside for this group; 0: in none. With it no other strategy
                         is allowed */
@@ -461,7 +462,8 @@ MOB_API MOB_MUST_CHECK mob_status mob_group_nodes(struct mob *mob, mob_group gro
                                                   uint64_t *ret_nodes, size_t max,
                                                   size_t *ret_count);
 /* Gives its room back. Its tasks fail with MOB_ERR_CANCELLED: those that wait at once, those that run with
- * their workers, as by mob_cancel_as() with `force` and no grace. MOB_ERR_NOT_FOUND. */
+ * their workers, as by mob_cancel_as() with `force` and no grace. What they made is kept, but is not made again if
+ * it is lost with a node. Who submits to it later gets MOB_ERR_NOT_FOUND. MOB_ERR_NOT_FOUND. */
 MOB_API mob_status mob_group_remove(struct mob *mob, mob_group group);
 
 /* ---- objects without a task -------------------------------------------------------------- */

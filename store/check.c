@@ -395,7 +395,7 @@ mob_status board_check(const struct board *b, struct check_result *ret)
         check_segments(&k);
         for (uint32_t i = 0; i < CLASSES_MAX; i++) {
             struct queue_view ready = board_ready(b, i);
-            if (at_load(&b->classes[i].used, AT_ACQUIRE)) {
+            if (at_load(&b->classes[i].made, AT_ACQUIRE)) {
                 check_queue(&k, "queue", i, &ready, true);
             }
         }

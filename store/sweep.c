@@ -92,6 +92,7 @@ static void clear_ledger(struct sweep *w, struct ledger *g)
     }
     at_store(&g->finishing, LINK_NONE, AT_RELEASE);
     at_store(&g->touching, LINK_NONE, AT_RELEASE);
+    at_store(&g->entering, 0, AT_RELEASE);
     at_store(&g->owner, 0, AT_RELEASE);
 }
 
@@ -105,7 +106,7 @@ static void clear_marks(struct sweep *w)
         }
     }
     for (uint32_t c = 0; c < CLASSES_MAX; c++) {
-        if (at_load(&b->classes[c].used, AT_RELAXED)) {
+        if (at_load(&b->classes[c].made, AT_RELAXED)) {
             task_unpark(b, dead, c);
             clear_polled(b, c);
         }
@@ -133,7 +134,7 @@ void sweep_wake_all(struct board *b)
     at_add(&b->header->event, 1, AT_SEQ_CST);
     park_wake(&b->header->event, PARK_ALL);
     for (uint32_t c = 0; c < CLASSES_MAX; c++) {
-        if (at_load(&b->classes[c].used, AT_RELAXED)) {
+        if (at_load(&b->classes[c].made, AT_RELAXED)) {
             at_add(&b->classes[c].room, 1, AT_SEQ_CST);
             park_wake(&b->classes[c].room, PARK_ALL);
         }

@@ -65,7 +65,7 @@ struct mob_task {
 enum { ASKED_MAX = 4 };
 struct asked {
     bool known;
-    uint32_t class;
+    uint32_t class, word; /* word: what the board calls it */
     double num_cpus, num_gpus;
     uint64_t memory_bytes, node, group;
     int strategy, priority, bundle;

@@ -8,6 +8,7 @@
 #include "core/labels.h"
 #include "core/status.h"
 #include "local.h"
+#include "store/klass.h"
 #include "store/request.h"
 #include "submit.h"
 
@@ -15,7 +16,9 @@
 
 /* ---- classes ------------------------------------------------------------------------------------------ */
 
-static mob_status ask_class(struct mob *mob, const struct demand *demand, uint32_t *ret)
+/* The daemon's answer. @ret_word 0: there is no place for it yet. */
+static mob_status ask_class(struct mob *mob, const struct demand *demand, uint32_t *ret,
+                            uint32_t *ret_word)
 {
     struct local_msg *m = malloc(sizeof *m);
     if (!m) {
@@ -29,29 +32,43 @@ static mob_status ask_class(struct mob *mob, const struct demand *demand, uint32
         st = status_fail(MOB_ERR_PROTOCOL, "the node's daemon sent a malformed class");
     }
     *ret = (uint32_t)m->arg[0];
+    *ret_word = (uint32_t)m->arg[1];
     free(m);
     return st;
 }
 
-/* The class of a demand: on the board, once any process of the job has asked the daemon for it. */
-static mob_status find_class(struct mob *mob, const struct demand *demand, uint32_t *ret)
+/* The class of a demand: on the board, once any process of the job has asked the daemon for it. Waits while all places
+ * are taken by classes that are being closed, as their groups were removed: that is no longer than their tasks take to
+ * end. */
+static mob_status find_class(struct mob *mob, struct thread *t,
+                             const struct demand *demand, uint32_t *ret,
+                             uint32_t *ret_word)
 {
+    const at_u32 *news = &mob->board.header->groups;
     for (uint32_t i = 0; i < CLASSES_MAX; i++) {
-        const struct klass *k = &mob->board.classes[i];
-        if (!at_load(&k->used, AT_ACQUIRE)) {
-            continue;
-        }
-        struct demand known = k->demand; /* others can write to the board */
-        if (demand_ok(&known) && demand_equal(&known, demand)) {
+        struct demand known;
+        if (klass_read(&mob->board, i, &known, ret_word) && demand_ok(&known) &&
+            demand_equal(&known, demand)) {
             *ret = i;
             return MOB_OK;
         }
     }
-    return ask_class(mob, demand, ret);
+    for (;;) {
+        /* Noted before the question; the daemon frees a place, then counts. */
+        uint32_t seen = at_load(news, AT_SEQ_CST);
+        uint32_t asked = at_load(&mob->proc->wake, AT_SEQ_CST);
+        MOB_TRY(client_health(mob));
+        MOB_TRY(ask_class(mob, demand, ret, ret_word));
+        if (*ret_word) {
+            return MOB_OK;
+        }
+        (void)park_in_task(mob, t, news, seen, asked, CLOCK_NEVER);
+    }
 }
 
 /* What options say of a task's class, as it was said: who says the same again means the same class. */
-static void remember(struct asked *a, const struct mob_options *o, uint32_t class)
+static void remember(struct asked *a, const struct mob_options *o, uint32_t class,
+                     uint32_t word)
 {
     bool fits = (!o->resources || strlen(o->resources) < sizeof a->resources) &&
                 (!o->labels || strlen(o->labels) < sizeof a->labels);
@@ -60,6 +77,7 @@ static void remember(struct asked *a, const struct mob_options *o, uint32_t clas
     }
     a->known = true;
     a->class = class;
+    a->word = word;
     a->num_cpus = o->num_cpus;
     a->num_gpus = o->num_gpus;
     a->memory_bytes = o->memory_bytes;
@@ -148,23 +166,28 @@ static mob_status demand_of(const struct mob_options *o, struct demand *ret)
     return MOB_OK;
 }
 
+/* @ret_word: of a class that may be closed, as its group may be removed; else 0. */
 static mob_status class_of(struct mob *mob, struct thread *t, const struct mob_options *o,
-                           bool together, uint32_t *ret)
+                           bool together, uint32_t *ret, uint32_t *ret_word)
 {
+    uint32_t word;
     for (uint32_t i = 0; i < ASKED_MAX && !together; i++) {
-        if (asked_before(&t->asked_for[i], o)) {
-            *ret = t->asked_for[i].class;
+        struct asked *a = &t->asked_for[i];
+        if (asked_before(a, o)) {
+            *ret = a->class;
+            *ret_word = o->group ? a->word : 0;
             return MOB_OK;
         }
     }
     struct demand demand;
     MOB_TRY(demand_of(o, &demand));
     demand.together = together;
-    MOB_TRY(find_class(mob, &demand, ret));
+    MOB_TRY(find_class(mob, t, &demand, ret, &word));
+    *ret_word = o->group ? word : 0;
     if (together) {
         return MOB_OK;
     }
-    remember(&t->asked_for[t->asked_next++ % ASKED_MAX], o, *ret);
+    remember(&t->asked_for[t->asked_next++ % ASKED_MAX], o, *ret, word);
     return MOB_OK;
 }
 
@@ -206,7 +229,7 @@ mob_status submit_plan(struct mob *mob, struct thread *t, const struct mob_optio
             nargs, returns, o.max_retries, MOB_ARGS_MAX, MOB_RETURNS_MAX, RETRIES_MAX);
     }
     uint32_t class = 0;
-    MOB_TRY(class_of(mob, t, &o, ret->kept, &class));
+    MOB_TRY(class_of(mob, t, &o, ret->kept, &class, &ret->entered));
     call->class_options =
         (uint8_t)(class | (o.retry_on_error ? CALL_RETRY_ON_ERROR << 4 : 0));
     call->counts = call_counts(nargs, returns);

@@ -316,7 +316,7 @@ void worker_run_inline(struct mob *mob, struct thread *t)
         if (t->task && t->task->depth >= GET_NESTED_MAX) {
             return;
         }
-        while (at_load(&mob->board.classes[class].used, AT_RELAXED) &&
+        while (at_load(&mob->board.classes[class].made, AT_RELAXED) &&
                task_claim(&t->lane, class, &r, &item) == QUEUE_OK) {
             task_run(mob, t, r, item.index);
         }

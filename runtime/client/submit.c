@@ -5,6 +5,7 @@
 #include "core/gang.h"
 #include "core/park.h"
 #include "core/status.h"
+#include "store/klass.h"
 #include "store/request.h"
 #include "submit.h"
 
@@ -77,6 +78,9 @@ submit_record(struct mob *mob, struct thread *t, struct record *r,
     struct mob_task *task = t->task;
     uint64_t spilled[MOB_ARGS_MAX], parent = task ? task->link : LINK_NONE;
     uint32_t spilled_count = 0, attempt = task ? task_attempt(task) : 0;
+    if (plan->entered && !klass_enter(&t->lane, call_class(call), plan->entered)) {
+        return status_fail(MOB_ERR_NOT_FOUND, "the task's group was removed");
+    }
     task_begin(&t->lane, r, call, parent);
     r->parent_attempt = (uint8_t)attempt;
     r->name = plan->name;
@@ -107,6 +111,9 @@ submit_record(struct mob *mob, struct thread *t, struct record *r,
     }
     for (uint32_t i = 0; i < spilled_count; i++) {
         lane_drop(&t->lane, spilled[i]); /* the task's use keeps it now */
+    }
+    if (plan->entered) {
+        klass_leave(&t->lane);
     }
     return st;
 }

@@ -15,6 +15,7 @@ struct plan {
     bool no_wait;
     bool kept;        /* the daemon is to keep it: a seat of a gang */
     uint32_t request; /* of store/request.h */
+    uint32_t entered; /* the word of a class that may be closed meanwhile; or 0 */
 };
 
 /* @options: the caller's, not yet looked at. Sets all of @ret, in which all is zero; the class is one of the

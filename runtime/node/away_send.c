@@ -245,7 +245,7 @@ static struct wire_batch begin_tasks(struct job *j, const struct send_job *s)
     codec_put_u64(&b.w, s->lease);
     codec_put_u32(&b.w, s->epoch);
     codec_put_u32(&b.w, s->cls);
-    wire_put_demand(&b.w, &j->demand[s->cls]);
+    wire_put_demand(&b.w, &j->demand[plan_class_place(s->cls)]);
     wire_batch_begin(&b);
     return b;
 }
@@ -255,7 +255,7 @@ static uint32_t send_tasks(struct job *j, struct peer *p, const struct send_job 
     struct wire_batch b = begin_tasks(j, s);
     uint32_t sent = 0, skips = 0;
     struct record *r;
-    while (sent < s->count && (r = claim(j, s->cls, &skips))) {
+    while (sent < s->count && (r = claim(j, plan_class_place(s->cls), &skips))) {
         uint64_t state = at_load(&r->state, AT_ACQUIRE);
         struct away *slot = away_slot_new(j);
         if (!slot) {
@@ -292,13 +292,19 @@ static uint32_t send_tasks(struct job *j, struct peer *p, const struct send_job 
     return sent;
 }
 
+static bool has_class(const struct job *j, uint32_t cls)
+{
+    uint32_t place = plan_class_place(cls);
+    return job_has_class(j, place) && j->class_name[place] == cls;
+}
+
 void away_send(struct cluster *c, const struct send_job *s)
 {
     struct job *j = plan_find_job(c->node, s->job);
     struct peer *p = cluster_peer(c, s->node);
     uint32_t sent = 0;
     bool can = j && p && p != c->self && !p->gone && !j->ended && !j->leaving &&
-               !j->failed && s->cls < j->classes && !c->closing && cluster_reachable(p);
+               !j->failed && has_class(j, s->cls) && !c->closing && cluster_reachable(p);
     if (can && open_host(j, p)) {
         sent = send_tasks(j, p, s);
     }

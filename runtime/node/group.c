@@ -22,8 +22,7 @@ struct group *group_find(const struct job *j, uint64_t id)
     return g;
 }
 
-/* Programs that wait for a group of the job look again. */
-static void wake(struct job *j)
+void group_wake(struct job *j)
 {
     at_add(&j->board.header->groups, 1, AT_SEQ_CST);
     park_wake(&j->board.header->groups, PARK_ALL);
@@ -127,7 +126,7 @@ void group_told(struct group *g, enum group_state state, const uint64_t *nodes,
         tell_driver(g);
     }
     group_pass_on(g);
-    wake(g->job);
+    group_wake(g->job);
     if (g->changed) {
         g->changed(g);
     }
@@ -279,8 +278,11 @@ void group_gone(struct group *g)
     struct job *j = g->job;
     unlink_group(g);
     group_pass_end(j, g->id);
-    wake(j);
+    group_wake(j);
     if (!j->ended) {
+        job_close_classes(
+            j, g->id); /* before the look at its tasks: none is added after it */
+        lineage_group_gone(j, g->id);
         end_tasks(j, g->id);
         job_refresh(j); /* those that are submitted later fail there too */
     }

@@ -57,6 +57,8 @@ struct group {
 mob_status group_create(struct job *j, uint32_t count, const struct resources *needs,
                         uint32_t strategy, struct group **ret);
 struct group *group_find(const struct job *j, uint64_t id);
+/* Programs that wait for a group of the job, or for the place of a class, look again. */
+void group_wake(struct job *j);
 /* Gives its room back and ends its tasks. @g is gone. */
 void group_remove(struct group *g);
 /* Why it is not whole, as a sentence's second half: "needs ...". Returns buf. */

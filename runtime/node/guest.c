@@ -29,7 +29,8 @@ static void drop_old_key(struct cluster *c)
         struct plan_class_view view;
         bool known = k->job != NULL;
         for (uint32_t i = 0; i < k->classes && !known; i++) {
-            known = plan_node_view(c->node->plan, k->ours, i, &view) == MOB_OK;
+            known =
+                plan_node_view(c->node->plan, k->ours, k->class_name[i], &view) == MOB_OK;
         }
         if (!known) {
             *at = k->next;
@@ -68,25 +69,6 @@ struct guest_key *guest_key_get(struct cluster *c, uint64_t owner, struct plan_j
         c->keys = k;
     }
     return k;
-}
-
-mob_status guest_key_class(struct guest_key *k, const struct demand *demand,
-                           uint32_t *ret)
-{
-    uint32_t i = 0;
-    while (i < k->classes && !demand_equal(&k->demand[i], demand)) {
-        i++;
-    }
-    if (i == CLASSES_MAX) {
-        return status_fail(MOB_ERR_FULL, "the job has %d classes, the most it may have",
-                           CLASSES_MAX);
-    }
-    if (i == k->classes) {
-        k->demand[i] = *demand;
-        k->classes++;
-    }
-    *ret = i;
-    return MOB_OK;
 }
 
 struct job *guest_find(struct cluster *c, const struct peer *owner, uint32_t number)

@@ -15,7 +15,8 @@ struct guest_key { /* a job of another node, as this node's planner knows it */
     struct guest_key *next;
     uint64_t owner;
     struct plan_job theirs, ours;
-    uint32_t classes;
+    uint32_t classes; /* as in its job, which may have to be opened yet: job.h */
+    uint32_t class_name[CLASSES_MAX], no_class;
     struct demand demand[CLASSES_MAX];
     uint32_t number; /* the owner's, as it was opened last */
     bool failed;     /* no worker of it starts here */
@@ -84,8 +85,12 @@ struct guest {
 bool guest_message(struct peer *p, enum wire_op op, struct codec_reader *r);
 struct guest_key *guest_key_get(struct cluster *c, uint64_t owner, struct plan_job theirs,
                                 bool make);
+/* classes.c. The place of the class of a demand, added if it is new. MOB_ERR_FULL. */
 mob_status guest_key_class(struct guest_key *k, const struct demand *demand,
                            uint32_t *ret);
+/* There is no place: classes of groups that are no more go, and those of a job that is not open, if the planner has
+ * nothing of them. */
+void guest_key_tidy(struct cluster *c, struct guest_key *k);
 struct job *guest_find(struct cluster *c, const struct peer *owner, uint32_t number);
 /* The owner was told that its job does not run here, or not yet. */
 bool guest_was_refused(const struct cluster *c, const struct peer *owner,

@@ -73,7 +73,7 @@ void guest_undone(struct job *j, uint64_t theirs)
             task_cancel(&j->lane, r, link_gen(x->link));
             guest_refuse(g->owner, g->number, x->slot, x->theirs);
             guest_proxy_drop(j, x);
-            (void)plan_node_finished(j->node->plan, job_plan_id(j), cls, 1,
+            (void)plan_node_finished(j->node->plan, job_plan_id(j), j->class_name[cls], 1,
                                      loop_now_ns(j->node->loop));
             job_refresh(j);
         }
@@ -118,13 +118,14 @@ void guest_give_back(struct job *j)
     for (uint32_t c = 0; c < j->classes && !j->ended && !j->leaving && !j->failed; c++) {
         struct plan_class_view v;
         if (g->open[c] == 0 || task_ready_count(&j->board, c) == 0 ||
-            plan_node_view(plan, id, c, &v) != MOB_OK || v.leased > 0) {
+            plan_node_view(plan, id, j->class_name[c], &v) != MOB_OK || v.leased > 0) {
             continue;
         }
         uint32_t given = give_class(j, c);
         if (given) {
             drop_hints(j, c);
-            (void)plan_node_finished(plan, id, c, given, loop_now_ns(j->node->loop));
+            (void)plan_node_finished(plan, id, j->class_name[c], given,
+                                     loop_now_ns(j->node->loop));
             any = true;
         }
     }

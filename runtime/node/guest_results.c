@@ -249,7 +249,7 @@ void guest_flush(struct job *j)
         g->finished[c] = 0;
         told += finished;
         if (finished) {
-            (void)plan_node_finished(n->plan, job_plan_id(j), c, finished,
+            (void)plan_node_finished(n->plan, job_plan_id(j), j->class_name[c], finished,
                                      loop_now_ns(n->loop));
         }
     }

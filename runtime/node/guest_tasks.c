@@ -238,16 +238,18 @@ bool guest_tasks(struct peer *p, uint32_t number, struct codec_reader *r)
     struct plan_node *plan = c->node->plan;
     uint64_t lease = codec_get_u64(r), now = loop_now_ns(c->node->loop);
     struct demand demand;
-    uint32_t epoch = codec_get_u32(r), cls = codec_get_u32(r);
+    uint32_t epoch = codec_get_u32(r), cls;
+    (void)codec_get_u32(r); /* what its owner calls the class */
     bool good = wire_get_demand(r, &demand);
     uint32_t count = codec_get_u32(r), undone = 0;
-    if (!good || !r->ok || cls >= CLASSES_MAX) {
+    if (!good || !r->ok) {
         return false;
     }
     struct job *j = guest_find(c, p, number);
-    bool take =
-        j && !j->leaving && !j->failed && job_add_class(j, &demand, &cls) == MOB_OK &&
-        plan_node_received(plan, job_plan_id(j), cls, lease, epoch, count, now) == MOB_OK;
+    bool take = j && !j->leaving && !j->failed &&
+                job_add_class(j, &demand, &cls) == MOB_OK &&
+                plan_node_received(plan, job_plan_id(j), j->class_name[cls], lease, epoch,
+                                   count, now) == MOB_OK;
     for (uint32_t i = 0; i < count; i++) {
         if (!read_task(r, &t)) {
             return false;
@@ -262,7 +264,7 @@ bool guest_tasks(struct peer *p, uint32_t number, struct codec_reader *r)
         }
     }
     if (undone) {
-        (void)plan_node_finished(plan, job_plan_id(j), cls, undone, now);
+        (void)plan_node_finished(plan, job_plan_id(j), j->class_name[cls], undone, now);
     }
     if (!j && !guest_was_refused(c, p, number)) {
         /* So that the owner makes it known anew when it sends more. */

@@ -100,6 +100,7 @@ static void job_free(struct job *j)
     struct node *n = j->node;
     loop_timer_stop(n->loop, &j->timer);
     loop_timer_stop(n->loop, &j->demand_timer);
+    loop_timer_stop(n->loop, &j->class_timer);
     loop_timer_stop(n->loop, &j->due_timer);
     gang_end_job(j);
     group_end_job(j);
@@ -391,6 +392,7 @@ void job_end(struct job *j)
     loop_timer_stop(j->node->loop, &j->audit_timer);
     loop_timer_stop(j->node->loop, &j->limbo_timer);
     loop_timer_stop(j->node->loop, &j->demand_timer);
+    loop_timer_stop(j->node->loop, &j->class_timer);
     loop_timer_stop(j->node->loop, &j->due_timer);
     job_step(j);
 }

@@ -1,6 +1,7 @@
 /* job.h - a driver and its workers on this node.
  *
  *   job.c        begin and end         job_look.c   what is looked at while it runs
+ *   classes.c    what tasks ask for: classes made, and given back
  *   demand.c     tasks that ask for what no node has
  *   due.c        deadlines, and ends by force */
 #ifndef NODE_JOB_H
@@ -70,7 +71,13 @@ struct job {
     struct local_spawn spawn;
     int exe;
     struct output out, err;
-    uint32_t classes;
+    uint32_t classes; /* places of classes in use or once used; of them: */
+    uint32_t class_name
+        [CLASSES_MAX]; /* the planner's name of the class, or of the next one there */
+    uint32_t no_class; /* bits: there is none now */
+    uint32_t
+        closing; /* bits: its group is no more; when nothing is left of it, its place is free */
+    uint64_t closing_at, closing_ns; /* the next look at those; until the one after it */
     struct group *groups;
     uint32_t groups_count;
     struct demand demand[CLASSES_MAX];
@@ -92,7 +99,7 @@ struct job {
     uint32_t timeline_owner_job;
     char start_why[256]; /* why the daemon could not start its last worker, or "" */
     uint64_t unmet_ns[CLASSES_MAX]; /* since when no node is large enough for it, or 0 */
-    struct loop_timer demand_timer, due_timer;
+    struct loop_timer demand_timer, due_timer, class_timer;
     /* In a cluster: */
     struct arena *arena; /* of the daemon's own segments */
     uint32_t
@@ -137,12 +144,22 @@ bool job_queue_corrupt(const struct job *j);
 void job_audit(struct job *j);
 /* Looks at workers and queues, and tells the planner what changed. */
 void job_refresh(struct job *j);
+/* ---- classes.c ---- */
 /* A driver or worker asks for a class of demand. */
 void job_class(struct conn *c, struct local_msg *m);
 /* Classes that the planner knows of a guest, on its board too. */
 void job_sync_classes(struct job *j);
-/* The class of a demand, added if it is new. */
+/* The place of the class of a demand, added if it is new. MOB_ERR_FULL. */
 mob_status job_add_class(struct job *j, const struct demand *demand, uint32_t *ret);
+/* There is a class in that place. */
+static inline bool job_has_class(const struct job *j, uint32_t place)
+{
+    return place < j->classes && !(j->no_class >> place & 1);
+}
+/* A group is no more: nobody may submit to its classes, which go when their tasks have. */
+void job_close_classes(struct job *j, uint64_t group);
+/* Goes on with that. */
+void job_look_at_classes(struct job *j);
 
 /* ---- demand.c ---- */
 /* A class of demand is asked for. MOB_ERR_DEMAND: this node will never meet it, and there are no others. */

@@ -135,14 +135,15 @@ static void slot_changed(struct job *j, struct member *m)
     if (m->slot == SLOT_STARTING || m->slot == SLOT_BARE) {
         return;
     }
+    uint32_t cls = j->class_name[m->class];
     if (m->slot == SLOT_LENT && state != PROC_LENT) {
         m->slot = SLOT_RESUMING;
-        (void)plan_node_slot_resume(plan, id, m->class,
+        (void)plan_node_slot_resume(plan, id, cls,
                                     now); /* calls back when there is room */
         pin_loose(m);
     } else if (m->slot == SLOT_BUSY && state == PROC_LENT) {
         pin_give(m); /* first: the planner gives its CPUs to others at once */
-        if (plan_node_slot_lent(plan, id, m->class, now) == MOB_OK) {
+        if (plan_node_slot_lent(plan, id, cls, now) == MOB_OK) {
             m->slot = SLOT_LENT;
         } else {
             pin_take(m);
@@ -153,13 +154,13 @@ static void slot_changed(struct job *j, struct member *m)
         m->slot = SLOT_BARE;
         m->asked_back = false;
         pin_give(m);
-        (void)plan_node_slot_returned(plan, id, m->class, from, now);
+        (void)plan_node_slot_returned(plan, id, cls, from, now);
     } else if (m->slot == SLOT_BUSY && state == PROC_IDLE) {
         m->slot = SLOT_IDLE;
-        (void)plan_node_slot_idle(plan, id, m->class, now);
+        (void)plan_node_slot_idle(plan, id, cls, now);
     } else if (m->slot == SLOT_IDLE && state != PROC_IDLE) {
         m->slot = SLOT_BUSY;
-        (void)plan_node_slot_busy(plan, id, m->class, now);
+        (void)plan_node_slot_busy(plan, id, cls, now);
     }
 }
 
@@ -174,8 +175,8 @@ static void backlog_changed(struct job *j, uint32_t c)
         uint64_t queued = task_ready_count(&j->board, c);
         uint32_t hint = queued < PLAN_TASKS_MAX ? (uint32_t)queued : PLAN_TASKS_MAX;
         j->backlog[c] = hint;
-        (void)plan_node_backlog(j->node->plan, job_plan_id(j), c, hint, hints,
-                                hints_count, loop_now_ns(j->node->loop));
+        (void)plan_node_backlog(j->node->plan, job_plan_id(j), j->class_name[c], hint,
+                                hints, hints_count, loop_now_ns(j->node->loop));
         if (hint > 0) {
             at_store(&k->alert, 0, AT_SEQ_CST);
             return;
@@ -194,6 +195,7 @@ void job_refresh(struct job *j)
         return;
     }
     look_at_limbo(j);
+    job_look_at_classes(j);
     if (j->failed || j->inline_tasks) {
         return;
     }
@@ -204,76 +206,9 @@ void job_refresh(struct job *j)
     }
     demand_look(j);
     for (uint32_t c = 0; c < j->classes && !j->leaving; c++) {
-        backlog_changed(j, c);
-    }
-    plan_arm(j->node);
-}
-/* ---- classes of demand ------------------------------------------------------------------------------------------- */
-
-static mob_status add_class(struct job *j, const struct demand *demand, uint32_t *ret)
-{
-    for (uint32_t c = 0; c < j->classes; c++) {
-        if (demand_equal(&j->demand[c], demand)) {
-            *ret = c;
-            return MOB_OK;
+        if (job_has_class(j, c)) {
+            backlog_changed(j, c);
         }
     }
-    if (j->classes == CLASSES_MAX) {
-        return status_fail(
-            MOB_ERR_FULL,
-            "the job has %d kinds of tasks, which differ in what they ask "
-            "for (CPUs, memory, GPUs, resources, priority, strategy, labels), "
-            "the most that it may have: let some ask for the same, rounded "
-            "up for example",
-            CLASSES_MAX);
-    }
-    uint32_t c = j->classes;
-    MOB_TRY(plan_node_class_add(j->node->plan, job_plan_id(j), c, demand,
-                                loop_now_ns(j->node->loop)));
-    j->demand[c] = *demand;
-    j->board.classes[c].demand = *demand; /* read after `used` */
-    at_store(&j->board.classes[c].alert, j->inline_tasks ? 0 : 1, AT_RELAXED);
-    at_store(&j->board.classes[c].used, 1, AT_RELEASE);
-    j->classes++;
-    *ret = c;
-    return MOB_OK;
-}
-
-void job_sync_classes(struct job *j)
-{
-    const struct guest_key *k = j->guest->key;
-    uint32_t unused;
-    while (j->classes < k->classes &&
-           add_class(j, &k->demand[j->classes], &unused) == MOB_OK) {
-    }
-}
-
-mob_status job_add_class(struct job *j, const struct demand *demand, uint32_t *ret)
-{
-    if (j->guest) { /* a lease may have named classes before: numbered as the planner knows them */
-        MOB_TRY(guest_key_class(j->guest->key, demand, ret));
-        job_sync_classes(j);
-        return *ret < j->classes ? MOB_OK : MOB_ERR_FULL;
-    }
-    return add_class(j, demand, ret);
-}
-
-void job_class(struct conn *c, struct local_msg *m)
-{
-    uint32_t class = 0;
-    struct demand demand;
-    mob_status st = MOB_ERR_PROTOCOL;
-    if (m->text_size == sizeof demand) {
-        memcpy(&demand, m->text, sizeof demand);
-        st = demand_ok(&demand) ? demand_check(c->job, &demand) : st;
-    }
-    st = st == MOB_ERR_PROTOCOL ? status_fail(st, "a malformed demand") : st;
-    st = st ? st : job_add_class(c->job, &demand, &class);
-    if (st) {
-        conn_deny(c, m->op, st);
-        return;
-    }
-    local_msg_init(m, LOCAL_CLASS);
-    m->arg[0] = class;
-    conn_reply(c, m, NULL, 0);
+    plan_arm(j->node);
 }

@@ -315,6 +315,23 @@ void lineage_peer_lost(struct job *j, const struct peer *p)
     }
 }
 
+void lineage_group_gone(struct job *j, uint64_t group)
+{
+    bool wanted = false;
+    for (uint32_t i = 0; i < j->lineage.room; i++) {
+        struct lineage *e = j->lineage.entries[i];
+        if (e && !e->ungrouped && e->call != LINK_NONE) {
+            struct call call = record_call(&j->board.records[link_index(e->call)]);
+            uint32_t c = call_class(&call);
+            e->ungrouped = job_has_class(j, c) && j->demand[c].group == group;
+            wanted |= e->ungrouped && e->wanted;
+        }
+    }
+    if (wanted) {
+        lineage_soon(j, 0);
+    }
+}
+
 void lineage_why(struct job *j, uint64_t link, char *text)
 {
     struct record *r;

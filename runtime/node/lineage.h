@@ -49,6 +49,7 @@ struct lineage {
     uint64_t shown;    /* the node that was told to pull them there; or 0 */
     uint64_t remote_link;
     struct fetch *pulls[MOB_RETURNS_MAX];
+    bool ungrouped;  /* the group in which it ran is no more, and it cannot run again */
     uint64_t call;   /* the argument record */
     uint64_t repair; /* the task that makes it again, or LINK_NONE */
     uint64_t held;   /* bytes of arguments that are kept here for it */
@@ -81,6 +82,8 @@ void lineage_unname(struct job *j, struct lineage *e, uint32_t ret, bool gone);
 void lineage_forsake(struct job *j, struct lineage *e, mob_status st);
 /* What that node kept is lost. */
 void lineage_peer_lost(struct job *j, const struct peer *p);
+/* A group was removed, whose classes are known yet: what its tasks made cannot be made again. */
+void lineage_group_gone(struct job *j, uint64_t group);
 /* Why the bytes of a LOST result cannot be had; @text of FAILURE_TEXT_MAX. */
 void lineage_why(struct job *j, uint64_t link, char *text);
 void lineage_end_job(struct job *j);

@@ -39,6 +39,9 @@ void lineage_soon(struct job *j, uint64_t after_ns)
     }
 }
 
+static const char group_removed[] =
+    "it ran in a group that was removed since, and cannot be made again";
+
 /* ---- places swing ----------------------------------------------------------------------------------- */
 
 /* Swings the place of result @i, if its record is still there. False: it is not. */
@@ -203,7 +206,7 @@ static mob_status publish(struct job *j, struct lineage *e, const uint64_t *link
         st = lane_record(&j->lane, &r);
     }
     MOB_TRY(st);
-    if (call_class(&call) < j->classes) {
+    if (job_has_class(j, call_class(&call))) {
         call.class_options =
             (uint8_t)((call.class_options & 0xf0) | class_ahead(j, call_class(&call)));
     }
@@ -227,6 +230,10 @@ static uint64_t make_again(struct job *j, struct lineage *e)
     mob_status st = MOB_OK;
     if (e->repair != LINK_NONE || e->why) {
         return e->repair;
+    }
+    if (e->ungrouped) {
+        lose(j, e, group_removed);
+        return LINK_NONE;
     }
     for (uint32_t i = 0; i < MOB_ARGS_MAX && !st; i++) {
         struct lineage *f = e->args[i].from;
@@ -319,7 +326,9 @@ static void look(struct job *j, struct lineage *e)
         lineage_soon(j, LINEAGE_RETRY_NS);
         return;
     }
-    if (st == MOB_ERR_TASK_FAILED) {
+    if (st == MOB_ERR_TASK_FAILED && e->ungrouped) {
+        lose(j, e, group_removed); /* and with it the task was cancelled */
+    } else if (st == MOB_ERR_TASK_FAILED) {
         char text[FAILURE_TEXT_MAX];
         struct place p = record_get_place(r, 0);
         (void)grant_failure(j, r, &p, text, sizeof text);

@@ -219,6 +219,20 @@ static bool dead_word(struct peer *from, struct codec_reader *r)
     return true;
 }
 
+/* The class as our planner knows it. */
+static bool lease_class(struct cluster *c, struct guest_key *k, struct plan_lease *l)
+{
+    uint32_t place;
+    if (guest_key_class(k, &l->demand, &place) != MOB_OK) {
+        guest_key_tidy(c, k);
+        if (guest_key_class(k, &l->demand, &place) != MOB_OK) {
+            return false;
+        }
+    }
+    l->cls = k->class_name[place];
+    return true;
+}
+
 /* The job as our planner knows it: its own name for our jobs, a key for others'. */
 static bool lease_word(struct peer *from, struct codec_reader *r)
 {
@@ -232,7 +246,7 @@ static bool lease_word(struct peer *from, struct codec_reader *r)
     bool good = wire_get_demand(r, &l.demand);
     l.weight = codec_get_u32(r);
     l.slots = codec_get_u32(r);
-    if (!good || !codec_done(r) || l.cls >= CLASSES_MAX) {
+    if (!good || !codec_done(r)) {
         return false;
     }
     bool refuse = false;
@@ -240,7 +254,7 @@ static bool lease_word(struct peer *from, struct codec_reader *r)
                   l.owner, (uint64_t)l.slots << 32 | l.epoch, MOB_OK);
     if (l.owner != c->self->id) {
         struct guest_key *k = guest_key_get(c, l.owner, l.job, l.slots > 0);
-        refuse = !k || k->failed || guest_key_class(k, &l.demand, &l.cls) != MOB_OK;
+        refuse = !k || k->failed || !lease_class(c, k, &l);
         l.job = k ? k->ours : l.job;
     }
     mob_status st = refuse ? MOB_ERR_FULL : MOB_OK;

@@ -100,23 +100,24 @@ static struct member *find_bare(struct job *j, uint32_t cls)
 static void give(struct job *j, const struct plan_node_action *a)
 {
     struct member *m;
-    for (uint32_t left = a->count; left && (m = find_bare(j, a->cls)); left--) {
-        m->class = a->cls;
+    uint32_t cls = plan_class_place(a->cls);
+    for (uint32_t left = a->count; left && (m = find_bare(j, cls)); left--) {
+        m->class = cls;
         m->slot = SLOT_BUSY;
         pin_take(m);
         if (!m->dead) {
-            proc_run(m, a->cls + 1);
+            proc_run(m, cls + 1);
         }
     }
 }
 
 static void take(struct job *j, const struct plan_node_action *a)
 {
-    uint32_t left = a->count;
+    uint32_t left = a->count, cls = plan_class_place(a->cls);
     for (int busy = 0; busy < 2; busy++) {
         for (uint32_t i = 2; i < PROCS_MAX && left; i++) {
             struct member *m = &j->members[i];
-            if (m->used && !m->dead && m->class == a->cls && !m->asked_back &&
+            if (m->used && !m->dead && m->class == cls && !m->asked_back &&
                 m->slot == (busy ? SLOT_BUSY : SLOT_IDLE)) {
                 m->asked_back = true;
                 /* It says so when it has seen it: job_refresh(). One with GPUs ends. */
@@ -130,7 +131,8 @@ static void take(struct job *j, const struct plan_node_action *a)
 static void resume(struct job *j, const struct plan_node_action *a)
 {
     struct member *m;
-    for (uint32_t left = a->count; left && (m = find(j, SLOT_RESUMING, a->cls)); left--) {
+    uint32_t cls = plan_class_place(a->cls);
+    for (uint32_t left = a->count; left && (m = find(j, SLOT_RESUMING, cls)); left--) {
         m->slot = SLOT_BUSY;
         pin_take(m);
     }
@@ -153,7 +155,7 @@ void plan_act(void *arg, const struct plan_node_action *a)
     }
     switch (a->kind) {
     case PLAN_START:
-        plan_start(j, a->cls, a->count);
+        plan_start(j, plan_class_place(a->cls), a->count);
         break;
     case PLAN_GIVE:
         give(j, a);
@@ -184,7 +186,7 @@ static void tell_failures(struct node *n)
         for (uint32_t c = 0; j && c < j->classes; c++) {
             while (j->start_failures[c]) {
                 j->start_failures[c]--;
-                (void)plan_node_worker_failed(n->plan, job_plan_id(j), c,
+                (void)plan_node_worker_failed(n->plan, job_plan_id(j), j->class_name[c],
                                               loop_now_ns(n->loop));
             }
         }

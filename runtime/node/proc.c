@@ -298,7 +298,7 @@ void proc_joined(struct member *m)
     j->start_why[0] = '\0';
     at_store(&j->board.procs[m->proc].state, PROC_BUSY, AT_RELAXED);
     proc_run(m, j->leaving ? RUN_EXIT : m->class + 1);
-    (void)plan_node_worker_started(j->node->plan, job_plan_id(j), m->class,
+    (void)plan_node_worker_started(j->node->plan, job_plan_id(j), j->class_name[m->class],
                                    loop_now_ns(j->node->loop));
     job_refresh(j);
 }
@@ -438,7 +438,8 @@ static void settle(struct member *m)
         if (!started && !j->leaving && !outside) {
             failed_to_start(m);
         } else if (!started && outside && ++j->early_kills <= EARLY_KILLS_MAX) {
-            (void)plan_node_worker_started(j->node->plan, id, m->class, now);
+            (void)plan_node_worker_started(j->node->plan, id, j->class_name[m->class],
+                                           now);
             m->slot = SLOT_BUSY;
             started = true;
         }
@@ -448,9 +449,10 @@ static void settle(struct member *m)
     pin_give(m);
     m->slot = SLOT_NONE; /* the planner gives it nothing more: see find() in plan.c */
     if (!started) {
-        (void)plan_node_worker_failed(j->node->plan, id, m->class, now);
+        (void)plan_node_worker_failed(j->node->plan, id, j->class_name[m->class], now);
     } else {
-        (void)plan_node_worker_died(j->node->plan, id, m->class, plan_slot_of(slot), now);
+        (void)plan_node_worker_died(j->node->plan, id, j->class_name[m->class],
+                                    plan_slot_of(slot), now);
     }
     if (m->gpus) {
         plan_start_waiting(j->node);

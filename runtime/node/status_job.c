@@ -54,7 +54,7 @@ static void why_here(const struct job *j, uint32_t c, char *buf, size_t size)
         [PLAN_WHY_SHORT] = "no %s is free"};
     enum plan_why why = PLAN_WHY_NOTHING;
     uint32_t kind = 0;
-    (void)plan_node_why(j->node->plan, job_plan_id(j), c, &why, &kind);
+    (void)plan_node_why(j->node->plan, job_plan_id(j), j->class_name[c], &why, &kind);
     if (why == PLAN_WHY_TURN || why == PLAN_WHY_SHORT) {
         snprintf(buf, size, texts[why], resources_name(&j->demand[c].need, kind));
     } else {
@@ -94,7 +94,7 @@ static json_t *class_json(const struct job *j, uint32_t c, uint32_t granted)
     struct plan_class_view v = {0};
     const uint64_t *tasks = j->census.tasks[c];
     char why[512], demand[RESOURCES_TEXT_MAX];
-    (void)plan_node_view(j->node->plan, job_plan_id(j), c, &v);
+    (void)plan_node_view(j->node->plan, job_plan_id(j), j->class_name[c], &v);
     why_text(j, c, tasks[CENSUS_QUEUED], v.want, granted, why, sizeof why);
     return json_pack(
         "{s:i,s:f,s:s,s:i,s:I,s:I,s:I,s:I,s:{s:i,s:i,s:i,s:i,s:i},s:i,s:i,s:i,s:o}",
@@ -115,9 +115,9 @@ static json_t *lease_json(const struct plan_node_lease_view *l)
     char lease[24], node[24];
     snprintf(lease, sizeof lease, "%llx", (unsigned long long)l->lease);
     return json_pack("{s:s,s:i,s:i,s:i,s:b,s:s,s:i}", "lease", lease, "epoch",
-                     (int)l->epoch, "class", (int)l->cls, "slots", (int)l->slots,
-                     "granted", (int)l->granted, "node", node_text(l->node, node), "away",
-                     (int)l->away);
+                     (int)l->epoch, "class", (int)plan_class_place(l->cls), "slots",
+                     (int)l->slots, "granted", (int)l->granted, "node",
+                     node_text(l->node, node), "away", (int)l->away);
 }
 
 static void add_classes(json_t *o, const struct job *j)
@@ -132,7 +132,9 @@ static void add_classes(json_t *o, const struct job *j)
     }
     plan_node_granted(j->node->plan, job_plan_id(j), granted);
     for (uint32_t c = 0; c < j->classes; c++) {
-        json_array_append_new(classes, class_json(j, c, granted[c]));
+        if (job_has_class(j, c)) {
+            json_array_append_new(classes, class_json(j, c, granted[c]));
+        }
     }
     json_object_set_new(o, "classes", classes);
     json_object_set_new(o, "leases", list);

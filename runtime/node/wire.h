@@ -92,7 +92,7 @@
 #include "scheduler/plan.h"
 #include "transport/transport.h"
 
-#define WIRE_VERSION 9u
+#define WIRE_VERSION 10u
 #define WIRE_INLINE_MAX 4096u /* larger arguments and results are pulled */
 #define WIRE_IP_BYTES 16u     /* IPv4 as what maps it into IPv6 */
 #define WIRE_HASH_BYTES 32u   /* BLAKE2b-256 of an executable */

@@ -1,4 +1,6 @@
 /* Groups of bundles on a node alone: what is set aside, for whom, and when it comes back. */
+#include <pthread.h>
+
 #include "tasks.h"
 
 static mob_status one(struct mob_task *task)
@@ -199,8 +201,11 @@ static void removing_it_ends_its_tasks(void)
     for (int i = 0; i < 4; i++) {
         fails_with(mob, ref[i], MOB_ERR_CANCELLED, "");
     }
-    fails_with(mob, submit_begins(mob, &b, g), MOB_ERR_CANCELLED,
-               "its group was removed");
+    struct mob_options o = MOB_OPTIONS_INIT;
+    mob_ref late;
+    o.group = g;
+    IS(mob_submit(mob, one, MOB_NO_ARGS, &o, &late), MOB_ERR_NOT_FOUND);
+    HAS(mob_last_error(), "removed");
     OK(mob_group_wait(mob, next, 20 * SEC)); /* all of it came back */
     ends_well(mob, submit(mob, next, 1));
     mob_shutdown(mob);
@@ -265,6 +270,108 @@ static void a_killed_worker_leaves_its_bundle(void)
     mob_shutdown(mob);
 }
 
+/* More groups in one job than there are kinds of tasks, with tasks of two kinds in each. */
+static void as_many_as_one_likes_one_after_the_other(void)
+{
+    struct mob *mob = api_init_with(2, 64u << 20);
+    mob_group g, kept;
+    make(mob, 1, 1, MOB_GROUP_PACK, &kept);
+    for (int i = 0; i < 200; i++) {
+        make(mob, 1, 1, MOB_GROUP_PACK, &g);
+        mob_ref any = submit(mob, g, MOB_BUNDLE_ANY), first = submit(mob, g, 0);
+        ends_well(mob, any);
+        if (i % 3 == 0) {
+            OK(mob_group_remove(mob, g)); /* with a task in it, or not */
+            mob_release(mob, first);
+        } else {
+            ends_well(mob, first);
+            OK(mob_group_remove(mob, g));
+        }
+    }
+    ends_well(mob, submit(mob, kept, 0));
+    mob_shutdown(mob);
+}
+
+/* All places are taken by what was just removed: a new kind waits for one of them. */
+static void a_new_kind_waits_for_the_place_of_an_old_one(void)
+{
+    struct mob *mob = api_init_with(16, 64u << 20);
+    mob_group g[14];
+    mob_ref ref[14];
+    struct api_gate gate;
+    api_gate_make(&gate);
+    struct begins b = new_begins(&gate, "places");
+    for (int round = 0; round < 3; round++) {
+        unlink(b.began);
+        for (int i = 0; i < 14; i++) {
+            make(mob, 1, 1, MOB_GROUP_PACK, &g[i]);
+            ref[i] = submit_begins(mob, &b, g[i]);
+        }
+        EVENTUALLY(attempts(b.began) == 14);
+        for (int i = 0; i < 14; i++) {
+            OK(mob_group_remove(mob, g[i]));
+        }
+        for (int i = 0; i < 14; i++) {
+            fails_with(mob, ref[i], MOB_ERR_CANCELLED, "");
+        }
+    }
+    mob_shutdown(mob);
+}
+
+/* Threads submit to a group while it is removed, and to the next that has its place. */
+struct submits {
+    struct mob *mob;
+    mob_group group;
+    int refused, failed, done;
+};
+
+static void *submit_until_it_is_gone(void *arg)
+{
+    struct submits *s = arg;
+    struct mob_options o = MOB_OPTIONS_INIT;
+    mob_ref ref;
+    double x;
+    o.group = s->group;
+    for (;;) {
+        mob_status st = mob_submit(s->mob, one, MOB_NO_ARGS, &o, &ref);
+        if (st) {
+            IS(st, MOB_ERR_NOT_FOUND);
+            return NULL;
+        }
+        st = mob_get_copy(s->mob, ref, &x, sizeof x, 20 * SEC);
+        CHECK(st == MOB_OK || st == MOB_ERR_CANCELLED);
+        s->done += st == MOB_OK;
+        s->failed += st != MOB_OK;
+        mob_release(s->mob, ref);
+    }
+}
+
+static void it_may_be_removed_while_threads_submit(void)
+{
+    struct mob *mob = api_init_with(2, 64u << 20);
+    mob_group next;
+    for (int i = 0; i < 40; i++) {
+        struct submits s[2];
+        pthread_t thread[2];
+        memset(s, 0, sizeof s);
+        s[0].mob = s[1].mob = mob;
+        make(mob, 1, 1, MOB_GROUP_PACK, &s[0].group);
+        s[1].group = s[0].group;
+        make(mob, 1, 1, MOB_GROUP_PACK, &next);
+        for (int k = 0; k < 2; k++) {
+            EQ(pthread_create(&thread[k], NULL, submit_until_it_is_gone, &s[k]), 0);
+        }
+        ends_well(mob, submit(mob, next, 0));
+        OK(mob_group_remove(mob, s[0].group));
+        ends_well(mob, submit(mob, next, MOB_BUNDLE_ANY));
+        for (int k = 0; k < 2; k++) {
+            EQ(pthread_join(thread[k], NULL), 0);
+        }
+        OK(mob_group_remove(mob, next));
+    }
+    mob_shutdown(mob);
+}
+
 static const struct api_case cases[] = {
     {"tasks_run_in_it_and_the_rest_is_for_others",
      tasks_run_in_it_and_the_rest_is_for_others, 0},
@@ -273,6 +380,12 @@ static const struct api_case cases[] = {
     {"removing_it_ends_its_tasks", removing_it_ends_its_tasks, 0},
     {"tasks_have_groups_of_their_own", tasks_have_groups_of_their_own, 40},
     {"a_killed_worker_leaves_its_bundle", a_killed_worker_leaves_its_bundle, 0},
+    {"as_many_as_one_likes_one_after_the_other", as_many_as_one_likes_one_after_the_other,
+     60},
+    {"a_new_kind_waits_for_the_place_of_an_old_one",
+     a_new_kind_waits_for_the_place_of_an_old_one, 60},
+    {"it_may_be_removed_while_threads_submit", it_may_be_removed_while_threads_submit,
+     60},
 };
 
 int main(int argc, char **argv)

@@ -74,6 +74,7 @@ void world_setup(void)
     /* The daemon reads a copy of its own, which the checker does not see. */
     world.board.committed = &world.board.header->committed;
     at_store(&world.board.classes[0].used, 1, AT_RELAXED);
+    at_store(&world.board.classes[0].made, 1, AT_RELAXED);
     for (uint32_t i = 0; i < LANES; i++) {
         check_ok(
             lane_init(&world.lane[i], &world.board, i, count_freed, (void *)(uintptr_t)i),

@@ -465,6 +465,7 @@ int main(int argc, char **argv)
         void (*run)(void);
     } cases[] = {{"squares", squares},
                  {"place", place},
+                 {"regroup", regroup},
                  {"balance", balance},
                  {"all_nodes", all_nodes},
                  {"big", big},

@@ -72,6 +72,9 @@ void used(void);
 /* ---- net_place.c: tasks that ask for a node, or what one has ---- */
 void place(void);
 
+/* ---- net_regroup.c: groups made and removed again and again ---- */
+void regroup(void);
+
 /* ---- net_cancel.c: what does not run to its end ---- */
 void cancels(const char *folder);
 

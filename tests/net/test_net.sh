@@ -87,6 +87,14 @@ case_gang() {
     have_begun 2 || fail "two gangs, and one has begun"
 }
 
+# An MPI program over three nodes, as it is.
+case_gang_mpi() {
+    [ -x "$BIN/pi_mpi" ] || { echo "there is no MPICH here: install mpich and libmpich-dev" && exit 77; }
+    three_nodes
+    PROGRAM=gang_mpi on 1 3 "$BIN/pi_mpi" >"$WORK/out" 2>&1 || fail "it failed: $(cat "$WORK/out")"
+    grep -q 'rank 2 of 3: pi is 3.141592654' "$WORK/out" || fail "it says: $(cat "$WORK/out")"
+}
+
 # One of its nodes dies: all begin again, when there are three nodes again.
 case_gang_node() {
     three_nodes
@@ -905,6 +913,12 @@ case_unmet_join() {
     eventually grep -q 'ask for 2 CPUs' "$WORK/err" || fail "the driver was not told"
     node_start 2 --num-cpus=2 "$STORE"
     wait $driver || fail "unmet: $(cat "$WORK/err")"
+}
+
+# Groups over three nodes, more than there are places for their classes.
+case_regroup() {
+    three_nodes
+    on 1 regroup 200 || fail "regroup"
 }
 
 # Tasks that ask for what one node alone has, or for a node. What status says of it is looked at meanwhile.

@@ -553,6 +553,53 @@ Test(lineage, what_fails_when_it_is_made_again_is_lost_by_name)
     world_end(&w);
 }
 
+/* From now on tasks are of a group. */
+static struct group *grouped(struct job *j)
+{
+    struct demand d = demand_cpus((WORLD_CPUS + 1) * CPU_UNITS);
+    struct group *g;
+    MUST(group_create(j, 1, &d.need, MOB_GROUP_PACK, &g) == MOB_OK);
+    d.group = g->id;
+    MUST(job_add_class(j, &d, &w.big) == MOB_OK);
+    return g;
+}
+
+Test(lineage, what_ran_in_a_group_that_was_removed_is_lost_by_name)
+{
+    struct job *j = start();
+    struct group *g = grouped(j);
+    uint32_t cls = w.big, name = j->class_name[cls];
+    uint64_t waits = made_at(j, MAKER, LINK_NONE, 1, 0),
+             link = made_at(j, MAKER, LINK_NONE, 1, 1),
+             late = made_at(j, MAKER, LINK_NONE, 1, 2),
+             there = made_at(j, OTHER, LINK_NONE, 1, 3);
+    world_down(&w, MAKER);
+    want(j, waits); /* a task waits in the group to make it again */
+    cr_assert_neq(repair_of(j, waits), LINK_NONE);
+    group_remove(g);
+    job_notices(j);
+    turns();
+    is_lost(j, waits, "a group that was removed");
+    want(j, link);
+    is_lost(j, link, "a group that was removed");
+    cr_assert_eq(repair_of(j, link), LINK_NONE);
+    /* Its place may be another's by now, and that is not asked to make it. */
+    while (job_has_class(j, cls)) {
+        world_turn(&w);
+    }
+    (void)grouped(j);
+    cr_assert_eq(w.big, cls);
+    cr_assert_eq(j->class_name[cls], name + CLASSES_MAX);
+    want(j, late);
+    is_lost(j, late, "a group that was removed");
+    /* What is not lost comes as ever. */
+    want(j, there);
+    cr_assert_eq(w.pulls_count, 1);
+    world_pulled(&w, 0, MOB_OK, 9);
+    cr_assert_eq(first_byte(j, there), 9);
+    world_end(&w);
+}
+
 Test(lineage, another_size_is_not_the_same_result)
 {
     struct job *j = start();

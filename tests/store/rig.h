@@ -30,6 +30,7 @@ static inline struct rig *rig_new(void)
     uint64_t bytes;
     cr_assert_eq(board_create(7, 1, &g->b, &bytes), MOB_OK);
     at_store(&g->b.classes[0].used, 1, AT_RELAXED);
+    at_store(&g->b.classes[0].made, 1, AT_RELAXED);
     for (uint32_t i = 0; i < LANES; i++) {
         cr_assert_eq(lane_init(&g->lane[i], &g->b, i, count_freed, g), MOB_OK);
     }

@@ -325,6 +325,7 @@ int main(int argc, char **argv)
     at_store(&rounds_left, rounds, AT_RELAXED);
     CHECK(board_create(7, 1, &board, &bytes) == MOB_OK);
     at_store(&board.classes[0].used, 1, AT_RELAXED);
+    at_store(&board.classes[0].made, 1, AT_RELAXED);
     for (uint32_t i = 0; i < PROCS; i++) {
         processes[i].index = i;
         processes[i].seed = 1000 + i;

@@ -10,7 +10,7 @@ PACKAGES_BUILD="gcc g++ libc6-dev cmake ninja-build pkg-config
 # To test as well.
 # shellcheck disable=SC2034 # likewise
 PACKAGES_TEST="clang clang-format clang-tidy cppcheck shellcheck
-    libcriterion-dev valgrind strace iproute2 procps groff-base"
+    libcriterion-dev valgrind strace iproute2 procps groff-base mpich libmpich-dev"
 
 # For the emulated guest with RDMA, its kernel aside (tests/rdma/guest.sh fetches that). It is an x86-64 one.
 # shellcheck disable=SC2034 # likewise

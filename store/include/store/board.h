@@ -18,7 +18,7 @@
 #include "store/record.h"
 
 #define BOARD_MAGIC 0x31616c75626f6dull /* "mobula1" */
-#define BOARD_LAYOUT 7u
+#define BOARD_LAYOUT 8u
 
 #define BOARD_RECORDS_MAX (1u << 22)
 #define BOARD_BLOCK 64u /* records in a block: one word of bitmap */
@@ -36,7 +36,7 @@
 #define BOARD_SEGMENTS_MAX 8192u
 #define BOARD_LEDGERS_MAX 512u
 #define BOARD_PINS                                                                       \
-    61u /* views that one ledger can hold; a thread may lease several ledgers */
+    60u /* views that one ledger can hold; a thread may lease several ledgers */
 
 #define DAEMON 0u /* the daemon's index among the processes */
 #define UNHINTED                                                                         \
@@ -122,9 +122,10 @@ struct klass { /* one class of demand */
     at_u64 parked[PROCS_MAX / 64]
         __attribute__((aligned(CACHE_LINE))); /* workers asleep */
     at_u32 alert; /* daemon arms; a submitter that finds no idle worker takes it */
-    at_u32 used;  /* daemon: 1 once the class exists, and then: */
+    at_u32 used;  /* daemon: the word of the class that is open; klass.h. And then: */
     struct demand demand; /* daemon: what its tasks ask for */
-    at_u32 room;          /* submitters that wait for room sleep on it; poppers bump it */
+    at_u32 made; /* daemon: 1 once the place has had a class: its queue is in use */
+    at_u32 room; /* submitters that wait for room sleep on it; poppers bump it */
     at_u32 room_waiters;
 } __attribute__((aligned(CACHE_LINE)));
 
@@ -140,6 +141,7 @@ struct ledger {
     at_u64 finishing;
     /* The successor that its thread looks at, or the foreseen task that it runs, right now. */
     at_u64 touching;
+    at_u64 entering; /* the word of the class that its thread makes a task of; klass.h */
     at_u64 pin[BOARD_PINS]; /* link of a record, or LINK_NONE */
 } __attribute__((aligned(CACHE_LINE)));
 _Static_assert(sizeof(struct ledger) == 512, "eight cache lines");
