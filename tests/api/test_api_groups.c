@@ -270,6 +270,30 @@ static void a_killed_worker_leaves_its_bundle(void)
     mob_shutdown(mob);
 }
 
+/* A gang in it ends too, and its place is another's. */
+static void removing_it_ends_a_gang(void)
+{
+    struct mob *mob = api_init_with(2, 64u << 20);
+    struct api_gate gate;
+    api_gate_make(&gate);
+    struct begins b = new_begins(&gate, "gang");
+    for (int i = 0; i < 20; i++) {
+        struct mob_options o = MOB_OPTIONS_INIT;
+        mob_ref ref[2];
+        unlink(b.began);
+        make(mob, 1, 2, MOB_GROUP_PACK, &o.group);
+        OK(mob_submit_gang(mob, begin_and_wait, MOB_ARGS(MOB_VALUE(b)), &o, 2, ref));
+        if (i % 2) {
+            EVENTUALLY(attempts(b.began) == 2);
+        }
+        OK(mob_group_remove(mob, o.group));
+        for (int k = 0; k < 2; k++) {
+            fails_with(mob, ref[k], MOB_ERR_CANCELLED, "");
+        }
+    }
+    mob_shutdown(mob);
+}
+
 /* More groups in one job than there are kinds of tasks, with tasks of two kinds in each. */
 static void as_many_as_one_likes_one_after_the_other(void)
 {
@@ -380,6 +404,7 @@ static const struct api_case cases[] = {
     {"removing_it_ends_its_tasks", removing_it_ends_its_tasks, 0},
     {"tasks_have_groups_of_their_own", tasks_have_groups_of_their_own, 40},
     {"a_killed_worker_leaves_its_bundle", a_killed_worker_leaves_its_bundle, 0},
+    {"removing_it_ends_a_gang", removing_it_ends_a_gang, 60},
     {"as_many_as_one_likes_one_after_the_other", as_many_as_one_likes_one_after_the_other,
      60},
     {"a_new_kind_waits_for_the_place_of_an_old_one",
