@@ -57,6 +57,7 @@ mob_status group_add(struct job *j, uint64_t id, uint32_t count,
     g->id = id;
     g->count = count;
     g->strategy = strategy;
+    g->since_ns = loop_now_ns(j->node->loop);
     memcpy(g->needs, needs, count * sizeof *needs);
     g->next = j->groups;
     j->groups = g;
@@ -118,6 +119,9 @@ void group_told(struct group *g, enum group_state state, const uint64_t *nodes,
     }
     if (state == GROUP_NOWHERE && g->state == GROUP_UNMET) {
         state = GROUP_UNMET; /* it had its time, and nothing came that could hold it */
+    }
+    if (g->state == GROUP_WHOLE && state != GROUP_WHOLE) {
+        g->since_ns = loop_now_ns(g->job->node->loop);
     }
     bool began = state == GROUP_NOWHERE && g->state != GROUP_NOWHERE;
     g->state = state;
@@ -187,6 +191,12 @@ char *group_why(const struct group *g, char *buf, size_t size)
     uint32_t placed = 0;
     for (uint32_t i = 0; i < g->count; i++) {
         placed += g->nodes[i] != 0;
+    }
+    const struct cluster *c = g->job->node->cluster;
+    bool headless = c && !c->is_head && !c->head;
+    if (headless && (g->state == GROUP_WAITS || g->state == GROUP_GATHERS)) {
+        snprintf(buf, size, "the head is away, which finds places for its bundles");
+        return buf;
     }
     switch (g->state) {
     case GROUP_WHOLE:

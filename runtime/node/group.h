@@ -44,6 +44,7 @@ struct group {
     uint32_t count, strategy;
     enum group_state state;
     uint64_t nowhere_ns;                   /* since when it is */
+    uint64_t since_ns;                     /* since when it is not whole */
     uint64_t nodes[MOB_GROUP_BUNDLES_MAX]; /* of each bundle; 0: none */
     uint64_t holds[MOB_GROUP_BUNDLES_MAX]; /* at home: what the head calls them */
     void (*changed)(struct group *g);      /* or NULL: its state is another one */

@@ -17,7 +17,8 @@
  *          pinned_cpus (those that its workers are pinned to, such as "0-3,8") or else not_pinned (why they are not)
  *   JOB    number, name, driver_pid, failed (true or false), weight, workers [{pid, class, slot, cpus}] (cpus: those of its slot; "" any),
  *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes,
- *          classes [CLASS...], leases [LEASE...] (the first of them), leases_count; see status_job.c
+ *          classes [CLASS...], leases [LEASE...] (the first of them), leases_count; see status_job.c;
+ *          groups [GROUP...] (some of them), groups_count; see status_group.c
  *   UNMET  job (its number), cpus (that one task asks for), tasks (that wait), why (a sentence: what they ask for,
  *          and who comes nearest)
  * A node of a cluster adds "peers", [{id, host, address, transport, moved}], the nodes that it is

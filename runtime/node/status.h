@@ -9,6 +9,7 @@
 
 struct codec_reader;
 struct conn;
+struct demand;
 struct job;
 struct json_t;
 struct node;
@@ -29,6 +30,9 @@ void status_pins(const struct node *n, struct json_t *o);
 /* All jobs here; the messages about leases. Of the last census. */
 struct json_t *status_jobs(const struct node *n);
 struct json_t *status_words(const struct node *n);
+/* Adds the groups of a job; and to a class of tasks in which they run. */
+void status_groups(const struct job *j, struct json_t *o);
+void status_class_group(const struct demand *demand, struct json_t *o);
 /* The records of a job by phase, as of the last census. */
 struct json_t *json_phases(const struct job *j);
 

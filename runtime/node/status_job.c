@@ -2,7 +2,7 @@
  *   CLASS  class, cpus and demand (what one task asks for, as text), priority, waiting (for arguments), queued, running, away (on other
  *          nodes, or on their way), workers {starting, busy, idle, lent, resuming},
  *          slots_leased (that other nodes' leases allow here), slots_wanted (elsewhere, as the head was
- *          told), slots_granted (elsewhere), why (why queued tasks do not run; "" if they are about to)
+ *          told), slots_granted (elsewhere), group and bundle (where they run, or "" and -1), why (why queued tasks do not run; "" if they are about to)
  *   LEASE  lease, epoch, class, slots, granted (true: to this node, on `node`; false: here, for the tasks
  *          of `node`), node, away (of one that is granted: tasks that are there)
  * Counts of tasks are those of the last census. */
@@ -37,6 +37,10 @@ static const char *why_nowhere(const struct job *j, uint32_t c)
     }
     if (j->guest && !j->guest->ready) {
         return "the job's executable is on its way here";
+    }
+    const struct group *g = group_find(j, j->demand[c].group);
+    if (g && g->state < GROUP_WHOLE) {
+        return "their group is not whole";
     }
     return demand_unmet(j, c) ? "no node has what one of them asks for" : NULL;
 }
@@ -133,7 +137,9 @@ static void add_classes(json_t *o, const struct job *j)
     plan_node_granted(j->node->plan, job_plan_id(j), granted);
     for (uint32_t c = 0; c < j->classes; c++) {
         if (job_has_class(j, c)) {
-            json_array_append_new(classes, class_json(j, c, granted[c]));
+            json_t *one = class_json(j, c, granted[c]);
+            status_class_group(&j->demand[c], one);
+            json_array_append_new(classes, one);
         }
     }
     json_object_set_new(o, "classes", classes);
@@ -191,6 +197,7 @@ static json_t *job_json(const struct job *j)
         uint32_t weight = plan_node_weight(j->node->plan, job_plan_id(j));
         json_object_set_new(o, "weight", json_integer(weight));
         add_classes(o, j);
+        status_groups(j, o);
     }
     return o;
 }

@@ -1,19 +1,14 @@
 /* net_groups.c - groups of bundles on several nodes: net_groups CASE [WORD]; test_groups.sh says what else happens
  * meanwhile. The word is which strategy, or a folder where a case hears by files when it is to go on. */
-#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "net_driver.h"
-
-#define FOREVER_NS (40 * 1000000000ull) /* longer than anything here takes */
+#include "net_groups.h"
 
 struct mob *mob;
 long number = -1;
 
 static const char *word; /* of the command line */
-
-enum { BUNDLES_MAX = 8, FLOW = 8 };
 
 /* ---- tasks ------------------------------------------------------------------------------------------ */
 
@@ -32,8 +27,7 @@ static mob_status square(struct mob_task *task)
 }
 MOB_REGISTER(square);
 
-static mob_ref submit_of(struct mob *its, mob_group group, int bundle, double cpus,
-                         uint64_t x)
+mob_ref submit_of(struct mob *its, mob_group group, int bundle, double cpus, uint64_t x)
 {
     struct mob_options o = MOB_OPTIONS_INIT;
     mob_ref ref;
@@ -45,13 +39,13 @@ static mob_ref submit_of(struct mob *its, mob_group group, int bundle, double cp
     return ref;
 }
 
-static mob_ref submit(struct mob *its, mob_group group, int bundle, uint64_t x)
+mob_ref submit(struct mob *its, mob_group group, int bundle, uint64_t x)
 {
     return submit_of(its, group, bundle, 1, x);
 }
 
 /* The node where it ran. */
-static uint64_t check(struct mob *its, mob_ref ref, uint64_t x)
+uint64_t check(struct mob *its, mob_ref ref, uint64_t x)
 {
     struct said s;
     mob_status st = mob_get_copy(its, ref, &s, sizeof s, FOREVER_NS);
@@ -68,14 +62,8 @@ static uint64_t check(struct mob *its, mob_ref ref, uint64_t x)
 
 /* ---- groups ----------------------------------------------------------------------------------------- */
 
-struct placed {
-    mob_group id;
-    size_t count;
-    uint64_t nodes[BUNDLES_MAX];
-};
-
-static struct placed make(struct mob *its, size_t count, double cpus,
-                          const char *resources, enum mob_group_strategy how)
+struct placed make(struct mob *its, size_t count, double cpus, const char *resources,
+                   enum mob_group_strategy how)
 {
     struct mob_bundle b[BUNDLES_MAX];
     struct placed g = {.count = count};
@@ -88,7 +76,7 @@ static struct placed make(struct mob *its, size_t count, double cpus,
     return g;
 }
 
-static void look(struct mob *its, struct placed *g)
+void look(struct mob *its, struct placed *g)
 {
     size_t count;
     MOB_CHECK(mob_group_nodes(its, g->id, g->nodes, BUNDLES_MAX, &count));
@@ -97,7 +85,7 @@ static void look(struct mob *its, struct placed *g)
     }
 }
 
-static void whole(struct mob *its, struct placed *g)
+void whole(struct mob *its, struct placed *g)
 {
     mob_status st = mob_group_wait(its, g->id, FOREVER_NS);
     if (st) {
@@ -111,7 +99,7 @@ static void whole(struct mob *its, struct placed *g)
     }
 }
 
-static void gone(struct mob *its, mob_group id)
+void gone(struct mob *its, mob_group id)
 {
     mob_status st = mob_group_wait(its, id, 0);
     if (st != MOB_ERR_NOT_FOUND) {
@@ -119,7 +107,7 @@ static void gone(struct mob *its, mob_group id)
     }
 }
 
-static void print_nodes(const char *what, const struct placed *g)
+void print_nodes(const char *what, const struct placed *g)
 {
     printf("%s:", what);
     for (size_t i = 0; i < g->count; i++) {
@@ -130,7 +118,7 @@ static void print_nodes(const char *what, const struct placed *g)
 }
 
 /* Tasks of each bundle run on its node, and those of any bundle on one of them. */
-static void runs_where_it_is(struct mob *its, const struct placed *g)
+void runs_where_it_is(struct mob *its, const struct placed *g)
 {
     enum { EACH = 3 };
     mob_ref of[BUNDLES_MAX][EACH], any[BUNDLES_MAX];
@@ -247,6 +235,23 @@ static void strict(void)
     puts("groups: those that could not be are told apart");
 }
 
+/* ---- what the script says ------------------------------------------------------------------------- */
+
+bool told(const char *what)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", word, what);
+    return access(path, F_OK) == 0;
+}
+
+void until_end(void)
+{
+    fflush(stdout);
+    while (!told("end")) {
+        nap_ms(20);
+    }
+}
+
 /* ---- one node has too little until another one joins: a CPU each, then three CPUs and two tapes ------ */
 
 static void joins(void)
@@ -272,146 +277,7 @@ static void joins(void)
     runs_where_it_is(mob, &all);
     runs_where_it_is(mob, &tapes);
     puts("groups: all are there");
-}
-
-/* ---- tasks go on while the script kills something ---------------------------------------------------- */
-
-static bool told(const char *what)
-{
-    char path[256];
-    snprintf(path, sizeof path, "%s/%s", word, what);
-    return access(path, F_OK) == 0;
-}
-
-/* FLOW tasks of a group at once, in each of its bundles and in any, if it is so. */
-struct flow {
-    struct placed g;
-    mob_ref ref[FLOW];
-    uint64_t begun, done;
-    bool any;
-};
-
-static void flow_more(struct flow *f)
-{
-    int bundle =
-        f->any ? (int)(f->begun % (f->g.count + 1)) - 1 : (int)(f->begun % f->g.count);
-    f->ref[f->begun % FLOW] = submit(mob, f->g.id, bundle, f->begun);
-    f->begun++;
-}
-
-/* The oldest one. False: not yet. */
-static bool flow_one(struct flow *f)
-{
-    size_t size;
-    mob_ref ref = f->ref[f->done % FLOW];
-    mob_status st = mob_get_size(mob, ref, 200 * 1000000ull, &size);
-    if (st == MOB_ERR_TIMEOUT) {
-        return false;
-    }
-    (void)check(mob, ref, f->done);
-    f->done++;
-    return true;
-}
-
-/* Says where its bundles are when that has changed. */
-static void flow_look(struct flow *f)
-{
-    struct placed was = f->g;
-    look(mob, &f->g);
-    if (memcmp(was.nodes, f->g.nodes, sizeof was.nodes) != 0) {
-        print_nodes("on", &f->g);
-    }
-}
-
-/* A group of two bundles, with a disk each, and tasks in it until the script says stop. If it says more, another group
- * is made; if it says wait, it is over when that is whole. */
-static void keep_going(bool any)
-{
-    struct flow f = {.g = make(mob, 2, 1, "disk=1", MOB_GROUP_STRICT_SPREAD), .any = any};
-    struct placed more = {0};
-    bool has_more = false, more_whole = false;
-    whole(mob, &f.g);
-    print_nodes("on", &f.g);
-    while (f.begun < FLOW) {
-        flow_more(&f);
-    }
-    while (!told("stop")) {
-        if (flow_one(&f)) {
-            flow_more(&f);
-            if (f.done % 20 == 0) {
-                printf("tasks: %llu\n", (unsigned long long)f.done);
-                fflush(stdout);
-            }
-        }
-        flow_look(&f);
-        if (told("more") && !has_more) {
-            more = make(mob, 1, 1, "disk=1", MOB_GROUP_PACK);
-            has_more = true;
-            puts("more: made");
-            fflush(stdout);
-        }
-        if (has_more && !more_whole && mob_group_wait(mob, more.id, 0) == MOB_OK) {
-            more_whole = true;
-            puts("more: whole");
-            fflush(stdout);
-        }
-    }
-    whole(mob, &f.g);
-    while (f.done < f.begun) {
-        (void)flow_one(&f);
-    }
-    print_nodes("at last on", &f.g);
-    runs_where_it_is(mob, &f.g);
-    if (has_more) {
-        whole(mob, &more);
-        runs_where_it_is(mob, &more);
-        MOB_CHECK(mob_group_remove(mob, more.id));
-    }
-    MOB_CHECK(mob_group_remove(mob, f.g.id));
-    gone(mob, f.g.id);
-    puts("groups: removed");
-    fflush(stdout);
-    while (!told("end")) {
-        nap_ms(20);
-    }
-}
-
-static void keep(void)
-{
-    keep_going(true);
-}
-
-/* Classes of one bundle have their leases from the head in turn, so where there is none each bundle has one class. */
-static void keep_each(void)
-{
-    keep_going(false);
-}
-
-/* Until it is killed: groups that have all disks, one that waits for them, and tasks in all of them. */
-static void hoard(void)
-{
-    struct placed g[] = {make(mob, 3, 1, "disk=1", MOB_GROUP_STRICT_SPREAD),
-                         make(mob, 2, 0.5, "disk=0.5", MOB_GROUP_PACK),
-                         make(mob, 2, 0.5, "disk=0.5", MOB_GROUP_SPREAD),
-                         make(mob, 6, 1, "disk=1", MOB_GROUP_SPREAD)};
-    for (int i = 0; i < 3; i++) {
-        whole(mob, &g[i]);
-        print_nodes("hoard", &g[i]);
-    }
-    for (uint64_t k = 0;; k++) {
-        mob_ref ref[3];
-        (void)submit(mob, g[3].id, MOB_BUNDLE_ANY, k);
-        for (int i = 0; i < 3; i++) {
-            ref[i] = submit_of(mob, g[i].id, MOB_BUNDLE_ANY, i ? 0.5 : 1, k);
-        }
-        for (int i = 0; i < 3; i++) {
-            (void)check(mob, ref[i], k);
-        }
-        if (k == 5) {
-            puts("groups: hoarded");
-            fflush(stdout);
-        }
-    }
+    until_end();
 }
 
 /* ---- tasks on other nodes have groups of their own --------------------------------------------------- */

@@ -93,6 +93,12 @@ given_back() {
     done
 }
 
+# shows PATTERN: a line of what the cluster says of itself.
+shows() {
+    status_of 2 -v >"$WORK/status" 2>&1 || fail "status: $(cat "$WORK/status")"
+    grep -q "$1" "$WORK/status" || fail "status does not say '$1': $(cat "$WORK/status")"
+}
+
 # Three nodes of two CPUs, of which those from node $1 on have a disk for two bundles.
 three_nodes() {
     for i in 1 2 3; do
@@ -128,7 +134,13 @@ case_joins() {
     says 'groups: waiting'
     eventually grep -q 'a group of this job has no place: bundle 0 of 2 asks for 1 tape' "$WORK/err" ||
         fail "the driver was not told: $(cat "$WORK/err")"
+    shows '  strict spread  whole  *0 at [0-9a-f]*; 1 at [0-9a-f]*  *$'
+    shows '  pack  *waits  *[0-9.]* s  0 nowhere  *1 of its 1 bundles have no place'
+    shows '  pack  *nowhere  *[0-9.]* s  0-1 nowhere  *bundle 0 of 2 asks for 1 tape'
     node_start 3 --num-cpus=3 "$STORE" --resources=tape=2
+    says 'groups: all are there'
+    shows '  pack  *whole  *0-1 at [0-9a-f]*  *$'
+    tell end
     ends
     [ "$(grep -c 'has no place' "$WORK/err")" = 1 ] || fail "told more than once: $(cat "$WORK/err")"
     given_back '.*' 1 2 3

@@ -4,6 +4,8 @@
  *   status_driver phases GO [WEIGHT]   five tasks that run until the file GO is there, and two that have the first as
  *                             argument
  *   status_driver large GO    one that asks for more CPUs than a node of the test has
+ *   status_driver groups      of one CPU: a group that has it, in two bundles, a task in another that waits for it, and 40
+ *                             more
  *   status_driver garbage     a board whose records are noise, written by this program itself
  *   status_driver shares FILE1 FILE3   two jobs, of weights 1 and 3, with many tasks of 20 ms, each of which adds a byte to
  *                             its job's file
@@ -72,6 +74,28 @@ static void large(struct mob *mob, const char *go)
     mob_ref ref;
     o.num_cpus = 64;
     MOB_CHECK(mob_submit(mob, hold, MOB_ARGS(MOB_BYTES(go, strlen(go) + 1)), &o, &ref));
+    until_end();
+}
+
+static mob_group group_of(struct mob *mob, size_t count, double cpus)
+{
+    struct mob_bundle b[2] = {MOB_BUNDLE_INIT, MOB_BUNDLE_INIT};
+    mob_group g;
+    b[0].num_cpus = b[1].num_cpus = cpus;
+    MOB_CHECK(mob_group_create(mob, b, count, MOB_GROUP_STRICT_PACK, &g));
+    return g;
+}
+
+static void groups(struct mob *mob)
+{
+    struct mob_options o = MOB_OPTIONS_INIT;
+    mob_ref ref;
+    (void)group_of(mob, 2, 0.5);
+    for (int i = 0; i < 41; i++) {
+        o.group = group_of(mob, 1, 1);
+    }
+    o.bundle = 0;
+    MOB_CHECK(mob_submit(mob, follow, MOB_ARGS(MOB_VALUE(o.bundle)), &o, &ref));
     until_end();
 }
 
@@ -202,6 +226,8 @@ int main(int argc, char **argv)
         phases(mob, argv[2]);
     } else if (strcmp(what, "large") == 0 && argc > 2) {
         large(mob, argv[2]);
+    } else if (strcmp(what, "groups") == 0) {
+        groups(mob);
     } else if (strcmp(what, "garbage") == 0) {
         garbage(mob);
         _exit(0);

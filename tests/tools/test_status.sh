@@ -77,6 +77,22 @@ says ' (weight 3) '
 driver_end
 holds 'len(jobs) == 0'
 
+# Groups: one is whole, and of those that wait for it no more are shown than may be; why, and the task of one.
+driver_start groups
+holds 'job["groups_count"] == 42 and len(job["groups"]) == 32'
+holds 'all(g["strategy"] == "strict pack" and g["bundles"] == [""] for g in job["groups"])'
+holds 'all(g["state"] == "waits" and g["waiting_ms"] > 0 for g in job["groups"])'
+holds 'all(g["why"].startswith("1 of its 1 bundles have no place") for g in job["groups"])'
+holds 'job["classes"][-1]["group"] == job["groups"][0]["group"] and job["classes"][-1]["bundle"] == 0'
+holds 'job["classes"][-1]["queued"] == 1 and job["classes"][-1]["why"] == "their group is not whole"'
+works "$mobula" status -v
+says '^GROUP: JOB  *GROUP  *STRATEGY  *STATE  *WAITING  *BUNDLES  *WHY'
+says '  strict pack  waits  *[0-9.]* s  0 nowhere  *1 of its 1 bundles have no place: other groups have'
+says ' group=[0-9a-f]*/0 .*  their group is not whole$'
+says '^and 10 more groups$'
+driver_end
+holds 'len(jobs) == 0'
+
 # A hundred jobs: each is there, and the answer takes no longer than it may.
 driver_start many 100
 holds 'len(jobs) == 100 and len({j["number"] for j in jobs}) == 100'
@@ -153,6 +169,9 @@ holds 'job["classes"][0]["why"] == "no CPU is free; the head is away, which coul
 works timeout 10 "$mobula" status -v
 says 'the head is away'
 touch "$go"
+driver_end
+driver_start groups
+holds 'job["groups"][0]["why"] == "the head is away, which finds places for its bundles"'
 driver_end
 works "$mobula" stop --node-dir="$second"
 finish

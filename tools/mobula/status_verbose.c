@@ -47,6 +47,24 @@ json_t *status_details(struct tool_node *daemon, const json_t *root, const char 
 
 /* ---- showing ------------------------------------------------------------------------------------- */
 
+/* What its tasks ask for, and in which group they run. */
+static void demand_cell(struct table *t, const json_t *c)
+{
+    char urgent[40] = "", in[64] = "";
+    long long priority = json_integer_value(json_object_get(c, "priority"));
+    long long bundle = json_integer_value(json_object_get(c, "bundle"));
+    const char *group = tool_str(c, "group");
+    if (priority) {
+        snprintf(urgent, sizeof urgent, " priority=%lld", priority);
+    }
+    if (*group && bundle >= 0) {
+        snprintf(in, sizeof in, " group=%s/%lld", group, bundle);
+    } else if (*group) {
+        snprintf(in, sizeof in, " group=%s", group);
+    }
+    table_cell(t, 3, "%s%s%s", tool_str(c, "demand"), urgent, in);
+}
+
 static void class_row(struct table *t, const json_t *job, const json_t *c)
 {
     static const char *const counts[] = {"waiting", "queued", "running", "away"};
@@ -55,12 +73,7 @@ static void class_row(struct table *t, const json_t *job, const json_t *c)
     table_cell(t, 0, "%llu", (unsigned long long)tool_u64(job, "number"));
     table_cell(t, 1, "%s", tool_str(job, "name"));
     table_cell(t, 2, "%llu", (unsigned long long)tool_u64(c, "class"));
-    long long priority = json_integer_value(json_object_get(c, "priority"));
-    if (priority) {
-        table_cell(t, 3, "%s priority=%lld", tool_str(c, "demand"), priority);
-    } else {
-        table_cell(t, 3, "%s", tool_str(c, "demand"));
-    }
+    demand_cell(t, c);
     for (unsigned i = 0; i < 4; i++) {
         table_cell(t, 4 + i, "%llu", (unsigned long long)tool_u64(c, counts[i]));
         table_cell(t, 8 + i, "%llu", (unsigned long long)tool_u64(workers, states[i]));
@@ -209,6 +222,7 @@ void status_print_details(const json_t *root, const json_t *details)
         } else {
             print_classes(jobs);
             print_leases(jobs);
+            status_print_groups(jobs);
         }
         print_workers(node, jobs);
         if (all) {
