@@ -130,7 +130,7 @@ struct mob {
 
     pthread_mutex_t threads_lock;
     struct thread *threads;
-    unsigned cpus_here; /* that this process may run on, or its node if it is pinned */
+    unsigned cpus_here; /* that this process, or a worker's node, may keep busy */
     /* Of a worker: threads that numeric libraries have, and a bit for each of local_threads_vars that is not the
      * user's. */
     uint32_t threads_each, threads_set;

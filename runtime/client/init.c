@@ -1,7 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,9 +89,6 @@ static mob_status mob_new(struct mob **ret)
         spare_put(mob);
         return st;
     }
-    cpu_set_t set;
-    mob->cpus_here =
-        sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
     *ret = mob;
     return MOB_OK;
 }

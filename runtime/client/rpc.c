@@ -13,6 +13,7 @@
 #include "core/clock.h"
 #include "core/park.h"
 #include "core/seg.h"
+#include "core/machine.h"
 #include "core/status.h"
 #include "local.h"
 #include "store/sweep.h"
@@ -171,8 +172,8 @@ static mob_status accept_hello(struct mob *mob, struct local_msg *m, int *fds,
     mob->self = (uint32_t)m->arg[2];
     mob->cpus = (uint32_t)m->arg[3];
     mob->embedded = m->arg[4] & 1;
-    /* A worker that is pinned spins as long as the node has CPUs for it and its partners. */
-    mob->cpus_here = m->arg[4] >> 32 ? (uint32_t)(m->arg[4] >> 32) : mob->cpus_here;
+    /* A worker is told, pinned or not: it spins as long as the node has CPUs for it and its partners. */
+    mob->cpus_here = m->arg[4] >> 32 ? (uint32_t)(m->arg[4] >> 32) : machine_cpus();
     mob->store_bytes = m->arg[5];
     mob->ref_hi = mob->node << 24 | (uint64_t)(mob->job & 0xfffff) << 4 | 1;
     mob_status st = board_map(fds[0], &mob->board);

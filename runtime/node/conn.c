@@ -145,9 +145,8 @@ static void worker_hello(struct conn *c, struct local_msg *m)
     m->arg[1] = j->number;
     m->arg[2] = c->proc;
     m->arg[3] = n->cpus;
-    bool pinned = n->cores.count > 0; /* else it sees by itself where it may run */
     m->arg[4] = n->config.embedded >= 0;
-    m->arg[4] |= pinned ? (uint64_t)cpus_count(&n->cores.all) << 32 : 0;
+    m->arg[4] |= (uint64_t)n->cpus_here << 32;
     m->arg[5] = n->budget.limit_bytes;
     int fds[2] = {j->board.fd, j->bell};
     conn_reply(c, m, fds, 2);

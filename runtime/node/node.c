@@ -181,7 +181,8 @@ static mob_status set_up(struct node *n)
         return status_fail(MOB_ERR_NOMEM, "no memory to start with");
     }
     MOB_TRY(new_id(&n->id));
-    n->cpus = n->config.num_cpus >= 0 ? (unsigned)n->config.num_cpus : machine_cpus();
+    n->cpus_here = machine_cpus();
+    n->cpus = n->config.num_cpus >= 0 ? (unsigned)n->config.num_cpus : n->cpus_here;
     cores_find(&n->cores, n->cpus, n->config.pin);
     machine_hostname(n->host, sizeof n->host);
     n->started_ns = clock_now_ns();

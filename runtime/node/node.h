@@ -80,6 +80,7 @@ struct node {
     struct loop *loop;
     uint64_t id;
     uint64_t started_ns;
+    unsigned cpus_here; /* that it may keep busy, whatever it offers */
     unsigned cpus;
     struct resources capacity; /* those CPUs, and what else tasks may ask for */
     struct gpus gpus;

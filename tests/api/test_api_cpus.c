@@ -1,6 +1,8 @@
 /* The CPUs of tasks on a machine that has four of them and more, several NUMA nodes or threads of a core: what the
  * machine has is checked, and the rest left out. tests/rdma runs it on one that has it all. Tasks tell where they may
  * run (cpus.h). Limits of a container are those of a cgroup of version 2 that the driver enters. */
+#include <sys/resource.h>
+
 #include "cpus.h"
 
 enum { CPUS_MIN = 4, TOP = 64 };
@@ -414,6 +416,28 @@ static void cpuset(void)
     in_group(in_cpuset);
 }
 
+static mob_status doze(struct mob_task *task)
+{
+    poll(NULL, 0, 2);
+    return mob_return_copy(task, 0, "", 1);
+}
+MOB_REGISTER(doze);
+
+/* How often a driver slept that waited for @times tasks, and could have looked for the result all the time. */
+static long sleeps(struct mob *mob, int times)
+{
+    struct rusage before = {0}, now = {0};
+    mob_ref ref;
+    size_t size;
+    for (int i = -1; i < times; i++) { /* the first one starts the worker */
+        OK(mob_submit(mob, doze, MOB_NO_ARGS, NULL, &ref));
+        OK(mob_get_size(mob, ref, MOB_FOREVER, &size));
+        mob_release(mob, ref);
+        CHECK(getrusage(RUSAGE_SELF, i < 0 ? &before : &now) == 0);
+    }
+    return now.ru_nvcsw - before.ru_nvcsw;
+}
+
 /* Of a quota the node has as many CPUs as it pays in full, and nothing is pinned unless it is told to: all of the
  * machine's CPUs run it in turn. */
 static void in_quota(const char *quota, unsigned cpus)
@@ -421,6 +445,7 @@ static void in_quota(const char *quota, unsigned cpus)
     struct seen s[2] = {0};
     int pin = getenv("API_PIN") ? MOB_PIN : 0;
     if (!mob_is_worker()) {
+        setenv("MOBULA_SPIN_US", "1000000", 1);
         enter("cpu.max", quota);
     }
     struct mob *mob = node_of((struct mob_config){.store_bytes = 64 * MIB, .pin = pin});
@@ -429,6 +454,12 @@ static void in_quota(const char *quota, unsigned cpus)
     for (unsigned i = 0; i < cpus; i++) {
         EQ(CPU_COUNT(&s[i].here), pin ? 1 : count);
         EQ(threads(&s[i]), 1);
+    }
+    /* Who spins uses up what the others need of it, if there is not enough for all who are awake. */
+    if (!pin) {
+        long slept = sleeps(mob, 20);
+        CHECK(cpus > 1 ? slept < 10
+                       : slept >= 10); /* now and then a result is there at once */
     }
     mob_shutdown(mob);
 }

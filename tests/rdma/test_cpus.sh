@@ -42,7 +42,7 @@ run test_cores_claims
 run test_budget_cgroup
 run test_api_pin
 run test_api_tasks
-run test_board_crowd 100000
+run test_board_crowd
 if [ -n "$full" ]; then
     may_skip=1 run test_memory_cgroup # /var/tmp is no disk here
     run test_api_values

@@ -65,7 +65,8 @@ static void free_place(void *arg, uint32_t segment, uint64_t offset)
 static void join_board(struct process *p)
 {
     CHECK(lane_init(&p->lane, &board, p->index, free_place, p) == MOB_OK);
-    p->segment = at_add(&segments_made, 1, AT_RELAXED) % SEGMENTS;
+    p->segment = at_add(&segments_made, 1, AT_RELAXED);
+    CHECK(p->segment < SEGMENTS); /* of its own: more rounds, and so deaths, take more */
     p->place = 0;
     at_store(&board.segments[p->segment], SEGMENT_USED | (uint64_t)p->index << 40,
              AT_RELEASE);
