@@ -104,7 +104,8 @@ static mob_status rank(struct mob_task *task)
     if (mob_gang_rank(task) == 0) {
         /* Each slot is a machine to MPI, of any name, which is never looked up: two may be on one node. */
         for (unsigned i = 0; i < mob_gang_size(task); i++) {
-            sprintf(names + strlen(names), "%sslot%u", i ? "," : "", i);
+            size_t used = strlen(names);
+            snprintf(names + used, sizeof names - used, "%sslot%u", i ? "," : "", i);
         }
         out = start_mpiexec(task, names, &mpiexec);
         if (!read_command(out, command)) {

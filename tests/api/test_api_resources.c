@@ -125,6 +125,7 @@ static mob_status waits(struct mob_task *task)
     MOB_TRY(mob_arg_copy(task, 0, &which, sizeof which));
     o.num_gpus = which == 0;
     o.num_cpus = which == 1 ? 2 : 0.5;
+    o.resources = which == 2 ? "license=1" : NULL; /* of which the waiting one has all */
     MOB_TRY(mob_submit(mob, which == 0 ? look : whose, MOB_NO_ARGS, &o, &ref));
     if (which == 0) {
         MOB_TRY(mob_get_copy(mob, ref, &a.seen, sizeof a.seen, MOB_FOREVER));
@@ -144,7 +145,9 @@ static void awaited_in_a_task(void)
     struct around a;
     mob_ref ref;
     for (int which = 0; which < 3; which++) {
-        OK(mob_submit(mob, waits, MOB_ARGS(MOB_VALUE(which)), NULL, &ref));
+        struct mob_options o = MOB_OPTIONS_INIT;
+        o.resources = which == 2 ? "license=2" : NULL;
+        OK(mob_submit(mob, waits, MOB_ARGS(MOB_VALUE(which)), &o, &ref));
         OK(mob_get_copy(mob, ref, &a, sizeof a, MOB_FOREVER));
         mob_release(mob, ref);
         EQ(a.same,

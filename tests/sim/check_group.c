@@ -221,7 +221,7 @@ uint64_t check_group_time(const struct job *j)
             bool its = !d->bundle || d->bundle == i + 1;
             slots += its ? resources_times(&g->bundles[i].need, &d->need, 64) : 0;
         }
-        time += work / slots;
+        time += work / (slots ? slots : 1);
     }
     return time + j->groups * (4 * sim.longest_ns + 8 * NS_PER_S);
 }
