@@ -108,32 +108,38 @@ static void watch_bell(struct loop *loop)
 
 /* A write(2) at a file's position holds a lock of the file description, which its other owners wait for: a
  * driver that prints into the same file, say. io_uring takes the position without it, and what either writes
- * may then be overwritten by the other (up to 6.18 at least). False: it is no such write, or there can be no
- * thread. */
-static bool to_thread(struct loop *loop, struct loop_op *op)
+ * may then be overwritten by the other (up to 6.18 at least). */
+static bool is_for_thread(const struct loop_op *op)
 {
     struct stat st;
-    if (op->kind != KIND_WRITE || op->offset != UINT64_MAX || fstat(op->fd, &st) < 0 ||
-        !S_ISREG(st.st_mode)) {
-        return false;
-    }
+    return op->kind == KIND_WRITE && op->offset == UINT64_MAX &&
+           fstat(op->fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static void to_thread(struct loop *loop, struct loop_op *op)
+{
+    op->given = op->queued = false;
     if (!loop->ring.with_files) {
-        if (loop_files_open(&loop->ring.files)) {
-            return false;
+        if (loop_files_open(
+                &loop->ring.files)) { /* as where a write would have to wait */
+            op->telling = true;
+            op->result = -EAGAIN;
+            enqueue(loop, op);
+            return;
         }
         loop->ring.with_files = true;
         watch_bell(loop);
     }
-    op->given = op->queued = false;
     op->in_thread = true;
     loop_files_give(&loop->ring.files, op);
-    return true;
 }
 
 static void ring_give(struct loop *loop, struct loop_op *op)
 {
-    op->in_thread = false;
-    if (!to_thread(loop, op)) {
+    op->in_thread = op->telling = false;
+    if (is_for_thread(op)) {
+        to_thread(loop, op);
+    } else {
         to_kernel(loop, op);
     }
 }
@@ -166,7 +172,8 @@ static void cancel(struct loop *loop, struct loop_op *op)
     io_uring_sqe_set_data(sqe, NULL);
 }
 
-/* Hands over what found no room, and ends what was cancelled while it waited. True: a callback came. */
+/* Hands over what found no room, and ends what was cancelled while it waited, or never began. True: a callback
+ * came. */
 static bool flush_queue(struct loop *loop)
 {
     bool told = false;
@@ -178,8 +185,8 @@ static bool flush_queue(struct loop *loop)
         op->queued = false;
         if (op->given) {
             cancel(loop, op);
-        } else if (op->cancelled) {
-            finish(op, -ECANCELED);
+        } else if (op->telling || op->cancelled) {
+            finish(op, op->telling ? op->result : -ECANCELED);
             told = true;
         } else {
             to_kernel(loop, op);

@@ -74,6 +74,29 @@ Test(loop, writers_at_one_position_do_not_overwrite_each_other, .timeout = 60)
     loop_destroy(loop);
 }
 
+/* Rather later than over what somebody else wrote. */
+Test(loop, without_a_thread_nothing_is_written_at_a_files_position, .timeout = 20)
+{
+    struct loop *loop = make(0);
+    struct result out = {0};
+    struct stat st;
+    char path[] = "/tmp/mob-loop-XXXXXX";
+    bool ring =
+        strncmp(loop_backend(loop), "io_uring", 8) == 0; /* epoll has its thread */
+    int fd = mkstemp(path);
+    unlink(path);
+    refuse(SYS_clone3, EAGAIN);
+    for (int i = 1; i <= 2; i++) {
+        loop_write(loop, &out.op, fd, "x", 1, UINT64_MAX, note);
+        turn_until(loop, &out.calls, i);
+        cr_assert_eq(out.value, ring ? -EAGAIN : 1);
+    }
+    cr_assert_eq(fstat(fd, &st), 0);
+    cr_assert_eq(st.st_size, ring ? 0 : 2);
+    close(fd);
+    loop_destroy(loop);
+}
+
 /* What waits for the thread is cancelled like anything else. */
 Test(loop, a_write_at_a_files_position_can_be_cancelled, .timeout = 20)
 {

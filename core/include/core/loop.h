@@ -47,13 +47,13 @@ struct loop_op {
     uint32_t moved; /* epoll: bytes of it so far */
     int fd;
     int flags;
-    int result; /* epoll: with which it will be told */
+    int result; /* with which it will be told */
     int kept; /* epoll: a connecting socket's mode, or a file description of our own; -1 */
     uint8_t kind;
     bool given;     /* the kernel has it, or the thread for files */
     bool in_thread; /* io_uring: that thread has it */
     bool queued;    /* io_uring: it, or its cancellation, found no room yet */
-    bool telling;   /* epoll: its callback is due */
+    bool telling;   /* its callback is due */
     bool cancelled; /* loop_cancel() was called */
 };
 
@@ -173,7 +173,8 @@ void loop_allocate(struct loop *loop, struct loop_op *op, int fd, uint64_t offse
 /* @offset in a file; UINT64_MAX: the file's position, or a pipe, terminal or socket, of
  * which nobody else reads. @size at most 1 GiB; the result may be short. What is at a file
  * already is not cancelled any more. A write at a file's position is one of write(2)'s: what
- * others write there, who share the file description, is not overwritten. */
+ * others write there, who share the file description, is not overwritten. -EAGAIN: it is not
+ * possible now, as another one is not ready or there can be no thread for it: try later. */
 void loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t size,
                uint64_t offset, loop_done done);
 void loop_write(struct loop *loop, struct loop_op *op, int fd, const void *buf,
