@@ -120,9 +120,8 @@ static void to_thread(struct loop *loop, struct loop_op *op)
 {
     op->given = op->queued = false;
     if (!loop->ring.with_files) {
-        if (loop_files_open(
-                &loop->ring.files)) { /* as where a write would have to wait */
-            op->telling = true;
+        if (loop_files_open(&loop->ring.files)) {
+            op->telling = true; /* as where a write would have to wait */
             op->result = -EAGAIN;
             enqueue(loop, op);
             return;

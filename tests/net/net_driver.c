@@ -460,46 +460,43 @@ static void cancels_here(void)
 
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } cases[] = {{"squares", squares},
-                 {"place", place},
-                 {"regroup", regroup},
-                 {"balance", balance},
-                 {"all_nodes", all_nodes},
-                 {"big", big},
-                 {"objects", objects},
-                 {"chain", chain},
-                 {"nested", nested},
-                 {"errors", errors},
-                 {"steady", steady},
-                 {"lines", lines},
-                 {"info", info},
-                 {"endure", endure},
-                 {"only_here", only_here},
-                 {"room", room},
-                 {"relay", relay},
-                 {"unmet", unmet},
-                 {"below", below_here},
-                 {"saturate", saturate_here},
-                 {"broadcast", broadcast},
-                 {"share", share},
-                 {"urgent", urgent},
-                 {"unwanted", unwanted_here},
-                 {"cancels", cancels_here},
-                 {"gang", gang_here},
-                 {"reduce", reduce},
-                 {"fold", fold},
-                 {"fold_speed", fold_speed},
-                 {"trips", trips},
-                 {"lineage", lineage},
-                 {"steps", steps},
-                 {"handed", handed},
-                 {"used", used},
-                 {"load", load_here},
-                 {"waits", waits},
-                 {"flood", flood}};
+    static const struct net_case cases[] = {{"squares", squares},
+                                            {"place", place},
+                                            {"regroup", regroup},
+                                            {"balance", balance},
+                                            {"all_nodes", all_nodes},
+                                            {"big", big},
+                                            {"objects", objects},
+                                            {"chain", chain},
+                                            {"nested", nested},
+                                            {"errors", errors},
+                                            {"steady", steady},
+                                            {"lines", lines},
+                                            {"info", info},
+                                            {"endure", endure},
+                                            {"only_here", only_here},
+                                            {"room", room},
+                                            {"relay", relay},
+                                            {"unmet", unmet},
+                                            {"below", below_here},
+                                            {"saturate", saturate_here},
+                                            {"broadcast", broadcast},
+                                            {"share", share},
+                                            {"urgent", urgent},
+                                            {"unwanted", unwanted_here},
+                                            {"cancels", cancels_here},
+                                            {"gang", gang_here},
+                                            {"reduce", reduce},
+                                            {"fold", fold},
+                                            {"fold_speed", fold_speed},
+                                            {"trips", trips},
+                                            {"lineage", lineage},
+                                            {"steps", steps},
+                                            {"handed", handed},
+                                            {"used", used},
+                                            {"load", load_here},
+                                            {"waits", waits},
+                                            {"flood", flood}};
     rest = argv + (argc > 2 ? 2 : argc);
     file = argc > 2 ? argv[2] : "";
     number = argc > 2 ? atol(argv[2]) : -1;
@@ -511,14 +508,6 @@ int main(int argc, char **argv)
 #ifdef NET_LIBRARY
     number += net_library();
 #endif
-    MOB_CHECK(mob_init(NULL, &mob));
-    for (size_t i = 0; argc > 1 && i < sizeof cases / sizeof cases[0]; i++) {
-        if (strcmp(argv[1], cases[i].name) == 0) {
-            cases[i].run();
-            mob_shutdown(mob);
-            return 0;
-        }
-    }
-    fprintf(stderr, "usage: net_driver CASE [NUMBER]\n");
-    return 2;
+    return net_run(cases, sizeof cases / sizeof cases[0], "net_driver CASE [NUMBER]",
+                   argc, argv);
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define FAIL(...)                                                                        \
@@ -17,6 +18,27 @@
 
 extern struct mob *mob;
 extern long number; /* of the command line, or -1 */
+
+struct net_case {
+    const char *name;
+    void (*run)(void);
+};
+
+/* What main() of a driver does: the case that its first argument names. */
+static inline int net_run(const struct net_case *cases, size_t count, const char *usage,
+                          int argc, char **argv)
+{
+    MOB_CHECK(mob_init(NULL, &mob));
+    for (size_t i = 0; argc > 1 && i < count; i++) {
+        if (strcmp(argv[1], cases[i].name) == 0) {
+            cases[i].run();
+            mob_shutdown(mob);
+            return 0;
+        }
+    }
+    fprintf(stderr, "usage: %s\n", usage);
+    return 2;
+}
 
 static inline uint64_t now_ms(void)
 {

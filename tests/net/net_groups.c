@@ -359,21 +359,10 @@ static void nested(void)
 
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } cases[] = {
+    static const struct net_case cases[] = {
         {"strategies", strategies}, {"strict", strict}, {"joins", joins},  {"keep", keep},
         {"keep_each", keep_each},   {"hoard", hoard},   {"nested", nested}};
     word = argc > 2 ? argv[2] : "";
-    MOB_CHECK(mob_init(NULL, &mob));
-    for (size_t i = 0; argc > 1 && i < sizeof cases / sizeof cases[0]; i++) {
-        if (strcmp(argv[1], cases[i].name) == 0) {
-            cases[i].run();
-            mob_shutdown(mob);
-            return 0;
-        }
-    }
-    fprintf(stderr, "usage: net_groups CASE [WORD]\n");
-    return 2;
+    return net_run(cases, sizeof cases / sizeof cases[0], "net_groups CASE [WORD]", argc,
+                   argv);
 }
