@@ -230,6 +230,27 @@ bool task_keep_on(struct lane *d, struct record *r)
 
 /* ---- successors ------------------------------------------------------------------------------------- */
 
+/* WAITING -> TAKEN by a worker that keeps it, else QUEUED. False: @io_s, what the state is, says why. */
+static inline bool step_ready(struct lane *l, struct record *t, uint64_t *io_s,
+                              const struct call *call)
+{
+    uint64_t was = *io_s;
+    bool keeps = l->keeping == call_class(call) + 1 && !l->kept;
+    uint64_t next = state_to(was, keeps ? PHASE_TAKEN : PHASE_QUEUED, l->self);
+    if (!at_cas(&t->state, io_s, next, AT_SEQ_CST)) {
+        return false;
+    }
+    if (!keeps) {
+        task_make_ready(l, t, call_class(call));
+        return true;
+    }
+    l->kept = t;
+    if (__builtin_expect(l->timeline != NULL, 0)) {
+        timeline_ready(l, link_make(state_gen(was), board_index(l->board, t), 0));
+    }
+    return true;
+}
+
 /* All arguments of @t are there. */
 static void all_arrived(struct lane *l, struct record *t, uint32_t gen,
                         const struct call *call)
@@ -238,17 +259,7 @@ static void all_arrived(struct lane *l, struct record *t, uint32_t gen,
      * cancelled while it waited. */
     uint64_t s = at_load(&t->state, AT_SEQ_CST);
     while (state_gen(s) == gen && state_phase(s) == PHASE_WAITING) {
-        bool keeps = l->keeping == call_class(call) + 1 && !l->kept;
-        uint64_t next = state_to(s, keeps ? PHASE_TAKEN : PHASE_QUEUED, l->self);
-        if (at_cas(&t->state, &s, next, AT_SEQ_CST)) {
-            if (keeps) {
-                l->kept = t;
-                if (__builtin_expect(l->timeline != NULL, 0)) {
-                    timeline_ready(l, link_make(gen, board_index(l->board, t), 0));
-                }
-            } else {
-                task_make_ready(l, t, call_class(call));
-            }
+        if (step_ready(l, t, &s, call)) {
             return;
         }
     }
@@ -269,8 +280,19 @@ void task_arrived(struct lane *l, struct record *t, uint32_t gen)
 static inline void arrive(struct lane *l, struct record *t, uint32_t arg, uint64_t s,
                           const struct call *call)
 {
-    uint32_t bit = 1u << arg;
-    if ((at_or(&t->arrived, bit, AT_SEQ_CST) | bit) == record_all_args(call)) {
+    uint32_t bit = 1u << arg, all = record_all_args(call);
+    /* If all others are there already, nobody writes the word any more but to set this bit too, so a store does;
+     * and it needs no look at the phase behind it if the step shows that the task was WAITING still. Acquire:
+     * what the others have brought; pairs with the or below. Release, and before the step: who runs the task and
+     * seals it finds all there. */
+    if ((at_load(&t->arrived, AT_ACQUIRE) | bit) == all &&
+        state_phase(s) == PHASE_WAITING) {
+        at_store(&t->arrived, all, AT_RELEASE);
+        if (__builtin_expect(step_ready(l, t, &s, call), 1)) {
+            return;
+        }
+    }
+    if ((at_or(&t->arrived, bit, AT_SEQ_CST) | bit) == all) {
         all_arrived(l, t, state_gen(s), call);
     }
 }
