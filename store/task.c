@@ -60,7 +60,7 @@ static inline void hang(struct lane *l, struct record *x, uint32_t entry,
     } while (!at_cas(&x->succ, &head, entry, AT_SEQ_CST));
     /* Pushed, then looked: pairs with task_seal(), which seals and then looks at the stack. */
     if (state_sealed_used(at_load(&x->state, AT_SEQ_CST))) {
-        lane_finishing(l, at_load(&ref->link, AT_RELAXED));
+        lane_finishing(l, at_load(&ref->link, AT_RELAXED) & ~(uint64_t)LINK_SUCCESSORS);
         task_drain_successors(l, x);
         lane_finished(l);
     }
@@ -343,12 +343,17 @@ uint32_t task_drain_successors(struct lane *l, struct record *x)
     }
     uint64_t link =
         link_make(state_gen(at_load(&x->state, AT_RELAXED)), board_index(l->board, x), 0);
-    lane_touch_successors(l, link);
+    bool held = lane_finishes_all(l, link);
+    if (!held) {
+        lane_touch_successors(l, link);
+    }
     /* A task may wait for several results of one record; more entries than that are a ring. */
     uint32_t most = board_committed(l->board) * MOB_ARGS_MAX;
     while (entry != SUCC_EMPTY && steps++ < most) {
         entry = give(l, entry, link);
     }
-    lane_untouch(l);
+    if (!held) {
+        lane_untouch(l);
+    }
     return steps;
 }

@@ -38,6 +38,14 @@ static void served_driver(void)
     world.third = world_submit(DRIVER, world.x, LINK_NONE);
 }
 
+/* The worker guesses that its task has successors, and holds them from before the seal. */
+static void setup_served_guess(void)
+{
+    setup_served();
+    world.lane[WORKER].guess = LINK_SUCCESSORS;
+    lane_finishing(&world.lane[DRIVER], world.x);
+}
+
 /* The end of such a driver in short: it had x in hand. */
 static void setup_served_half(void)
 {
@@ -299,6 +307,10 @@ static const struct model_mutant served_mutants[] = {
     {"the task that is served is not held", MUTATE_SKIP, "lane_touch_successors",
      "touching"},
     {0}};
+static const struct model_mutant served_guess_mutants[] = {
+    {"the seal does not carry that they are", MUTATE_RELAX, "task_seal_childless",
+     "&r->state"},
+    {0}};
 static const struct model_mutant wait_mutants[] = {
     {"no wake", MUTATE_SKIP, "task_wake_waiters", "wake"},
     {"the seal overwrites WAITERS", MUTATE_FORCE, "task_seal_childless", "&r->state"},
@@ -377,6 +389,15 @@ const struct model_scenario model_scenarios[] = {
      .bounds = BOUND(2, 1, 0),
      .full = {BOUND(3, 1, 0)},
      .mutants = served_mutants},
+    {.name = "served-guess",
+     .about = "the same, and the sealer holds them from before its seal",
+     .setup = setup_served_guess,
+     .procs = {{"worker", worker_seals, 1}, {"daemon", sweeps_and_reuses, 1}},
+     .step = served_step,
+     .end = settle_served,
+     .bounds = BOUND(2, 1, 0),
+     .full = {BOUND(3, 1, 0)},
+     .mutants = served_guess_mutants},
     {.name = "wait",
      .about = "a driver waits for a seal, and the sealer may die",
      .setup = world_setup_taken,

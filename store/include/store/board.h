@@ -137,7 +137,8 @@ struct klass { /* one class of demand */
 struct ledger {
     at_u32 owner; /* process + 1, or 0: free; LEDGER_LEFT: see there */
     at_u32 high;  /* pins in use are below */
-    /* The record that its thread seals or closes, or whose successors it serves, right now. */
+    /* The record that its thread seals or closes, or whose successors it serves, right now; with LINK_SUCCESSORS
+     * these are held too. */
     at_u64 finishing;
     /* The successor that its thread looks at, or the foreseen task that it runs, right now. */
     at_u64 touching;
