@@ -18,11 +18,13 @@
 #include "store/record.h"
 
 #define BOARD_MAGIC 0x31616c75626f6dull /* "mobula1" */
-#define BOARD_LAYOUT 8u
+#define BOARD_LAYOUT 9u
 
 #define BOARD_RECORDS_MAX (1u << 22)
 #define BOARD_BLOCK 64u /* records in a block: one word of bitmap */
 #define BOARD_BLOCKS_MAX (BOARD_RECORDS_MAX / BOARD_BLOCK)
+_Static_assert(BOARD_RECORDS_MAX <= 1u << (32 - SUCC_SLOT_BITS),
+               "an index fits into an entry");
 #define BOARD_COMMIT_STEP 4096u /* records that the daemon commits at a time: 1.5 MiB */
 #define BOARD_STEP_BYTES                                                                 \
     (BOARD_COMMIT_STEP * (sizeof(struct record) + sizeof(at_u32) + sizeof(at_u64)) +     \
