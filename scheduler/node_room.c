@@ -26,6 +26,17 @@ static struct resources have_soon(const struct plan_node *p, uint64_t now)
     return soon;
 }
 
+/* What is free, or was asked back at any time. */
+static struct resources have_asked(const struct plan_node *p)
+{
+    struct resources have = p->free;
+    FOR_EACH_CLASS(p, j, c)
+    {
+        resources_add(&have, &c->demand.need, class_grouped(c) ? 0 : c->taking);
+    }
+    return have;
+}
+
 /* What @count tasks need beyond @soon. */
 static struct resources missing_for(const struct plan_node *p,
                                     const struct resources *need, uint64_t count,
@@ -124,11 +135,28 @@ static struct node_class *lowest_below(struct node_job *j, const struct node_cla
     return low;
 }
 
+/* What is free, asked back, or held by lower classes of the job is enough for a slot of @c. */
+static bool lower_suffice(const struct plan_node *p, const struct node_job *j,
+                          const struct node_class *c, uint64_t now)
+{
+    struct resources reach = have_asked(p);
+    for (const struct node_class *v = j->cls; v < j->cls + j->classes; v++) {
+        if (v->known && !class_grouped(v) && now >= v->kept_until &&
+            v->demand.priority < c->demand.priority) {
+            resources_add(&reach, &v->demand.need, v->busy + v->idle - v->taking);
+        }
+    }
+    return resources_fit(&reach, &c->demand.need);
+}
+
 /* What a class of a higher priority lacks, others of its job give at once. */
 static void take_from_lower(struct plan_node *p, struct node_job *j,
                             const struct node_class *c, struct resources *soon,
                             uint64_t now)
 {
+    if (!lower_suffice(p, j, c, now)) {
+        return;
+    }
     for (struct node_class *low = j->cls; low;) {
         struct resources missing =
             missing_for(p, &c->demand.need, node_lack(p, j, c), soon);
@@ -140,7 +168,7 @@ static void take_from_lower(struct plan_node *p, struct node_job *j,
 }
 
 /* Time-slicing among natives: the one who is owed gets slots of the one who is ahead, if it has what the other
- * lacks. */
+ * lacks, and nothing if all that are ahead have too little for a slot: what it asked back for nothing would idle. */
 static void take_turns(struct plan_node *p, struct node_job *j, struct node_class *c,
                        struct resources *soon, uint64_t now)
 {
@@ -149,11 +177,14 @@ static void take_turns(struct plan_node *p, struct node_job *j, struct node_clas
     uint64_t most = 0;
     uint32_t lack = node_lack(p, j, c);
     struct resources missing = missing_for(p, &c->demand.need, lack, soon);
+    struct resources reach = have_asked(p);
     FOR_EACH_CLASS(p, v, vc)
     {
         if (class_is_native(p, v, vc) && vc != c &&
             resources_cover(&missing, &vc->demand.need) > 0) {
             uint64_t cost = to_move(v, vc, j, c, now);
+            uint32_t could = cost > 0 ? vc->busy + vc->idle - vc->taking : 0;
+            resources_add(&reach, &vc->demand.need, could);
             if (cost > most ||
                 (cost > 0 && cost == most && vc->busy > from_class->busy)) {
                 from = v;
@@ -162,7 +193,7 @@ static void take_turns(struct plan_node *p, struct node_job *j, struct node_clas
             }
         }
     }
-    if (!from) {
+    if (!from || !resources_fit(&reach, &c->demand.need)) {
         return;
     }
     uint64_t slots = most / c->cost;
@@ -197,59 +228,13 @@ static void take_busy(struct plan_node *p, struct resources *soon, uint64_t now)
     }
 }
 
-/* Slots that idle in other classes of its group, while this one waits for what they have. */
-static void take_in_group(struct plan_node *p, const struct node_class *c, uint64_t now)
-{
-    FOR_EACH_CLASS(p, j, o)
-    {
-        if (o != c && o->demand.group == c->demand.group) {
-            node_take(p, j, o, spare_idle(o), now);
-        }
-    }
-}
-
-/* Workers of a group whose get is over come before its tasks: what they lack is asked back, of idle slots first, and
- * those of their own bundle before others. */
-static void take_for_resuming(struct plan_node *p, const struct node_class *c,
-                              uint64_t now)
-{
-    uint64_t missing = c->resuming * class_cpus(c);
-    FOR_EACH_CLASS(p, j, o)
-    {
-        if (o->demand.group == c->demand.group) {
-            uint64_t soon = o->taking * class_cpus(o);
-            missing -= soon < missing ? soon : missing;
-        }
-    }
-    for (int pass = 0; pass < 4; pass++) { /* idle, busy; of each its bundle's first */
-        bool busy = pass >= 2, others = pass % 2;
-        FOR_EACH_CLASS(p, j, o)
-        {
-            bool its = o->demand.group == c->demand.group && class_cpus(o) > 0 &&
-                       (others || o->demand.bundle == c->demand.bundle);
-            uint32_t have = o->idle + (busy ? o->busy : 0);
-            uint64_t count = its ? (missing + class_cpus(o) - 1) / class_cpus(o) : 0;
-            have = have > o->taking ? have - o->taking : 0;
-            count = count < have ? count : have;
-            node_take(p, j, o, (uint32_t)count, now);
-            missing -= count * class_cpus(o) < missing ? count * class_cpus(o) : missing;
-        }
-    }
-}
-
 void node_make_room(struct plan_node *p, uint64_t now)
 {
-    FOR_EACH_CLASS(p, j, c)
-    {
-        if (class_grouped(c) && c->resuming > 0) {
-            take_for_resuming(p, c, now);
-        }
-    }
+    node_inside_make_room(p, now);
     struct resources lacks = p->keep;
-    bool cut = !resources_none(&p->keep), any = cut, grouped = false;
+    bool cut = !resources_none(&p->keep), any = cut;
     FOR_EACH_CLASS(p, j, c)
     {
-        grouped = grouped || (c->tried && class_grouped(c));
         if (c->tried && c->cost > 0 && !class_grouped(c)) {
             uint32_t more = node_lack(p, j, c) - (c == p->kept_for);
             resources_add(&lacks, &c->demand.need, more);
@@ -258,7 +243,7 @@ void node_make_room(struct plan_node *p, uint64_t now)
                   (class_is_native(p, j, c) && now >= c->short_since + PLAN_REPORT_NS);
         }
     }
-    if (!any && !grouped) {
+    if (!any) {
         return;
     }
     struct resources soon = have_soon(p, now);
@@ -271,9 +256,7 @@ void node_make_room(struct plan_node *p, uint64_t now)
     }
     FOR_EACH_CLASS(p, j, c)
     {
-        if (class_grouped(c) && c->tried) {
-            take_in_group(p, c, now);
-        } else if (c->tried && c->cost > 0 && class_is_native(p, j, c)) {
+        if (c->tried && c->cost > 0 && class_is_native(p, j, c) && !class_grouped(c)) {
             take_from_lower(p, j, c, &soon, now);
             take_turns(p, j, c, &soon, now);
         }
