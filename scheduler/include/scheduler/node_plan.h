@@ -150,7 +150,8 @@ mob_status plan_node_slot_lent(struct plan_node *p, struct plan_job job, uint32_
 mob_status
 plan_node_slot_resume(struct plan_node *p, struct plan_job job, uint32_t cls,
                       uint64_t now); /* LENT -> RESUMING; PLAN_RESUME follows */
-/* @from (BUSY or IDLE) -> the worker is bare. Also for a slot that nobody asked back. */
+/* @from (BUSY or IDLE, or RESUMING: its task ended before there was room) -> the worker is bare. Also for a slot that
+ * nobody asked back. */
 mob_status plan_node_slot_returned(struct plan_node *p, struct plan_job job, uint32_t cls,
                                    enum plan_slot from, uint64_t now);
 /* A worker that had its slot in state @from is dead. STARTING is worker_failed. */
