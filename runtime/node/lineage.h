@@ -2,6 +2,7 @@
  *
  *   lineage.c       what is known of them: bounds, beginning and end
  *   lineage_back.c  pulled when they are wanted, made again when their maker is lost
+ *   lineage_stuck.c what makes one again and finds no room, as those have it who wait for it
  *
  * A large result of a task that another node ran is sealed here without its bytes: its place is AWAY and names an
  * entry of a table that only the daemon can write. The maker keeps the bytes until it is told that it may let them go.
@@ -32,6 +33,8 @@
 #define LINEAGE_DEPTH_MAX                                                                \
     64u /* tasks that run again one after the other for one result */
 #define LINEAGE_RETRY_NS (5000000ull) /* while there is no room for what comes back */
+#define LINEAGE_STUCK_NS                                                                 \
+    (2000000000ull) /* what makes one again is short of something that those have who wait */
 #define LINEAGE_AHEAD 16u /* results that are brought before they are asked for, ... */
 #define LINEAGE_AHEAD_BYTES (16ull << 20) /* ... and bytes of them */
 /* In `made` of a record that makes a result again, with its entry's number: guests' proxies are fewer. */
@@ -52,8 +55,11 @@ struct lineage {
     bool ungrouped;  /* the group in which it ran is no more, and it cannot run again */
     uint64_t call;   /* the argument record */
     uint64_t repair; /* the task that makes it again, or LINK_NONE */
-    uint64_t held;   /* bytes of arguments that are kept here for it */
-    uint32_t users;  /* entries that have this one as an argument */
+    uint64_t
+        queued_ns; /* since when that task waits for room, or when it was looked for last; or 0 */
+    bool told;      /* the driver, of what keeps it from having any */
+    uint64_t held;  /* bytes of arguments that are kept here for it */
+    uint32_t users; /* entries that have this one as an argument */
     struct lineage_arg {
         struct lineage *from; /* NULL: a value, or the argument record has it */
         uint32_t ret;
@@ -88,6 +94,12 @@ void lineage_group_gone(struct job *j, uint64_t group);
 void lineage_why(struct job *j, uint64_t link, char *text);
 void lineage_end_job(struct job *j);
 void lineage_free(struct job *j);
+
+/* ---- lineage_stuck.c ---- */
+/* Looks at what keeps the task that makes @e again, in @state, from beginning. */
+void lineage_stuck(struct job *j, struct lineage *e, uint64_t state);
+/* Parks what was to make room, and lets those go on for whom there is nothing to wait for any more. */
+void lineage_park(struct job *j);
 
 /* ---- lineage_back.c ---- */
 /* Somebody wants these bytes here; anything else than a result that is away is ignored. */
