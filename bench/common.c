@@ -164,9 +164,37 @@ struct bench_text bench_rate_text(double per_s)
     return t;
 }
 
-const char *bench_verdict(int applies, int within)
+int bench_has_budget(struct bench_budget b)
 {
-    return !applies ? "-" : within ? "ok" : "over";
+    return b.least > 0 || b.most > 0;
+}
+
+int bench_within(struct bench_budget b, double value)
+{
+    return b.least > 0 ? value >= b.least : value <= b.most;
+}
+
+struct bench_text bench_budget_text(struct bench_budget b, double value, int applies)
+{
+    struct bench_text t = {""};
+    if (bench_has_budget(b)) {
+        snprintf(t.text, sizeof t.text, "%s %-4.2f %s",
+                 b.least > 0 ? ">=" : "<=", b.least > 0 ? b.least : b.most,
+                 !applies                 ? "-"
+                 : bench_within(b, value) ? "ok"
+                                          : "over");
+    }
+    return t;
+}
+
+void bench_json_judged(const char *name, double value, struct bench_budget b)
+{
+    printf("\"%s\": %.17g", name, value);
+    if (bench_has_budget(b)) {
+        printf(", \"budget_%s\": %g, ", b.least > 0 ? "min" : "max",
+               b.least > 0 ? b.least : b.most);
+        bench_json_bool("within", bench_within(b, value));
+    }
 }
 
 void bench_json_spread(const char *name, const struct spread *s)

@@ -53,8 +53,16 @@ struct bench_text { /* with three digits that say something */
 };
 struct bench_text bench_time_text(double ns);
 struct bench_text bench_rate_text(double per_s);
-/* "ok", "over", or "-" if the budget is not meant for this run. */
-const char *bench_verdict(int applies, int within);
+/* What a figure is judged by: at least `least` if that is not 0, otherwise at most `most`; both 0: no budget. */
+struct bench_budget {
+    double least, most;
+};
+int bench_has_budget(struct bench_budget b);
+int bench_within(struct bench_budget b, double value);
+/* "<= 2.50 ok", "<= 2.50 over", or "<= 2.50 -" if the budget is not meant for this run; "" if there is none. */
+struct bench_text bench_budget_text(struct bench_budget b, double value, int applies);
+/* The figure with all its digits, so that who reads it judges as we do, and its budget if it has one. */
+void bench_json_judged(const char *name, double value, struct bench_budget b);
 void bench_json_spread(const char *name, const struct spread *s);
 void bench_json_bool(const char *name, int value);
 

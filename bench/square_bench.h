@@ -16,10 +16,6 @@
 #define ROUNDS_MAX 1000       /* of one measurement; a bound for the arrays */
 #define WINDOW_MAX 65536      /* tasks in flight */
 
-#define BUDGET_AWAKE 2.5  /* round trip over bounce, at most */
-#define BUDGET_PARKED 1.3 /* round trip over futex pair, at most */
-#define BUDGET_RATE 0.25  /* tasks a second over queue items a second, at least */
-
 enum { MODE_SYNC = 1, MODE_ASYNC = 2, MODE_ALL = 3 };
 
 struct options {

@@ -5,6 +5,11 @@
 
 #include "common.h"
 
+static const struct bench_budget budget_awake = {.most = 2.5};  /* trip over bounce */
+static const struct bench_budget budget_parked = {.most = 1.3}; /* trip over futex pair */
+static const struct bench_budget budget_rate = {.least =
+                                                    0.25}; /* tasks over queue items */
+
 int square_budgets_apply(const struct options *options, const struct results *results)
 {
     return options->payload == sizeof(double) && options->work_ns == 0 &&
@@ -12,18 +17,18 @@ int square_budgets_apply(const struct options *options, const struct results *re
 }
 
 static void latency_row(const char *what, const char *floor, const struct latency *l,
-                        double budget, int applies)
+                        struct bench_budget budget, int applies)
 {
     if (!l->measured) {
         return;
     }
-    printf("%-19s %9s %9s %9s %9s   %-10s %9s %7.2f  <= %-4.2f %s\n", what,
+    printf("%-19s %9s %9s %9s %9s   %-10s %9s %7.2f  %s\n", what,
            bench_time_text(l->best_ns).text,
            bench_time_text((double)hist_percentile(&l->trips, 50)).text,
            bench_time_text((double)hist_percentile(&l->trips, 99)).text,
            bench_time_text((double)l->trips.max).text, floor,
-           bench_time_text(l->floor_best_ns).text, l->ratio, budget,
-           bench_verdict(applies, l->ratio <= budget));
+           bench_time_text(l->floor_best_ns).text, l->ratio,
+           bench_budget_text(budget, l->ratio, applies).text);
 }
 
 static void rate_rows(const struct options *options, const struct rate *r, int applies)
@@ -33,11 +38,11 @@ static void rate_rows(const struct options *options, const struct rate *r, int a
     }
     printf("\n%-19s %11s %11s %11s   %-10s %11s %7s  %-7s\n", "", "median", "least",
            "best", "floor", "median", "ratio", "budget");
-    printf("%-19s %11s %11s %11s   %-10s %11s %7.2f  >= %-4.2f %s\n", "tasks in flight",
+    printf("%-19s %11s %11s %11s   %-10s %11s %7.2f  %s\n", "tasks in flight",
            bench_rate_text(r->per_s.median).text, bench_rate_text(r->per_s.min).text,
            bench_rate_text(r->per_s.max).text, "CAS queue",
-           bench_rate_text(r->floor_per_s.median).text, r->ratio.median, BUDGET_RATE,
-           bench_verdict(applies, r->ratio.median >= BUDGET_RATE));
+           bench_rate_text(r->floor_per_s.median).text, r->ratio.median,
+           bench_budget_text(budget_rate, r->ratio.median, applies).text);
     printf("  window %llu, ratio of %llu pairs: least %.2f, quarter %.2f, median %.2f, "
            "three quarters %.2f, most %.2f\n",
            (unsigned long long)options->window, (unsigned long long)r->rounds,
@@ -59,8 +64,8 @@ void square_report_text(const struct options *options, const struct results *res
         printf("%-19s %9s %9s %9s %9s   %-10s %9s %7s  %-7s\n", "", "best", "p50", "p99",
                "max", "floor", "best", "ratio", "budget");
     }
-    latency_row("round trip, awake", "bounce", &results->awake, BUDGET_AWAKE, applies);
-    latency_row("round trip, parked", "futex pair", &results->parked, BUDGET_PARKED,
+    latency_row("round trip, awake", "bounce", &results->awake, budget_awake, applies);
+    latency_row("round trip, parked", "futex pair", &results->parked, budget_parked,
                 applies);
     if (results->awake.measured) {
         printf("  best: mean of a task in the best of %llu and %llu rounds; ratio: best "
@@ -82,7 +87,7 @@ void square_report_text(const struct options *options, const struct results *res
 }
 
 static void json_latency(const char *name, const char *floor, const struct latency *l,
-                         double budget)
+                         struct bench_budget budget)
 {
     if (!l->measured) {
         return;
@@ -100,8 +105,8 @@ static void json_latency(const char *name, const char *floor, const struct laten
         (unsigned long long)l->trips.min, (unsigned long long)l->trips.max, floor,
         l->floor_best_ns);
     bench_json_spread("floor_ns", &l->floor_ns);
-    printf(",\n  \"ratio\": %.6g, \"budget_max\": %g, ", l->ratio, budget);
-    bench_json_bool("within", l->ratio <= budget);
+    printf(",\n  ");
+    bench_json_judged("ratio", l->ratio, budget);
     printf("}");
 }
 
@@ -117,8 +122,8 @@ static void json_rate(const struct rate *r)
     bench_json_spread("floor_per_s", &r->floor_per_s);
     printf(",\n  ");
     bench_json_spread("ratio", &r->ratio);
-    printf(", \"budget_min\": %g, ", BUDGET_RATE);
-    bench_json_bool("within", r->ratio.median >= BUDGET_RATE);
+    printf(", ");
+    bench_json_judged("verdict", r->ratio.median, budget_rate);
     printf("}");
 }
 
@@ -132,8 +137,8 @@ void square_report_json(const struct options *options, const struct results *res
         options->payload, (unsigned long long)options->work_ns,
         (unsigned long long)options->window);
     bench_json_bool("budgets_apply", square_budgets_apply(options, results));
-    json_latency("awake", "bounce", &results->awake, BUDGET_AWAKE);
-    json_latency("parked", "futex pair", &results->parked, BUDGET_PARKED);
+    json_latency("awake", "bounce", &results->awake, budget_awake);
+    json_latency("parked", "futex pair", &results->parked, budget_parked);
     json_rate(&results->rate);
     printf("}\n");
 }

@@ -48,21 +48,14 @@ static const char *floor_text(enum floor_use use)
     return texts[use];
 }
 
-static int within(const struct store_row *r)
-{
-    return r->op->least > 0 ? r->verdict >= r->op->least : r->verdict <= r->op->most;
-}
-
 static void print_row(const struct store_row *r, int applies)
 {
     const struct store_op *op = r->op;
-    int rate = op->least > 0, budget = rate || op->most > 0;
     printf("%-26s %9s %9s   %-13s %9s %7.2f", op->name, bench_time_text(r->best_ns).text,
            bench_time_text(r->ns.median).text, floor_text(op->floor),
            bench_time_text(r->floor_best_ns).text, r->verdict);
-    if (budget) {
-        printf("  %s %-4.2f %s", rate ? ">=" : "<=", rate ? op->least : op->most,
-               bench_verdict(applies, within(r)));
+    if (bench_has_budget(op->budget)) {
+        printf("  %s", bench_budget_text(op->budget, r->verdict, applies).text);
     }
     printf("\n");
 }
@@ -100,12 +93,8 @@ static void json_row(const struct store_row *r, int first)
     bench_json_spread("ns", &r->ns);
     printf(", ");
     bench_json_spread("ratio", &r->ratio);
-    printf(", \"verdict\": %.6g", r->verdict);
-    if (r->op->least > 0 || r->op->most > 0) {
-        printf(", \"budget_%s\": %g, ", r->op->least > 0 ? "min" : "max",
-               r->op->least > 0 ? r->op->least : r->op->most);
-        bench_json_bool("within", within(r));
-    }
+    printf(", ");
+    bench_json_judged("verdict", r->verdict, r->op->budget);
     printf("}");
 }
 

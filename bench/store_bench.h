@@ -43,8 +43,7 @@ struct store_op {
     size_t size; /* of an object; UINT64_MAX: large_bytes */
     uint64_t count;
     enum floor_use floor;
-    double most;  /* times the floor; 0: no budget */
-    double least; /* of the floor's rate; 0: no budget */
+    struct bench_budget budget; /* most: times the floor; least: of the floor's rate */
 };
 extern const struct store_op store_ops[];
 extern const size_t store_ops_count;

@@ -61,14 +61,15 @@ static void measure(struct store_bench *b, const struct store_op *op, uint64_t u
         double floor = floor_ns(op, copy, size);
         bench_keep_best(ns[n], &row->best_ns);
         bench_keep_best(floor, &row->floor_best_ns);
-        ratio[n] = op->least > 0 ? floor / ns[n] : ns[n] / floor;
+        ratio[n] = op->budget.least > 0 ? floor / ns[n] : ns[n] / floor;
         n++;
     }
     floor_stop(copy);
     row->rounds = n;
     row->ns = stats_spread(ns, n);
     row->ratio = stats_spread(ratio, n);
-    row->verdict = op->least > 0 ? row->ratio.median : row->best_ns / row->floor_best_ns;
+    row->verdict =
+        op->budget.least > 0 ? row->ratio.median : row->best_ns / row->floor_best_ns;
 }
 
 /* ---- the run ------------------------------------------------------------------------------------- */

@@ -28,32 +28,31 @@ struct row {
     const char *name;
     size_t size; /* of an object; 0: messages; SIZE_MAX: the largest */
     bool checked, encrypt, poll;
-    unsigned lanes; /* data connections; 0: as many as usual */
-    double least;   /* of the floor's rate; 0: no budget */
-    double most;    /* times the floor's best; 0: no budget */
-    bool verbs;     /* over RDMA; the floor: plain libibverbs */
+    unsigned lanes;             /* data connections; 0: as many as usual */
+    struct bench_budget budget; /* least: of the floor's rate; most: times its best */
+    bool verbs;                 /* over RDMA; the floor: plain libibverbs */
 };
 
 static const struct row rows[] = {
-    {"pull 64 KiB", 65536, true, false, false, 0, 0, 0, false},
-    {"pull 4 MiB", 4 << 20, true, false, false, 0, 0.95, 0, false},
-    {"pull 64 MiB", 64 << 20, true, false, false, 0, 0.95, 0, false},
-    {"pull, largest", SIZE_MAX, true, false, false, 0, 0.95, 0, false},
-    {"pull 4 MiB, no sums", 4 << 20, false, false, false, 0, 0.95, 0, false},
-    {"pull 64 MiB, no sums", 64 << 20, false, false, false, 0, 0.95, 0, false},
-    {"pull 64 MiB, 1 lane", 64 << 20, true, false, false, 1, 0, 0, false},
-    {"pull 64 MiB, 4 lanes", 64 << 20, true, false, false, 4, 0, 0, false},
-    {"pull 64 MiB, encrypted", 64 << 20, true, true, false, 0, 0, 0, false},
-    {"message, sleeping", 0, true, false, false, 0, 0, 1.3, false},
-    {"message, polling", 0, true, false, true, 0, 0, 1.3, false},
-    {"message, encrypted", 0, true, true, false, 0, 0, 0, false},
-    {"RDMA 4 MiB", 4 << 20, true, false, false, 0, 0.95, 0, true},
-    {"RDMA 16 MiB", 16 << 20, true, false, false, 0, 0.95, 0, true},
-    {"RDMA, largest", SIZE_MAX, true, false, false, 0, 0.95, 0, true},
-    {"RDMA 4 MiB, no sums", 4 << 20, false, false, false, 0, 0.95, 0, true},
-    {"RDMA 16 MiB, no sums", 16 << 20, false, false, false, 0, 0.95, 0, true},
-    {"RDMA message, sleeping", 0, true, false, false, 0, 0, 1.3, true},
-    {"RDMA message, polling", 0, true, false, true, 0, 0, 1.3, true},
+    {"pull 64 KiB", 65536, true, false, false, 0, {0, 0}, false},
+    {"pull 4 MiB", 4 << 20, true, false, false, 0, {.least = 0.95}, false},
+    {"pull 64 MiB", 64 << 20, true, false, false, 0, {.least = 0.95}, false},
+    {"pull, largest", SIZE_MAX, true, false, false, 0, {.least = 0.95}, false},
+    {"pull 4 MiB, no sums", 4 << 20, false, false, false, 0, {.least = 0.95}, false},
+    {"pull 64 MiB, no sums", 64 << 20, false, false, false, 0, {.least = 0.95}, false},
+    {"pull 64 MiB, 1 lane", 64 << 20, true, false, false, 1, {0, 0}, false},
+    {"pull 64 MiB, 4 lanes", 64 << 20, true, false, false, 4, {0, 0}, false},
+    {"pull 64 MiB, encrypted", 64 << 20, true, true, false, 0, {0, 0}, false},
+    {"message, sleeping", 0, true, false, false, 0, {.most = 1.3}, false},
+    {"message, polling", 0, true, false, true, 0, {.most = 1.3}, false},
+    {"message, encrypted", 0, true, true, false, 0, {0, 0}, false},
+    {"RDMA 4 MiB", 4 << 20, true, false, false, 0, {.least = 0.95}, true},
+    {"RDMA 16 MiB", 16 << 20, true, false, false, 0, {.least = 0.95}, true},
+    {"RDMA, largest", SIZE_MAX, true, false, false, 0, {.least = 0.95}, true},
+    {"RDMA 4 MiB, no sums", 4 << 20, false, false, false, 0, {.least = 0.95}, true},
+    {"RDMA 16 MiB, no sums", 16 << 20, false, false, false, 0, {.least = 0.95}, true},
+    {"RDMA message, sleeping", 0, true, false, false, 0, {.most = 1.3}, true},
+    {"RDMA message, polling", 0, true, false, true, 0, {.most = 1.3}, true},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
@@ -264,11 +263,6 @@ static void measure_all(const struct options *options, struct result results[ROW
 /* ---- what came out
  * ----------------------------------------------------------------------- */
 
-static int within(const struct row *row, const struct result *r)
-{
-    return row->least > 0 ? r->verdict >= row->least : r->verdict <= row->most;
-}
-
 static void print_row(const struct row *row, const struct result *r, int applies)
 {
     if (row->size != 0) {
@@ -280,14 +274,8 @@ static void print_row(const struct row *row, const struct result *r, int applies
                bench_time_text(r->ns.median).text, bench_time_text(r->floor_ns.min).text,
                bench_time_text(r->floor_ns.median).text);
     }
-    printf("%6.2f  ", r->verdict);
-    if (row->least > 0 || row->most > 0) {
-        printf("%s %-4.2f %-4s",
-               row->least > 0 ? ">=" : "<=", row->least > 0 ? row->least : row->most,
-               bench_verdict(applies, within(row, r)));
-    } else {
-        printf("%12s", "");
-    }
+    printf("%6.2f  %-12s", r->verdict,
+           bench_budget_text(row->budget, r->verdict, applies).text);
     printf(" %7.2f %7.2f\n", r->cpu, r->floor_cpu);
 }
 
@@ -320,13 +308,8 @@ static void json_row(const struct row *row, const struct result *r, int first)
     bench_json_spread("floor_ns", &r->floor_ns);
     printf(", ");
     bench_json_spread("ratio", &r->ratio);
-    printf(", \"cpu\": %.6g, \"floor_cpu\": %.6g, \"verdict\": %.6g", r->cpu,
-           r->floor_cpu, r->verdict);
-    if (row->least > 0 || row->most > 0) {
-        printf(", \"budget_%s\": %g, ", row->least > 0 ? "min" : "max",
-               row->least > 0 ? row->least : row->most);
-        bench_json_bool("within", within(row, r));
-    }
+    printf(", \"cpu\": %.6g, \"floor_cpu\": %.6g, ", r->cpu, r->floor_cpu);
+    bench_json_judged("verdict", r->verdict, row->budget);
     printf("}");
 }
 

@@ -67,6 +67,7 @@ void head_set_counted(struct plan_head *h, struct head_lease *l, uint32_t counte
     uint32_t times = d->demand.group ? 0 : 1; /* that is booked for the group already */
     resources_sub(&h->nodes[l->node].leased, &d->demand.need, times * l->counted);
     s->used -= l->counted * d->cost;
+    h->crowded = h->crowded || d->demand.group;
     l->counted = counted;
     resources_add(&h->nodes[l->node].leased, &d->demand.need, times * l->counted);
     s->used += l->counted * d->cost;

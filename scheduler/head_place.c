@@ -145,7 +145,7 @@ static uint32_t choose_node(struct plan_head *h, const struct head_demand *d,
 {
     if (d->demand.group) {
         *ret_most = PLAN_SLOTS_MAX;
-        return head_group_choose(h, d);
+        return head_group_choose(h, d, false);
     }
     if (d->demand.strategy != DEMAND_DEFAULT) {
         return choose_by_strategy(h, d, ret_most);
@@ -213,7 +213,7 @@ static bool unmet(const struct plan_head *h, const struct head_demand *d)
 void head_demand_changed(struct plan_head *h, struct head_demand *d)
 {
     bool waits = unmet(h, d);
-    if (index_set_put(&h->unmet, (uint32_t)(d - h->demands), waits)) {
+    if (index_set_put(&h->unmet, (uint32_t)(d - h->demands), waits) && !d->demand.group) {
         struct head_job *j = &h->jobs[d->job];
         j->unmet = waits ? j->unmet + 1 : j->unmet - 1;
         j->share.needy = j->unmet > 0;
@@ -352,10 +352,11 @@ static uint64_t coming(const struct plan_head *h)
     return leased - granted;
 }
 
-/* A slot of @v would be of use for @d: they need something of the same kind. */
+/* A slot of @v would be of use for @d: they need something of the same kind. In a group leases are not moved, as they may
+ * overlap. */
 static bool same_kinds(const struct head_demand *v, const struct head_demand *d)
 {
-    return v->demand.group == d->demand.group &&
+    return !v->demand.group && !d->demand.group &&
            resources_cover(&d->demand.need, &v->demand.need) > 0;
 }
 
@@ -402,7 +403,7 @@ static bool take_from_lower(struct plan_head *h)
     }
     for (uint32_t i = 0; i < h->demands_top; i++) {
         const struct head_demand *d = &h->demands[i];
-        if (!d->used || d->granted == 0) {
+        if (!d->used || d->granted == 0 || d->demand.group) {
             continue;
         }
         uint32_t *low = &h->jobs[d->job].lowest;
@@ -428,6 +429,9 @@ static const struct head_demand *most_owed(const struct plan_head *h)
     for (uint32_t i = 0; i < h->unmet.count; i++) {
         const struct head_demand *d = &h->demands[h->unmet.list[i]];
         int64_t owed = h->jobs[d->job].share.deficit;
+        if (d->demand.group) {
+            continue; /* no turn of others is of use for it */
+        }
         most = !most || owed > h->jobs[most->job].share.deficit ? d : most;
     }
     return most;
@@ -440,7 +444,7 @@ void head_place(struct plan_head *h, uint64_t now)
     }
     head_group_place(h, now);
     h->place_at = h->void_at < h->groups_at ? h->void_at : h->groups_at;
-    if (h->unmet.count == 0) {
+    if (h->unmet.count == 0 && !h->crowded) {
         head_flush(h);
         return;
     }
@@ -448,6 +452,9 @@ void head_place(struct plan_head *h, uint64_t now)
     if (!h->placed_at || now >= next) {
         h->placed_at = now;
         next = now + PLAN_RETRY_NS; /* turns and retries come due by time alone */
+        if (h->crowded) {
+            head_group_part(h);
+        }
         give_all(h, now);
         const struct head_demand *waits = now >= h->turn_at ? most_owed(h) : NULL;
         if (waits) {

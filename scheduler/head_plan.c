@@ -414,16 +414,17 @@ static mob_status demand_new(struct plan_head *h, uint32_t owner,
     h->demands_top = at < h->demands_top ? h->demands_top : at + 1;
     h->jobs[job].demands++;
     struct head_demand *d = &h->demands[at];
-    *d = (struct head_demand){.used = true,
-                              .owner = owner,
-                              .job = job,
-                              .cls = in->cls,
-                              .demand = in->demand,
-                              .cost = share_cost(&in->demand.need, &h->total),
-                              .leases = INDEX_NONE,
-                              .refused_by = INDEX_NONE,
-                              .void_at = CLOCK_NEVER,
-                              .none_since = CLOCK_NEVER};
+    *d = (struct head_demand){
+        .used = true,
+        .owner = owner,
+        .job = job,
+        .cls = in->cls,
+        .demand = in->demand,
+        .cost = in->demand.group ? 0 : share_cost(&in->demand.need, &h->total),
+        .leases = INDEX_NONE,
+        .refused_by = INDEX_NONE,
+        .void_at = CLOCK_NEVER,
+        .none_since = CLOCK_NEVER};
     for (uint32_t i = 0; i < h->nodes_top && !d->demand.group; i++) {
         d->nodes += head_could(&h->nodes[i], d);
     }

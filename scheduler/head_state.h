@@ -33,7 +33,7 @@ struct head_job {
     struct plan_job key;
     struct share share; /* used: cost of its leases */
     uint32_t demands;   /* 0: the place is free */
-    uint32_t unmet;     /* of them in unmet */
+    uint32_t unmet;     /* of them in unmet, but those in groups */
     uint32_t lowest;    /* scratch: its demand of the lowest rank that has leases */
 };
 
@@ -45,7 +45,7 @@ struct head_demand {
     uint32_t
         nodes; /* members that are large enough for one task of it, and may have it */
     struct demand demand;
-    uint64_t cost;                 /* share_cost() of one slot */
+    uint64_t cost;                 /* share_cost() of one slot; 0: it is in a group */
     uint32_t granted;              /* slots of its leases */
     uint32_t leases;               /* the first, ended ones that still count among them */
     uint64_t void_at;              /* the owner came back and has not said it again */
@@ -105,10 +105,11 @@ struct plan_head {
     struct head_group *groups;
     struct head_hold *holds;
     uint32_t groups_top, groups_count, holds_top, holds_free;
-    uint64_t groups_at;          /* when those that wait are looked at next */
-    uint64_t known_at;           /* until then an earlier head's are not all known */
-    uint32_t awaited;            /* nodes that are, of which some may say them */
-    uint64_t rooms, turns;       /* counts what makes room for them; who waited longer */
+    uint64_t groups_at;    /* when those that wait are looked at next */
+    uint64_t known_at;     /* until then an earlier head's are not all known */
+    uint32_t awaited;      /* nodes that are, of which some may say them */
+    uint64_t rooms, turns; /* counts what makes room for them; who waited longer */
+    bool crowded;          /* leases in groups changed: some may share without need now */
     struct head_group **waiting; /* scratch: groups_max */
     struct resources *room; /* scratch of head_fit.c, for each node: room for bundles */
     uint16_t *there;        /* bundles of the group at hand */
@@ -184,11 +185,15 @@ bool head_group_create(struct plan_head *h);
 void head_group_destroy(struct plan_head *h);
 const char *head_group_check(const struct plan_head *h);
 /* head_inside.c. Bundles whose node would do for a task of it; slots that it may still have on a
- * node; the node that has most, or INDEX_NONE. */
+ * node; the node that has most, of those with some that no other class has (@alone: of those only), or INDEX_NONE. */
 uint32_t head_group_nodes(const struct plan_head *h, const struct head_demand *d);
 uint32_t head_group_slots(const struct plan_head *h, const struct head_demand *d,
                           uint32_t at);
-uint32_t head_group_choose(const struct plan_head *h, const struct head_demand *d);
+uint32_t head_group_choose(const struct plan_head *h, const struct head_demand *d,
+                           bool alone);
+/* Moves one that shares what it has with other classes to where there is room for it alone; then `crowded` is to be
+ * looked at again. */
+void head_group_part(struct plan_head *h);
 /* head_gather.c */
 void head_group_place(struct plan_head *h, uint64_t now);
 /* head_group.c. An earlier head's member is waited for, or no more. */

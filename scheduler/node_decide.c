@@ -67,7 +67,7 @@ static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c,
     struct resources free = p->free;
     resources_sub(&free, &p->keep, 1);
     if (class_grouped(c)) {
-        free = node_hold_room(p, c, false);
+        free = node_inside_room(p, j, c, now);
     }
     if (!resources_fit(&free, &c->demand.need)) {
         return false;
@@ -105,9 +105,8 @@ static void resume(struct plan_node *p)
 {
     FOR_EACH_CLASS(p, j, c)
     {
-        struct resources room = class_grouped(c) && c->resuming > 0
-                                    ? node_hold_room(p, c, false)
-                                    : resources_cpus(0);
+        struct resources room = class_grouped(c) && c->resuming > 0 ? node_hold_room(p, c)
+                                                                    : resources_cpus(0);
         uint64_t *free = (class_grouped(c) ? &room : &p->free)->amount + RESOURCE_CPU;
         uint64_t *keep = (class_grouped(c) ? &room : &p->keep)->amount + RESOURCE_CPU;
         while (c->resuming > 0 && class_cpus(c) <= *free) {
@@ -120,8 +119,8 @@ static void resume(struct plan_node *p)
     }
 }
 
-/* The next class of @j that lacks slots and was not tried in this pass: of the highest priority, and of those
- * in turn. While others wait, whose slots are asked back gets none: what comes back is theirs. */
+/* The next class of @j that lacks slots and was not tried in this pass: of the highest priority, and of those the one
+ * that was served longest ago. While others wait, whose slots are asked back gets none: what comes back is theirs. */
 static struct node_class *next_class(const struct plan_node *p, struct node_job *j,
                                      bool native, bool others)
 {
@@ -131,7 +130,9 @@ static struct node_class *next_class(const struct plan_node *p, struct node_job 
         struct node_class *c = &j->cls[at];
         if (!c->tried && class_is_native(p, j, c) == native && node_lack(p, j, c) > 0 &&
             !(others && c->taking > 0) &&
-            (!best || c->demand.priority > best->demand.priority)) {
+            (!best || c->demand.priority > best->demand.priority ||
+             (c->demand.priority == best->demand.priority &&
+              c->served_at < best->served_at))) {
             best = c;
         }
     }
@@ -260,8 +261,10 @@ static bool serve_all(struct plan_node *p, bool native, bool others, uint64_t no
     struct node_job *j;
     while ((j = next_job(p, native, others))) {
         struct node_class *c = next_class(p, j, native, others);
+        bool late = node_inside_late(p, j, c, now) == c;
         if (serve(p, j, c, now)) {
             served(p, j, c, now);
+            c->kept_until = late ? now + PLAN_QUANTUM_NS : c->kept_until;
             continue;
         }
         c->tried = true;

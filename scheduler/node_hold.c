@@ -9,53 +9,99 @@ static bool is_there(const struct node_hold *x)
     return x->word.state != PLAN_HOLD_WANT;
 }
 
-/* What a bundle of a group has here, or (@bundle 0) all of them; what slots of its classes have of it, or
- * with @promised what leases allow them, if that is more. */
-static void sum_up(const struct plan_node *p, uint64_t group, uint32_t bundle,
-                   bool promised, struct resources *ret_kept, struct resources *ret_used)
+/* What classes have of what is held for a bundle, or (@bundle 0) for all of their group's here. */
+enum sum {
+    SUM_USED,    /* in slots and by workers that wait in a get */
+    SUM_WAITING, /* by the latter alone: it comes back when others have run */
+    SUM_LEASED, /* @c in slots or by its leases; others do not count, as leases may overlap */
+};
+
+static struct resources kept_here(const struct plan_node *p, uint64_t group,
+                                  uint32_t bundle)
 {
-    *ret_kept = *ret_used = resources_zero(&p->config.capacity);
+    struct resources kept = resources_zero(&p->config.capacity);
     for (uint32_t i = 0; i < p->holds_count; i++) {
         const struct plan_hold *w = &p->holds[i].word;
         if (w->group == group && w->state == PLAN_HOLD_KEPT &&
             (!bundle || w->bundle == bundle)) {
-            resources_add(ret_kept, &w->need, 1);
+            resources_add(&kept, &w->need, 1);
         }
     }
-    FOR_EACH_CLASS(p, j, c)
-    {
-        if (c->demand.group == group && (!bundle || c->demand.bundle == bundle)) {
-            uint32_t held = class_held(c), most = c->quota;
-            most = promised && most > held + c->resuming ? most : held;
-            resources_add(ret_used, &c->demand.need, most);
-            class_book_kept(ret_used, c, c->lent + (promised ? 0 : c->resuming),
-                            resources_add);
-        }
-    }
+    return kept;
 }
 
-struct resources node_hold_room(const struct plan_node *p, const struct node_class *c,
-                                bool promised)
+static struct resources sum_up(const struct plan_node *p, uint64_t group, uint32_t bundle,
+                               enum sum sum, const struct node_class *of)
 {
-    struct resources room, used;
-    sum_up(p, c->demand.group, 0, promised, &room, &used);
-    resources_sub(&room, &used, 1);
-    if (c->demand.bundle) {
-        struct resources one;
-        sum_up(p, c->demand.group, c->demand.bundle, promised, &one, &used);
-        resources_sub(&one, &used, 1);
-        resources_limit(&room, &one);
+    struct resources used = resources_zero(&p->config.capacity);
+    FOR_EACH_CLASS(p, j, c)
+    {
+        if (c->demand.group != group || (bundle && c->demand.bundle != bundle)) {
+            continue;
+        }
+        uint32_t held = class_held(c), slots = sum == SUM_USED ? held : 0;
+        if (sum == SUM_LEASED && c == of) {
+            slots = c->quota > held + c->resuming ? c->quota : held;
+        }
+        resources_add(&used, &c->demand.need, slots);
+        class_book_kept(&used, c, c->lent + (sum == SUM_LEASED ? 0 : c->resuming),
+                        resources_add);
     }
-    return room;
+    return used;
+}
+
+/* What is held for a class without such a sum: in its bundle, and in all of its group's here. */
+static struct resources left_of_bundle(const struct plan_node *p,
+                                       const struct node_class *c, enum sum sum)
+{
+    struct resources left = kept_here(p, c->demand.group, c->demand.bundle);
+    struct resources used = sum_up(p, c->demand.group, c->demand.bundle, sum, c);
+    resources_sub(&left, &used, 1);
+    return left;
+}
+
+static struct resources left_of(const struct plan_node *p, const struct node_class *c,
+                                enum sum sum)
+{
+    uint64_t group = c->demand.group;
+    struct resources left = kept_here(p, group, 0);
+    struct resources used = sum_up(p, group, 0, sum, c);
+    resources_sub(&left, &used, 1);
+    if (c->demand.bundle) {
+        struct resources one = left_of_bundle(p, c, sum);
+        resources_limit(&left, &one);
+    }
+    return left;
+}
+
+struct resources node_hold_room(const struct plan_node *p, const struct node_class *c)
+{
+    return left_of(p, c, SUM_USED);
+}
+
+struct resources node_hold_bundle(const struct plan_node *p, const struct node_class *c)
+{
+    return left_of_bundle(p, c, SUM_USED);
+}
+
+struct resources node_hold_reach(const struct plan_node *p, const struct node_class *c)
+{
+    return left_of(p, c, SUM_WAITING);
+}
+
+struct resources node_hold_unleased(const struct plan_node *p, const struct node_class *c)
+{
+    return left_of(p, c, SUM_LEASED);
 }
 
 /* Its tasks have more than what is kept for them: of one bundle, or of all. */
 static bool overused(const struct plan_node *p, uint64_t group, uint32_t bundle)
 {
-    struct resources kept, used;
-    sum_up(p, group, bundle, false, &kept, &used);
+    struct resources kept = kept_here(p, group, bundle);
+    struct resources used = sum_up(p, group, bundle, SUM_USED, NULL);
     if (resources_fit(&kept, &used)) {
-        sum_up(p, group, 0, false, &kept, &used);
+        kept = kept_here(p, group, 0);
+        used = sum_up(p, group, 0, SUM_USED, NULL);
     }
     return !resources_fit(&kept, &used);
 }

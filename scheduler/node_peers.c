@@ -57,7 +57,7 @@ static uint32_t slots_that_fit(const struct plan_node *p, const struct node_clas
     struct resources left = plan_node_offer(p), promised = node_promised(p);
     resources_sub(&left, &promised, 1);
     if (class_grouped(c)) {
-        left = node_hold_room(p, c, true);
+        left = node_hold_unleased(p, c);
     }
     return c->fits ? resources_times(&left, &c->demand.need, PLAN_SLOTS_MAX) : 0;
 }

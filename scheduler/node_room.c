@@ -197,59 +197,13 @@ static void take_busy(struct plan_node *p, struct resources *soon, uint64_t now)
     }
 }
 
-/* Slots that idle in other classes of its group, while this one waits for what they have. */
-static void take_in_group(struct plan_node *p, const struct node_class *c, uint64_t now)
-{
-    FOR_EACH_CLASS(p, j, o)
-    {
-        if (o != c && o->demand.group == c->demand.group) {
-            node_take(p, j, o, spare_idle(o), now);
-        }
-    }
-}
-
-/* Workers of a group whose get is over come before its tasks: what they lack is asked back, of idle slots first, and
- * those of their own bundle before others. */
-static void take_for_resuming(struct plan_node *p, const struct node_class *c,
-                              uint64_t now)
-{
-    uint64_t missing = c->resuming * class_cpus(c);
-    FOR_EACH_CLASS(p, j, o)
-    {
-        if (o->demand.group == c->demand.group) {
-            uint64_t soon = o->taking * class_cpus(o);
-            missing -= soon < missing ? soon : missing;
-        }
-    }
-    for (int pass = 0; pass < 4; pass++) { /* idle, busy; of each its bundle's first */
-        bool busy = pass >= 2, others = pass % 2;
-        FOR_EACH_CLASS(p, j, o)
-        {
-            bool its = o->demand.group == c->demand.group && class_cpus(o) > 0 &&
-                       (others || o->demand.bundle == c->demand.bundle);
-            uint32_t have = o->idle + (busy ? o->busy : 0);
-            uint64_t count = its ? (missing + class_cpus(o) - 1) / class_cpus(o) : 0;
-            have = have > o->taking ? have - o->taking : 0;
-            count = count < have ? count : have;
-            node_take(p, j, o, (uint32_t)count, now);
-            missing -= count * class_cpus(o) < missing ? count * class_cpus(o) : missing;
-        }
-    }
-}
-
 void node_make_room(struct plan_node *p, uint64_t now)
 {
-    FOR_EACH_CLASS(p, j, c)
-    {
-        if (class_grouped(c) && c->resuming > 0) {
-            take_for_resuming(p, c, now);
-        }
-    }
+    node_inside_make_room(p, now);
     struct resources lacks = p->keep;
-    bool cut = !resources_none(&p->keep), any = cut, grouped = false;
+    bool cut = !resources_none(&p->keep), any = cut;
     FOR_EACH_CLASS(p, j, c)
     {
-        grouped = grouped || (c->tried && class_grouped(c));
         if (c->tried && c->cost > 0 && !class_grouped(c)) {
             uint32_t more = node_lack(p, j, c) - (c == p->kept_for);
             resources_add(&lacks, &c->demand.need, more);
@@ -258,7 +212,7 @@ void node_make_room(struct plan_node *p, uint64_t now)
                   (class_is_native(p, j, c) && now >= c->short_since + PLAN_REPORT_NS);
         }
     }
-    if (!any && !grouped) {
+    if (!any) {
         return;
     }
     struct resources soon = have_soon(p, now);
@@ -271,9 +225,7 @@ void node_make_room(struct plan_node *p, uint64_t now)
     }
     FOR_EACH_CLASS(p, j, c)
     {
-        if (class_grouped(c) && c->tried) {
-            take_in_group(p, c, now);
-        } else if (c->tried && c->cost > 0 && class_is_native(p, j, c)) {
+        if (c->tried && c->cost > 0 && class_is_native(p, j, c) && !class_grouped(c)) {
             take_from_lower(p, j, c, &soon, now);
             take_turns(p, j, c, &soon, now);
         }

@@ -7,6 +7,7 @@
  *   node_room.c    who gives them for it
  *   node_report.c  what the head and other nodes get: reports, sends, the view, the check
  *   node_hold.c    what is held for groups
+ *   node_inside.c  who of a group has it
  *   node_why.c     for people: why tasks wait, leases
  */
 #ifndef SCHEDULER_NODE_STATE_H
@@ -211,9 +212,13 @@ void node_make_room(struct plan_node *p, uint64_t now);
 void node_cut_leases(struct plan_node *p);
 
 /* node_hold.c */
-/* What a slot of a group's class may still take here; @promised: beyond what leases allow. */
-struct resources node_hold_room(const struct plan_node *p, const struct node_class *c,
-                                bool promised);
+/* Of what is held for a group's class here: what is free; that of its bundle alone; what is free or in slots; what its
+ * leases leave, whatever others have. */
+struct resources node_hold_room(const struct plan_node *p, const struct node_class *c);
+struct resources node_hold_bundle(const struct plan_node *p, const struct node_class *c);
+struct resources node_hold_reach(const struct plan_node *p, const struct node_class *c);
+struct resources node_hold_unleased(const struct plan_node *p,
+                                    const struct node_class *c);
 /* All that is held or gathered. */
 struct resources node_held(const struct plan_node *p);
 /* At the beginning of a pass: drops what is over and has no slots any more. */
@@ -227,6 +232,17 @@ void node_hold_new_head(struct plan_node *p, uint64_t now);
 void node_hold_sweep(struct plan_node *p);
 /* NULL, or what is wrong. Adds what is held to @used. */
 const char *node_hold_check(const struct plan_node *p, struct resources *used);
+
+/* node_inside.c */
+/* The class beside @c in its group, or @c, for which what comes free is kept; NULL: there is none. */
+const struct node_class *node_inside_late(const struct plan_node *p,
+                                          const struct node_job *j,
+                                          const struct node_class *c, uint64_t now);
+/* What a slot of a group's class may take now. */
+struct resources node_inside_room(const struct plan_node *p, const struct node_job *j,
+                                  const struct node_class *c, uint64_t now);
+/* Finds room for what was tried in vain, and for workers whose get is over. */
+void node_inside_make_room(struct plan_node *p, uint64_t now);
 
 /* node_report.c */
 void node_send(struct plan_node *p, uint64_t now);

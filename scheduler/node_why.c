@@ -61,13 +61,13 @@ mob_status plan_node_why(const struct plan_node *p, struct plan_job job, uint32_
  * very class. */
 static struct resources in_time(const struct plan_node *p, const struct node_class *c)
 {
-    const struct demand *d = &c->demand;
-    struct resources room = class_grouped(c) ? node_hold_room(p, c, false) : p->free;
+    if (class_grouped(c)) {
+        return node_hold_reach(p, c);
+    }
+    struct resources room = p->free;
     FOR_EACH_CLASS(p, j, k)
     {
-        bool same = k->demand.group == d->group &&
-                    (!d->bundle || !k->demand.bundle || k->demand.bundle == d->bundle);
-        resources_add(&room, &k->demand.need, same ? class_held(k) : 0);
+        resources_add(&room, &k->demand.need, class_grouped(k) ? 0 : class_held(k));
     }
     return room;
 }

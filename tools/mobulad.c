@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/node_options.h"
 #include "core/clock.h"
 #include "core/labels.h"
 #include "core/log.h"
@@ -25,49 +26,7 @@ static const char usage[] =
     "\n"
     "The daemon of a mobula node, in the foreground. People use `mobula start`, which "
     "starts it.\n"
-    "\n"
-    "  --node-dir=DIR               the node's folder, with its socket and log\n"
-    "  --num-cpus=N                 CPUs to use; default: what affinity and cgroups "
-    "allow\n"
-    "  --pin                        let workers run on CPUs that their task has alone; "
-    "the default\n"
-    "                               of a node that may run on four CPUs or more\n"
-    "  --no-pin                     let them run on any CPU\n"
-    "  --memory=SIZE                memory for tasks that ask for it; default: what may "
-    "be used but\n"
-    "                               for the store's\n"
-    "  --gpus=N                     GPUs; default: as many /dev/nvidia[0-9]* as there "
-    "are\n"
-    "  --resources=NAME=N[,...]     what else tasks may ask for\n"
-    "  --labels=NAME=VALUE[,...]    what tasks may choose the node by\n"
-    "  --object-store-memory=SIZE   limit of shared memory; default: 30 % of what may be "
-    "used\n"
-    "  --spill-dir=DIR[:DIR...]     where objects go when memory is short, in turn; "
-    "\"none\": "
-    "they stay;\n"
-    "                               default: $MOBULA_SPILL_DIR, else "
-    "/var/tmp\n"
-    "  --unmet-grace=SECONDS        time for a node to join that has what a "
-    "task asks for\n"
-    "  --head                       be the head of a cluster\n"
-    "  --address=HOST:PORT          be a node of the cluster whose head is there\n"
-    "  --listen=ADDRESS             listen at this address only\n"
-    "  --port=PORT                  ... and at this port; default: 6379 for a head, else "
-    "any\n"
-    "  --key-file=FILE              the cluster's key; default: $MOBULA_KEY_FILE, else\n"
-    "                               ~/.mobula/key, which a head makes if there is none\n"
-    "  --key-stdin                  read the key from standard input\n"
-    "  --allow-shared-key           take a key file that others may read\n"
-    "  --encrypt                    let nobody on the way read what nodes send each "
-    "other; "
-    "every\n"
-    "                               node of the cluster has it, or none\n"
-    "  --no-checksums               no checksums of objects on their way, between nodes "
-    "that\n"
-    "                               both say so\n"
-    "  --rdma=auto|off|strict       how objects use RDMA devices; strict: peers can read "
-    "no more\n"
-    "                               than what they are pulling; default: auto\n"
+    "\n" NODE_OPTIONS_TEXT
     "  --log-file=FILE              log there; - is standard error, the default\n"
     "  --log-level=LEVEL            error, warn, info or debug; default: info, or warn "
     "if to\n"
@@ -297,33 +256,10 @@ static int bad_value(const struct settings *s, const char *name)
 static int parse_all(int argc, char **argv, struct settings *s)
 {
     static const struct option options[] = {
-        {"head", no_argument, NULL, 'H'},
-        {"address", required_argument, NULL, 'a'},
-        {"listen", required_argument, NULL, 'L'},
-        {"port", required_argument, NULL, 'p'},
-        {"key-file", required_argument, NULL, 'k'},
-        {"key-stdin", no_argument, NULL, 'K'},
-        {"allow-shared-key", no_argument, NULL, 'S'},
-        {"encrypt", no_argument, NULL, 'E'},
-        {"no-checksums", no_argument, NULL, 'U'},
-        {"rdma", required_argument, NULL, 'R'},
+        NODE_OPTIONS,
         {"embedded", required_argument, NULL, 'e'},
-        {"node-dir", required_argument, NULL, 'd'},
-        {"num-cpus", required_argument, NULL, 'c'},
-        {"no-pin", no_argument, NULL, 'n'},
-        {"pin", no_argument, NULL, 'P'},
-        {"memory", required_argument, NULL, 'M'},
-        {"gpus", required_argument, NULL, 'G'},
-        {"resources", required_argument, NULL, 'Q'},
-        {"labels", required_argument, NULL, 'N'},
-        {"object-store-memory", required_argument, NULL, 'm'},
-        {"spill-dir", required_argument, NULL, 's'},
-        {"log-file", required_argument, NULL, 'f'},
-        {"log-level", required_argument, NULL, 'l'},
-        {"unmet-grace", required_argument, NULL, 'g'},
         {"ready-fd", required_argument, NULL, 'r'},
         {"version", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     int opt, at = 0;

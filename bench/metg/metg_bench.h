@@ -4,6 +4,7 @@
 #ifndef BENCH_METG_BENCH_H
 #define BENCH_METG_BENCH_H
 
+#include "common.h"
 #include "graph.h"
 
 enum system {

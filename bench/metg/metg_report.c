@@ -7,8 +7,8 @@
 
 /* METG of one over another's. */
 struct verdict {
-    double ratio;  /* 0: not known */
-    double budget; /* at most; 0: none */
+    double ratio; /* 0: not known */
+    struct bench_budget budget;
 };
 
 /* What is compared: a task for each point with systems that have one too, a task for each CPU's part of a
@@ -29,17 +29,17 @@ static double metg_of(const struct sweep *s)
 
 static struct verdict judge(const struct row *row, const struct pair *p)
 {
-    struct verdict v = {0, 0};
+    struct verdict v = {0};
     double mine = metg_of(&row->sweeps[p->ours]), its = metg_of(&row->sweeps[p->other]);
     if (mine > 0 && its > 0) {
         v.ratio = mine / its;
     }
     if (p->other == SYSTEM_OPENMP || p->other == SYSTEM_STARPU) {
-        v.budget = BUDGET_TASKS;
+        v.budget.most = BUDGET_TASKS;
     } else if (p->ours == SYSTEM_BLOCKS && p->other == SYSTEM_MPI) {
-        v.budget = row->graphs == 1     ? BUDGET_MPI
-                   : row->imbalance > 0 ? BUDGET_MPI_MANY
-                                        : 0;
+        v.budget.most = row->graphs == 1     ? BUDGET_MPI
+                        : row->imbalance > 0 ? BUDGET_MPI_MANY
+                                             : 0;
     }
     return v;
 }
@@ -76,9 +76,9 @@ static void print_verdict(const struct row *row, const struct pair *p)
     char text[32] = "-";
     if (v.ratio > 0) {
         snprintf(text, sizeof text, "%.2f%s", v.ratio,
-                 v.budget == 0         ? ""
-                 : v.ratio <= v.budget ? " ok"
-                                       : " over");
+                 !bench_has_budget(v.budget)       ? ""
+                 : bench_within(v.budget, v.ratio) ? " ok"
+                                                   : " over");
     }
     printf(" %14s", text);
 }
@@ -162,12 +162,9 @@ static void json_row(const struct options *o, const struct results *results,
     for (int k = 0; k < PAIRS; k++) {
         struct verdict v = judge(row, &pairs[k]);
         if (v.ratio > 0) {
-            printf("%s{\"of\": \"%s\", \"over\": \"%s\", \"ratio\": %.4g", comma,
-                   system_names[pairs[k].ours], system_names[pairs[k].other], v.ratio);
-            if (v.budget != 0) {
-                printf(", \"budget_max\": %g, \"within\": %s", v.budget,
-                       v.ratio <= v.budget ? "true" : "false");
-            }
+            printf("%s{\"of\": \"%s\", \"over\": \"%s\", ", comma,
+                   system_names[pairs[k].ours], system_names[pairs[k].other]);
+            bench_json_judged("ratio", v.ratio, v.budget);
             printf("}");
             comma = ", ";
         }

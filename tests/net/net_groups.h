@@ -39,7 +39,6 @@ void until_end(void);
 
 /* ---- net_groups_keep.c ---- */
 void keep(void);
-void keep_each(void);
 void hoard(void);
 
 #endif

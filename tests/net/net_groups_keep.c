@@ -5,18 +5,16 @@
 
 enum { FLOW = 8 };
 
-/* FLOW tasks of a group at once, in each of its bundles and in any, if it is so. */
+/* FLOW tasks of a group at once, in each of its bundles and in any. */
 struct flow {
     struct placed g;
     mob_ref ref[FLOW];
     uint64_t begun, done;
-    bool any;
 };
 
 static void flow_more(struct flow *f)
 {
-    int bundle =
-        f->any ? (int)(f->begun % (f->g.count + 1)) - 1 : (int)(f->begun % f->g.count);
+    int bundle = (int)(f->begun % (f->g.count + 1)) - 1;
     f->ref[f->begun % FLOW] = submit(mob, f->g.id, bundle, f->begun);
     f->begun++;
 }
@@ -47,9 +45,9 @@ static void flow_look(struct flow *f)
 
 /* A group of two bundles, with a disk each, and tasks in it until the script says stop. If it says more, another group
  * is made; if it says wait, it is over when that is whole. */
-static void keep_going(bool any)
+void keep(void)
 {
-    struct flow f = {.g = make(mob, 2, 1, "disk=1", MOB_GROUP_STRICT_SPREAD), .any = any};
+    struct flow f = {.g = make(mob, 2, 1, "disk=1", MOB_GROUP_STRICT_SPREAD)};
     struct placed more = {0};
     bool has_more = false, more_whole = false;
     whole(mob, &f.g);
@@ -93,17 +91,6 @@ static void keep_going(bool any)
     gone(mob, f.g.id);
     puts("groups: removed");
     until_end();
-}
-
-void keep(void)
-{
-    keep_going(true);
-}
-
-/* Classes of one bundle have their leases from the head in turn, so where there is none each bundle has one class. */
-void keep_each(void)
-{
-    keep_going(false);
 }
 
 /* Until it is killed: groups that have all disks, one that waits for them, and tasks in all of them. */

@@ -176,6 +176,14 @@ moved_from() {
     [ "$at" != "$(id_of "$1")" ]
 }
 
+# Kinds of tasks share bundles of one CPU.
+case_mixed() {
+    for i in 1 2; do
+        node_start $i --num-cpus=1 "$STORE"
+    done
+    runs 1 mixed
+}
+
 case_nested() {
     zone=a
     for i in 1 2 3; do
@@ -190,7 +198,7 @@ case_nested() {
 # that is made meanwhile is there when the head is.
 case_head_dies() {
     head_and_three
-    begins 2 keep_each
+    begins 2 keep
     goes_on 40
     for try in 1 2; do
         node_kill 1 KILL

@@ -59,7 +59,7 @@ sim_mutant(not_resumed node_decide.c "            node_act(p, PLAN_RESUME, j, c,
 sim_mutant(nothing_kept node_decide.c "now >= since + PLAN_RESERVE_NS" "false" --no-faults --nodes 2)
 sim_mutant(no_turns_at_head head_place.c "take_from_lower(h) || take_turns(h, waits)" "take_from_lower(h)" --rivals)
 sim_mutant(given_back_at_once share.c "(ns / NS_PER_US)) - s->deficit" "(ns / NS_PER_US))" --rivals --seed 675)
-sim_mutant(no_turns_on_node node_room.c "        } else if (c->tried && c->cost > 0 && class_is_native(p, j, c)) {" "        } else if (false) {" --rivals --nodes 2 --seed 5)
+sim_mutant(no_turns_on_node node_room.c "        if (c->tried && c->cost > 0 && class_is_native(p, j, c) && !class_grouped(c)) {" "        if (false) {" --rivals --nodes 2 --seed 5)
 sim_mutant(natives_do_not_cut node_room.c "    if (cut) {\n        node_cut_leases(p);\n    }" "    (void)cut;" --streams --nodes 3)
 sim_mutant(idle_is_kept node_room.c "    take_idle(p, &lacks, &soon, now);" "" --kinds --no-faults --nodes 5)
 
@@ -70,9 +70,9 @@ sim_mutant(kept_forgotten head_group.c "        if (node != INDEX_NONE && !known
 sim_mutant(hold_free_twice node_hold.c "        resources_add(&p->free, &word.need, 1);" "        resources_add(&p->free, &word.need, 2);" --groups)
 sim_mutant(strict_spread_shares head_fit.c "(alone && there[at] > 0)" "false" --groups)
 sim_mutant(held_is_repeated head_hold.c "    if (word.state == PLAN_HOLD_HELD) {" "    if (false) {" --groups --faults)
-sim_mutant(group_not_resumed node_room.c "if (class_grouped(c) && c->resuming > 0) {" "if (false) {" --groups --seed 118)
+sim_mutant(group_not_resumed node_inside.c "if (class_grouped(c) && c->resuming > 0) {" "if (false) {" --groups --seed 118)
 sim_mutant(ends_after_resume node_decide.c "    node_hold_end(p, now); /* before: what comes free is theirs first */\n    resume(p);" "    resume(p);\n    node_hold_end(p, now);" --groups --seed 288)
-sim_mutant(runs_outside_of_hold node_hold.c "    if (c->demand.bundle) {\n        struct resources one;" "    if (false) {\n        struct resources one;" --groups)
+sim_mutant(runs_outside_of_hold node_hold.c "    if (c->demand.bundle) {\n        struct resources one" "    if (false) {\n        struct resources one" --groups)
 
 add_custom_target(sim_mutants DEPENDS ${mutant_targets})
 string(REPLACE ";" "\n" mutants "${mutants}")

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/node_options.h"
 #include "core/clock.h"
 #include "core/status.h"
 
@@ -27,55 +28,7 @@ static const char usage[] =
     "first of a\n"
     "cluster, with --address it joins one; with neither it stays alone and opens no "
     "port.\n"
-    "\n"
-    "  --head                       be the head of a new cluster\n"
-    "  --address=HOST:PORT          join the cluster whose head is there\n"
-    "  --port=N                     listen on this port; default: 6379 for a head, else "
-    "any\n"
-    "  --listen=ADDR                listen at this address of the machine; default: at "
-    "all\n"
-    "  --key-file=FILE              the cluster's key; default: $MOBULA_KEY_FILE, else\n"
-    "                               ~/.mobula/key, which the first head makes\n"
-    "  --key-stdin                  read the cluster's key from standard input\n"
-    "  --allow-shared-key           take a key file that others may read, as a "
-    "container's\n"
-    "                               mounted secret is\n"
-    "  --encrypt                    let nobody on the way read what nodes send each "
-    "other; "
-    "every\n"
-    "                               node of the cluster has it, or none\n"
-    "  --no-checksums               no checksums of objects on their way, between nodes "
-    "that\n"
-    "                               both say so\n"
-    "  --rdma=auto|off|strict       how objects use RDMA devices; strict: peers can read "
-    "no more\n"
-    "                               than what they are pulling; default: auto\n"
-    "  --num-cpus=N                 CPUs to use; default: what affinity and cgroups "
-    "allow\n"
-    "  --pin                        let workers run on CPUs that their task has alone; "
-    "the default\n"
-    "                               of a node that may run on four CPUs or more\n"
-    "  --no-pin                     let them run on any CPU\n"
-    "  --memory=SIZE                memory for tasks that ask for it; default: what may "
-    "be used but\n"
-    "                               for the store's\n"
-    "  --gpus=N                     GPUs; default: as many /dev/nvidia[0-9]* as there "
-    "are\n"
-    "  --resources=NAME=N[,...]     what else tasks may ask for, such as "
-    "tape=2,license=4\n"
-    "  --labels=NAME=VALUE[,...]    what tasks may choose the node by, such as zone=a\n"
-    "  --object-store-memory=SIZE   limit of shared memory, such as 512M or 1.5GiB; "
-    "default:\n"
-    "                               30 % of what may be used\n"
-    "  --spill-dir=DIR[:DIR...]     where objects go when memory is short, in turn; "
-    "\"none\": "
-    "they stay;\n"
-    "                               default: $MOBULA_SPILL_DIR, else "
-    "/var/tmp\n"
-    "  --unmet-grace=SECONDS        fail tasks that ask for what no node has if none "
-    "that has\n"
-    "                               it joins within this time; default: 30\n"
-    "  --node-dir=DIR               the node's folder, for several nodes on one machine\n"
+    "\n" NODE_OPTIONS_TEXT
     "  --log-file=FILE              log there instead of in the node's folder\n"
     "  --log-level=LEVEL            error, warn, info or debug; default: info\n"
     "  --block                      stay in the foreground until the node ends, and log "
@@ -138,32 +91,7 @@ static int check_options(struct start *s, bool address, bool network)
 }
 
 static const struct option options[] = {
-    {"head", no_argument, NULL, 'H'},
-    {"address", required_argument, NULL, 'a'},
-    {"port", required_argument, NULL, 'p'},
-    {"listen", required_argument, NULL, 'L'},
-    {"key-file", required_argument, NULL, 'k'},
-    {"key-stdin", no_argument, NULL, 'K'},
-    {"allow-shared-key", no_argument, NULL, 'S'},
-    {"encrypt", no_argument, NULL, 'E'},
-    {"no-checksums", no_argument, NULL, 'U'},
-    {"rdma", required_argument, NULL, 'R'},
-    {"num-cpus", required_argument, NULL, 'c'},
-    {"no-pin", no_argument, NULL, 'n'},
-    {"pin", no_argument, NULL, 'P'},
-    {"memory", required_argument, NULL, 'M'},
-    {"gpus", required_argument, NULL, 'G'},
-    {"resources", required_argument, NULL, 'Q'},
-    {"labels", required_argument, NULL, 'N'},
-    {"object-store-memory", required_argument, NULL, 'm'},
-    {"node-dir", required_argument, NULL, 'd'},
-    {"spill-dir", required_argument, NULL, 's'},
-    {"unmet-grace", required_argument, NULL, 'g'},
-    {"log-file", required_argument, NULL, 'f'},
-    {"log-level", required_argument, NULL, 'l'},
-    {"block", no_argument, NULL, 'B'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0}};
+    NODE_OPTIONS, {"block", no_argument, NULL, 'B'}, {NULL, 0, NULL, 0}};
 
 /* What the daemon knows goes to it as it is, and the daemon says what is wrong with it. */
 static int parse(struct start *s, int argc, char **argv)

@@ -91,25 +91,7 @@ void status_print_groups(const json_t *jobs)
         {"GROUP: JOB", true, false}, {"GROUP", false, false},  {"STRATEGY", false, false},
         {"STATE", false, false},     {"WAITING", true, false}, {"BUNDLES", false, true},
         {"WHY", false, true}};
-    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
-    const json_t *job, *g;
-    unsigned long long shown = 0, all = 0;
-    size_t i, k;
-    json_array_foreach(jobs, i, job)
-    {
-        const json_t *groups = json_object_get(job, "groups");
-        shown += json_array_size(groups);
-        all += tool_u64(job, "groups_count");
-        json_array_foreach(groups, k, g)
-        {
-            group_row(t, job, g);
-        }
-    }
-    if (shown) {
-        table_print(t);
-    }
-    if (all > shown) {
-        printf("and %llu more groups\n", all - shown);
-    }
-    table_free(t);
+    static const struct status_list list = {
+        "groups", columns, sizeof columns / sizeof columns[0], group_row};
+    status_print_list(jobs, &list);
 }

@@ -47,6 +47,33 @@ json_t *status_details(struct tool_node *daemon, const json_t *root, const char 
 
 /* ---- showing ------------------------------------------------------------------------------------- */
 
+void status_print_list(const json_t *jobs, const struct status_list *list)
+{
+    struct table *t = table_new(list->columns, list->columns_count);
+    const json_t *job, *item;
+    unsigned long long shown = 0, all = 0;
+    char count[32];
+    size_t i, k;
+    snprintf(count, sizeof count, "%s_count", list->key);
+    json_array_foreach(jobs, i, job)
+    {
+        const json_t *items = json_object_get(job, list->key);
+        shown += json_array_size(items);
+        all += tool_u64(job, count);
+        json_array_foreach(items, k, item)
+        {
+            list->row(t, job, item);
+        }
+    }
+    if (shown) {
+        table_print(t);
+    }
+    if (all > shown) {
+        printf("and %llu more %s\n", all - shown, list->key);
+    }
+    table_free(t);
+}
+
 /* What its tasks ask for, and in which group they run. */
 static void demand_cell(struct table *t, const json_t *c)
 {
@@ -89,18 +116,9 @@ static void print_classes(const json_t *jobs)
         {"RUNNING", true, false}, {"AWAY", true, false},    {"BUSY", true, false},
         {"IDLE", true, false},    {"LENT", true, false},    {"STARTING", true, false},
         {"WHY", false, true}};
-    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
-    const json_t *job, *c;
-    size_t i, k;
-    json_array_foreach(jobs, i, job)
-    {
-        json_array_foreach(json_object_get(job, "classes"), k, c)
-        {
-            class_row(t, job, c);
-        }
-    }
-    table_print(t);
-    table_free(t);
+    static const struct status_list list = {
+        "classes", columns, sizeof columns / sizeof columns[0], class_row};
+    status_print_list(jobs, &list);
 }
 
 static void lease_row(struct table *t, const json_t *job, const json_t *l)
@@ -124,27 +142,9 @@ static void print_leases(const json_t *jobs)
         {"LEASE: JOB", true, false}, {"LEASE", false, false}, {"EPOCH", true, false},
         {"CLASS", true, false},      {"SLOTS", true, false},  {"FOR OR AT", false, false},
         {"AWAY", true, false}};
-    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
-    const json_t *job, *l;
-    unsigned long long shown = 0, all = 0;
-    size_t i, k;
-    json_array_foreach(jobs, i, job)
-    {
-        const json_t *leases = json_object_get(job, "leases");
-        shown += json_array_size(leases);
-        all += tool_u64(job, "leases_count");
-        json_array_foreach(leases, k, l)
-        {
-            lease_row(t, job, l);
-        }
-    }
-    if (shown) {
-        table_print(t);
-    }
-    if (all > shown) {
-        printf("and %llu more leases\n", all - shown);
-    }
-    table_free(t);
+    static const struct status_list list = {
+        "leases", columns, sizeof columns / sizeof columns[0], lease_row};
+    status_print_list(jobs, &list);
 }
 
 static void worker_row(struct table *t, const json_t *job, const json_t *w)
@@ -176,22 +176,12 @@ static void print_workers(const json_t *node, const json_t *jobs)
                                                   {"CLASS", true, false},
                                                   {"SLOT", false, false},
                                                   {"CPUS", false, true}};
-    const json_t *job, *w;
-    size_t i, k;
+    static const struct status_list list = {
+        "workers", columns, sizeof columns / sizeof columns[0], worker_row};
     status_print_pins(node);
-    if (!*tool_str(node, "pinned_cpus")) {
-        return;
+    if (*tool_str(node, "pinned_cpus")) {
+        status_print_list(jobs, &list);
     }
-    struct table *t = table_new(columns, sizeof columns / sizeof columns[0]);
-    json_array_foreach(jobs, i, job)
-    {
-        json_array_foreach(json_object_get(job, "workers"), k, w)
-        {
-            worker_row(t, job, w);
-        }
-    }
-    table_print(t);
-    table_free(t);
 }
 
 static void print_words(const json_t *words, unsigned long long *sum)
