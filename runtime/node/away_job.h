@@ -71,7 +71,8 @@ struct lineage_job { /* of every job: results that stayed elsewhere; see lineage
     struct lineage *todo;
     bool walking;
     struct loop_timer timer;
-    uint64_t held_bytes;
+    struct lineage_held **held; /* arguments that are kept here, by id */
+    uint64_t held_bytes;        /* of all of them */
     struct lineage_parked parked[LINEAGE_PARKED_MAX];
     uint32_t parked_count;
 };

@@ -1,6 +1,7 @@
 /* lineage.h - results of ours that stay where they were made, and are made again if they are lost there.
  *
  *   lineage.c       what is known of them: bounds, beginning and end
+ *   lineage_held.c  arguments that are kept here for them
  *   lineage_back.c  pulled when they are wanted, made again when their maker is lost
  *   lineage_stuck.c what makes one again and finds no room, as those have it who wait for it
  *
@@ -29,7 +30,7 @@
 #include "cluster.h"
 
 #define LINEAGE_BYTES_MIN HINT_BYTES_MIN
-#define LINEAGE_MAX (1u << 16) /* of a job; each takes a record and 600 bytes */
+#define LINEAGE_MAX (1u << 16) /* of a job; each takes a record and 700 bytes */
 #define LINEAGE_DEPTH_MAX                                                                \
     64u /* tasks that run again one after the other for one result */
 #define LINEAGE_RETRY_NS (5000000ull) /* while there is no room for what comes back */
@@ -58,11 +59,11 @@ struct lineage {
     uint64_t
         queued_ns; /* since when that task waits for room, or when it was looked for last; or 0 */
     bool told;      /* the driver, of what keeps it from having any */
-    uint64_t held;  /* bytes of arguments that are kept here for it */
     uint32_t users; /* entries that have this one as an argument */
     struct lineage_arg {
         struct lineage *from; /* NULL: a value, or the argument record has it */
         uint32_t ret;
+        struct lineage_held *held; /* it is here, and counted; or NULL */
     } args[MOB_ARGS_MAX];
     char *why; /* it cannot be made again: a sentence */
 };
@@ -94,6 +95,12 @@ void lineage_group_gone(struct job *j, uint64_t group);
 void lineage_why(struct job *j, uint64_t link, char *text);
 void lineage_end_job(struct job *j);
 void lineage_free(struct job *j);
+
+/* ---- lineage_held.c ---- */
+/* One more use of an object of ours as an argument. NULL: there is no memory to count it. */
+struct lineage_held *lineage_hold(struct job *j, uint64_t link, uint64_t bytes);
+void lineage_unhold(struct job *j, struct lineage_held *h);
+void lineage_held_free(struct job *j);
 
 /* ---- lineage_stuck.c ---- */
 /* Looks at what keeps the task that makes @e again, in @state, from beginning. */
