@@ -5,6 +5,7 @@
 
 #include "core/log.h"
 #include "core/status.h"
+#include "core/text.h"
 #include "lineage.h"
 #include "spill.h"
 #include "store/task.h"
@@ -107,7 +108,14 @@ static void pulled(struct fetch *p, mob_status st)
     } else if (!st) {
         arrived(j, e, i, &p->place, p->want.size);
     } else if (st == MOB_ERR_NOMEM) {
-        lose(j, e, "it does not fit into the object store of this node");
+        char text[FAILURE_TEXT_MAX], size[32], store[32];
+        snprintf(
+            text, sizeof text,
+            "its result of %s does not fit into the object store of this node, which "
+            "may have %s",
+            text_bytes(p->want.size, size, sizeof size),
+            text_bytes(j->node->budget.limit_bytes, store, sizeof store));
+        lose(j, e, text);
     } else if (st != MOB_ERR_CANCELLED) { /* or the node has it no more */
         lineage_forsake(j, e, st);
     }

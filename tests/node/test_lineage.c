@@ -389,6 +389,23 @@ Test(lineage, a_node_that_is_lost_in_the_middle_of_a_pull)
     world_end(&w);
 }
 
+/* The node is short of memory: it is asked again, and has it still. */
+Test(lineage, a_maker_that_is_short_of_memory)
+{
+    struct job *j = start();
+    uint64_t link = made_at(j, MAKER, LINK_NONE, 1, 0);
+    want(j, link);
+    world_pulled(&w, 0, MOB_ERR_NOMEM, 0);
+    while (w.pulls_count == 0) {
+        cr_assert_eq(place_of(j, link).kind, PLACE_AWAY, "it fits in here");
+        world_turn(&w);
+    }
+    world_pulled(&w, 0, MOB_OK, 0x53);
+    cr_assert_eq(first_byte(j, link), 0x53);
+    all_gone(j);
+    world_end(&w);
+}
+
 /* The node is there and has it no more. */
 Test(lineage, a_maker_that_does_not_have_it)
 {
