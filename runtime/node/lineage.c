@@ -344,6 +344,41 @@ void lineage_why(struct job *j, uint64_t link, char *text)
                            "the node's log says why");
 }
 
+static void count_at(const struct job *j, const struct lineage *e, struct lineage_at *at)
+{
+    const struct record *r = &j->board.records[link_index(e->link)];
+    for (uint32_t i = 0; i < e->results; i++) {
+        struct place p = record_get_place(r, i);
+        if (e->named >> i & 1 && p.kind == PLACE_AWAY) {
+            at->results++;
+            at->bytes += p.size;
+        }
+    }
+}
+
+uint32_t lineage_nodes(const struct job *j, struct lineage_at *ret, uint32_t max)
+{
+    uint32_t count = 0;
+    for (uint32_t n = 0; n < j->lineage.room; n++) {
+        const struct lineage *e = j->lineage.entries[n];
+        struct lineage_at at = {.peer = e ? e->peer : NULL};
+        uint32_t i = 0;
+        if (e) {
+            count_at(j, e, &at);
+        }
+        while (i < count && i < max && ret[i].peer != at.peer) {
+            i++;
+        }
+        if (at.results && i < max) {
+            at.results += i < count ? ret[i].results : 0;
+            at.bytes += i < count ? ret[i].bytes : 0;
+            ret[i] = at;
+            count = i < count ? count : i + 1;
+        }
+    }
+    return count;
+}
+
 void lineage_end_job(struct job *j)
 {
     loop_timer_stop(j->node->loop, &j->lineage.timer);

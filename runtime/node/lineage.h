@@ -93,6 +93,12 @@ void lineage_peer_lost(struct job *j, const struct peer *p);
 void lineage_group_gone(struct job *j, uint64_t group);
 /* Why the bytes of a LOST result cannot be had; @text of FAILURE_TEXT_MAX. */
 void lineage_why(struct job *j, uint64_t link, char *text);
+/* For people: what stays where. Returns how many nodes it is, of which the first @max are in @ret. */
+struct lineage_at {
+    const struct peer *peer; /* NULL: it is lost, and not made again yet */
+    uint64_t results, bytes;
+};
+uint32_t lineage_nodes(const struct job *j, struct lineage_at *ret, uint32_t max);
 void lineage_end_job(struct job *j);
 void lineage_free(struct job *j);
 

@@ -380,6 +380,8 @@ held() {
     node_start 1 $CPU "$STORE" --labels=zone=a --resources=tape=1
     node_start 2 --num-cpus=2 "$STORE" --labels=zone=b --resources=tape=1
     lineage_begin held "$1"
+    status_of 1 -v >"$WORK/status"
+    grep -A1 'AWAY: JOB' "$WORK/status" | grep -q '1  *1  8 MiB  [0-9a-f]*$' || fail "$(cat "$WORK/status")"
     node_power_off 2
     go
     lineage_end

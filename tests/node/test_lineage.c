@@ -261,6 +261,36 @@ Test(lineage, a_task_there_finds_its_argument_there)
     world_end(&w);
 }
 
+static void stays(const struct job *j, uint32_t nth, uint64_t node, uint32_t results)
+{
+    struct lineage_at at[3];
+    cr_assert_gt(lineage_nodes(j, at, 3), nth);
+    cr_assert_eq(at[nth].peer ? at[nth].peer->id : 0, node);
+    cr_assert_eq(at[nth].results, results);
+    cr_assert_eq(at[nth].bytes, (uint64_t)results * SIZE);
+}
+
+/* For people: how much stays where, and what is lost. */
+Test(lineage, what_stays_is_counted_by_node)
+{
+    struct job *j = start();
+    struct lineage_at at[3];
+    cr_assert_eq(lineage_nodes(j, at, 3), 0);
+    uint64_t link = made_at(j, MAKER, LINK_NONE, 2, 0);
+    (void)made_at(j, OTHER, LINK_NONE, 1, 1);
+    (void)made_at(j, MAKER, LINK_NONE, 1, 2);
+    stays(j, 0, w.peers[MAKER].id, 3);
+    stays(j, 1, w.peers[OTHER].id, 1);
+    cr_assert_eq(lineage_nodes(j, at, 1), 1, "no more than there is room for");
+    lane_drop(&j->lane, link);
+    lane_drop(&j->lane, link | 1);
+    lane_reclaim(&j->lane);
+    stays(j, 0, w.peers[OTHER].id, 1);
+    world_down(&w, MAKER);
+    stays(j, 1, 0, 1);
+    world_end(&w);
+}
+
 /* The driver reads in order: the next ones come too, as far as they are few. */
 Test(lineage, a_driver_that_reads_in_order_is_read_ahead_for)
 {
