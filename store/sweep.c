@@ -299,7 +299,7 @@ static bool pass_on_draining(struct lane *d, struct record *r, uint64_t s, uint3
 /* A record that the dead one freed. */
 static void adopt_dead(struct sweep *w, struct record *r, uint64_t s)
 {
-    uint64_t refs = at_load(&r->refs, AT_SEQ_CST);
+    uint64_t refs = record_refs(r);
     if (refs >> 32 == state_gen(s) && refs & REFS_USES_MASK) {
         /* It died between lane_drop_last()'s step and its look at the uses; or the uses are its own, which it
          * owed, and the audit frees the record. */
