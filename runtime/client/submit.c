@@ -324,7 +324,7 @@ static __attribute__((noinline)) bool submit_small(struct mob *mob, mob_fn fn,
     *ret = client_ref(mob, link, 0);
     if (small.opens) {
         task_fill_plain(r, link, fill_make(small.at, REFS_SPARE));
-        (void)task_publish_waiting(&t->lane, r, link, small.open, small.opens);
+        task_publish_waiting(&t->lane, r, link, small.open, small.opens);
         return true;
     }
     enum queue_result how = task_publish_plain(

@@ -334,6 +334,11 @@ static inline void lane_touch_successors(struct lane *l, uint64_t link)
     at_store(&l->ledgers[0]->touching, link | LINK_SUCCESSORS, AT_RELAXED);
     at_fence(); /* the hold before the looks at them; pairs with lane_reclaim() */
 }
+/* Names a task that is being hung on its last argument, so that a sweep can go on if this thread dies. */
+static inline void lane_hanging(struct lane *l, uint64_t link)
+{
+    at_store(&l->ledgers[0]->touching, link, AT_RELAXED);
+}
 static inline void lane_untouch(struct lane *l)
 {
     at_store(&l->ledgers[0]->touching, LINK_NONE, AT_RELEASE);

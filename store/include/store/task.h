@@ -66,9 +66,9 @@ struct task_open {
 };
 
 /* Publishes a filled task that waits for some arguments. It has a use of each by id, and those that it does
- * not wait for are marked as arrived. It is CREATING while it is being hung on the others, so that a death in
- * between is seen. False: a corrupt board. */
-bool task_publish_waiting(struct lane *l, struct record *r, uint64_t link,
+ * not wait for are marked as arrived. It is CREATING while it is being hung on all but the last of the others, so that
+ * a death in between is seen. */
+void task_publish_waiting(struct lane *l, struct record *r, uint64_t link,
                           const struct task_open *open, uint32_t count);
 
 /* The two halves of publishing a task with arguments by id, which the sweep completes for a dead
