@@ -66,9 +66,9 @@ struct task_open {
 };
 
 /* Publishes a filled task that waits for some arguments. It has a use of each by id, and those that it does
- * not wait for are marked as arrived. It is CREATING while it is being hung on the others, so that a death in
- * between is seen. False: a corrupt board. */
-bool task_publish_waiting(struct lane *l, struct record *r, uint64_t link,
+ * not wait for are marked as arrived. It is CREATING while it is being hung on all but the last of the others, so that
+ * a death in between is seen. */
+void task_publish_waiting(struct lane *l, struct record *r, uint64_t link,
                           const struct task_open *open, uint32_t count);
 
 /* The two halves of publishing a task with arguments by id, which the sweep completes for a dead
@@ -129,22 +129,26 @@ static inline bool task_pushed(const struct lane *l, uint32_t class,
 }
 
 /* What a record of lane_take(), given by @link, needs beside call, places and arguments if it has one result
- * and no parent. */
-static inline void task_fill_plain(struct record *r, uint64_t link)
+ * and no parent. @fill: fill_make(). */
+static inline void task_fill_plain(struct record *r, uint64_t link, uint32_t fill)
 {
     at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
     at_store(&r->parent, LINK_NONE, AT_RELAXED);
     at_store(&r->children, 0, AT_RELAXED);
     /* The handle is set before the record can be seen, so that nobody finds it unkept. */
-    at_store(&r->refs, (link & ~REFS_LOW_MASK) | REFS_FIRST_HANDLE, AT_RELAXED);
+    at_store(&r->refs,
+             (link & ~REFS_LOW_MASK) | REFS_FIRST_HANDLE | fill >> FILL_SPARE_SHIFT,
+             AT_RELAXED);
+    at_store(&r->fill, fill, AT_RELAXED);
 }
 
 /* Publishes such a record: all its arguments are there. Returns what became of its hint, for
  * task_pushed(). */
 static inline enum queue_result task_publish_plain(struct lane *l, struct record *r,
-                                                   uint64_t link, uint32_t class)
+                                                   uint64_t link, uint32_t fill,
+                                                   uint32_t class)
 {
-    task_fill_plain(r, link);
+    task_fill_plain(r, link, fill);
     /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
      * sees QUEUED sees the arguments; pairs with the claim. */
     at_store(&r->state, (link & ~REFS_LOW_MASK) | l->queued, AT_RELEASE);
