@@ -33,7 +33,7 @@ struct head_group {
     uint64_t late_at;  /* of one that gathers: then it lets go of all */
     uint32_t late;     /* so often it did, in a row */
     uint64_t tried;    /* plan_head.rooms, when it found no place */
-    uint64_t void_at;  /* its owner came back and has not said it again */
+    bool unsaid;       /* its owner came back and has not said it again */
     struct head_bundle bundles[MOB_GROUP_BUNDLES_MAX];
 };
 
