@@ -16,8 +16,6 @@ struct fit {
     bool any;                                    /* some have one already */
 };
 
-enum room { ROOM_NOW, ROOM_BOOK, ROOM_ALL };
-
 static const struct resources *need_of(const struct fit *f, uint32_t bundle)
 {
     return &f->g->bundles[bundle].need;
@@ -40,23 +38,38 @@ static void put(struct fit *f, uint32_t node, uint32_t bundle)
     resources_sub(&f->h->room[node], need_of(f, bundle), 1);
 }
 
-static void begin(struct fit *f, enum room what)
+/* What a node has to give, before it is compared with what else is to be there. */
+static struct resources room_of(const struct plan_head *h, const struct head_node *n,
+                                enum head_room what)
+{
+    struct resources room = n->capacity;
+    if (what == ROOM_ALL) {
+        return room;
+    }
+    resources_sub(&room, &n->booked, 1);
+    if (what == ROOM_NOW || what == ROOM_SOON) {
+        struct resources spare = node_spare(n);
+        resources_limit(&room, &spare);
+    }
+    for (uint32_t i = what == ROOM_SOON ? n->holds : INDEX_NONE; i != INDEX_NONE;
+         i = h->holds[i].next) {
+        if (h->holds[i].word.state == PLAN_HOLD_END) {
+            resources_add(&room, &h->holds[i].word.need, 1);
+        }
+    }
+    resources_limit(&room, &n->capacity);
+    return room;
+}
+
+static void begin(struct fit *f, enum head_room what)
 {
     struct plan_head *h = f->h;
     for (uint32_t i = 0; i < h->nodes_top; i++) {
         const struct head_node *n = &h->nodes[i];
         bool in = what == ROOM_ALL ? n->used && n->node : node_open(n);
         h->there[i] = in ? 0 : UNUSABLE;
-        if (!in) {
-            continue;
-        }
-        h->room[i] = n->capacity;
-        if (what != ROOM_ALL) {
-            resources_sub(&h->room[i], &n->booked, 1);
-        }
-        if (what == ROOM_NOW) {
-            struct resources spare = node_spare(n);
-            resources_limit(&h->room[i], &spare);
+        if (in) {
+            h->room[i] = room_of(h, n, what);
         }
     }
     f->count = 0;
@@ -208,22 +221,42 @@ static bool pack(struct fit *f, bool one)
     return true;
 }
 
-bool head_choose(struct plan_head *h, const struct head_group *g, bool now,
-                 uint32_t chosen[MOB_GROUP_BUNDLES_MAX])
+static bool place(struct fit *f, enum head_room room)
 {
-    struct fit f = {.h = h, .g = g, .chosen = chosen};
-    enum room room = now ? ROOM_NOW : ROOM_BOOK;
-    enum mob_group_strategy how = (enum mob_group_strategy)g->word.strategy;
-    begin(&f, room);
+    enum mob_group_strategy how = (enum mob_group_strategy)f->g->word.strategy;
+    begin(f, room);
     bool pinned = how == MOB_GROUP_PACK || how == MOB_GROUP_STRICT_PACK;
     if (pinned) {
-        return pack(&f, how == MOB_GROUP_STRICT_PACK);
+        return pack(f, how == MOB_GROUP_STRICT_PACK);
     }
-    if (spread(&f, how == MOB_GROUP_STRICT_SPREAD)) {
+    if (spread(f, how == MOB_GROUP_STRICT_SPREAD)) {
         return true;
     }
-    begin(&f, room); /* the first choice was not the best */
-    return how == MOB_GROUP_STRICT_SPREAD ? match(&f) : pack(&f, false);
+    begin(f, room); /* the first choice was not the best */
+    return how == MOB_GROUP_STRICT_SPREAD ? match(f) : pack(f, false);
+}
+
+/* The less, the better: to pack is to use few nodes, to spread is to use many. What is strict is as good anywhere. */
+static int32_t badness(const struct fit *f)
+{
+    int32_t nodes = 0;
+    for (uint32_t i = 0; i < f->h->nodes_top; i++) {
+        nodes += usable(f, i) && f->h->there[i] > 0;
+    }
+    return f->g->word.strategy == MOB_GROUP_PACK     ? nodes
+           : f->g->word.strategy == MOB_GROUP_SPREAD ? -nodes
+                                                     : 0;
+}
+
+bool head_choose(struct plan_head *h, const struct head_group *g, enum head_room room,
+                 uint32_t chosen[MOB_GROUP_BUNDLES_MAX], int32_t *ret_badness)
+{
+    struct fit f = {.h = h, .g = g, .chosen = chosen};
+    if (!place(&f, room)) {
+        return false;
+    }
+    *ret_badness = badness(&f);
+    return true;
 }
 
 bool head_group_could(struct plan_head *h, const struct head_group *g)

@@ -186,7 +186,7 @@ mob_status plan_head_group(struct plan_head *h, uint64_t owner,
     g->owner = (uint32_t)(n - h->nodes);
     g->word.count = in->count;
     g->turn = ++h->turns;
-    g->retry_at = g->tried = 0;
+    g->retry_at = g->tried = g->ends_by = 0;
     g->late = 0;
     g->unsaid = false;
     for (uint32_t i = 0; i < in->count; i++) {

@@ -33,6 +33,7 @@ struct head_group {
     uint64_t late_at;  /* of one that gathers: then it lets go of all */
     uint32_t late;     /* so often it did, in a row */
     uint64_t tried;    /* plan_head.rooms, when it found no place */
+    uint64_t ends_by;  /* it waits for holds that end, no longer; 0: it does not yet */
     bool unsaid;       /* its owner came back and has not said it again */
     struct head_bundle bundles[MOB_GROUP_BUNDLES_MAX];
 };
@@ -60,10 +61,17 @@ void head_say_hold(struct plan_head *h, const struct head_hold *x);
 /* Those that wait may find a place now. */
 void head_room_came(struct plan_head *h);
 
-/* head_fit.c. Places of nodes for the bundles that have none. @now: by what is free, else by what is booked for no other
- * group. False: there are none, or at least none is found. */
-bool head_choose(struct plan_head *h, const struct head_group *g, bool now,
-                 uint32_t chosen[MOB_GROUP_BUNDLES_MAX]);
+/* head_fit.c */
+enum head_room {
+    ROOM_NOW,  /* what is free */
+    ROOM_SOON, /* with what holds have that end */
+    ROOM_BOOK, /* what is booked for no other group, though tasks may run there */
+    ROOM_ALL,  /* all that members have */
+};
+/* Places of nodes for the bundles that have none. False: there are none, or at least none is found.
+ * @ret_badness: to compare how well two choices follow its strategy. */
+bool head_choose(struct plan_head *h, const struct head_group *g, enum head_room room,
+                 uint32_t chosen[MOB_GROUP_BUNDLES_MAX], int32_t *ret_badness);
 /* False: no members could hold the whole group, if they held nothing else. */
 bool head_group_could(struct plan_head *h, const struct head_group *g);
 

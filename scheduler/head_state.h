@@ -105,6 +105,7 @@ struct plan_head {
     struct head_group *groups;
     struct head_hold *holds;
     uint32_t groups_top, groups_count, holds_top, holds_free;
+    uint32_t ending;       /* holds whose nodes are still to say that they are over */
     uint64_t groups_at;    /* when those that wait are looked at next */
     uint64_t known_at;     /* until then an earlier head's are not all known */
     uint32_t awaited;      /* nodes that are */

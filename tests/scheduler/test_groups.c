@@ -43,6 +43,40 @@ Test(groups, what_does_not_fit_holds_nothing_and_comes_when_it_fits)
     finish();
 }
 
+Test(groups, what_comes_after_another_sees_what_that_gives_back)
+{
+    begin(3, 2);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 2, 2 * CPU);
+    MUST(plan_head_group_end(w.h, HOME, 1, w.now)); /* no node has heard of it */
+    group_of_cpus(2, MOB_GROUP_SPREAD, 3, CPU);
+    cr_assert(whole(2));
+    cr_assert_eq(nodes_of(2), 3);
+    MUST(plan_head_group_end(w.h, HOME, 2, w.now));
+    group_of_cpus(3, MOB_GROUP_PACK, 2, CPU);
+    cr_assert(whole(3));
+    cr_assert_eq(nodes_of(3), 1);
+    MUST(plan_head_group_end(w.h, HOME, 3, w.now));
+    group_of_cpus(4, MOB_GROUP_STRICT_SPREAD, 3, 2 * CPU);
+    cr_assert(whole(4));
+    finish();
+}
+
+Test(groups, what_does_not_come_back_is_not_waited_for_for_long)
+{
+    begin(3, 2);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 2, 2 * CPU);
+    MUST(plan_head_group_end(w.h, HOME, 1, w.now));
+    w.count = 0; /* the words are under way for long */
+    group_of_cpus(2, MOB_GROUP_SPREAD, 2, CPU);
+    cr_assert_eq(w.group[2].state, PLAN_GROUP_WAITS);
+    wait_ms(900);
+    cr_assert_eq(w.group[2].state, PLAN_GROUP_WAITS);
+    wait_ms(200);
+    cr_assert(whole(2));
+    cr_assert_eq(nodes_of(2), 1);
+    finish();
+}
+
 Test(groups, what_no_nodes_could_hold_is_told_apart)
 {
     begin(2, 4);
