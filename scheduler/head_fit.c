@@ -38,10 +38,23 @@ static void put(struct fit *f, uint32_t node, uint32_t bundle)
     resources_sub(&f->h->room[node], need_of(f, bundle), 1);
 }
 
-/* What a node has to give, before it is compared with what else is to be there. */
-static struct resources room_of(const struct plan_head *h, const struct head_node *n,
+/* A hold that a choice may count on as free, though it is booked. */
+static bool comes_free(const struct fit *f, const struct plan_hold *word,
+                       enum head_room what)
+{
+    if (word->state == PLAN_HOLD_END) {
+        return what == ROOM_SOON || what == ROOM_LATER;
+    }
+    const struct head_group *g =
+        what == ROOM_LATER ? head_group_find(f->h, word->group) : NULL;
+    return g && g->turn > f->g->turn;
+}
+
+/* What a node has to give. */
+static struct resources room_of(const struct fit *f, const struct head_node *n,
                                 enum head_room what)
 {
+    const struct plan_head *h = f->h;
     struct resources room = n->capacity;
     if (what == ROOM_ALL) {
         return room;
@@ -51,14 +64,27 @@ static struct resources room_of(const struct plan_head *h, const struct head_nod
         struct resources spare = node_spare(n);
         resources_limit(&room, &spare);
     }
-    for (uint32_t i = what == ROOM_SOON ? n->holds : INDEX_NONE; i != INDEX_NONE;
-         i = h->holds[i].next) {
-        if (h->holds[i].word.state == PLAN_HOLD_END) {
+    for (uint32_t i = n->holds; i != INDEX_NONE; i = h->holds[i].next) {
+        if (comes_free(f, &h->holds[i].word, what)) {
             resources_add(&room, &h->holds[i].word.need, 1);
         }
     }
     resources_limit(&room, &n->capacity);
     return room;
+}
+
+/* What is left to the group that is due others do not get. */
+static void leave_to_due(struct fit *f, enum head_room what)
+{
+    struct plan_head *h = f->h;
+    const struct head_group *due = h->due == INDEX_NONE ? NULL : &h->groups[h->due];
+    bool leave = due && due != f->g && what < ROOM_LATER;
+    for (uint32_t i = 0; leave && i < due->word.count; i++) {
+        uint32_t at = h->due_nodes[i];
+        if (due->bundles[i].hold == INDEX_NONE && usable(f, at)) {
+            resources_sub(&h->room[at], &due->bundles[i].need, 1);
+        }
+    }
 }
 
 static void begin(struct fit *f, enum head_room what)
@@ -69,9 +95,10 @@ static void begin(struct fit *f, enum head_room what)
         bool in = what == ROOM_ALL ? n->used && n->node : node_open(n);
         h->there[i] = in ? 0 : UNUSABLE;
         if (in) {
-            h->room[i] = room_of(h, n, what);
+            h->room[i] = room_of(f, n, what);
         }
     }
+    leave_to_due(f, what);
     f->count = 0;
     f->any = false;
     for (uint32_t i = 0; i < f->g->word.count; i++) {

@@ -78,6 +78,9 @@ static void try(struct plan_head *h, struct head_group *g)
     if (g->state != was) {
         head_say_group(h, g);
     }
+    if (g->state == PLAN_GROUP_GATHERS) {
+        head_due_placed(h, g);
+    }
 }
 
 /* Those that gather in vain let go. */
@@ -104,7 +107,8 @@ void head_group_place(struct plan_head *h, uint64_t now)
     }
     uint32_t waiting = 0;
     end_late(h, now);
-    h->groups_at = CLOCK_NEVER;
+    head_due_look(h, now);
+    h->groups_at = h->due == INDEX_NONE ? CLOCK_NEVER : h->due_until;
     for (uint32_t i = 0; i < h->groups_top; i++) {
         struct head_group *g = &h->groups[i];
         if (g->used && g->state == PLAN_GROUP_GATHERS) {

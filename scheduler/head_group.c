@@ -60,6 +60,9 @@ static void give_up(struct plan_head *h, struct head_group *g)
 void head_group_lost(struct plan_head *h, struct head_group *g, uint64_t retry_at)
 {
     give_up(h, g);
+    if (g->state == PLAN_GROUP_WHOLE) {
+        g->due_at = h->last + PLAN_OVERTAKEN_NS;
+    }
     g->state = PLAN_GROUP_WAITS;
     g->retry_at = retry_at;
     g->tried = 0;
@@ -86,7 +89,8 @@ static void commit(struct plan_head *h, struct head_group *g)
         }
     }
     g->state = PLAN_GROUP_WHOLE;
-    g->late = 0;
+    g->late = g->due = 0;
+    g->overtaken = false;
     tell_demands(h, g->word.id);
     head_say_group(h, g);
 }
@@ -101,6 +105,7 @@ static void end_group(struct plan_head *h, struct head_group *g)
         }
     }
     g->used = false;
+    head_due_gone(h, g);
     h->groups_count--;
     index_remove(&h->group_index, id);
     tell_demands(h, id);
@@ -187,7 +192,9 @@ mob_status plan_head_group(struct plan_head *h, uint64_t owner,
     g->word.count = in->count;
     g->turn = ++h->turns;
     g->retry_at = g->tried = g->ends_by = 0;
-    g->late = 0;
+    g->late = g->due = 0;
+    g->overtaken = false;
+    g->due_at = now + PLAN_OVERTAKEN_NS;
     g->unsaid = false;
     for (uint32_t i = 0; i < in->count; i++) {
         g->bundles[i] = (struct head_bundle){in->needs[i], INDEX_NONE};

@@ -22,6 +22,7 @@ struct plan_head *plan_head_create(const struct plan_head_config *config, uint64
     h->scan_at = h->place_at = h->void_at = CLOCK_NEVER;
     h->free_lease = h->holds_free = INDEX_NONE;
     h->groups_at = CLOCK_NEVER;
+    h->due = INDEX_NONE;
     h->rooms = 1;
     if (!c->act || !c->head || c->nodes_max > NODES_MAX || c->demands_max > DEMANDS_MAX ||
         c->leases_max > 64 * NODES_MAX || c->groups_max > PLAN_GROUPS_MAX ||

@@ -105,7 +105,10 @@ struct plan_head {
     struct head_group *groups;
     struct head_hold *holds;
     uint32_t groups_top, groups_count, holds_top, holds_free;
-    uint32_t ending;       /* holds whose nodes are still to say that they are over */
+    uint32_t ending;    /* holds whose nodes are still to say that they are over */
+    uint32_t due;       /* the group that must not be overtaken, or INDEX_NONE, */
+    uint64_t due_until; /* until then, on these nodes, by its bundles: */
+    uint32_t due_nodes[MOB_GROUP_BUNDLES_MAX];
     uint64_t groups_at;    /* when those that wait are looked at next */
     uint64_t known_at;     /* until then an earlier head's are not all known */
     uint32_t awaited;      /* nodes that are */
