@@ -234,11 +234,6 @@ head_and_three() {
     done
 }
 
-# How often a node has been welcomed by a head.
-has_joined() {
-    [ "$(grep -c 'joined the cluster' "$WORK/node$1.log")" -ge "$2" ]
-}
-
 # The head dies, and a node with a bundle while there is none.
 case_both_die() {
     head_and_three
