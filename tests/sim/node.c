@@ -253,7 +253,7 @@ void node_start(uint32_t i)
     n->incarnation = n->birth = new_incarnation(i);
     n->member_of = 0;
     n->alive = true;
-    n->tick_at = n->starved_since = CLOCK_NEVER;
+    n->tick_at = n->starved_since = n->guests_since = CLOCK_NEVER;
     n->plan = plan_node_create(&(struct plan_node_config){.node = n->birth,
                                                           .capacity = n->capacity,
                                                           .labels = n->labels,

@@ -3,6 +3,7 @@
  *   main.c    the command line: which histories
  *   world.c   a history from its seed to its end
  *   check.c   what holds always, and what is true in the end
+ *   check_idle.c  what no task may wait for
  *   events.c  the queue of what will happen, random numbers, clocks
  *   link.c    connections: delays, losses, breaks, partitions
  *   graph.c   the workloads: which task takes whose result, and how long it runs
@@ -39,7 +40,8 @@
 /* What is promised. IDLE_NS: a reservation (1 s), a few round trips and reports; and the longest task, since
  * slots are asked back, never seized. */
 #define IDLE_NS (1500 * NS_PER_MS)
-#define STARVE_NS (4 * NS_PER_S) /* and the longest task of each job */
+#define GUESTS_NS (500 * NS_PER_MS) /* likewise, and the longest task */
+#define STARVE_NS (4 * NS_PER_S)    /* and the longest task of each job */
 #define MAKESPAN_FACTOR 2u
 #define MAKESPAN_NS (2 * NS_PER_S)
 #define SHARE_SLACK                                                                      \
@@ -137,7 +139,7 @@ struct send {
 struct node {
     struct plan_node *plan;
     uint64_t birth, incarnation, member_of;
-    uint64_t skew, tick_at, starved_since;
+    uint64_t skew, tick_at, starved_since, guests_since;
     int32_t drift; /* its clock's, in 1/256 */
     struct resources capacity;
     char labels[32];
@@ -273,6 +275,7 @@ extern struct world {
     uint64_t messages, changes, done, remote, breaks, deaths, again, crashes, whole;
     uint64_t late_ns;    /* longest that CPUs stood idle beside a task */
     uint64_t starved_ns; /* longest that no task of a class ran */
+    uint64_t behind_ns;  /* longest that a node's own task waited for what guests had */
     uint64_t longest_ns;
     double stretch, unfair;
 } sim;
@@ -422,10 +425,12 @@ bool check_over(const struct plan_head_action *a);
 /* True if it is of the present epoch: no other may be taken. */
 bool check_held(const struct plan_node_action *a);
 void check_grant(const struct plan_head_action *a);
-void check_look_around(void);
 void check_end(void);
 void check_shares(void);
 void check_forget(void);
 void check_print(void);
+
+/* check_idle.c */
+void check_look_around(void);
 
 #endif
