@@ -260,7 +260,7 @@ static void print_board(uint32_t i, uint32_t at)
     const struct board *b = &n->boards[at];
     struct plan_class_view v;
     for (uint32_t cls = 0; n->alive && b->used && cls < CLASSES; cls++) {
-        if (plan_node_view(n->plan, b->key, cls, &v) == MOB_OK) {
+        if (plan_node_view(n->plan, b->key, b->cls[cls].name, &v) == MOB_OK) {
             fprintf(stderr,
                     "  job %u%s class %u: queued %u (%u + %u foreign), busy %u "
                     "(%u), idle %u (%u), "

@@ -86,7 +86,7 @@ static bool at_home(const struct job *j, uint32_t cls)
     const struct demand *d = &j->demand[cls];
     if (d->group) { /* what its tasks need is theirs alone */
         const struct group *g = group_now(j);
-        return g && g->id == d->group && g->told.state == PLAN_GROUP_WHOLE;
+        return g && g->id == d->group && g->wanted && g->told.state == PLAN_GROUP_WHOLE;
     }
     if (n->alive && check_holds(j->home, 0)) {
         return false; /* groups may have all of it for long */

@@ -76,6 +76,10 @@ sim_mutant(group_not_resumed node_inside.c "if (class_grouped(c) && c->resuming 
 sim_mutant(ends_after_resume node_decide.c "    node_hold_end(p, now); /* before: what comes free is theirs first */\n    resume(p);" "    resume(p);\n    node_hold_end(p, now);" --groups --seed 288)
 sim_mutant(runs_outside_of_hold node_hold.c "    if (c->demand.bundle) {\n        struct resources one" "    if (false) {\n        struct resources one" --groups)
 
+# ---- classes of groups that were removed
+sim_mutant(ends_in_use node_events.c "    if (in_use(p, c)) {" "    if (false) {" --groups)
+sim_mutant(ended_demand_stays node_events.c "        node_act(p, PLAN_DEMAND, j, c, 0);\n    }\n    *c = no_class;" "    }\n    *c = no_class;" --groups)
+
 add_custom_target(sim_mutants DEPENDS ${mutant_targets})
 string(REPLACE ";" "\n" mutants "${mutants}")
 file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/mutants.txt CONTENT "${mutants}\n")
