@@ -25,7 +25,7 @@ include(@CMAKE_CURRENT_SOURCE_DIR@/mutate.cmake)
 endfunction()
 
 # ---- epochs: a stale word counts
-sim_mutant(head_takes_stale head_plan.c "epoch != l->epoch || slots > l->slots" "slots > l->slots")
+sim_mutant(head_takes_stale head_said.c "epoch != l->epoch || slots > l->slots" "slots > l->slots")
 sim_mutant(node_takes_stale node_peers.c "l && in->epoch < l->epoch" "false")
 sim_mutant(owner_takes_stale node_peers.c "g && (epoch < g->epoch ||" "g && (false ||")
 sim_mutant(same_epoch head_lease.c "        l->epoch++;\n        if (l->slots < l->told)" "        if (l->slots < l->told)")
