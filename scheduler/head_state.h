@@ -1,7 +1,8 @@
 /* head_state.h - what the head planner is made of; its files share this and nobody else
  * sees it.
  *
- *   head_plan.c   membership and what nodes say
+ *   head_plan.c   membership
+ *   head_said.c   what nodes say: offers, demands, leases held
  *   head_lease.c  the book of leases: sums, lists, and the words that a change causes
  *   head_place.c  who gets leases, who gives them back, and where
  *   head_view.c   lists for people, and the check
@@ -206,10 +207,11 @@ void head_group_awaited(struct plan_head *h, uint32_t node, bool awaited, uint64
 void head_group_repeat(struct plan_head *h, uint32_t node);
 void head_group_node_lost(struct plan_head *h, uint32_t node, uint64_t now);
 
-/* head_plan.c. A word of @node came. NULL: it is no member. */
-struct head_node *head_heard(struct plan_head *h, uint64_t node, uint64_t now);
+/* head_said.c */
 mob_status head_set_offer(struct plan_head *h, struct head_node *n,
                           const struct resources *offer);
+/* head_plan.c. A word of @node came. NULL: it is no member. */
+struct head_node *head_heard(struct plan_head *h, uint64_t node, uint64_t now);
 /* A demand could be met on a node if it had it to itself. */
 bool head_could(const struct head_node *n, const struct head_demand *d);
 
