@@ -502,6 +502,7 @@ int main(int argc, char **argv)
                                             {"steps", steps},
                                             {"handed", handed},
                                             {"used", used},
+                                            {"held", held},
                                             {"load", load_here},
                                             {"waits", waits},
                                             {"flood", flood}};
