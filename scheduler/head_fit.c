@@ -3,6 +3,7 @@
  * that finds no place may have one. With a node for each, or all on one, the answer is exact. */
 #include <string.h>
 
+#include "core/labels.h"
 #include "head_group.h"
 
 #define UNUSABLE UINT16_MAX
@@ -36,6 +37,12 @@ static void put(struct fit *f, uint32_t node, uint32_t bundle)
     f->chosen[bundle] = node;
     f->h->there[node]++;
     resources_sub(&f->h->room[node], need_of(f, bundle), 1);
+}
+
+static bool allowed(const struct plan_where *w, const struct head_node *n)
+{
+    return (!w->node || w->node == n->node) &&
+           (!*w->selector || selector_match(w->selector, n->labels));
 }
 
 /* A hold that a choice may count on as free, though it is booked. */
@@ -92,7 +99,8 @@ static void begin(struct fit *f, enum head_room what)
     struct plan_head *h = f->h;
     for (uint32_t i = 0; i < h->nodes_top; i++) {
         const struct head_node *n = &h->nodes[i];
-        bool in = what == ROOM_ALL ? n->used && n->node : node_open(n);
+        bool in = (what == ROOM_ALL ? n->used && n->node : node_open(n)) &&
+                  allowed(&f->g->where, n);
         h->there[i] = in ? 0 : UNUSABLE;
         if (in) {
             h->room[i] = room_of(f, n, what);

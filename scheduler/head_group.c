@@ -12,6 +12,7 @@
  * kind more than it has; a group that finds no place in this book waits and has nothing. So one that gathers waits
  * for tasks that run on its nodes, and never for another group; and it waits for PLAN_GATHER_NS at first, then lets
  * go of all and comes after those that waited longer, to wait twice as long next time. */
+#include "core/labels.h"
 #include "core/status.h"
 #include "head_group.h"
 
@@ -116,6 +117,8 @@ static void end_group(struct plan_head *h, struct head_group *g)
 static bool word_ok(const struct plan_group *in)
 {
     bool good = in->id && in->job.node && in->strategy <= MOB_GROUP_STRICT_SPREAD &&
+                (!in->where || !*in->where->selector ||
+                 selector_check(in->where->selector) == MOB_OK) &&
                 in->count > 0 && in->count <= MOB_GROUP_BUNDLES_MAX;
     for (uint32_t i = 0; good && i < in->count; i++) {
         good = resources_ok(&in->needs[i]);
@@ -186,7 +189,9 @@ mob_status plan_head_group(struct plan_head *h, uint64_t owner,
     g = &h->groups[at];
     g->used = true;
     g->word = *in;
+    g->where = in->where ? *in->where : (struct plan_where){0};
     g->word.needs = NULL;
+    g->word.where = NULL;
     g->word.nodes = g->word.holds = NULL;
     g->owner = (uint32_t)(n - h->nodes);
     g->word.count = in->count;

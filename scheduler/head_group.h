@@ -26,7 +26,8 @@ struct head_bundle {
 
 struct head_group {
     bool used;
-    struct plan_group word; /* without its arrays */
+    struct plan_group word; /* without what it points to */
+    struct plan_where where;
     uint32_t owner;
     enum plan_group_state state;
     uint64_t turn;     /* the greater, the later it is tried */

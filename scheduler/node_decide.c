@@ -188,11 +188,9 @@ static uint64_t owed_since(const struct plan_node *p, const struct node_class *c
 static uint64_t late_since(const struct plan_node *p, const struct node_class *c,
                            uint64_t now)
 {
-    bool gathers = c->demand.together && class_held(c) > 0; /* which others wait in */
     uint64_t since = c->short_since > c->none_since ? c->short_since : c->none_since;
-    since = gathers ? c->short_since : since;
     bool late = !class_grouped(c) && since != CLOCK_NEVER && now >= p->extra_until &&
-                (gathers || (now >= since + PLAN_RESERVE_NS && class_held(c) == 0));
+                now >= since + PLAN_RESERVE_NS && class_held(c) == 0;
     return late ? since : CLOCK_NEVER;
 }
 

@@ -174,6 +174,10 @@ static void slot_changed(struct job *j, struct member *m)
 static void backlog_changed(struct job *j, uint32_t c)
 {
     struct klass *k = &j->board.classes[c];
+    if (gang_is_gate(&j->demand[c])) {
+        gang_gates(j, c);
+        return;
+    }
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count = hint_backlog(j, c, hints);
     for (int look = 0; look < 2; look++) {

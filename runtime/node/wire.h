@@ -8,8 +8,8 @@
  * one who says it; `key` is a planner's name for a job (u64 node, u32 number).
  * `amounts` are a vector of core/resources.h: count u8, and for each kind that is not 0 its number u8 (0 CPUs, 1
  * memory, 2 GPUs; 3: name str follows), amount u64. `demand` is what a class asks for (core/demand.h): amounts,
- * priority i8, strategy u8, together u8, node u64, group u64, bundle u16, selector str. `bundles` are what a group asks for: group
- * u64, strategy u8, count u8, amounts each.
+ * priority i8, strategy u8, together u8, node u64, group u64, bundle u16, selector str. `bundles` are what a group asks
+ * for: group u64, strategy u8, count u8, amounts each, gang u8 (1, a gang's: node u64, selector str follow, of who may).
  *
  * Between a node and its head
  *   JOIN       version u32, session u64, member_of u64, CPU units u64, store u64, port u16, host str, then of this

@@ -37,12 +37,17 @@ case_gang_mpi() {
     grep -q 'rank 2 of 3: pi is 3.141592654' "$WORK/out" || fail "it says: $(cat "$WORK/out")"
 }
 
+gang_lacks() {
+    status_of "$1" -v | grep -q 'a gang of 3 waits: .*all nodes together'
+}
+
 # One of its nodes dies: all begin again, when there are three nodes again.
 case_gang_node() {
     three_nodes
     gang_begins 1 # until the file is there (MODE local)
     node_kill 3 KILL
     node_wait 3
+    eventually gang_lacks 1 || fail "status does not say why it waits: $(status_of 1 -v)"
     node_start 4 "$CPU" "$STORE"
     eventually have_begun 2 || fail "it does not begin again"
     gang_ends

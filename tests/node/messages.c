@@ -212,6 +212,12 @@ static void put_bundles(struct draft *m, struct facts *f, uint64_t count)
     for (uint64_t i = 0; i < count; i++) {
         amounts(m, f);
     }
+    bool gang = dice(f, 2);
+    u8(m, gang);
+    if (gang) {
+        u64(m, dice(f, 2) ? f->node : 0);
+        str(m, dice(f, 2) ? "a=b" : "");
+    }
 }
 
 static void make_group(struct draft *m, struct facts *f, enum wire_op op)

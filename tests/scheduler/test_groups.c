@@ -166,6 +166,34 @@ Test(groups, a_node_for_each_is_found_whenever_there_is_a_way)
     finish();
 }
 
+/* A gang's may be for one node, or for those with a label. */
+Test(groups, is_held_by_nodes_that_may)
+{
+    begin(3, 2);
+    struct resources needs[2] = {resources_cpus(CPU), resources_cpus(CPU)};
+    struct plan_where where = {.node = 2};
+    struct plan_group g = {.id = 1,
+                           .job = {HOME, 1},
+                           .count = 2,
+                           .strategy = MOB_GROUP_SPREAD,
+                           .needs = needs,
+                           .where = &where};
+    MUST(plan_head_group(w.h, HOME, &g, w.now));
+    settle();
+    cr_assert(whole(1));
+    cr_assert_eq(w.group[1].nodes[0], 2);
+    cr_assert_eq(w.group[1].nodes[1], 2);
+    g.id = 2;
+    where = (struct plan_where){.selector = "zone=b"};
+    MUST(plan_head_group(w.h, HOME, &g, w.now));
+    settle();
+    cr_assert_eq(w.group[2].state, PLAN_GROUP_NOWHERE);
+    where = (struct plan_where){.selector = "=="};
+    g.id = 3;
+    cr_assert_eq(plan_head_group(w.h, HOME, &g, w.now), MOB_ERR_INVALID);
+    finish();
+}
+
 Test(groups, slots_come_back_to_what_is_gathered_and_tasks_take_none_of_it)
 {
     begin(2, 2);

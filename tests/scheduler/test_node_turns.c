@@ -106,38 +106,6 @@ Test(node_plan, who_has_nothing_has_cpus_kept_for_it_in_the_end)
     plan_node_destroy(p);
 }
 
-/* Tasks that wait for each other: one that has a slot keeps it until the others have theirs. */
-Test(node_plan, who_has_a_part_of_a_gangs_slots_comes_next)
-{
-    struct demand each = {.need = resources_cpus(CPU), .together = 1};
-    for (each.together = 0; each.together < 2; each.together++) {
-        struct plan_node *p = node(2);
-        struct plan_job other = job(p, 1, 1, CPU), gang = {7, 2};
-        OK(plan_node_job_add(p, gang, 1, 0));
-        OK(plan_node_class_add(p, gang, 0, &each, 0));
-        OK(plan_node_backlog(p, other, 0, 1u << 20, NULL, 0, 0));
-        OK(plan_node_worker_started(p, other, 0, 0));
-        OK(plan_node_worker_started(p, other, 0, 0));
-        OK(plan_node_backlog(p, gang, 0, 2, NULL, 0, 0));
-        uint32_t started = 0;
-        for (uint64_t now = 0; now < 5 * NS_PER_S; now += MS) {
-            struct plan_class_view v;
-            plan_node_tick(p, now);
-            plan_node_view(p, other, 0, &v);
-            if (v.asked_back > 0) {
-                OK(plan_node_slot_returned(p, other, 0, PLAN_SLOT_BUSY, now));
-            }
-            if (count(PLAN_START, 2) > started) {
-                started++;
-                OK(plan_node_worker_started(p, gang, 0, now));
-                OK(plan_node_backlog(p, gang, 0, 2 - started, NULL, 0, now));
-            }
-        }
-        cr_assert_eq(started, 1u + each.together);
-        plan_node_destroy(p);
-    }
-}
-
 Test(node_plan, equal_jobs_that_could_use_more_leave_each_other_alone)
 {
     struct plan_node *p = node(2);

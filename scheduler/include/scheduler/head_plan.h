@@ -141,11 +141,17 @@ mob_status plan_head_lease_held(struct plan_head *h, uint64_t node, uint64_t lea
 
 /* ---- groups: head_group.c has their states. A group's owner says it when it is made, and again when it comes
  * back; it hears how it is at once, and when that changes. */
+/* Which nodes may hold its bundles. */
+struct plan_where {
+    uint64_t node;                   /* 0: any */
+    char selector[SELECTOR_MAX + 1]; /* of labels that they must have; "": none */
+};
 struct plan_group {
     uint64_t id; /* of the cluster's */
     struct plan_job job;
     uint32_t count, strategy;
-    const struct resources *needs; /* of each bundle */
+    const struct resources *needs;  /* of each bundle */
+    const struct plan_where *where; /* NULL: all may */
     /* NULL, or where they were when it was whole last: for a head that does not know it. 0: nowhere. */
     const uint64_t *nodes, *holds;
 };
