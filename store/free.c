@@ -370,6 +370,17 @@ static __attribute__((noinline, cold)) void mark_successors(const struct board *
     }
 }
 
+/* A record that a thread has in hand, or with LINK_SUCCESSORS what waits for it. */
+static inline void mark_held(const struct board *b, uint64_t link, uint32_t *batch,
+                             uint32_t count, uint32_t how)
+{
+    if (__builtin_expect(link_ret(link) == LINK_SUCCESSORS, 0)) {
+        mark_successors(b, link, batch, count, how);
+    } else {
+        mark_pinned(link, batch, count, how);
+    }
+}
+
 static void scan_ledgers(const struct board *b, uint32_t *batch, uint32_t count)
 {
     uint32_t ledgers = at_load(&b->header->ledgers, AT_SEQ_CST);
@@ -381,13 +392,12 @@ static void scan_ledgers(const struct board *b, uint32_t *batch, uint32_t count)
         }
         uint32_t how = LANE_PINNED | (owner == DAEMON + 1 ? LANE_MOVED : 0);
         uint32_t high = at_load(&g->high, AT_ACQUIRE);
-        uint64_t touching = at_load(&g->touching, AT_ACQUIRE);
-        mark_pinned(at_load(&g->finishing, AT_ACQUIRE), batch, count, how);
-        if (__builtin_expect(link_ret(touching) == LINK_SUCCESSORS, 0)) {
-            mark_successors(b, touching, batch, count, how);
-        } else {
-            mark_pinned(touching, batch, count, how);
+        uint64_t finishing = at_load(&g->finishing, AT_ACQUIRE);
+        mark_held(b, finishing, batch, count, how);
+        if (__builtin_expect(link_ret(finishing) == LINK_SUCCESSORS, 0)) {
+            mark_pinned(finishing, batch, count, how); /* and itself */
         }
+        mark_held(b, at_load(&g->touching, AT_ACQUIRE), batch, count, how);
         for (uint32_t k = 0; k < high && k < BOARD_PINS; k++) {
             mark_pinned(at_load(&g->pin[k], AT_ACQUIRE), batch, count, how);
         }

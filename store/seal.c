@@ -154,11 +154,14 @@ static void tell_foreign(struct lane *l, const struct record *r)
 static __attribute__((noinline)) void after_seal(struct lane *l, struct record *r,
                                                  uint64_t s, uint32_t options, bool keeps)
 {
-    if (at_load(&r->succ, AT_SEQ_CST) != SUCC_EMPTY) {
+    bool successors = at_load(&r->succ, AT_SEQ_CST) != SUCC_EMPTY;
+    if (successors) {
         l->keeping = keeps ? l->keeps : 0;
         task_drain_successors(l, r);
         l->keeping = 0;
     }
+    l->guess = successors ? LINK_SUCCESSORS : 0;
+    lane_finishing_alone(l);
     task_wake_waiters(l->board, r, s);
     if (options & CALL_FOREIGN) {
         tell_foreign(l, r);
@@ -192,7 +195,7 @@ bool task_seal(struct lane *l, struct record *r, bool error)
 {
     uint64_t s = at_load(&r->state, AT_RELAXED), next;
     uint32_t gen = state_gen(s);
-    lane_finishing(l, link_make(gen, board_index(l->board, r), 0));
+    lane_finishing(l, link_make(gen, board_index(l->board, r), 0) | l->guess);
     do {
         if ((state_phase(s) != PHASE_TAKEN && state_phase(s) != PHASE_CREATING) ||
             state_holder(s) != l->self || state_gen(s) != gen) {
@@ -211,7 +214,7 @@ bool task_seal(struct lane *l, struct record *r, bool error)
 bool task_seal_childless(struct lane *l, struct record *r, uint64_t link, uint64_t s)
 {
     uint64_t next = s ^ PHASE_TAKEN ^ PHASE_CLOSED;
-    lane_finishing(l, link);
+    lane_finishing(l, link | l->guess);
     /* As in task_seal(), with a guess instead of a look: nobody set a flag since the claim. */
     if (__builtin_expect(!at_cas(&r->state, &s, next, AT_SEQ_CST), 0)) {
         return task_seal(l, r, false);

@@ -159,10 +159,7 @@ static bool hangs_on(struct sweep *w, const struct record *x, uint32_t entry)
         }
         struct record *t = board_record(b, succ_index(at));
         struct call call = t ? record_call(t) : (struct call){0};
-        struct arg_ref *ref =
-            t && succ_arg(at) < call_nargs(&call) && succ_arg(at) < MOB_ARGS_MAX
-                ? record_arg_ref(t, &call, succ_arg(at))
-                : NULL;
+        struct arg_ref *ref = t ? succ_ref(t, &call, at) : NULL;
         if (!ref) {
             return false;
         }
@@ -203,7 +200,7 @@ static void finish_creating(struct sweep *w, struct record *r, uint64_t s)
             at_store(&ref->link, LINK_NONE, AT_RELAXED);
             at_or(&r->arrived, 1u << i, AT_SEQ_CST);
         } else if (state_sealed_used(xs) ||
-                   !hangs_on(w, x, succ_entry(board_index(w->b, r), i))) {
+                   !hangs_on(w, x, succ_entry(board_index(w->b, r), r, ref))) {
             task_await_arg(w->d, r, i, ref);
         }
         serve_sealed(w, link); /* it may be on a stack that a living process took away */

@@ -47,6 +47,7 @@ bool task_add_ref(struct record *r, uint32_t arg, uint64_t link)
     record_set_arg_len(r, arg, ARG_REF);
     at_store(&ref->link, link, AT_RELAXED);
     at_store(&ref->next, SUCC_EMPTY, AT_RELAXED);
+    at_store(&ref->arg, arg, AT_RELAXED);
     return true;
 }
 
@@ -60,7 +61,7 @@ static inline void hang(struct lane *l, struct record *x, uint32_t entry,
     } while (!at_cas(&x->succ, &head, entry, AT_SEQ_CST));
     /* Pushed, then looked: pairs with task_seal(), which seals and then looks at the stack. */
     if (state_sealed_used(at_load(&x->state, AT_SEQ_CST))) {
-        lane_finishing(l, at_load(&ref->link, AT_RELAXED));
+        lane_finishing(l, at_load(&ref->link, AT_RELAXED) & ~(uint64_t)LINK_SUCCESSORS);
         task_drain_successors(l, x);
         lane_finished(l);
     }
@@ -74,7 +75,7 @@ void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_r
     if (!x || state_sealed_used(at_load(&x->state, AT_ACQUIRE))) {
         at_or(&t->arrived, 1u << arg, AT_SEQ_CST);
     } else {
-        hang(l, x, succ_entry(board_index(l->board, t), arg), ref);
+        hang(l, x, succ_entry(board_index(l->board, t), t, ref), ref);
     }
 }
 
@@ -85,7 +86,7 @@ bool task_publish_waiting(struct lane *l, struct record *r, uint64_t link,
     at_store(&r->state, state_make(link_gen(link), l->self, 0, PHASE_CREATING),
              AT_RELEASE);
     for (uint32_t i = 0; i < count; i++) {
-        hang(l, open[i].maker, succ_entry(link_index(link), open[i].arg), open[i].ref);
+        hang(l, open[i].maker, succ_entry(link_index(link), r, open[i].ref), open[i].ref);
     }
     return task_wait_for_args(l, r);
 }
@@ -120,7 +121,7 @@ static mob_status use_args(struct lane *l, struct record *r, const struct call *
             arrived |= 1u << w.arg;
         } else {
             ret_open[count++] =
-                (struct task_open){&l->board->records[link_index(link)], ref, w.arg};
+                (struct task_open){&l->board->records[link_index(link)], ref};
         }
     }
     at_store(&r->arrived, arrived, AT_RELAXED);
@@ -230,6 +231,27 @@ bool task_keep_on(struct lane *d, struct record *r)
 
 /* ---- successors ------------------------------------------------------------------------------------- */
 
+/* WAITING -> TAKEN by a worker that keeps it, else QUEUED. False: @io_s, what the state is, says why. */
+static inline bool step_ready(struct lane *l, struct record *t, uint64_t *io_s,
+                              const struct call *call)
+{
+    uint64_t was = *io_s;
+    bool keeps = l->keeping == call_class(call) + 1 && !l->kept;
+    uint64_t next = state_to(was, keeps ? PHASE_TAKEN : PHASE_QUEUED, l->self);
+    if (!at_cas(&t->state, io_s, next, AT_SEQ_CST)) {
+        return false;
+    }
+    if (!keeps) {
+        task_make_ready(l, t, call_class(call));
+        return true;
+    }
+    l->kept = t;
+    if (__builtin_expect(l->timeline != NULL, 0)) {
+        timeline_ready(l, link_make(state_gen(was), board_index(l->board, t), 0));
+    }
+    return true;
+}
+
 /* All arguments of @t are there. */
 static void all_arrived(struct lane *l, struct record *t, uint32_t gen,
                         const struct call *call)
@@ -238,17 +260,7 @@ static void all_arrived(struct lane *l, struct record *t, uint32_t gen,
      * cancelled while it waited. */
     uint64_t s = at_load(&t->state, AT_SEQ_CST);
     while (state_gen(s) == gen && state_phase(s) == PHASE_WAITING) {
-        bool keeps = l->keeping == call_class(call) + 1 && !l->kept;
-        uint64_t next = state_to(s, keeps ? PHASE_TAKEN : PHASE_QUEUED, l->self);
-        if (at_cas(&t->state, &s, next, AT_SEQ_CST)) {
-            if (keeps) {
-                l->kept = t;
-                if (__builtin_expect(l->timeline != NULL, 0)) {
-                    timeline_ready(l, link_make(gen, board_index(l->board, t), 0));
-                }
-            } else {
-                task_make_ready(l, t, call_class(call));
-            }
+        if (step_ready(l, t, &s, call)) {
             return;
         }
     }
@@ -269,8 +281,19 @@ void task_arrived(struct lane *l, struct record *t, uint32_t gen)
 static inline void arrive(struct lane *l, struct record *t, uint32_t arg, uint64_t s,
                           const struct call *call)
 {
-    uint32_t bit = 1u << arg;
-    if ((at_or(&t->arrived, bit, AT_SEQ_CST) | bit) == record_all_args(call)) {
+    uint32_t bit = 1u << arg, all = record_all_args(call);
+    /* If all others are there already, nobody writes the word any more but to set this bit too, so a store does;
+     * and it needs no look at the phase behind it if the step shows that the task was WAITING still. Acquire:
+     * what the others have brought; pairs with the or below. Release, and before the step: who runs the task and
+     * seals it finds all there. */
+    if ((at_load(&t->arrived, AT_ACQUIRE) | bit) == all &&
+        state_phase(s) == PHASE_WAITING) {
+        at_store(&t->arrived, all, AT_RELEASE);
+        if (__builtin_expect(step_ready(l, t, &s, call), 1)) {
+            return;
+        }
+    }
+    if ((at_or(&t->arrived, bit, AT_SEQ_CST) | bit) == all) {
         all_arrived(l, t, state_gen(s), call);
     }
 }
@@ -281,28 +304,28 @@ void task_arrive(struct lane *l, struct record *t, uint32_t arg)
     arrive(l, t, arg, at_load(&t->state, AT_RELAXED), &call); /* held: it stays */
 }
 
-/* Gives the task of a stack's entry the argument that it waits for, a result of the record @x. Returns the
- * next entry; or SUCC_EMPTY if the task is not open with that argument: after a sweep, what stands on a
+/* Gives the task of a stack's entry the argument that it waits for, a result of the record @x. @held: since
+ * before that was sealed, so that the entry cannot name what has ended. Returns the next entry; or SUCC_EMPTY if the task is not open with that argument: after a sweep, what stands on a
  * stack may name a task that has gone on and was used again, and the sweep serves the rest. A task that was
  * cancelled while it waited is sealed, and open until its arguments came. */
-static inline uint32_t give(struct lane *l, uint32_t entry, uint64_t x)
+static inline uint32_t give(struct lane *l, uint32_t entry, uint64_t x, bool held)
 {
     struct record *t = board_record(l->board, succ_index(entry));
-    uint32_t arg = succ_arg(entry);
-    if (__builtin_expect(!t, 0)) {
+    struct arg_ref *ref = t ? succ_look(t, entry) : NULL;
+    if (__builtin_expect(!ref, 0)) {
         return SUCC_EMPTY;
     }
     /* Open or not, from here on a task with that argument is not used again: the fence comes before. */
     uint64_t s = at_load(&t->state, AT_ACQUIRE);
     struct call call = record_call(t);
-    if (state_phase(s) < PHASE_CREATING || state_phase(s) > PHASE_DONE ||
-        arg >= call_nargs(&call)) {
+    if (__builtin_expect(
+            (uint32_t)state_phase(s) - PHASE_CREATING > PHASE_DONE - PHASE_CREATING ||
+                (!held && succ_ref(t, &call, entry) != ref) ||
+                (at_load(&ref->link, AT_RELAXED) ^ x) & ~(uint64_t)LINK_SUCCESSORS,
+            0)) {
         return SUCC_EMPTY;
     }
-    struct arg_ref *ref = record_arg_ref(t, &call, arg);
-    if (!ref || (at_load(&ref->link, AT_RELAXED) ^ x) & ~(uint64_t)LINK_SUCCESSORS) {
-        return SUCC_EMPTY;
-    }
+    uint32_t arg = at_load(&ref->arg, AT_RELAXED) % MOB_ARGS_MAX;
     uint32_t next =
         at_load(&ref->next, AT_RELAXED); /* before @t may run, end and be reused */
     if (next != SUCC_EMPTY) {
@@ -321,12 +344,17 @@ uint32_t task_drain_successors(struct lane *l, struct record *x)
     }
     uint64_t link =
         link_make(state_gen(at_load(&x->state, AT_RELAXED)), board_index(l->board, x), 0);
-    lane_touch_successors(l, link);
+    bool held = lane_finishes_all(l, link);
+    if (!held) {
+        lane_touch_successors(l, link);
+    }
     /* A task may wait for several results of one record; more entries than that are a ring. */
     uint32_t most = board_committed(l->board) * MOB_ARGS_MAX;
     while (entry != SUCC_EMPTY && steps++ < most) {
-        entry = give(l, entry, link);
+        entry = give(l, entry, link, held);
     }
-    lane_untouch(l);
+    if (!held) {
+        lane_untouch(l);
+    }
     return steps;
 }

@@ -243,12 +243,12 @@ CLIENT_FAST uint32_t add_small(struct mob *mob, struct lane *l, struct record *r
             }
             struct arg_ref *ref = to;
             at_store(&ref->link, a->ref.lo, AT_RELAXED);
-            at_store(&ref->next, SUCC_EMPTY, AT_RELAXED);
+            at_store(&ref->arg, i, AT_RELAXED);
             if (state_sealed(s)) {
                 t->arrived |= 1u << i;
             } else {
-                t->open[t->opens++] = (struct task_open){
-                    &mob->board.records[link_index(a->ref.lo)], ref, i};
+                t->open[t->opens++] =
+                    (struct task_open){&mob->board.records[link_index(a->ref.lo)], ref};
             }
             t->call |= (uint64_t)CALL_HAS_REFS << CALL_OPTIONS_SHIFT;
             t->at += (uint32_t)sizeof *ref;

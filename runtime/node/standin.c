@@ -292,11 +292,7 @@ static bool wanted(struct job *j, const struct standin *s)
     for (int i = 0; i < WALK_MAX && entry != SUCC_EMPTY; i++) {
         struct record *t = board_record(&j->board, succ_index(entry));
         struct call call = t ? record_call(t) : (struct call){0};
-        uint32_t arg = succ_arg(entry);
-        struct arg_ref *ref =
-            t && arg < call_nargs(&call) && call_nargs(&call) <= MOB_ARGS_MAX
-                ? record_arg_ref(t, &call, arg)
-                : NULL;
+        struct arg_ref *ref = t ? succ_ref(t, &call, entry) : NULL;
         if (!ref || !state_sealed(at_load(&t->state, AT_ACQUIRE))) {
             return true;
         }

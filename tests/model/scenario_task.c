@@ -38,6 +38,14 @@ static void served_driver(void)
     world.third = world_submit(DRIVER, world.x, LINK_NONE);
 }
 
+/* The worker guesses that its task has successors, and holds them from before the seal. */
+static void setup_served_guess(void)
+{
+    setup_served();
+    world.lane[WORKER].guess = LINK_SUCCESSORS;
+    lane_finishing(&world.lane[DRIVER], world.x);
+}
+
 /* The end of such a driver in short: it had x in hand. */
 static void setup_served_half(void)
 {
@@ -219,6 +227,73 @@ static void settle_row(void)
     world_settle_exactly();
 }
 
+/* ---- A task waits for two that are sealed at the same time ------------------------------------------------------ */
+
+static void setup_both(void)
+{
+    world_setup_taken();
+    world.z = world_submit(DRIVER, 0, LINK_NONE);
+    world.others = world_claim(OTHER);
+    MODEL_CHECK(world.others, "the second task is not in the queue");
+}
+
+static void setup_both_waiting(void)
+{
+    setup_both();
+    world.y = world_submit_both(DRIVER, world.x, world.z);
+}
+
+static void both_driver(void)
+{
+    world.y = world_submit_both(DRIVER, world.x, world.z);
+}
+
+/* Reads as the task's function would. */
+static void check_argument(uint64_t link)
+{
+    struct record *r = &world.board.records[link_index(link)];
+    MODEL_CHECK(state_sealed_used(at_load(&r->state, AT_RELAXED)),
+                "a task runs before an argument is sealed");
+    struct place p = record_get_place(r, 0);
+    MODEL_CHECK(p.kind == PLACE_INLINE &&
+                    *(uint64_t *)(void *)(r->payload + 256) == RESULT,
+                "a task runs before it can see an argument");
+}
+
+static void seal_and_run(struct record *mine)
+{
+    uint32_t self = model_self() + 1;
+    struct record *r;
+    world_seal(self, mine);
+    if ((r = world_claim(self))) {
+        check_argument(world.x);
+        check_argument(world.z);
+        world_seal(self, r);
+    }
+}
+
+static void both_worker(void)
+{
+    seal_and_run(world.mine);
+}
+
+static void both_other(void)
+{
+    seal_and_run(world.others);
+}
+
+static void both_other_seals(void)
+{
+    world_seal(OTHER, world.others);
+}
+
+static void settle_both(void)
+{
+    MODEL_CHECK(world.runs[WORKER] + world.runs[OTHER] <= 3, "a task ran twice");
+    lane_drop(&world.lane[DRIVER], world.z);
+    world_settle_exactly();
+}
+
 /* ---- The scenarios -------------------------------------------------------------------------------------------------- */
 
 static const struct model_mutant arrive_mutants[] = {
@@ -231,6 +306,10 @@ static const struct model_mutant arrive_mutants[] = {
 static const struct model_mutant served_mutants[] = {
     {"the task that is served is not held", MUTATE_SKIP, "lane_touch_successors",
      "touching"},
+    {0}};
+static const struct model_mutant served_guess_mutants[] = {
+    {"the seal does not carry that they are", MUTATE_RELAX, "task_seal_childless",
+     "&r->state"},
     {0}};
 static const struct model_mutant wait_mutants[] = {
     {"no wake", MUTATE_SKIP, "task_wake_waiters", "wake"},
@@ -253,7 +332,16 @@ static const struct model_mutant cancel_mutants[] = {
     {"the arrival is not marked", MUTATE_SKIP, "arrive", "&t->arrived"},
     {0}};
 static const struct model_mutant row_mutants[] = {
-    {"the worker keeps what it finds", MUTATE_FORCE, "all_arrived", "&t->state"}, {0}};
+    {"the worker keeps what it finds", MUTATE_FORCE, "step_ready", "&t->state"}, {0}};
+static const struct model_mutant both_mutants[] = {
+    {"what the others have brought is not acquired", MUTATE_RELAX, "arrive",
+     "&t->arrived"},
+    {"the last arrival is not marked", MUTATE_SKIP, "arrive", "&t->arrived"},
+    {0}};
+static const struct model_mutant both_cancel_mutants[] = {
+    {"the last one does not look whether the task still waits", MUTATE_FORCE,
+     "step_ready", "&t->state"},
+    {0}};
 static const struct model_mutant cancel_claim_mutants[] = {
     {"a cancel does not look", MUTATE_FORCE, "take_to_cancel", "&r->state"}, {0}};
 
@@ -301,6 +389,15 @@ const struct model_scenario model_scenarios[] = {
      .bounds = BOUND(2, 1, 0),
      .full = {BOUND(3, 1, 0)},
      .mutants = served_mutants},
+    {.name = "served-guess",
+     .about = "the same, and the sealer holds them from before its seal",
+     .setup = setup_served_guess,
+     .procs = {{"worker", worker_seals, 1}, {"daemon", sweeps_and_reuses, 1}},
+     .step = served_step,
+     .end = settle_served,
+     .bounds = BOUND(2, 1, 0),
+     .full = {BOUND(3, 1, 0)},
+     .mutants = served_guess_mutants},
     {.name = "wait",
      .about = "a driver waits for a seal, and the sealer may die",
      .setup = world_setup_taken,
@@ -398,6 +495,41 @@ const struct model_scenario model_scenarios[] = {
      .procs = {{"driver", cancels_waiting, 0},
                {"worker", worker_goes_on, 0},
                {"other", claims_and_seals, 0}},
+     .sweep = world_sweep,
+     .step = world_forward,
+     .end = world_settle,
+     .bounds = BOUND(1, 0, 1),
+     .full = {BOUND(2, 0, 1)}},
+    {.name = "both",
+     .about = "a task hangs itself on two that are being sealed, and one of the sealers "
+              "runs it",
+     .setup = setup_both,
+     .procs = {{"driver", both_driver, 0},
+               {"worker", both_worker, 0},
+               {"other", both_other, 0}},
+     .step = world_forward,
+     .end = settle_both,
+     .bounds = BOUND(2, 1, 0),
+     .full = {BOUND(3, 1, 0)},
+     .mutants = both_mutants},
+    {.name = "both-cancel",
+     .about = "the same of a task that waits, and is cancelled",
+     .setup = setup_both_waiting,
+     .procs = {{"driver", cancels_waiting, 0},
+               {"worker", worker_seals, 0},
+               {"other", both_other_seals, 0}},
+     .step = world_forward,
+     .end = settle_both,
+     .bounds = BOUND(2, 1, 0),
+     .full = {BOUND(3, 1, 0)},
+     .mutants = both_cancel_mutants},
+    {.name = "both-kill",
+     .about =
+         "a task hangs itself on two that are being sealed, and one of the three dies",
+     .setup = setup_both,
+     .procs = {{"driver", both_driver, 0},
+               {"worker", worker_seals, 0},
+               {"other", both_other_seals, 0}},
      .sweep = world_sweep,
      .step = world_forward,
      .end = world_settle,

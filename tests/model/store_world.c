@@ -20,23 +20,35 @@ static void check_ok(mob_status st, const char *what)
     MODEL_CHECK(st == MOB_OK, "%s failed with %d", what, st);
 }
 
-uint64_t world_submit(uint32_t by, uint64_t arg, uint64_t parent)
+/* @args: up to two links; 0: none. */
+static uint64_t submit(uint32_t by, const uint64_t args[2], uint64_t parent)
 {
     struct lane *l = &world.lane[by];
     struct record *r;
     uint64_t link;
-    struct call call = {.fn = 1, .retries = 1, .counts = call_counts(arg ? 1 : 0, 1)};
-    call.class_options = arg ? CALL_HAS_REFS << 4 : 0;
+    uint32_t count = (args[0] != 0) + (args[1] != 0);
+    struct call call = {.fn = 1, .retries = 1, .counts = call_counts(count, 1)};
+    call.class_options = count ? CALL_HAS_REFS << 4 : 0;
     check_ok(lane_record(l, &r), "lane_record");
     task_begin(l, r, &call, parent);
-    if (arg) {
-        MODEL_CHECK(task_add_ref(r, 0, arg), "no room for an argument");
+    for (uint32_t i = 0; i < count; i++) {
+        MODEL_CHECK(task_add_ref(r, i, args[i]), "no room for an argument");
     }
     if (parent != LINK_NONE) {
         task_add_child(&world.board, parent, 0);
     }
     check_ok(task_publish(l, r, &link), "task_publish");
     return link;
+}
+
+uint64_t world_submit(uint32_t by, uint64_t arg, uint64_t parent)
+{
+    return submit(by, (uint64_t[2]){arg, 0}, parent);
+}
+
+uint64_t world_submit_both(uint32_t by, uint64_t first, uint64_t second)
+{
+    return submit(by, (uint64_t[2]){first, second}, LINK_NONE);
 }
 
 void world_seal(uint32_t by, struct record *r)

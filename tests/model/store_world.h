@@ -40,6 +40,7 @@ void world_setup_taken(void);
 /* For a process of the board. @arg: a link that the task takes, or 0. claim(): NULL if no task is
  * ready. */
 uint64_t world_submit(uint32_t by, uint64_t arg, uint64_t parent);
+uint64_t world_submit_both(uint32_t by, uint64_t first, uint64_t second);
 struct record *world_claim(uint32_t by);
 void world_seal(uint32_t by, struct record *r);
 bool world_died(uint32_t process);

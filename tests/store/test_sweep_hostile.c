@@ -40,7 +40,8 @@ Test(sweep_hostile, a_ring_of_successors_ends_the_job_and_not_the_daemon)
              AT_RELAXED);
     uint64_t cut = submit(d, (uint64_t[]){x}, 1, LINK_NONE);
     struct record *rc = board_record(&g->b, link_index(cut));
-    at_store(&rx->succ, succ_entry(link_index(t), 1), AT_RELAXED);
+    at_store(&rx->succ, succ_entry(link_index(t), rt, record_arg_ref(rt, &call, 1)),
+             AT_RELAXED);
     at_store(&rc->state, state_make(link_gen(cut), WORKER, 0, PHASE_CREATING),
              AT_RELAXED);
     sweep_process(&g->lane[DAEMON], WORKER, false, NULL, NULL, &res);

@@ -79,6 +79,31 @@ Test(task, a_walk_finds_the_arguments_by_id)
     cr_assert_gt(found, 20000);
 }
 
+/* What an entry leads to may be of an earlier life of the record. */
+Test(task, an_entry_leads_to_an_argument_or_nowhere)
+{
+    static struct record r;
+    struct call call = {.counts = call_counts(3, 1), .len = {8, ARG_REF, ARG_REF}};
+    struct arg_ref *second = record_arg_ref(&r, &call, 1),
+                   *third = record_arg_ref(&r, &call, 2);
+    uint32_t entry = succ_entry(BOARD_RECORDS_MAX - 1, &r, third);
+    at_store(&second->arg, 1, AT_RELAXED);
+    at_store(&third->arg, 2, AT_RELAXED);
+    cr_assert_eq(succ_index(entry), BOARD_RECORDS_MAX - 1);
+    cr_assert_eq(succ_ref(&r, &call, entry), third);
+    cr_assert_eq(succ_ref(&r, &call, succ_entry(0, &r, second)), second);
+    struct call fewer = {.counts = call_counts(2, 1), .len = {8, ARG_REF}};
+    cr_assert_null(succ_ref(&r, &fewer, entry));
+    struct call moved = {.counts = call_counts(3, 1), .len = {0, ARG_REF, ARG_REF}};
+    cr_assert_null(succ_ref(&r, &moved, entry));
+    struct call value = {.counts = call_counts(3, 1), .len = {8, ARG_REF, 16}};
+    cr_assert_null(succ_ref(&r, &value, entry));
+    at_store(&third->arg, 0xffffffff, AT_RELAXED);
+    cr_assert_null(succ_ref(&r, &call, entry));
+    cr_assert_null(
+        succ_look(&r, 1 + (1u << SUCC_SLOT_BITS) - 1)); /* beyond the payload */
+}
+
 Test(task, an_argument_that_is_gone_is_refused_and_nothing_is_held)
 {
     struct rig *g = rig_new();

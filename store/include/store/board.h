@@ -18,11 +18,13 @@
 #include "store/record.h"
 
 #define BOARD_MAGIC 0x31616c75626f6dull /* "mobula1" */
-#define BOARD_LAYOUT 8u
+#define BOARD_LAYOUT 9u
 
 #define BOARD_RECORDS_MAX (1u << 22)
 #define BOARD_BLOCK 64u /* records in a block: one word of bitmap */
 #define BOARD_BLOCKS_MAX (BOARD_RECORDS_MAX / BOARD_BLOCK)
+_Static_assert(BOARD_RECORDS_MAX <= 1u << (32 - SUCC_SLOT_BITS),
+               "an index fits into an entry");
 #define BOARD_COMMIT_STEP 4096u /* records that the daemon commits at a time: 1.5 MiB */
 #define BOARD_STEP_BYTES                                                                 \
     (BOARD_COMMIT_STEP * (sizeof(struct record) + sizeof(at_u32) + sizeof(at_u64)) +     \
@@ -138,7 +140,8 @@ struct klass { /* one class of demand */
 struct ledger {
     at_u32 owner; /* process + 1, or 0: free; LEDGER_LEFT: see there */
     at_u32 high;  /* pins in use are below */
-    /* The record that its thread seals or closes, or whose successors it serves, right now. */
+    /* The record that its thread seals or closes, or whose successors it serves, right now; with LINK_SUCCESSORS
+     * these are held too. */
     at_u64 finishing;
     /* The successor that its thread looks at, or the foreseen task that it runs, right now. */
     at_u64 touching;

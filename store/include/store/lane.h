@@ -79,6 +79,8 @@ struct lane {
      * at once, to be run next. */
     uint32_t keeps, keeping;
     struct record *kept;
+    /* LINK_SUCCESSORS if the last task that it sealed had successors, else 0: a guess at what the next one has. */
+    uint64_t guess;
 
     struct ledger *ledgers[LANE_LEDGERS];
     uint64_t pins_used
@@ -266,12 +268,24 @@ bool lane_pin_open(struct lane *l, uint64_t link, uint64_t *ret_pin);
 /* Any thread of the process may unpin; only the owner of the lane may pin again. */
 void lane_unpin(struct lane *l, uint64_t pin);
 
-/* Says that this thread finishes a record: it will not be freed until lane_finished(). */
+/* Says that this thread finishes a record: it will not be freed until lane_finished(). With LINK_SUCCESSORS in
+ * place of a result, nor will the tasks that have it as argument, if it is not sealed yet: who frees one of these
+ * saw the seal, or what came of it, and so this word too. */
 static inline void lane_finishing(struct lane *l, uint64_t link)
 {
     /* Seen by whoever frees because the caller's next step is a sequentially consistent
      * read-modify-write; pairs with the fence in lane_reclaim(). */
     at_store(&l->ledgers[0]->finishing, link, AT_RELAXED);
+}
+static inline bool lane_finishes_all(const struct lane *l, uint64_t link)
+{
+    return at_load(&l->ledgers[0]->finishing, AT_RELAXED) == (link | LINK_SUCCESSORS);
+}
+/* Lets go of its successors. */
+static inline void lane_finishing_alone(struct lane *l)
+{
+    at_u64 *word = &l->ledgers[0]->finishing;
+    at_store(word, at_load(word, AT_RELAXED) & ~(uint64_t)LINK_SUCCESSORS, AT_RELEASE);
 }
 static inline void lane_finished(struct lane *l)
 {
@@ -288,7 +302,7 @@ static inline uint64_t lane_touch(struct lane *l, struct record *r)
     at_fence(); /* the hold before the look at the state; pairs with lane_reclaim() */
     return at_load(&r->state, AT_ACQUIRE);
 }
-/* The same for all tasks that have a record, given by @link, as argument. */
+/* The same for all tasks that have a record, given by @link, as argument; it may be sealed already. */
 static inline void lane_touch_successors(struct lane *l, uint64_t link)
 {
     at_store(&l->ledgers[0]->touching, link | LINK_SUCCESSORS, AT_RELAXED);

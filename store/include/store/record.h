@@ -137,21 +137,19 @@ static inline uint32_t link_ret(uint64_t link)
 /* ---- successor stack: the tasks that wait for this record ----------------------------------- */
 
 #define SUCC_EMPTY 0u
-/* An entry is index << 4 | argument number, plus 1 so that it is never SUCC_EMPTY; the next entry
- * stands beside that argument. Whoever finds a sealed record with a stack drains it: the sealer,
+/* An entry is index << 6 | slot, plus 1 so that it is never SUCC_EMPTY. The slot says where in the task's
+ * payload the argument stands, in units of 8; its number, and the next entry, stand there too. Whoever finds a sealed record with a stack drains it: the sealer,
  * and a task that pushed and then saw the seal. */
-static inline uint32_t succ_entry(uint32_t index, uint32_t arg)
-{
-    return (index << 4 | arg) + 1;
-}
+#define SUCC_SLOT_BITS 6
 static inline uint32_t succ_index(uint32_t entry)
 {
-    return (entry - 1) >> 4;
+    return (entry - 1) >> SUCC_SLOT_BITS;
 }
-static inline uint32_t succ_arg(uint32_t entry)
+static inline uint32_t succ_at(uint32_t entry) /* in the payload */
 {
-    return (entry - 1) & 0xf;
+    return 8 * ((entry - 1) & ((1u << SUCC_SLOT_BITS) - 1));
 }
+_Static_assert(RECORD_PAYLOAD / 8 <= 1 << SUCC_SLOT_BITS, "a slot for each place");
 
 #define CALL_LENS 3
 /* ---- call: what to run, packed into one word so that it can be read at once ------------------ */
@@ -429,7 +427,7 @@ static inline bool record_awaits_args(const struct record *r, const struct call 
 struct arg_ref { /* an argument by id, in the payload */
     at_u64 link;
     at_u32 next; /* below it on the producer's stack */
-    uint32_t pad;
+    at_u32 arg;  /* its number */
 };
 
 /* Where argument @i stands in the payload, or RECORD_PAYLOAD if the record makes no sense. An
@@ -488,6 +486,30 @@ static inline struct arg_ref *record_arg_ref(struct record *r, const struct call
     return at + sizeof(struct arg_ref) <= RECORD_PAYLOAD
                ? (struct arg_ref *)(void *)(r->payload + at)
                : NULL;
+}
+
+/* The entry of an argument on its maker's stack. @index: of its task @t. */
+static inline uint32_t succ_entry(uint32_t index, const struct record *t,
+                                  const struct arg_ref *ref)
+{
+    uint32_t at = (uint32_t)((const uint8_t *)ref - t->payload);
+    return (index << SUCC_SLOT_BITS | at / 8) + 1;
+}
+/* Where an entry leads to in the payload of its task, or NULL. Is there an argument? */
+static inline struct arg_ref *succ_look(struct record *t, uint32_t entry)
+{
+    uint32_t at = succ_at(entry);
+    return at <= RECORD_PAYLOAD - sizeof(struct arg_ref)
+               ? (struct arg_ref *)(void *)(t->payload + at)
+               : NULL;
+}
+/* The same if there is one, else NULL: what stands there may be of an earlier life of the record. */
+static inline struct arg_ref *succ_ref(struct record *t, const struct call *call,
+                                       uint32_t entry)
+{
+    struct arg_ref *ref = succ_look(t, entry);
+    uint32_t arg = ref ? at_load(&ref->arg, AT_RELAXED) : MOB_ARGS_MAX;
+    return arg < call_nargs(call) && record_arg_ref(t, call, arg) == ref ? ref : NULL;
 }
 
 #endif

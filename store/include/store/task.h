@@ -59,11 +59,10 @@ bool task_add_ref(struct record *r, uint32_t arg, uint64_t link);
  * the record is FREE again and no use is held. @ret_link: the task's link, with result 0. */
 mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link);
 
-/* An argument by id that is not there yet: the record that will be it, and where it stands. */
+/* An argument by id that is not there yet: the record that will be it, and where in its task it stands. */
 struct task_open {
     struct record *maker;
     struct arg_ref *ref;
-    uint32_t arg;
 };
 
 /* Publishes a filled task that waits for some arguments. It has a use of each by id, and those that it does
