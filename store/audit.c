@@ -137,7 +137,7 @@ static bool has_suspects(const struct audit *a)
         const struct record *r = &a->b->records[i];
         uint64_t s = at_load(&r->state, AT_ACQUIRE);
         enum phase p = state_phase(s);
-        uint64_t uses = at_load(&r->refs, AT_ACQUIRE) & REFS_USES_MASK;
+        uint64_t uses = record_refs(r) & REFS_USES_MASK;
         uint64_t children = at_load(&r->children, AT_ACQUIRE);
         uint32_t kids = children >> 32 == state_attempt(s) ? (uint32_t)children : 0;
         if ((p >= PHASE_CREATING && p <= PHASE_CLOSED && uses > a->seen[i].uses) ||

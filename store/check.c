@@ -260,8 +260,7 @@ static void check_waiting(struct check *k, uint32_t i)
 static void check_counts(struct check *k, uint32_t i, uint64_t s)
 {
     const struct record *r = &k->b->records[i];
-    uint64_t refs = at_load(&r->refs, AT_ACQUIRE),
-             children = at_load(&r->children, AT_ACQUIRE);
+    uint64_t refs = record_refs(r), children = at_load(&r->children, AT_ACQUIRE);
     struct call call = record_call(r);
     if (refs >> 32 != state_gen(s)) {
         problem(k, "record %u of generation %u has counts of %u", i, state_gen(s),

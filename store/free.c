@@ -121,7 +121,7 @@ mob_status lane_use(struct lane *l, uint64_t link)
                        "an argument's id was released before, or never existed");
 }
 
-/* Takes @uses, or if that is 0 a handle, off the refs word, and frees if those were the last. */
+/* Takes @uses, or if that is 0 a handle and the spare uses, off the refs word, and frees if those were the last. */
 static void less(struct lane *l, uint64_t link, uint32_t uses)
 {
     struct record *r = board_record(l->board, link_index(link));
@@ -136,7 +136,9 @@ static void less(struct lane *l, uint64_t link, uint32_t uses)
         if (refs >> 32 != link_gen(link) || !there) {
             return;
         }
-        uint64_t next = uses ? refs - uses * REFS_USE : refs & ~bit;
+        uint64_t spare = record_spare(r), used = refs & REFS_USES_MASK;
+        uint64_t next =
+            uses ? refs - uses * REFS_USE : (refs & ~bit) - (spare < used ? spare : used);
         /* Sequentially consistent, and then a look at the phase in lane_try_free(): pairs with
          * the closer, which sets the phase and then looks at the refs. One of them sees both. */
         if (at_cas(&r->refs, &refs, next, AT_SEQ_CST)) {
@@ -204,7 +206,13 @@ void lane_drop(struct lane *l, uint64_t link)
 
 void lane_drop_handle(struct lane *l, uint64_t link)
 {
-    less(l, link, 0);
+    struct record *r = board_record(l->board, link_index(link));
+    uint32_t spare = r ? record_spare(r) : 0;
+    if (spare && lane_drop_last(l, r, link, REFS_FIRST_HANDLE | spare)) {
+        adopt(l, r, link_index(link));
+    } else {
+        less(l, link, 0);
+    }
 }
 
 void lane_dropped(struct lane *l, struct record *r)

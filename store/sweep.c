@@ -34,6 +34,9 @@ struct sweep {
      * taken their stack away, or the sweep itself gave a task on it its argument. */
     uint64_t served[SERVED_MAX];
     uint32_t served_count;
+    /* Tasks that the dead one may not have hung on their last argument: one of each thread. */
+    uint64_t hung[BOARD_LEDGERS_MAX];
+    uint32_t hung_count;
     /* Entries of successor stacks looked at, and more than there can be: a client that ties its
      * stacks into rings, or says that it serves everything, must not keep the daemon busy. */
     uint64_t steps, steps_max;
@@ -86,7 +89,11 @@ static void serve_sealed(struct sweep *w, uint64_t link)
 
 static void clear_ledger(struct sweep *w, struct ledger *g)
 {
+    uint64_t touching = at_load(&g->touching, AT_ACQUIRE);
     serve_sealed(w, at_load(&g->finishing, AT_ACQUIRE));
+    if (touching != LINK_NONE && link_ret(touching) != LINK_SUCCESSORS) {
+        w->hung[w->hung_count++] = touching;
+    }
     for (uint32_t k = 0; k < BOARD_PINS; k++) {
         at_store(&g->pin[k], LINK_NONE, AT_RELEASE);
     }
@@ -208,6 +215,40 @@ static void finish_creating(struct sweep *w, struct record *r, uint64_t s)
     task_wait_for_args(w->d, r);
 }
 
+/* Holds a task that was being hung on its last argument. True if that is still to be seen to: it waits, or was
+ * cancelled since. */
+static bool hold_hung(struct sweep *w, struct record *r, uint32_t gen)
+{
+    uint64_t s = lane_touch(w->d, r);
+    return state_gen(s) == gen && state_phase(s) >= PHASE_WAITING &&
+           state_phase(s) <= PHASE_DONE;
+}
+
+/* Hangs a task on the argument that the dead one may not have come to. Of one that is sealed, or that is on a stack
+ * which a living process took away, the sweep gives the argument. */
+static void hang_hung(struct sweep *w, uint64_t link)
+{
+    struct record *r = board_record(w->b, link_index(link));
+    bool open = r && hold_hung(w, r, link_gen(link));
+    struct call call = r ? record_call(r) : (struct call){0};
+    for (uint32_t i = 0; open && i < call_nargs(&call) && i < MOB_ARGS_MAX; i++) {
+        struct arg_ref *ref = record_arg_ref(r, &call, i);
+        uint64_t s, arg = ref ? at_load(&ref->link, AT_RELAXED) : LINK_NONE;
+        struct record *x = lane_find(w->d, arg, &s);
+        if (!ref || !x || at_load(&r->arrived, AT_SEQ_CST) & 1u << i) {
+            continue;
+        }
+        if (!state_sealed_used(s) &&
+            !hangs_on(w, x, succ_entry(link_index(link), r, ref))) {
+            /* Or it was sealed meanwhile, and the stack taken away. */
+            task_await_arg(w->d, r, i, ref);
+            open = hold_hung(w, r, link_gen(link));
+        }
+        serve_sealed(w, arg);
+    }
+    lane_untouch(w->d);
+}
+
 /* Gives a task its arguments that are served, also those that have arrived: the dead one may have died
  * before it made the task ready. Of other records it gives none: a living process that took their stack
  * away goes from task to task, and must find each still waiting. */
@@ -299,7 +340,7 @@ static bool pass_on_draining(struct lane *d, struct record *r, uint64_t s, uint3
 /* A record that the dead one freed. */
 static void adopt_dead(struct sweep *w, struct record *r, uint64_t s)
 {
-    uint64_t refs = at_load(&r->refs, AT_SEQ_CST);
+    uint64_t refs = record_refs(r);
     if (refs >> 32 == state_gen(s) && refs & REFS_USES_MASK) {
         /* It died between lane_drop_last()'s step and its look at the uses; or the uses are its own, which it
          * owed, and the audit frees the record. */
@@ -449,13 +490,16 @@ void sweep_process(struct lane *d, uint32_t process, bool ordered, sweep_reason 
     w.dead = process;
     w.ordered = ordered;
     w.steps = 0;
-    w.served_count = 0;
+    w.served_count = w.hung_count = 0;
     w.result = (struct sweep_result){0};
     w.steps_max = (uint64_t)committed(w.b) * STEPS_A_RECORD;
     /* Its segments are the daemon's now, then the looks at records; pairs with the fence in
      * free.c's drain_places(), which hands a record to a segment's owner and then looks again. */
     at_fence();
     clear_marks(&w);
+    for (uint32_t i = 0; i < w.hung_count; i++) {
+        hang_hung(&w, w.hung[i]);
+    }
     for (int round = 0;; round++) { /* more than one only if the board was scribbled on */
         w.attempts_count = 0;
         collect_attempts(&w);

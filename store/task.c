@@ -51,14 +51,19 @@ bool task_add_ref(struct record *r, uint32_t arg, uint64_t link)
     return true;
 }
 
-/* Hangs an argument of a task on the stack of its maker @x. The use that we hold keeps @x there. */
-static inline void hang(struct lane *l, struct record *x, uint32_t entry,
-                        struct arg_ref *ref)
+static inline void push(struct record *x, uint32_t entry, struct arg_ref *ref)
 {
     uint32_t head = at_load(&x->succ, AT_RELAXED);
     do {
         at_store(&ref->next, head, AT_RELAXED);
     } while (!at_cas(&x->succ, &head, entry, AT_SEQ_CST));
+}
+
+/* Hangs an argument of a task on the stack of its maker @x. The use that we hold keeps @x there. */
+static inline void hang(struct lane *l, struct record *x, uint32_t entry,
+                        struct arg_ref *ref)
+{
+    push(x, entry, ref);
     /* Pushed, then looked: pairs with task_seal(), which seals and then looks at the stack. */
     if (state_sealed_used(at_load(&x->state, AT_SEQ_CST))) {
         lane_finishing(l, at_load(&ref->link, AT_RELAXED) & ~(uint64_t)LINK_SUCCESSORS);
@@ -79,16 +84,42 @@ void task_await_arg(struct lane *l, struct record *t, uint32_t arg, struct arg_r
     }
 }
 
-bool task_publish_waiting(struct lane *l, struct record *r, uint64_t link,
+/* Hangs a task on the last maker that it waits for. It cannot have all its arguments before, and whoever brings the
+ * last one has come by this push, or by who has: so he finds it WAITING, and nobody need look at what has arrived.
+ * From the push on the task may run, end and be another one, and its use keeps @x no longer; but this thread does
+ * since before the push, so whoever frees @x knows. Both are named, in case we die in between: hang_hung() in
+ * sweep.c. */
+static inline void hang_last(struct lane *l, struct record *r, uint64_t link,
+                             const struct task_open *open)
+{
+    struct record *x = open->maker;
+    lane_finishing(l, at_load(&open->ref->link, AT_RELAXED) & ~(uint64_t)LINK_SUCCESSORS);
+    lane_hanging(l, link);
+    /* Nobody knows the task, or it is on stacks whose owners look at what has arrived first; so a store does it. A
+     * cancel with its parent that comes in between is seen by task_obey_parent(). */
+    at_store(&r->state, state_make(link_gen(link), l->self, 0, PHASE_WAITING),
+             AT_RELEASE);
+    push(x, succ_entry(link_index(link), r, open->ref), open->ref);
+    lane_untouch(l);
+    if (__builtin_expect(state_sealed_used(at_load(&x->state, AT_SEQ_CST)), 0)) {
+        task_drain_successors(l, x);
+    }
+    lane_finished(l);
+}
+
+void task_publish_waiting(struct lane *l, struct record *r, uint64_t link,
                           const struct task_open *open, uint32_t count)
 {
-    /* Release: who sees CREATING, or finds the task on a stack, sees its arguments. */
-    at_store(&r->state, state_make(link_gen(link), l->self, 0, PHASE_CREATING),
-             AT_RELEASE);
-    for (uint32_t i = 0; i < count; i++) {
+    uint32_t last = count - 1;
+    if (last) {
+        /* Release: who sees CREATING, or finds the task on a stack, sees its arguments. */
+        at_store(&r->state, state_make(link_gen(link), l->self, 0, PHASE_CREATING),
+                 AT_RELEASE);
+    }
+    for (uint32_t i = 0; i < last; i++) {
         hang(l, open[i].maker, succ_entry(link_index(link), r, open[i].ref), open[i].ref);
     }
-    return task_wait_for_args(l, r);
+    hang_last(l, r, link, &open[last]);
 }
 
 /* Takes back the uses of the arguments before @end. */
@@ -164,9 +195,7 @@ mob_status task_publish(struct lane *l, struct record *r, uint64_t *ret_link)
         MOB_TRY(use_args(l, r, &call, open, &count));
     }
     if (count) {
-        if (!task_publish_waiting(l, r, link, open, count)) {
-            return MOB_ERR_CORRUPT;
-        }
+        task_publish_waiting(l, r, link, open, count);
     } else {
         /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
          * sees QUEUED sees the arguments; pairs with the claim. */

@@ -204,7 +204,8 @@ CLIENT_FAST bool submit_plain(struct mob *mob, mob_fn fn, const struct mob_arg *
     record_set_plain_origin(r, board_now(&mob->board), t->plain_origin);
     *ret = client_ref(mob, link, 0);
     t->newest = link;
-    enum queue_result how = task_publish_plain(&t->lane, r, link, PLAIN_CLASS);
+    enum queue_result how = task_publish_plain(
+        &t->lane, r, link, fill_make(sizeof(struct place_words) + 8, 0), PLAIN_CLASS);
     *ret_status = __builtin_expect(task_pushed(&t->lane, PLAIN_CLASS, how), 1)
                       ? MOB_OK
                       : pushed(&t->lane, r, how);
@@ -237,7 +238,8 @@ CLIENT_FAST uint32_t add_small(struct mob *mob, struct lane *l, struct record *r
         if (is_ref(a)) {
             if (__builtin_expect(a->ref.hi != mob->ref_hi ||
                                      t->at + sizeof(struct arg_ref) > end ||
-                                     !lane_use_fast(l, a->ref.lo, &s),
+                                     !(lane_use_spare(l, a->ref.lo, &s) ||
+                                       lane_use_fast(l, a->ref.lo, &s)),
                                  0)) {
                 break;
             }
@@ -318,15 +320,15 @@ static __attribute__((noinline)) bool submit_small(struct mob *mob, mob_fn fn,
     }
     at_store(&r->call, small.call, AT_RELAXED);
     at_store(&r->arrived, small.arrived, AT_RELAXED);
-    at_store(&r->fill, small.at, AT_RELAXED);
     record_set_place(r, 0, PLACE_EMPTY, 0, 0, 0);
     *ret = client_ref(mob, link, 0);
     if (small.opens) {
-        task_fill_plain(r, link);
-        (void)task_publish_waiting(&t->lane, r, link, small.open, small.opens);
+        task_fill_plain(r, link, fill_make(small.at, REFS_SPARE));
+        task_publish_waiting(&t->lane, r, link, small.open, small.opens);
         return true;
     }
-    enum queue_result how = task_publish_plain(&t->lane, r, link, PLAIN_CLASS);
+    enum queue_result how = task_publish_plain(
+        &t->lane, r, link, fill_make(small.at, REFS_SPARE), PLAIN_CLASS);
     if (!task_pushed(&t->lane, PLAIN_CLASS, how)) {
         (void)pushed(&t->lane, r, how);
     }

@@ -172,7 +172,7 @@ bool look_object(const struct look_job *j, uint32_t index, uint32_t ret,
     }
     *out = (struct look_object){
         .job = j, .index = index, .ret = ret, .state = s, .call = call};
-    out->refs = at_load(&r->refs, AT_RELAXED);
+    out->refs = record_refs(r);
     out->pins = look_pins_of(pins, state_gen(s), index, &first);
     board_site_text(b, record_site(r), out->site);
     if (call.fn == CALL_PUT) {

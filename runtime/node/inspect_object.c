@@ -45,7 +45,7 @@ json_t *inspect_rm(struct node *n, const json_t *ask)
                                    "it is not there yet: its task waits or runs, and "
                                    "cancelling that is the program's"));
     }
-    uint64_t refs = at_load(&r->refs, AT_ACQUIRE);
+    uint64_t refs = record_refs(r);
     if (link_ret(link) >= MOB_RETURNS_MAX ||
         !(refs >> (REFS_HANDLE_SHIFT + link_ret(link)) & 1)) {
         return nothing(

@@ -190,6 +190,62 @@ static void other_owes(void)
     lane_settle(&world.lane[OTHER]);
 }
 
+/* ---- Spare uses: the driver gives its task one of x, and releases x, which the worker seals ------------------- */
+
+static uint64_t submit_plain(uint64_t arg)
+{
+    struct lane *l = &world.lane[DRIVER];
+    struct record *r;
+    struct call call = {.fn = 1, .counts = call_counts(arg != 0, 1)};
+    uint64_t s = 0;
+    call.class_options = arg ? CALL_HAS_REFS << 4 : 0;
+    MODEL_CHECK(lane_record(l, &r) == MOB_OK, "no record");
+    uint64_t link = link_make(lane_gen(r), board_index(&world.board, r), 0);
+    task_begin(l, r, &call, LINK_NONE);
+    if (arg) {
+        MODEL_CHECK(task_add_ref(r, 0, arg), "no room for an argument");
+        MODEL_CHECK(lane_use_spare(l, arg, &s), "there is no spare use");
+    }
+    if (arg && !state_sealed(s)) {
+        call = record_call(r);
+        task_fill_plain(r, link, fill_make(32, REFS_SPARE));
+        (void)task_publish_waiting(
+            l, r, link,
+            &(struct task_open){&world.board.records[link_index(arg)],
+                                record_arg_ref(r, &call, 0)},
+            1);
+    } else {
+        at_store(&r->arrived, arg != 0, AT_RELAXED);
+        (void)task_publish_plain(l, r, link, fill_make(32, REFS_SPARE), 0);
+    }
+    return link;
+}
+
+static void setup_spare(void)
+{
+    world_setup();
+    world.x = submit_plain(0);
+    world.mine = world_claim(WORKER);
+    MODEL_CHECK(world.mine, "the task is not in the queue");
+}
+
+static void spare_driver(void)
+{
+    world.y = submit_plain(world.x);
+    lane_drop(&world.lane[DRIVER], world.x);
+}
+
+static void spare_other(void)
+{
+    struct record *r = world_claim(OTHER);
+    if (r) {
+        uint64_t s = at_load(&world.board.records[link_index(world.x)].state, AT_ACQUIRE);
+        MODEL_CHECK(state_gen(s) == link_gen(world.x) && state_sealed(s),
+                    "an argument went before its task");
+        world_seal(OTHER, r);
+    }
+}
+
 /* ---- The scenarios -------------------------------------------------------------------------------------------------- */
 
 static const struct model_mutant pin_mutants[] = {
@@ -224,6 +280,12 @@ static const struct model_mutant family_mutants[] = {
 
 static const struct model_mutant owed_mutants[] = {
     {"what is owed is taken off whatever is there", MUTATE_FORCE, "less", "&r->refs"},
+    {0}};
+
+static const struct model_mutant spare_mutants[] = {
+    {"the spare use is there for another task", MUTATE_SKIP, "lane_use_spare",
+     "&r->fill"},
+    {"who drops takes uses back that came to an end", MUTATE_FORCE, "less", "&r->refs"},
     {0}};
 
 #define BOUND(p, s, c)                                                                   \
@@ -314,6 +376,28 @@ const struct model_scenario model_scenarios[] = {
      .procs = {{"driver", drops, 0},
                {"worker", worker_owes, 0},
                {"other", other_owes, 0}},
+     .sweep = world_sweep,
+     .step = world_forward,
+     .end = world_settle,
+     .bounds = BOUND(1, 0, 1),
+     .full = {BOUND(2, 0, 1)}},
+    {.name = "spare",
+     .about = "a task has a spare use of its argument, which is sealed and released",
+     .setup = setup_spare,
+     .procs = {{"driver", spare_driver, 0},
+               {"worker", worker_seals, 0},
+               {"other", spare_other, 0}},
+     .step = world_forward,
+     .end = world_settle_exactly,
+     .bounds = BOUND(2, 1, 0),
+     .full = {BOUND(3, 1, 0)},
+     .mutants = spare_mutants},
+    {.name = "spare-kill",
+     .about = "the same, and one dies",
+     .setup = setup_spare,
+     .procs = {{"driver", spare_driver, 0},
+               {"worker", worker_seals, 0},
+               {"other", spare_other, 0}},
      .sweep = world_sweep,
      .step = world_forward,
      .end = world_settle,

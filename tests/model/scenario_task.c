@@ -297,11 +297,11 @@ static void settle_both(void)
 /* ---- The scenarios -------------------------------------------------------------------------------------------------- */
 
 static const struct model_mutant arrive_mutants[] = {
-    {"the submitter does not look after its push", MUTATE_FREEZE, "hang", "&x->state"},
+    {"the submitter does not look after its push", MUTATE_FREEZE, "hang_last",
+     "&x->state"},
     {"the sealer's look at the stack is relaxed", MUTATE_RELAX, "sealed", "&r->succ"},
-    {"the submitter's look is relaxed", MUTATE_RELAX, "hang", "&x->state"},
-    {"the submitter's push is relaxed", MUTATE_RELAX, "hang", "&x->succ"},
-    {"the last arrival makes nothing ready", MUTATE_SKIP, "arrive", "&t->arrived"},
+    {"the submitter's look is relaxed", MUTATE_RELAX, "hang_last", "&x->state"},
+    {"the submitter's push is relaxed", MUTATE_RELAX, "push", "&x->succ"},
     {0}};
 static const struct model_mutant served_mutants[] = {
     {"the task that is served is not held", MUTATE_SKIP, "lane_touch_successors",
@@ -337,6 +337,13 @@ static const struct model_mutant both_mutants[] = {
     {"what the others have brought is not acquired", MUTATE_RELAX, "arrive",
      "&t->arrived"},
     {"the last arrival is not marked", MUTATE_SKIP, "arrive", "&t->arrived"},
+    {"the submitter does not look after its first push", MUTATE_FREEZE, "hang",
+     "&x->state"},
+    {"WAITING is not there before the last push", MUTATE_SKIP, "hang_last", "&r->state"},
+    {0}};
+static const struct model_mutant arrive_kill_mutants[] = {
+    {"a task that is being hung on its last argument is not named", MUTATE_SKIP,
+     "lane_hanging", "touching"},
     {0}};
 static const struct model_mutant both_cancel_mutants[] = {
     {"the last one does not look whether the task still waits", MUTATE_FORCE,
@@ -368,7 +375,8 @@ const struct model_scenario model_scenarios[] = {
      .step = world_forward,
      .end = world_settle,
      .bounds = BOUND(2, 0, 1),
-     .full = {BOUND(2, 1, 1), BOUND(2, 0, 2), BOUND(3, 0, 1)}},
+     .full = {BOUND(2, 1, 1), BOUND(2, 0, 2), BOUND(3, 0, 1)},
+     .mutants = arrive_kill_mutants},
     {.name = "served-kill",
      .about = "a sweep and a living process serve the successors of one record",
      .setup = setup_served,

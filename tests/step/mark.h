@@ -40,6 +40,7 @@ static inline void step_mark(void)
     X(submit)                                                                            \
     X(submit_by_id)                                                                      \
     X(submit_that_waits)                                                                 \
+    X(submit_that_waits_twice)                                                           \
     X(submit_large_value)                                                                \
     X(wait_for_sealed)                                                                   \
     X(cancel_ready)                                                                      \

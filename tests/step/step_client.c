@@ -127,6 +127,8 @@ OP(submit_by_id, put(8);
    release())
 OP(submit_that_waits, id[2] = keepers_ref(2),
    submit((struct mob_arg[]){MOB_REF(id[2]), MOB_BYTES(bytes, 8)}, 2, &id[1]), end_task())
+OP(submit_that_waits_twice, id[2] = keepers_ref(2),
+   submit((struct mob_arg[]){MOB_REF(id[2]), MOB_REF(id[2])}, 2, &id[1]), end_task())
 OP(submit_large_value, , submit((struct mob_arg[]){MOB_BYTES(bytes, 1024)}, 1, &id[1]),
    end_task())
 OP(cancel_ready, submit(NULL, 0, &id[1]), ok(mob_cancel(mob, id[1]), "cancel"),

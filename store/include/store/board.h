@@ -143,7 +143,8 @@ struct ledger {
     /* The record that its thread seals or closes, or whose successors it serves, right now; with LINK_SUCCESSORS
      * these are held too. */
     at_u64 finishing;
-    /* The successor that its thread looks at, or the foreseen task that it runs, right now. */
+    /* The successor that its thread looks at, the foreseen task that it runs, or the task that it hangs on its last
+     * argument, right now. */
     at_u64 touching;
     at_u64 entering; /* the word of the class that its thread makes a task of; klass.h */
     at_u64 pin[BOARD_PINS]; /* link of a record, or LINK_NONE */

@@ -244,6 +244,32 @@ static inline bool lane_use_fast(struct lane *l, uint64_t link, uint64_t *ret_st
     }
     return true;
 }
+/* The same of a record that this lane made, out of its spare uses (record.h). The caller has its handle: a thread that
+ * drops that at the same moment, against the rules, may leave the record's tasks without it. */
+static inline bool lane_use_spare(const struct lane *l, uint64_t link,
+                                  uint64_t *ret_state)
+{
+    uint32_t index = link_index(link);
+    struct record *r = board_record(l->board, index);
+    if (__builtin_expect(!r || !l->block_slot[index / BOARD_BLOCK], 0)) {
+        return false;
+    }
+    uint64_t refs = at_load(&r->refs, AT_RELAXED);
+    uint32_t fill = at_load(&r->fill, AT_RELAXED);
+    if (__builtin_expect((link & ~(uint64_t)(RECORD_INDEX_NONE << 4)) !=
+                                 (refs & ~REFS_LOW_MASK) ||
+                             !(refs & REFS_FIRST_HANDLE) || fill >> FILL_SPARE_SHIFT == 0,
+                         0)) {
+        return false;
+    }
+    uint64_t s = at_load(&r->state, AT_ACQUIRE);
+    if (__builtin_expect(state_gone(s), 0)) {
+        return false;
+    }
+    at_store(&r->fill, fill - (1u << FILL_SPARE_SHIFT), AT_RELAXED);
+    *ret_state = s;
+    return true;
+}
 /* Frees a CLOSED record that nothing keeps. Whoever finds that state calls it; one wins. */
 void lane_try_free(struct lane *l, struct record *r, uint32_t gen);
 
@@ -307,6 +333,11 @@ static inline void lane_touch_successors(struct lane *l, uint64_t link)
 {
     at_store(&l->ledgers[0]->touching, link | LINK_SUCCESSORS, AT_RELAXED);
     at_fence(); /* the hold before the looks at them; pairs with lane_reclaim() */
+}
+/* Names a task that is being hung on its last argument, so that a sweep can go on if this thread dies. */
+static inline void lane_hanging(struct lane *l, uint64_t link)
+{
+    at_store(&l->ledgers[0]->touching, link, AT_RELAXED);
 }
 static inline void lane_untouch(struct lane *l)
 {

@@ -125,7 +125,7 @@ static inline uint32_t link_ret(uint64_t link)
 
 /* ---- refs word: generation:32 | handles:8 | uses:24 ----------------------------------------
  * handles: one bit per result, set while the submitter holds that id. uses: tasks not closed that
- * have the record as an argument, and results that are this record's bytes. Deaths may leave
+ * have the record as an argument, results that are this record's bytes, and spare ones. Deaths may leave
  * uses too high, never too low: the audit after a death finds the truth by looking at all records. */
 
 #define REFS_USE 1ull
@@ -274,7 +274,8 @@ struct record {
     uint16_t name; /* creator: number of the name that people see */
     uint8_t parent_attempt; /* creator: the attempt of the parent that submitted this */
     uint8_t arg_len[MOB_ARGS_MAX - CALL_LENS]; /* creator: size of a value, or ARG_REF */
-    at_u32 fill; /* creator: payload bytes in use before the task runs */
+    at_u32
+        fill; /* creator: spare uses:16 | payload bytes in use before the task runs:16 */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(sizeof(struct record) == 384, "six cache lines");
@@ -327,6 +328,30 @@ static inline size_t record_align(const struct record *r)
 static inline uint32_t record_site(const struct record *r)
 {
     return at_load(&r->about, AT_RELAXED) & ABOUT_SITE_MASK;
+}
+
+/* ---- spare uses. A task's creator may count some before anybody can see the record, when a store does it, and
+ * then give its tasks these; so they share a small result without a step on its counts for each. How many are left
+ * stands in `fill`, and the thread that made the record writes it. Whoever drops the handle takes them off with it:
+ * a record without handle has none. They are counted in the refs word, so where that has no uses there are none. ------------------------------------------------------------------------------- */
+
+#define REFS_SPARE 255u
+#define FILL_SPARE_SHIFT 16
+static inline uint32_t fill_make(uint32_t bytes, uint32_t spare)
+{
+    return spare << FILL_SPARE_SHIFT | bytes;
+}
+static inline uint32_t record_spare(const struct record *r)
+{
+    return at_load(&r->fill, AT_RELAXED) >> FILL_SPARE_SHIFT;
+}
+/* The refs word without them: what is used. About, while the record's creator submits. */
+static inline uint64_t record_refs(const struct record *r)
+{
+    uint64_t refs = at_load(&r->refs, AT_SEQ_CST);
+    uint32_t spare = record_spare(r);
+    return refs & REFS_FIRST_HANDLE && (refs & REFS_USES_MASK) >= spare ? refs - spare
+                                                                        : refs;
 }
 
 static inline struct call record_call(const struct record *r)
@@ -407,7 +432,9 @@ static inline void record_set_place(struct record *r, uint32_t ret, enum place_k
 static inline bool record_is_plain(const struct record *r)
 {
     struct call call = record_call(r);
-    return call_nrets(&call) == 1 && record_get_place(r, 0).kind <= PLACE_INLINE;
+    const struct place_words *w = (const struct place_words *)(const void *)r->payload;
+    return call_nrets(&call) == 1 &&
+           place_unpack(at_load(&w->where, AT_RELAXED), 0).kind <= PLACE_INLINE;
 }
 
 /* `arrived` when all arguments are there. */

@@ -66,9 +66,9 @@ struct task_open {
 };
 
 /* Publishes a filled task that waits for some arguments. It has a use of each by id, and those that it does
- * not wait for are marked as arrived. It is CREATING while it is being hung on the others, so that a death in
- * between is seen. False: a corrupt board. */
-bool task_publish_waiting(struct lane *l, struct record *r, uint64_t link,
+ * not wait for are marked as arrived. It is CREATING while it is being hung on all but the last of the others, so that
+ * a death in between is seen. */
+void task_publish_waiting(struct lane *l, struct record *r, uint64_t link,
                           const struct task_open *open, uint32_t count);
 
 /* The two halves of publishing a task with arguments by id, which the sweep completes for a dead
@@ -129,22 +129,26 @@ static inline bool task_pushed(const struct lane *l, uint32_t class,
 }
 
 /* What a record of lane_take(), given by @link, needs beside call, places and arguments if it has one result
- * and no parent. */
-static inline void task_fill_plain(struct record *r, uint64_t link)
+ * and no parent. @fill: fill_make(). */
+static inline void task_fill_plain(struct record *r, uint64_t link, uint32_t fill)
 {
     at_store(&r->succ, SUCC_EMPTY, AT_RELAXED);
     at_store(&r->parent, LINK_NONE, AT_RELAXED);
     at_store(&r->children, 0, AT_RELAXED);
     /* The handle is set before the record can be seen, so that nobody finds it unkept. */
-    at_store(&r->refs, (link & ~REFS_LOW_MASK) | REFS_FIRST_HANDLE, AT_RELAXED);
+    at_store(&r->refs,
+             (link & ~REFS_LOW_MASK) | REFS_FIRST_HANDLE | fill >> FILL_SPARE_SHIFT,
+             AT_RELAXED);
+    at_store(&r->fill, fill, AT_RELAXED);
 }
 
 /* Publishes such a record: all its arguments are there. Returns what became of its hint, for
  * task_pushed(). */
 static inline enum queue_result task_publish_plain(struct lane *l, struct record *r,
-                                                   uint64_t link, uint32_t class)
+                                                   uint64_t link, uint32_t fill,
+                                                   uint32_t class)
 {
-    task_fill_plain(r, link);
+    task_fill_plain(r, link, fill);
     /* The record is the lane's own and nobody knows it: one store publishes it. Release: who
      * sees QUEUED sees the arguments; pairs with the claim. */
     at_store(&r->state, (link & ~REFS_LOW_MASK) | l->queued, AT_RELEASE);
@@ -195,6 +199,14 @@ static inline void task_prefetch_next(const struct lane *l, uint32_t class,
     }
 }
 
+/* A record in state @s, read with acquire, is a ready task of the class. The call stays as it is while the task is
+ * QUEUED, so that a claim by compare-and-swap from @s is one of this task. */
+static inline bool task_is_ready(const struct record *r, uint64_t s, uint32_t class)
+{
+    struct call call = record_call(r);
+    return state_phase(s) == PHASE_QUEUED && call_class(&call) == class;
+}
+
 /* The two halves of it. Between them the hint of the claimed task is stale: a worker that comes out
  * of waiting runs the task first, so that who waits for it does not wait for the tidying up. */
 static inline enum queue_result task_claim_hinted(struct lane *l, uint32_t class,
@@ -212,8 +224,9 @@ static inline enum queue_result task_claim_hinted(struct lane *l, uint32_t class
             task_prefetch_next(l, class, ret_item);
             uint64_t s = at_load(&r->state, AT_ACQUIRE);
             /* Again while it is QUEUED: a waiter's or canceller's flag must not cost the task
-             * its only hint. */
-            while (__builtin_expect(state_phase(s) == PHASE_QUEUED, 1)) {
+             * its only hint. The hint may be of a task that the record was before, of another class
+             * than the one that it is now, which has a hint of its own. */
+            while (__builtin_expect(task_is_ready(r, s, class), 1)) {
                 if (at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self),
                            AT_SEQ_CST)) {
                     *ret = r;
