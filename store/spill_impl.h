@@ -1,4 +1,4 @@
-/* spill_impl.h - what spill.c, spill_disk.c and spill_read.c have of each other. */
+/* spill_impl.h - what spill.c, spill_files.c, spill_disk.c and spill_read.c have of each other. */
 #ifndef STORE_SPILL_IMPL_H
 #define STORE_SPILL_IMPL_H
 
@@ -10,6 +10,7 @@
 #define SPILL_READERS 2u /* objects that are read at once */
 #define SPILL_BUFFER_BYTES (1u << 20)
 #define SPILL_BLOCK 4096u
+#define SPILL_NO_FILE UINT32_MAX
 
 struct spill_head {
     uint64_t magic, name, size, check;
@@ -97,6 +98,15 @@ void spill_disk_failed(struct spill_disk *d, struct spill_folder *f, uint64_t no
 struct spill_file *spill_file(const struct spill *s, uint32_t number);
 /* Closes it if nothing needs it. */
 void spill_file_drop(struct spill *s, uint32_t number);
+/* The one that is appended to gets no more. */
+void spill_close_current(struct spill *s);
+/* With @fill bytes more the file is to be closed. */
+bool spill_file_is_over(const struct spill *s, const struct spill_file *f, uint64_t fill);
+void spill_close_if_over(struct spill *s);
+/* Why no folder takes another file. */
+mob_status spill_no_room(const struct spill_disk *d);
+/* Begins a file that has room for @size bytes. @moves: in what stays free else, too. */
+mob_status spill_open_file(struct spill *s, uint64_t size, bool moves);
 void spill_fail(struct spill *s, struct spill_file *f, int error, const char *what);
 
 /* Around all that calls back. */

@@ -3,7 +3,7 @@
  *   cluster.c        beginning and end, which message goes where
  *   cluster_peers.c  peers, their connections, messages that wait for them
  *   member.c         membership as a member sees it
- *   head.c           the head's side: membership and leases (in the daemon started with --head)
+ *   head.h           the head's side: membership and leases (in the daemon started with --head)
  *   journal.h        what a head knows after its death
  *   away.h           an owner's tasks that run on other nodes
  *   lineage.h        results of theirs that stay there, and are made again

@@ -1,4 +1,4 @@
-/* proc.h - processes of a job; proc.c. */
+/* proc.h - processes of a job; proc.c, proc_start.c. */
 #ifndef NODE_PROC_H
 #define NODE_PROC_H
 
@@ -59,6 +59,8 @@ struct member { /* a worker */
 
 /* Starts a worker that will serve @class and sees the devices @gpus. */
 mob_status proc_start(struct job *j, uint32_t class, uint64_t gpus);
+/* Its pidfd has something to say, or is watched no more. */
+void proc_ended(struct loop_op *op, int result);
 /* The worker said hello. */
 void proc_joined(struct member *m);
 /* Ends all workers of a job: politely or not. */

@@ -1,13 +1,13 @@
 /* spill.h - objects that go to disk when memory is short, and come back when they are wanted.
  *
- * spill.c moves out: it looks at all records for what lies in which segment and how long ago it was used, and
- * empties the coldest segment, because memory goes back to the machine by whole segments. restore.c moves in;
- * compact.c moves what is left in a file that is mostly dead. How bytes move beside readers: store/move.h. */
+ * spill_pick.c looks at all records for what lies in which segment and how long ago it was used; spill.c empties the
+ * coldest segment, because memory goes back to the machine by whole segments. restore.c moves in; compact.c moves what is left in a file that is mostly dead. How bytes move beside readers: store/move.h. */
 #ifndef NODE_SPILL_H
 #define NODE_SPILL_H
 
 #include "node.h"
 #include "store/move.h"
+#include "store/record.h"
 #include "store/spill.h"
 
 #define SPILL_FOLDER "/var/tmp" /* by default: on a disk, and files there have no names */
@@ -76,6 +76,21 @@ void spill_look(struct node *n);
 bool spill_promising(const struct node *n);
 /* Bytes that are not granted to processes, so that what they wait for can be brought back. */
 uint64_t spill_reserve(const struct node *n);
+
+/* ---- spill_pick.c ---- */
+/* A job that has something to move, by its place; or NULL. */
+struct job *spill_job_at(const struct node *n, uint32_t i);
+/* A record in this state has objects that may move. */
+static inline bool spill_may_move(uint64_t state)
+{
+    return state_sealed(state) && !(state & STATE_ERROR);
+}
+/* A new epoch for everybody who touches. */
+void spill_begin_look(struct node_spill *s);
+/* Looks at some records. True: at all of them now. */
+bool spill_look_on(struct node_spill *s);
+/* Chooses the next segment to empty. False: there is none. */
+bool spill_choose(struct node_spill *s);
 
 /* A client wants the bytes of this result in memory; anything else is ignored. */
 void spill_restore(struct job *j, uint64_t link);
