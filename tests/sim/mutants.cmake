@@ -51,7 +51,7 @@ sim_mutant(asked_back_for_ever node_events.c "        c->taking--;" "")
 # ---- kinds, labels, priorities
 sim_mutant(node_forgets_labels node_events.c "              selector_match(demand->selector, p->config.labels);" "              true;" --kinds)
 sim_mutant(short_kind_blocks_all node_report.c "        offer->amount[k] = few ? 0 : offer->amount[k];" "        offer->amount[k] = 0u * few;" --kinds --seed 32)
-sim_mutant(kept_in_vain node_decide.c "        if (resources_fit(&reach, &c->demand.need)) {" "        if (true) {" --kinds --seed 142)
+sim_mutant(kept_in_vain node_decide.c "        if (resources_fit(&reach, &c->demand.need)) {" "        if (true) {" --kinds --no-faults --nodes 3)
 sim_mutant(priority_for_ever node_decide.c "(now >= since + PLAN_RESERVE_NS && class_held(c) == 0)" "c->demand.priority > 0" --kinds)
 
 # ---- who waits for ever
@@ -72,8 +72,8 @@ sim_mutant(kept_forgotten head_group.c "        if (node != INDEX_NONE && !known
 sim_mutant(hold_free_twice node_hold.c "        resources_add(&p->free, &word.need, 1);" "        resources_add(&p->free, &word.need, 2);" --groups)
 sim_mutant(strict_spread_shares head_fit.c "(alone && there[at] > 0)" "false" --groups)
 sim_mutant(held_is_repeated head_hold.c "    if (word.state == PLAN_HOLD_HELD) {" "    if (false) {" --groups --faults)
-sim_mutant(group_not_resumed node_inside.c "if (class_grouped(c) && c->resuming > 0) {" "if (false) {" --groups --seed 118)
-sim_mutant(ends_after_resume node_decide.c "    node_hold_end(p, now); /* before: what comes free is theirs first */\n    resume(p);" "    resume(p);\n    node_hold_end(p, now);" --groups --seed 288)
+sim_mutant(group_not_resumed node_inside.c "if (class_grouped(c) && c->resuming > 0) {" "if (false) {" --groups --workload nested --nodes 6)
+sim_mutant(ends_after_resume node_decide.c "    node_hold_end(p, now); /* before: what comes free is theirs first */\n    resume(p);" "    resume(p);\n    node_hold_end(p, now);" --groups --workload nested --nodes 8 --seed 20)
 sim_mutant(runs_outside_of_hold node_hold.c "    if (c->demand.bundle) {\n        struct resources one" "    if (false) {\n        struct resources one" --groups)
 
 # ---- classes of groups that were removed
