@@ -107,6 +107,32 @@ Test(node_resources, what_is_lacked_keeps_only_what_is_short)
     plan_node_destroy(p);
 }
 
+/* What tasks hold that run comes back; what those keep that wait, only if they give it. */
+Test(node_resources, room_is_found_in_what_does_not_wait)
+{
+    struct plan_node *p = node(1, 1000, 0);
+    struct resources none = amounts(0, 0, 0);
+    struct plan_waiting waiting = {.busy = none, .given = none};
+    class_needs(p, 0, amounts(1, 600, 0));
+    class_needs(p, 1, amounts(2, 0, 0));
+    OK(plan_node_backlog(p, native, 0, 1, NULL, 0, 0));
+    OK(plan_node_worker_started(p, native, 0, 0));
+    cr_assert_eq(plan_node_room_for(p, native, 0, &waiting), PLAN_WHY_NOTHING, "it runs");
+    waiting.busy = amounts(1, 600, 0);
+    waiting.workers = 1;
+    cr_assert_eq(plan_node_room_for(p, native, 0, &waiting), PLAN_WHY_SHORT, "it waits");
+    OK(plan_node_slot_lent(p, native, 0, 0));
+    waiting.busy = none;
+    cr_assert_eq(plan_node_room_for(p, native, 0, &waiting), PLAN_WHY_SHORT);
+    waiting.given = amounts(0, 600, 0);
+    cr_assert_eq(plan_node_room_for(p, native, 0, &waiting), PLAN_WHY_NOTHING);
+    waiting.workers = PROCS_MAX - 1;
+    cr_assert_eq(plan_node_room_for(p, native, 0, &waiting), PLAN_WHY_PROCS);
+    cr_assert_eq(plan_node_room_for(p, native, 1, &waiting), PLAN_WHY_LARGE);
+    cr_assert_eq(plan_node_room_for(p, native, 2, &waiting), PLAN_WHY_LARGE, "unknown");
+    plan_node_destroy(p);
+}
+
 /* What a worker keeps inside a get comes back when others have run: nothing is kept for who needs it. */
 Test(node_resources, nothing_is_kept_for_what_waits_for_a_get)
 {

@@ -25,7 +25,8 @@
  * Invariants, which plan_node_check() walks:
  *   - of each kind slots and holds have at most what the node has, whatever the head or a peer says
  *   - slots of a group's classes have at most what is held for the group, of one bundle and of all; none is in
- *     a hold that is not KEPT, or was
+ *     a hold that is not KEPT, or was. Who was in a get when that ended goes on in a hold of its own, which only the
+ *     node knows and which ends with its slot
  *   - a job's workers are its slots and its bare workers, at most workers_max
  *   - lent and resuming workers of a job are at most PLAN_LENT_MAX
  *   - a lease has one epoch at a time; within an epoch its slots only get fewer
@@ -246,6 +247,17 @@ enum plan_why {
 /* @ret_kind: what is short, a kind of the class's demand. MOB_ERR_NOT_FOUND. */
 mob_status plan_node_why(const struct plan_node *p, struct plan_job job, uint32_t cls,
                          enum plan_why *ret, uint32_t *ret_kind);
+
+/* Of a job's workers that wait inside a task. Vectors have the kinds of the node. */
+struct plan_waiting {
+    uint32_t workers;
+    struct resources busy;  /* what those hold that are not lent: PLAN_LENT_MAX are */
+    struct resources given; /* what would be free if some of them were gone */
+};
+/* Whether a slot of the class finds room here in time, when whatever does not wait has ended: _NOTHING (it does),
+ * _LARGE, _PROCS or _SHORT. */
+enum plan_why plan_node_room_for(const struct plan_node *p, struct plan_job job,
+                                 uint32_t cls, const struct plan_waiting *waiting);
 
 struct plan_node_lease_view {
     uint64_t lease, node; /* whose tasks it is for; @granted: where they run */
