@@ -67,7 +67,7 @@ static bool serve(struct plan_node *p, struct node_job *j, struct node_class *c,
     struct resources free = p->free;
     resources_sub(&free, &p->keep, 1);
     if (class_grouped(c)) {
-        free = node_inside_room(p, j, c, now);
+        free = node_inside_room(p, c, now);
     }
     if (!resources_fit(&free, &c->demand.need)) {
         return false;
@@ -259,7 +259,7 @@ static bool serve_all(struct plan_node *p, bool native, bool others, uint64_t no
     struct node_job *j;
     while ((j = next_job(p, native, others))) {
         struct node_class *c = next_class(p, j, native, others);
-        bool late = node_inside_late(p, j, c, now) == c;
+        bool late = node_inside_late(p, c, now) == c;
         if (serve(p, j, c, now)) {
             served(p, j, c, now);
             c->kept_until = late ? now + PLAN_QUANTUM_NS : c->kept_until;

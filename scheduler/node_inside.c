@@ -2,17 +2,18 @@
  * room for. As outside of groups (node_room.c) the highest priority comes first, classes of one priority take turns by
  * the quantum, and one that has had nothing for too long comes before all: what comes free is kept for it.
  *
- * All classes of a group are of one job. What one of them gives serves another if that lacks what both may have: a
- * bundle's slots are those of its classes and take part in what the group has here. */
+ * All classes of a group are of one job, but tasks of it that came from different nodes are of different jobs here. What
+ * one class gives serves another if that lacks what both may have: a bundle's slots are those of its classes and take
+ * part in what the group has here. */
 #include "node_state.h"
 
 /* Whether one gives slots to another. */
 typedef bool (*gives_way_fn)(const struct node_class *o, const struct node_class *c,
                              uint64_t now);
 
-#define FOR_EACH_BESIDE(j, c, o)                                                         \
-    for (struct node_class *o = (j)->cls; o < (j)->cls + (j)->classes; o++)              \
-        if (o->known && o != (c) && o->demand.group == (c)->demand.group)
+#define FOR_EACH_BESIDE(p, c, v, o)                                                      \
+    FOR_EACH_CLASS(p, v, o)                                                              \
+    if (o != (c) && o->demand.group == (c)->demand.group)
 
 /* Since when a class waits for room to be kept for it; CLOCK_NEVER: it does not. */
 static uint64_t late_since(const struct plan_node *p, const struct node_job *j,
@@ -30,16 +31,14 @@ static uint64_t late_since(const struct plan_node *p, const struct node_job *j,
 }
 
 const struct node_class *node_inside_late(const struct plan_node *p,
-                                          const struct node_job *j,
                                           const struct node_class *c, uint64_t now)
 {
     const struct node_class *first = NULL;
     uint64_t earliest = CLOCK_NEVER;
-    for (const struct node_class *o = j->cls; o < j->cls + j->classes; o++) {
-        if (!o->known || !class_grouped(o) || o->demand.group != c->demand.group) {
-            continue;
-        }
-        uint64_t since = late_since(p, j, o, now);
+    FOR_EACH_CLASS(p, v, o)
+    {
+        bool its = class_grouped(o) && o->demand.group == c->demand.group;
+        uint64_t since = its ? late_since(p, v, o, now) : CLOCK_NEVER;
         if (since < earliest) {
             first = o;
             earliest = since;
@@ -48,11 +47,11 @@ const struct node_class *node_inside_late(const struct plan_node *p,
     return first;
 }
 
-struct resources node_inside_room(const struct plan_node *p, const struct node_job *j,
-                                  const struct node_class *c, uint64_t now)
+struct resources node_inside_room(const struct plan_node *p, const struct node_class *c,
+                                  uint64_t now)
 {
     struct resources room = node_hold_room(p, c);
-    const struct node_class *late = node_inside_late(p, j, c, now);
+    const struct node_class *late = node_inside_late(p, c, now);
     if (late && late != c) {
         resources_sub(&room, &late->demand.need, 1);
     }
@@ -73,16 +72,15 @@ static bool serves(const struct plan_node *p, const struct node_class *o,
 }
 
 /* What @count tasks of a class lack, beyond its room and what was asked back for it lately. */
-static struct resources missing_for(const struct plan_node *p, struct node_job *j,
-                                    const struct node_class *c, uint32_t count,
-                                    uint64_t now)
+static struct resources missing_for(const struct plan_node *p, const struct node_class *c,
+                                    uint32_t count, uint64_t now)
 {
     struct resources missing = resources_zero(&p->config.capacity);
     struct resources room = node_hold_room(p, c);
     resources_add(&missing, &c->demand.need, count);
     resources_limit(&missing, &p->config.capacity);
     resources_sub(&missing, &room, 1);
-    FOR_EACH_BESIDE(j, c, o)
+    FOR_EACH_BESIDE(p, c, v, o)
     {
         if (o->taking > 0 && now < o->taking_since + PLAN_QUANTUM_NS && serves(p, o, c)) {
             resources_sub(&missing, &o->demand.need, o->taking);
@@ -121,13 +119,13 @@ static bool is_below(const struct node_class *o, const struct node_class *c, uin
 
 /* The class beside @c that gives something of what is missing: of the lowest priority, and of those the one that holds
  * most. */
-static struct node_class *who_gives(const struct plan_node *p, struct node_job *j,
-                                    const struct node_class *c,
+static struct node_class *who_gives(const struct plan_node *p, const struct node_class *c,
                                     const struct resources *missing,
-                                    gives_way_fn gives_way, uint64_t now)
+                                    gives_way_fn gives_way, uint64_t now,
+                                    struct node_job **ret_job)
 {
     struct node_class *low = NULL;
-    FOR_EACH_BESIDE(j, c, o)
+    FOR_EACH_BESIDE(p, c, v, o)
     {
         bool can = to_give(o) > 0 && (!gives_way || gives_way(o, c, now)) &&
                    serves(p, o, c) && resources_cover(missing, &o->demand.need) > 0;
@@ -135,22 +133,24 @@ static struct node_class *who_gives(const struct plan_node *p, struct node_job *
                     (o->demand.priority == low->demand.priority &&
                      to_give(o) * o->cost > to_give(low) * low->cost))) {
             low = o;
+            *ret_job = v;
         }
     }
     return low;
 }
 
 /* Asks slots back until @count tasks of @c have enough, or nobody gives way (NULL: all do). */
-static void take_until(struct plan_node *p, struct node_job *j, struct node_class *c,
-                       uint32_t count, gives_way_fn gives_way, uint64_t now)
+static void take_until(struct plan_node *p, const struct node_class *c, uint32_t count,
+                       gives_way_fn gives_way, uint64_t now)
 {
     for (;;) {
-        struct resources missing = missing_for(p, j, c, count, now);
-        struct node_class *o = who_gives(p, j, c, &missing, gives_way, now);
+        struct resources missing = missing_for(p, c, count, now);
+        struct node_job *v = NULL;
+        struct node_class *o = who_gives(p, c, &missing, gives_way, now, &v);
         if (!o) {
             return;
         }
-        take(p, j, o, to_give(o), &missing, now);
+        take(p, v, o, to_give(o), &missing, now);
     }
 }
 
@@ -158,16 +158,16 @@ static void make_room(struct plan_node *p, struct node_job *j, struct node_class
                       uint64_t now)
 {
     uint32_t lack = node_lack(p, j, c);
-    FOR_EACH_BESIDE(j, c, o)
+    FOR_EACH_BESIDE(p, c, v, o)
     {
         if (spare_idle(o) > 0 && serves(p, o, c)) {
-            struct resources missing = missing_for(p, j, c, lack, now);
-            take(p, j, o, spare_idle(o), &missing, now);
+            struct resources missing = missing_for(p, c, lack, now);
+            take(p, v, o, spare_idle(o), &missing, now);
         }
     }
-    bool late = node_inside_late(p, j, c, now) == c;
-    take_until(p, j, c, lack, is_below, now);
-    take_until(p, j, c, 1, late ? NULL : turn_is_over, now);
+    bool late = node_inside_late(p, c, now) == c;
+    take_until(p, c, lack, is_below, now);
+    take_until(p, c, 1, late ? NULL : turn_is_over, now);
 }
 
 /* Workers of a group whose get is over come before its tasks: what they lack is asked back, of idle slots first, and

@@ -243,11 +243,10 @@ const char *node_hold_check(const struct plan_node *p, struct resources *used);
 /* node_inside.c */
 /* The class beside @c in its group, or @c, for which what comes free is kept; NULL: there is none. */
 const struct node_class *node_inside_late(const struct plan_node *p,
-                                          const struct node_job *j,
                                           const struct node_class *c, uint64_t now);
 /* What a slot of a group's class may take now. */
-struct resources node_inside_room(const struct plan_node *p, const struct node_job *j,
-                                  const struct node_class *c, uint64_t now);
+struct resources node_inside_room(const struct plan_node *p, const struct node_class *c,
+                                  uint64_t now);
 /* Finds room for what was tried in vain, and for workers whose get is over. */
 void node_inside_make_room(struct plan_node *p, uint64_t now);
 

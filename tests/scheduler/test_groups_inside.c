@@ -188,6 +188,29 @@ Test(groups_inside, a_slot_that_idles_is_anothers_at_once)
     finish();
 }
 
+/* Tasks of one job that came from different nodes, as children do of tasks that went there, are of two jobs here. */
+Test(groups_inside, a_slot_that_idles_serves_what_came_from_elsewhere)
+{
+    struct plan_node *p = with_classes(1, (struct demand[CLASSES]){in_group(1, 0, 0)});
+    struct plan_lease l = {.lease = 80,
+                           .epoch = 1,
+                           .job = {HOME + 1, 1},
+                           .weight = 1,
+                           .slots = 1,
+                           .owner = HOME + 1,
+                           .demand = in_group(1, 0, 0)};
+    queue(0, 1);
+    MUST(plan_node_slot_idle(p, key, 0, w.now));
+    MUST(plan_node_lease(p, &l, w.now));
+    MUST(plan_node_received(p, l.job, 0, 80, 1, 1, w.now));
+    cr_assert_eq(view(0).asked_back, 1);
+    MUST(plan_node_slot_returned(p, key, 0, PLAN_SLOT_IDLE, w.now));
+    struct plan_class_view v;
+    MUST(plan_node_view(p, l.job, 0, &v));
+    cr_assert_eq(v.starting, 1);
+    finish();
+}
+
 Test(groups_inside, classes_of_one_priority_have_the_same_time)
 {
     (void)with_classes(1, (struct demand[CLASSES]){in_group(1, 0, 0), in_group(1, 1, 0),

@@ -51,7 +51,6 @@ sim_mutant(asked_back_for_ever node_events.c "        c->taking--;" "")
 # ---- kinds, labels, priorities
 sim_mutant(node_forgets_labels node_events.c "              selector_match(demand->selector, p->config.labels);" "              true;" --kinds)
 sim_mutant(short_kind_blocks_all node_report.c "        offer->amount[k] = few ? 0 : offer->amount[k];" "        offer->amount[k] = 0u * few;" --kinds --seed 32)
-sim_mutant(kept_in_vain node_decide.c "        if (resources_fit(&reach, &c->demand.need)) {" "        if (true) {" --kinds --seed 142)
 sim_mutant(priority_for_ever node_decide.c "(now >= since + PLAN_RESERVE_NS && class_held(c) == 0)" "c->demand.priority > 0" --kinds)
 
 # ---- who waits for ever
@@ -73,7 +72,7 @@ sim_mutant(hold_free_twice node_hold.c "        resources_add(&p->free, &word.ne
 sim_mutant(said_groups_end head_group.c " == n && g->unsaid) {" " == n) {" --groups --faults)
 sim_mutant(strict_spread_shares head_fit.c "(alone && there[at] > 0)" "false" --groups)
 sim_mutant(held_is_repeated head_hold.c "    if (word.state == PLAN_HOLD_HELD) {" "    if (false) {" --groups --faults)
-sim_mutant(group_not_resumed node_inside.c "if (class_grouped(c) && c->resuming > 0) {" "if (false) {" --groups --seed 118)
+sim_mutant(group_not_resumed node_inside.c "if (class_grouped(c) && c->resuming > 0) {" "if (false) {" --groups --workload nested --nodes 6)
 sim_mutant(runs_outside_of_hold node_hold.c "    if (c->demand.bundle) {\n        struct resources one" "    if (false) {\n        struct resources one" --groups)
 
 # ---- classes of groups that were removed

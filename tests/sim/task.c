@@ -222,7 +222,7 @@ void task_queued(uint32_t at)
     t->phase = QUEUED;
     t->seq = ++sim.serial;
     list_push(task_queue(t), at);
-    if (board_of(t)->cls[t->cls].closing && !t->foreign) {
+    if ((board_of(t)->gone >> t->cls / PER_GROUP & 1) && !t->foreign) {
         job_ends_soon(job_of(t));
     }
 }
