@@ -22,6 +22,7 @@ struct plan_head *plan_head_create(const struct plan_head_config *config, uint64
     h->scan_at = h->place_at = h->void_at = CLOCK_NEVER;
     h->free_lease = h->holds_free = INDEX_NONE;
     h->groups_at = CLOCK_NEVER;
+    h->due = INDEX_NONE;
     h->rooms = 1;
     if (!c->act || !c->head || c->nodes_max > NODES_MAX || c->demands_max > DEMANDS_MAX ||
         c->leases_max > 64 * NODES_MAX || c->groups_max > PLAN_GROUPS_MAX ||
@@ -170,13 +171,22 @@ static void repeat(struct plan_head *h, uint32_t at, uint64_t now)
             }
         }
     }
-    head_group_repeat(h, at, now);
+    head_group_repeat(h, at);
     FOR_EACH_LEASE(h, h->nodes[at].leases, OF_NODE, l)
     {
         head_say_lease(h, l);
     }
     h->config.act(h->config.arg, &(struct plan_head_action){.kind = PLAN_SYNCED,
                                                             .to = h->nodes[at].node});
+}
+
+/* It may have groups that an earlier head has placed. */
+static void await(struct plan_head *h, uint32_t at, const struct plan_join *join,
+                  uint64_t now)
+{
+    if (join->remembered || (join->member_of && join->member_of != h->config.head)) {
+        head_group_awaited(h, at, true, now);
+    }
 }
 
 mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uint64_t now)
@@ -191,7 +201,7 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
             return MOB_ERR_EXISTS;
         }
         head_heard(h, join->node, now);
-        head_group_awaited(h, at, join->remembered, now);
+        await(h, at, join, now);
         repeat(h, at, now);
         return MOB_OK;
     }
@@ -220,7 +230,7 @@ mob_status plan_head_join(struct plan_head *h, const struct plan_join *join, uin
                                       .heard = now};
     strncpy(h->nodes[at].labels, join->labels ? join->labels : "", LABELS_MAX);
     index_put(&h->node_index, join->node, at);
-    head_group_awaited(h, at, join->remembered, now);
+    await(h, at, join, now);
     count_member(h, &h->nodes[at], true);
     h->scan_at = h->scan_at < now + HEARTBEAT_NS ? h->scan_at : now + HEARTBEAT_NS;
     repeat(h, at, now);

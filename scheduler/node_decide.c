@@ -105,17 +105,17 @@ static void resume(struct plan_node *p)
 {
     FOR_EACH_CLASS(p, j, c)
     {
-        struct resources room = class_grouped(c) && c->resuming > 0 ? node_hold_room(p, c)
-                                                                    : resources_cpus(0);
-        uint64_t *free = (class_grouped(c) ? &room : &p->free)->amount + RESOURCE_CPU;
-        uint64_t *keep = (class_grouped(c) ? &room : &p->keep)->amount + RESOURCE_CPU;
-        while (c->resuming > 0 && class_cpus(c) <= *free) {
+        uint64_t *free = &p->free.amount[RESOURCE_CPU];
+        uint64_t *keep = &p->keep.amount[RESOURCE_CPU];
+        while (c->resuming > 0 &&
+               (class_grouped(c) ? node_hold_resume(p, c) : class_cpus(c) <= *free)) {
             c->resuming--;
             c->busy++;
-            *free -= class_cpus(c);
+            *free -= class_grouped(c) ? 0 : class_cpus(c);
             node_act(p, PLAN_RESUME, j, c, 1);
         }
-        *keep = c->resuming > 0 && class_cpus(c) > *keep ? class_cpus(c) : *keep;
+        bool waits = c->resuming > 0 && (!class_grouped(c) || node_hold_gone(p, c));
+        *keep = waits && class_cpus(c) > *keep ? class_cpus(c) : *keep;
     }
 }
 

@@ -101,6 +101,8 @@ void group_say_all(struct cluster *c)
             group_say(g);
         }
     }
+    struct codec_writer w = cluster_begin(c, WIRE_GROUPS_SAID);
+    cluster_to_head(c, &w);
 }
 
 void group_hold_said(struct cluster *c, const struct plan_hold *hold,
@@ -157,6 +159,13 @@ bool group_to_head(struct peer *p, uint32_t op, struct codec_reader *r)
     struct cluster *c = p->cluster;
     if (op == WIRE_GROUP) {
         return group_word(p, r);
+    }
+    if (op == WIRE_GROUPS_SAID) {
+        if (!codec_done(r)) {
+            return false;
+        }
+        (void)plan_head_groups_said(c->plan, p->id, now_ns(c));
+        return true;
     }
     uint64_t id = codec_get_u64(r);
     if (op == WIRE_GROUP_END) {

@@ -499,6 +499,9 @@ void message_make(struct draft *m, struct facts *f, enum wire_op op)
     m->size = m->fields = 0;
     u8(m, op);
     bool owner = op == WIRE_SOURCE || op == WIRE_LET_GO || op == WIRE_MET;
+    if (op == WIRE_GROUPS_SAID) {
+        return; /* it has no fields */
+    }
     if (op >= WIRE_GROUP && op <= WIRE_GROUP_GONE) {
         make_group(m, f, op);
     } else if (owner || op == WIRE_COPY || op == WIRE_MEET) {

@@ -33,6 +33,9 @@ void check_head(void)
     if (wrong) {
         sim_fail(wrong, sim.count);
     }
+    if (sim.o.groups) {
+        check_wanted();
+    }
 }
 
 /* ---- one valid epoch for a slot --------------------------------------------------------------------- */

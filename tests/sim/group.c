@@ -162,6 +162,9 @@ void group_say_all(uint32_t node)
             say(node, g);
         }
     }
+    if (sim.o.groups) {
+        link_send(message_new(GROUPS_SAID, node, sim.count, 0));
+    }
 }
 
 void group_told(uint32_t node, const struct plan_group_view *view)
@@ -184,6 +187,10 @@ void group_message(const struct message *m)
         if (s != MOB_ERR_NOT_FOUND) { /* this head may not have heard of it */
             sim_must(s, "group end", m->from);
         }
+        return;
+    }
+    if (m->kind == GROUPS_SAID) {
+        sim_must(plan_head_groups_said(sim.head, node, head_clock()), "groups", m->from);
         return;
     }
     struct group *g = &sim.groups[m->id - 1];

@@ -70,10 +70,10 @@ sim_mutant(keeps_before_all_hold head_group.c "        if (!x || x->word.state =
 sim_mutant(end_of_hold_forgotten head_hold.c "    head_hold_state(h, x, PLAN_HOLD_END);\n    head_say_hold(h, x);" "    head_hold_state(h, x, PLAN_HOLD_END);" --groups)
 sim_mutant(kept_forgotten head_group.c "        if (node != INDEX_NONE && !known &&" "        if (false && !known &&" --groups --faults)
 sim_mutant(hold_free_twice node_hold.c "        resources_add(&p->free, &word.need, 1);" "        resources_add(&p->free, &word.need, 2);" --groups)
+sim_mutant(said_groups_end head_group.c " == n && g->unsaid) {" " == n) {" --groups --faults)
 sim_mutant(strict_spread_shares head_fit.c "(alone && there[at] > 0)" "false" --groups)
 sim_mutant(held_is_repeated head_hold.c "    if (word.state == PLAN_HOLD_HELD) {" "    if (false) {" --groups --faults)
 sim_mutant(group_not_resumed node_inside.c "if (class_grouped(c) && c->resuming > 0) {" "if (false) {" --groups --seed 118)
-sim_mutant(ends_after_resume node_decide.c "    node_hold_end(p, now); /* before: what comes free is theirs first */\n    resume(p);" "    resume(p);\n    node_hold_end(p, now);" --groups --seed 288)
 sim_mutant(runs_outside_of_hold node_hold.c "    if (c->demand.bundle) {\n        struct resources one" "    if (false) {\n        struct resources one" --groups)
 
 add_custom_target(sim_mutants DEPENDS ${mutant_targets})

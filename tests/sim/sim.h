@@ -164,6 +164,7 @@ struct group {
     uint64_t id; /* 0: there is none */
     uint32_t job, count, strategy;
     bool wanted;                 /* its owner has it */
+    bool ended;                  /* in this event, by the head, though it is wanted */
     uint64_t head, owner;        /* the head that was told of it last; by whom */
     struct plan_group_view told; /* what its owner heard of it last */
     struct bundle bundles[MOB_GROUP_BUNDLES_MAX];
@@ -189,6 +190,7 @@ enum word { /* of nodes */ TASKS,
             UP,
             GROUP,
             GROUP_END,
+            GROUPS_SAID,
             HEARTBEAT,
             /* of the head */ WELCOME,
             REFUSED,
@@ -395,6 +397,7 @@ void group_told(uint32_t node, const struct plan_group_view *view); /* at its ow
 
 /* check_group.c. The head's words; a node's that reaches it; the head is down, or hears of a group; a node. */
 void check_hold(const struct plan_head_action *a);
+void check_wanted(void);
 void check_view(const struct plan_group_view *v);
 void check_hold_said(const struct plan_hold *said);
 void check_node_dead(uint64_t node);

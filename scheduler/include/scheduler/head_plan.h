@@ -152,6 +152,9 @@ struct plan_group {
 /* MOB_ERR_FULL; MOB_ERR_EXISTS: another node's has that name. */
 mob_status plan_head_group(struct plan_head *h, uint64_t owner,
                            const struct plan_group *group, uint64_t now);
+/* The owner came, or came back, and has said all groups that it has: others of it are over. Until then they stay as long as
+ * it is a member, and where it has come from another head none are placed that could get what is its own. */
+mob_status plan_head_groups_said(struct plan_head *h, uint64_t owner, uint64_t now);
 mob_status plan_head_group_end(struct plan_head *h, uint64_t owner, uint64_t group,
                                uint64_t now);
 /* PLAN_HOLD_SAID. MOB_ERR_NOT_FOUND: it is over, which needs no answer. */
