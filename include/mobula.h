@@ -229,7 +229,8 @@ struct mob_options {
     unsigned returns;   /* results, 1 to MOB_RETURNS_MAX; 0 means 1 */
     int no_wait;        /* 1: MOB_ERR_FULL at once instead of waiting for room */
     /* What the task needs beside CPUs while it runs. A node has as much as it was started with, and runs tasks
-     * whose sum is at most that. Inside a waiting mob_get() a task gives its CPUs up and keeps these. */
+     * whose sum is at most that. Inside a waiting mob_get() a task gives its CPUs up and keeps these;
+     * only if a result for which it waits was lost with its node, and they are needed to make it again, it runs again. */
     double
         num_gpus; /* whole ones, its own, or a part of one that others share; steps of 0.0001.
                               The task sees them, and no others, in CUDA_VISIBLE_DEVICES */

@@ -26,6 +26,17 @@ static struct resources have_soon(const struct plan_node *p, uint64_t now)
     return soon;
 }
 
+/* What is free, or was asked back at any time. */
+static struct resources have_asked(const struct plan_node *p)
+{
+    struct resources have = p->free;
+    FOR_EACH_CLASS(p, j, c)
+    {
+        resources_add(&have, &c->demand.need, class_grouped(c) ? 0 : c->taking);
+    }
+    return have;
+}
+
 /* What @count tasks need beyond @soon. */
 static struct resources missing_for(const struct plan_node *p,
                                     const struct resources *need, uint64_t count,
@@ -124,11 +135,28 @@ static struct node_class *lowest_below(struct node_job *j, const struct node_cla
     return low;
 }
 
+/* What is free, asked back, or held by lower classes of the job is enough for a slot of @c. */
+static bool lower_suffice(const struct plan_node *p, const struct node_job *j,
+                          const struct node_class *c, uint64_t now)
+{
+    struct resources reach = have_asked(p);
+    for (const struct node_class *v = j->cls; v < j->cls + j->classes; v++) {
+        if (v->known && !class_grouped(v) && now >= v->kept_until &&
+            v->demand.priority < c->demand.priority) {
+            resources_add(&reach, &v->demand.need, v->busy + v->idle - v->taking);
+        }
+    }
+    return resources_fit(&reach, &c->demand.need);
+}
+
 /* What a class of a higher priority lacks, others of its job give at once. */
 static void take_from_lower(struct plan_node *p, struct node_job *j,
                             const struct node_class *c, struct resources *soon,
                             uint64_t now)
 {
+    if (!lower_suffice(p, j, c, now)) {
+        return;
+    }
     for (struct node_class *low = j->cls; low;) {
         struct resources missing =
             missing_for(p, &c->demand.need, node_lack(p, j, c), soon);
@@ -140,7 +168,7 @@ static void take_from_lower(struct plan_node *p, struct node_job *j,
 }
 
 /* Time-slicing among natives: the one who is owed gets slots of the one who is ahead, if it has what the other
- * lacks. */
+ * lacks, and nothing if all that are ahead have too little for a slot: what it asked back for nothing would idle. */
 static void take_turns(struct plan_node *p, struct node_job *j, struct node_class *c,
                        struct resources *soon, uint64_t now)
 {
@@ -149,11 +177,14 @@ static void take_turns(struct plan_node *p, struct node_job *j, struct node_clas
     uint64_t most = 0;
     uint32_t lack = node_lack(p, j, c);
     struct resources missing = missing_for(p, &c->demand.need, lack, soon);
+    struct resources reach = have_asked(p);
     FOR_EACH_CLASS(p, v, vc)
     {
         if (class_is_native(p, v, vc) && vc != c &&
             resources_cover(&missing, &vc->demand.need) > 0) {
             uint64_t cost = to_move(v, vc, j, c, now);
+            uint32_t could = cost > 0 ? vc->busy + vc->idle - vc->taking : 0;
+            resources_add(&reach, &vc->demand.need, could);
             if (cost > most ||
                 (cost > 0 && cost == most && vc->busy > from_class->busy)) {
                 from = v;
@@ -162,7 +193,7 @@ static void take_turns(struct plan_node *p, struct node_job *j, struct node_clas
             }
         }
     }
-    if (!from) {
+    if (!from || !resources_fit(&reach, &c->demand.need)) {
         return;
     }
     uint64_t slots = most / c->cost;

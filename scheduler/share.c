@@ -3,6 +3,7 @@
 /* Longer gaps between two events count as this: the products below stay within 64 bits
  * (4096 nodes of 4096 CPUs are 1.7e11 units). */
 #define DT_US_MAX 1000000
+#define TURN_PARTS 4
 
 uint64_t share_cost(const struct resources *need, const struct resources *total)
 {
@@ -49,7 +50,7 @@ void share_account(struct share *const *list, uint32_t count, uint64_t dt_us)
             s->deficit = 0;
             continue;
         }
-        s->deficit += (used / weight - (int64_t)s->used / s->weight) * dt;
+        s->deficit += used * dt / weight - (int64_t)s->used * dt / s->weight;
         if (s->deficit > SHARE_DEFICIT_MAX) {
             s->deficit = SHARE_DEFICIT_MAX;
         } else if (s->deficit < -SHARE_DEFICIT_MAX) {
@@ -68,10 +69,20 @@ int64_t share_ahead(const struct share *s, uint64_t ns)
     return (int64_t)((s->used + CPU_UNITS) / s->weight * (ns / NS_PER_US)) - s->deficit;
 }
 
+/* For which weight a turn is a quantum of CPU time: the larger one, so that neither is further behind than that.
+ * But a turn has its price, so one of little weight has a part of a quantum at least, and seldom. */
+static int64_t turn_weight(const struct share *from, const struct share *to)
+{
+    uint32_t most = TURN_PARTS * to->weight;
+    uint32_t larger = from->weight > to->weight ? from->weight : to->weight;
+    return larger < most ? larger : most;
+}
+
 uint64_t share_to_move(const struct share *from, const struct share *to,
                        uint64_t quantum_ns)
 {
-    if (to->deficit - from->deficit < SHARE_CPU(quantum_ns) || !share_below(to, from)) {
+    if (to->deficit - from->deficit < SHARE_CPU(quantum_ns) / turn_weight(from, to) ||
+        !share_below(to, from)) {
         return 0;
     }
     uint64_t level = (from->used * to->weight - to->used * from->weight) /

@@ -6,7 +6,8 @@
  * its weight, is its deficit; what it got more makes the deficit negative. A job gives a
  * slot up to another only if their deficits are a quantum apart and it holds more for its
  * weight: the first condition lets long tasks and short ones have the same time, the
- * second stops slots from swinging to and fro. A job that wants nothing has no deficit:
+ * second stops slots from swinging to and fro. The quantum is CPU time of the one of larger weight: neither is
+ * further behind than that, and only what weights are to one another counts. A job that wants nothing has no deficit:
  * nobody saves shares up. */
 #ifndef SCHEDULER_SHARE_H
 #define SCHEDULER_SHARE_H
@@ -44,7 +45,7 @@ bool share_below(const struct share *a, const struct share *b);
 int64_t share_ahead(const struct share *s, uint64_t ns);
 
 /* Units that @from should give up to @to, 0 if it need not: their deficits are not yet
- * one CPU for @quantum_ns apart, or @to would not hold less. */
+ * one CPU for @quantum_ns apart, for the larger weight, or @to would not hold less. */
 uint64_t share_to_move(const struct share *from, const struct share *to,
                        uint64_t quantum_ns);
 

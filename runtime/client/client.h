@@ -287,8 +287,8 @@ mob_status client_await(struct mob *mob, struct thread *t, mob_ref ref,
 /* Runs the awaited task in the one that waits for it, if it has not started. False: it did not. */
 bool client_run_awaited(struct mob *mob, struct thread *t, struct record *r,
                         uint32_t gen);
-/* A worker that waits inside a task lends its CPU, or has it again. */
-void client_lend(struct mob *mob, bool lent);
+/* A worker that waits inside a task, for @link or (LINK_NONE) something else, lends its CPU, or has it again. */
+void client_lend(struct mob *mob, bool lent, uint64_t link);
 /* MOB_ERR_RELEASED. */
 mob_status client_released(void);
 /* The part of it that is nothing but waiting: spins for a moment, then sleeps. */

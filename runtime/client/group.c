@@ -176,11 +176,11 @@ mob_status mob_group_wait(struct mob *mob, mob_group group, uint64_t timeout_ns)
     if (st == MOB_ERR_TIMEOUT && timeout_ns > 0) {
         uint64_t deadline_ns = clock_deadline_ns(timeout_ns);
         if (t->task) {
-            client_lend(mob, true);
+            client_lend(mob, true, LINK_NONE);
         }
         st = wait_whole(mob, t, group, deadline_ns, m);
         if (t->task) {
-            client_lend(mob, false);
+            client_lend(mob, false, LINK_NONE);
         }
     }
     free(m);

@@ -84,13 +84,13 @@ await_bytes(struct mob *mob, struct thread *t, const struct record *r, uint64_t 
     bool lends = io_place->kind == PLACE_AWAY && t->task;
     mob_status st = MOB_OK;
     if (lends) {
-        client_lend(mob, true);
+        client_lend(mob, true, link);
     }
     if (is_elsewhere(io_place->kind)) {
         st = await_restored(mob, t, r, link, limit, io_place);
     }
     if (lends) {
-        client_lend(mob, false);
+        client_lend(mob, false, LINK_NONE);
     }
     return !st && io_place->kind == PLACE_LOST ? lost(mob, link) : st;
 }

@@ -172,10 +172,11 @@ static __attribute__((noinline)) mob_status park_sealed(struct mob *mob, struct 
     return MOB_OK;
 }
 
-/* A worker that waits inside a task lends its CPU. */
-void client_lend(struct mob *mob, bool lent)
+void client_lend(struct mob *mob, bool lent, uint64_t link)
 {
     struct proc *p = &mob->board.procs[mob->self];
+    at_store(&p->awaits, link,
+             AT_RELAXED); /* before the state, which says that it means something */
     at_store(&p->state, lent ? PROC_LENT : PROC_BUSY, AT_SEQ_CST);
     board_notice(&mob->board, NOTICE_LENT);
 }
@@ -201,11 +202,11 @@ static mob_status wait_sealed(struct mob *mob, struct thread *t, struct record *
                            "the object was not there within the time limit");
     }
     if (t->task) {
-        client_lend(mob, true);
+        client_lend(mob, true, link_make(gen, board_index(&mob->board, r), 0));
     }
     mob_status st = park_sealed(mob, t, r, gen, deadline_ns);
     if (t->task) {
-        client_lend(mob, false);
+        client_lend(mob, false, LINK_NONE);
     }
     return st;
 }

@@ -231,7 +231,7 @@ static mob_status await_ready(struct mob_waitset *set, struct thread *t,
         return MOB_ERR_TIMEOUT;
     }
     if (t->task) {
-        client_lend(set->mob, true);
+        client_lend(set->mob, true, LINK_NONE);
     }
     uint64_t start_ns = t->lane.timeline ? clock_now_ns() : 0;
     mob_status st = park_for_feed(set, t, deadline_ns);
@@ -239,7 +239,7 @@ static mob_status await_ready(struct mob_waitset *set, struct thread *t,
         timeline_got(t, start_ns, LINK_NONE, st);
     }
     if (t->task) {
-        client_lend(set->mob, false);
+        client_lend(set->mob, false, LINK_NONE);
     }
     uint64_t s;
     if (set->ready != NO_SLOT && lane_find(&t->lane, set->slots[set->ready].ref.lo, &s)) {

@@ -57,6 +57,13 @@ struct away_job { /* of every job */
     void *start;
     size_t start_size;
 };
+#define LINEAGE_PARKED_MAX 256u
+struct lineage_parked { /* a task that was to make room; see lineage_stuck.c */
+    uint64_t link;
+    uint32_t number; /* of the entry that needs the room, while its task is @repair */
+    uint64_t repair;
+    bool taken; /* by the daemon: its worker is gone */
+};
 struct lineage_job { /* of every job: results that stayed elsewhere; see lineage.h */
     struct lineage **entries; /* by number */
     uint32_t room, count, last;
@@ -64,7 +71,10 @@ struct lineage_job { /* of every job: results that stayed elsewhere; see lineage
     struct lineage *todo;
     bool walking;
     struct loop_timer timer;
-    uint64_t held_bytes;
+    struct lineage_held **held; /* arguments that are kept here, by id */
+    uint64_t held_bytes;        /* of all of them */
+    struct lineage_parked parked[LINEAGE_PARKED_MAX];
+    uint32_t parked_count;
 };
 
 #endif

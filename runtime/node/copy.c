@@ -62,7 +62,9 @@ enum copy_next copy_pulled(struct copy *c, mob_status st)
     if (st == MOB_ERR_EXISTS && c->ask) {
         return COPY_ELSEWHERE;
     }
-    bool again = st == MOB_ERR_FULL || (st == MOB_ERR_PROTOCOL && c->tries < COPY_TRIES);
+    /* A side that is out of memory has some again; here there was room before anything was asked for. */
+    bool again = st == MOB_ERR_FULL || st == MOB_ERR_NOMEM ||
+                 (st == MOB_ERR_PROTOCOL && c->tries < COPY_TRIES);
     return again ? COPY_LATER : COPY_FAILED;
 }
 

@@ -82,6 +82,14 @@ static bool nowhere(const struct node *n, const struct demand *demand)
     return !here && search(n, demand).could == 0;
 }
 
+bool demand_elsewhere(const struct node *n, const struct demand *demand)
+{
+    uint64_t self = n->cluster ? n->cluster->self->id : n->id;
+    uint32_t here = demand_allows(demand, self, n->labels) &&
+                    resources_fit(&n->capacity, &demand->need);
+    return search(n, demand).could > here;
+}
+
 struct times {
     const struct demand *demand;
     uint32_t count;

@@ -132,7 +132,7 @@ static void rest(struct fetch *p, mob_status st)
         fetch_fail(p, MOB_ERR_PEER_LOST);
         return;
     }
-    if (st == MOB_ERR_FULL) { /* as for each object that lies on the other's disk */
+    if (st != MOB_ERR_PROTOCOL) { /* as for each object that lies on the other's disk */
         log_debug("a pull from node %s comes again: the other side is not ready",
                   p->owner->host);
     } else {

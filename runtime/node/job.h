@@ -173,6 +173,8 @@ char *demand_why(const struct job *j, uint32_t cls, char *buf, size_t size);
 /* No node known here has what is needed; then @why, as above. */
 bool demand_nowhere(const struct node *n, const struct demand *demand, char *why,
                     size_t size);
+/* Another node known here has it. */
+bool demand_elsewhere(const struct node *n, const struct demand *demand);
 /* Tells the driver of such tasks, and fails those that have waited for long enough. */
 void demand_look(struct job *j);
 /* A node has joined. */

@@ -97,6 +97,7 @@ void job_notices(struct job *j)
     if (bits & NOTICE_CANCEL) {
         away_cancels(j);
         gang_cancels(j);
+        lineage_flush(j); /* of what is parked */
     }
     if (bits & NOTICE_RESCAN && !j->leaving && !j->timer.active) {
         loop_timer_start(j->node->loop, &j->timer, loop_now_ns(j->node->loop),

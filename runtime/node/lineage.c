@@ -97,10 +97,10 @@ static bool keep_object(struct job *j, struct lineage *e, struct record *to, uin
             at_store(&ref->link, LINK_NONE, AT_RELAXED);
             return false;
         }
-        e->held += p.size;
-        return true;
+        e->args[i].held = lineage_hold(j, at, p.size);
+        return e->args[i].held != NULL;
     }
-    e->args[i] = (struct lineage_arg){from, link_ret(at)};
+    e->args[i] = (struct lineage_arg){.from = from, .ret = link_ret(at)};
     from->users++;
     e->depth = from->depth >= e->depth ? (uint8_t)(from->depth + 1) : e->depth;
     return true;
@@ -181,12 +181,12 @@ static void forget(struct job *j, struct lineage *e)
     struct lineage_arg args[MOB_ARGS_MAX];
     memcpy(args, e->args, sizeof args);
     drop_call(j, e);
-    l->held_bytes -= e->held;
     l->entries[e->number] = NULL;
     l->count--;
     free(e->why);
     free(e);
     for (uint32_t i = 0; i < MOB_ARGS_MAX; i++) { /* no deeper than LINEAGE_DEPTH_MAX */
+        lineage_unhold(j, args[i].held);
         if (args[i].from) {
             args[i].from->users--;
             lineage_tidy(j, args[i].from);
@@ -240,7 +240,6 @@ struct lineage *lineage_new(struct job *j, struct record *r, struct peer *p,
     e->peer = p;
     e->remote_link = remote_link;
     bool kept = keep_call(j, e, r, &call, state_attempt(state));
-    l->held_bytes += e->held;
     if (!kept || l->held_bytes > most_held(j->node)) {
         forget(j, e);
         return NULL;
@@ -345,6 +344,41 @@ void lineage_why(struct job *j, uint64_t link, char *text)
                            "the node's log says why");
 }
 
+static void count_at(const struct job *j, const struct lineage *e, struct lineage_at *at)
+{
+    const struct record *r = &j->board.records[link_index(e->link)];
+    for (uint32_t i = 0; i < e->results; i++) {
+        struct place p = record_get_place(r, i);
+        if (e->named >> i & 1 && p.kind == PLACE_AWAY) {
+            at->results++;
+            at->bytes += p.size;
+        }
+    }
+}
+
+uint32_t lineage_nodes(const struct job *j, struct lineage_at *ret, uint32_t max)
+{
+    uint32_t count = 0;
+    for (uint32_t n = 0; n < j->lineage.room; n++) {
+        const struct lineage *e = j->lineage.entries[n];
+        struct lineage_at at = {.peer = e ? e->peer : NULL};
+        uint32_t i = 0;
+        if (e) {
+            count_at(j, e, &at);
+        }
+        while (i < count && i < max && ret[i].peer != at.peer) {
+            i++;
+        }
+        if (at.results && i < max) {
+            at.results += i < count ? ret[i].results : 0;
+            at.bytes += i < count ? ret[i].bytes : 0;
+            ret[i] = at;
+            count = i < count ? count : i + 1;
+        }
+    }
+    return count;
+}
+
 void lineage_end_job(struct job *j)
 {
     loop_timer_stop(j->node->loop, &j->lineage.timer);
@@ -360,5 +394,6 @@ void lineage_free(struct job *j)
         }
     }
     free(l->entries);
+    lineage_held_free(j);
     *l = (struct lineage_job){0};
 }

@@ -1,7 +1,9 @@
 /* lineage.h - results of ours that stay where they were made, and are made again if they are lost there.
  *
  *   lineage.c       what is known of them: bounds, beginning and end
+ *   lineage_held.c  arguments that are kept here for them
  *   lineage_back.c  pulled when they are wanted, made again when their maker is lost
+ *   lineage_stuck.c what makes one again and finds no room, as those have it who wait for it
  *
  * A large result of a task that another node ran is sealed here without its bytes: its place is AWAY and names an
  * entry of a table that only the daemon can write. The maker keeps the bytes until it is told that it may let them go.
@@ -28,10 +30,12 @@
 #include "cluster.h"
 
 #define LINEAGE_BYTES_MIN HINT_BYTES_MIN
-#define LINEAGE_MAX (1u << 16) /* of a job; each takes a record and 600 bytes */
+#define LINEAGE_MAX (1u << 16) /* of a job; each takes a record and 700 bytes */
 #define LINEAGE_DEPTH_MAX                                                                \
     64u /* tasks that run again one after the other for one result */
 #define LINEAGE_RETRY_NS (5000000ull) /* while there is no room for what comes back */
+#define LINEAGE_STUCK_NS                                                                 \
+    (2000000000ull) /* what makes one again is short of something that those have who wait */
 #define LINEAGE_AHEAD 16u /* results that are brought before they are asked for, ... */
 #define LINEAGE_AHEAD_BYTES (16ull << 20) /* ... and bytes of them */
 /* In `made` of a record that makes a result again, with its entry's number: guests' proxies are fewer. */
@@ -52,11 +56,14 @@ struct lineage {
     bool ungrouped;  /* the group in which it ran is no more, and it cannot run again */
     uint64_t call;   /* the argument record */
     uint64_t repair; /* the task that makes it again, or LINK_NONE */
-    uint64_t held;   /* bytes of arguments that are kept here for it */
-    uint32_t users;  /* entries that have this one as an argument */
+    uint64_t
+        queued_ns; /* since when that task waits for room, or when it was looked for last; or 0 */
+    bool told;      /* the driver, of what keeps it from having any */
+    uint32_t users; /* entries that have this one as an argument */
     struct lineage_arg {
         struct lineage *from; /* NULL: a value, or the argument record has it */
         uint32_t ret;
+        struct lineage_held *held; /* it is here, and counted; or NULL */
     } args[MOB_ARGS_MAX];
     char *why; /* it cannot be made again: a sentence */
 };
@@ -86,8 +93,26 @@ void lineage_peer_lost(struct job *j, const struct peer *p);
 void lineage_group_gone(struct job *j, uint64_t group);
 /* Why the bytes of a LOST result cannot be had; @text of FAILURE_TEXT_MAX. */
 void lineage_why(struct job *j, uint64_t link, char *text);
+/* For people: what stays where. Returns how many nodes it is, of which the first @max are in @ret. */
+struct lineage_at {
+    const struct peer *peer; /* NULL: it is lost, and not made again yet */
+    uint64_t results, bytes;
+};
+uint32_t lineage_nodes(const struct job *j, struct lineage_at *ret, uint32_t max);
 void lineage_end_job(struct job *j);
 void lineage_free(struct job *j);
+
+/* ---- lineage_held.c ---- */
+/* One more use of an object of ours as an argument. NULL: there is no memory to count it. */
+struct lineage_held *lineage_hold(struct job *j, uint64_t link, uint64_t bytes);
+void lineage_unhold(struct job *j, struct lineage_held *h);
+void lineage_held_free(struct job *j);
+
+/* ---- lineage_stuck.c ---- */
+/* Looks at what keeps the task that makes @e again, in @state, from beginning. */
+void lineage_stuck(struct job *j, struct lineage *e, uint64_t state);
+/* Parks what was to make room, and lets those go on for whom there is nothing to wait for any more. */
+void lineage_park(struct job *j);
 
 /* ---- lineage_back.c ---- */
 /* Somebody wants these bytes here; anything else than a result that is away is ignored. */

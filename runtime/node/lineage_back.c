@@ -5,6 +5,7 @@
 
 #include "core/log.h"
 #include "core/status.h"
+#include "core/text.h"
 #include "lineage.h"
 #include "spill.h"
 #include "store/task.h"
@@ -33,9 +34,10 @@ static void walk_late(struct loop_timer *timer)
 void lineage_soon(struct job *j, uint64_t after_ns)
 {
     struct loop *loop = j->node->loop;
-    if (!j->ended && (!j->lineage.timer.active || after_ns == 0)) {
-        loop_timer_start(loop, &j->lineage.timer, loop_now_ns(loop) + after_ns,
-                         walk_late);
+    struct loop_timer *timer = &j->lineage.timer;
+    uint64_t at = loop_now_ns(loop) + after_ns;
+    if (!j->ended && (!timer->active || at < timer->deadline_ns)) {
+        loop_timer_start(loop, timer, at, walk_late);
     }
 }
 
@@ -106,7 +108,14 @@ static void pulled(struct fetch *p, mob_status st)
     } else if (!st) {
         arrived(j, e, i, &p->place, p->want.size);
     } else if (st == MOB_ERR_NOMEM) {
-        lose(j, e, "it does not fit into the object store of this node");
+        char text[FAILURE_TEXT_MAX], size[32], store[32];
+        snprintf(
+            text, sizeof text,
+            "its result of %s does not fit into the object store of this node, which "
+            "may have %s",
+            text_bytes(p->want.size, size, sizeof size),
+            text_bytes(j->node->budget.limit_bytes, store, sizeof store));
+        lose(j, e, text);
     } else if (st != MOB_ERR_CANCELLED) { /* or the node has it no more */
         lineage_forsake(j, e, st);
     }
@@ -252,6 +261,7 @@ static uint64_t make_again(struct job *j, struct lineage *e)
     if (st == MOB_OK) {
         j->requeued++;
         add_todo(j, e);
+        lineage_stuck(j, e, at_load(&own_record(j, e->repair)->state, AT_ACQUIRE));
     } else if (st != MOB_ERR_NOMEM && st != MOB_ERR_FULL) {
         lose(j, e, "the record of its arguments makes no sense");
     } else if (!e->why) {
@@ -319,6 +329,7 @@ static void look(struct job *j, struct lineage *e)
     uint64_t state, link = e->repair;
     struct record *r = lane_find(&j->lane, link, &state);
     if (r && !state_sealed(state)) {
+        lineage_stuck(j, e, state);
         return;
     }
     mob_status st = r ? take_all(j, e) : MOB_ERR_NOT_FOUND;
@@ -386,6 +397,7 @@ void lineage_flush(struct job *j)
             lineage_tidy(j, e);
         }
     }
+    lineage_park(j);
     l->walking = false;
 }
 

@@ -18,7 +18,8 @@
  *   JOB    number, name, driver_pid, failed (true or false), weight, workers [{pid, class, slot, cpus}] (cpus: those of its slot; "" any),
  *          records {phase: count}, tasks_done, tasks_requeued, tasks_failed, store_bytes,
  *          classes [CLASS...], leases [LEASE...] (the first of them), leases_count; see status_job.c;
- *          groups [GROUP...] (some of them), groups_count; see status_group.c
+ *          results_away [AWAY...] (by node, the first of them; see there), arguments_kept_bytes (here, of which those can be
+ *          made again), groups [GROUP...] (some of them), groups_count; see status_group.c
  *   UNMET  job (its number), cpus (that one task asks for), tasks (that wait), why (a sentence: what they ask for,
  *          and who comes nearest)
  * A node of a cluster adds "peers", [{id, host, address, transport, moved}], the nodes that it is

@@ -5,6 +5,8 @@
  *          told), slots_granted (elsewhere), group and bundle (where they run, or "" and -1), why (why queued tasks do not run; "" if they are about to)
  *   LEASE  lease, epoch, class, slots, granted (true: to this node, on `node`; false: here, for the tasks
  *          of `node`), node, away (of one that is granted: tasks that are there)
+ *   AWAY   node (that made results of the job's tasks and keeps them until they are wanted; "": it is lost, and they are
+ *          made again when they are), results, bytes
  * Counts of tasks are those of the last census. */
 #include <jansson.h>
 #include <stdio.h>
@@ -13,7 +15,8 @@
 #include "cluster.h"
 #include "look/look.h"
 
-enum { LEASES_SHOWN = 64 }; /* of a job; of more it is said how many there are */
+/* Of a job: leases, of more it is said how many there are; nodes that keep results. */
+enum { LEASES_SHOWN = 64, NODES_SHOWN = 64 };
 
 static const char *node_text(uint64_t id, char buf[24])
 {
@@ -147,6 +150,25 @@ static void add_classes(json_t *o, const struct job *j)
     json_object_set_new(o, "leases_count", json_integer(count));
 }
 
+static void add_away(json_t *o, const struct job *j)
+{
+    struct lineage_at at[NODES_SHOWN];
+    json_t *list = json_array();
+    uint32_t count = lineage_nodes(j, at, NODES_SHOWN);
+    for (uint32_t i = 0; i < count; i++) {
+        char node[24] = "";
+        if (at[i].peer) {
+            (void)node_text(at[i].peer->id, node);
+        }
+        json_array_append_new(list, json_pack("{s:s,s:I,s:I}", "node", node, "results",
+                                              (json_int_t)at[i].results, "bytes",
+                                              (json_int_t)at[i].bytes));
+    }
+    json_object_set_new(o, "results_away", list);
+    json_object_set_new(o, "arguments_kept_bytes",
+                        json_integer((json_int_t)j->lineage.held_bytes));
+}
+
 /* ---- jobs ---------------------------------------------------------------------------------------- */
 
 uint64_t status_tasks_done(const struct job *j)
@@ -197,6 +219,7 @@ static json_t *job_json(const struct job *j)
         uint32_t weight = plan_node_weight(j->node->plan, job_plan_id(j));
         json_object_set_new(o, "weight", json_integer(weight));
         add_classes(o, j);
+        add_away(o, j);
         status_groups(j, o);
     }
     return o;

@@ -494,6 +494,7 @@ int main(int argc, char **argv)
                                             {"steps", steps},
                                             {"handed", handed},
                                             {"used", used},
+                                            {"held", held},
                                             {"load", load_here},
                                             {"waits", waits},
                                             {"flood", flood}};

@@ -90,6 +90,7 @@ void lineage(void);
 void steps(void);
 void handed(void);
 void used(void);
+void held(void);
 
 /* ---- net_place.c: tasks that ask for a node, or what one has ---- */
 void place(void);

@@ -142,3 +142,61 @@ void used(void)
     }
     puts("all are right");
 }
+
+/* Has the only tape here while it waits for a task that waits for what is lost: its argument is that id. */
+static mob_status waits_with_tape(struct mob_task *task)
+{
+    struct mob_options o = MOB_OPTIONS_INIT;
+    struct mob *its = mob_task_mob(task);
+    struct mob_view view;
+    mob_ref made, of;
+    o.labels = "zone=a";
+    MOB_TRY(mob_arg_copy(task, 0, &made, sizeof made));
+    MOB_TRY(mob_submit(its, next_words, MOB_ARGS(MOB_REF(made)), &o, &of));
+    MOB_TRY(mob_get(its, of, MOB_FOREVER, &view));
+    uint64_t first = *(const uint64_t *)view.data;
+    mob_view_release(its, &view);
+    mob_release(its, of);
+    return mob_return_copy(task, 0, &first, sizeof first);
+}
+MOB_REGISTER(waits_with_tape);
+
+/* Of what is made with a tape in zone b nothing is left. Here, in zone a, the only tape is held by a task that waits for
+ * it. @number: 0: that task may not run twice; 1: it has it as argument; 2: it waits for one that has. */
+void held(void)
+{
+    struct mob_options make = MOB_OPTIONS_INIT, use = MOB_OPTIONS_INIT;
+    unsigned ms = 1;
+    mob_ref where, made, of;
+    use.labels = "zone=b";
+    MOB_CHECK(mob_submit_name(mob, "where", MOB_ARGS(MOB_VALUE(ms)), &use, &where));
+    MOB_CHECK(mob_get_copy(mob, where, &make.node, sizeof make.node, 60000000000ull));
+    make.strategy = MOB_STRATEGY_NODE_SOFT;
+    make.resources = use.resources = "tape=1";
+    MOB_CHECK(mob_submit(mob, next_words, MOB_NO_ARGS, &make, &made));
+    all_done(&made, 1);
+    pause_here("made");
+    use.labels = "zone=a";
+    use.max_retries = number ? MOB_RETRIES_DEFAULT : 0;
+    if (number == 2) {
+        uint64_t first;
+        MOB_CHECK(mob_submit(mob, waits_with_tape, MOB_ARGS(MOB_VALUE(made)), &use, &of));
+        MOB_CHECK(mob_get_copy(mob, of, &first, sizeof first, 60000000000ull));
+        puts(first == 1 ? "all are right" : "the first word is wrong");
+        return;
+    }
+    MOB_CHECK(mob_submit(mob, next_words, MOB_ARGS(MOB_REF(made)), &use, &of));
+    if (number == 1) {
+        check(of, 1);
+        puts("all are right");
+        return;
+    }
+    struct mob_view view;
+    mob_status st = mob_get(mob, of, 60000000000ull, &view);
+    printf("%s: %s\n", mob_status_name(st), mob_last_error());
+    if (st != MOB_ERR_TASK_FAILED || !strstr(mob_last_error(), "needs CPU=1 tape=1") ||
+        !strstr(mob_last_error(), "may not be run a second time")) {
+        FAIL("that says nothing");
+    }
+    puts("all are right");
+}

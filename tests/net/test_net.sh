@@ -375,6 +375,24 @@ case_remake_used() {
     lineage_end
 }
 
+# held HOW SAID: the only tape that is left is held by a task that waits for what has to be made again with it.
+held() {
+    node_start 1 $CPU "$STORE" --labels=zone=a --resources=tape=1
+    node_start 2 --num-cpus=2 "$STORE" --labels=zone=b --resources=tape=1
+    lineage_begin held "$1"
+    status_of 1 -v >"$WORK/status"
+    grep -A1 'AWAY: JOB' "$WORK/status" | grep -q '1  *1  8 MiB  [0-9a-f]*$' || fail "$(cat "$WORK/status")"
+    node_power_off 2
+    go
+    lineage_end
+    grep -h "$2" "$WORK/node1.log" "$WORK/out" || fail "nobody says so"
+}
+
+# That task runs again when it was made; so does one that waits for another one that waits for it; it may not run again.
+case_remake_held() { held 1 'it makes room, and runs again'; }
+case_remake_below() { held 2 'it makes room, and runs again'; }
+case_remake_lost() { held 0 'may not be run a second time'; }
+
 # An iteration keeps no more there than its last result, nor here.
 case_steps() {
     node_start 1 $CPU --object-store-memory=64M --spill-dir=none

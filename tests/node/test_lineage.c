@@ -261,6 +261,36 @@ Test(lineage, a_task_there_finds_its_argument_there)
     world_end(&w);
 }
 
+static void stays(const struct job *j, uint32_t nth, uint64_t node, uint32_t results)
+{
+    struct lineage_at at[3];
+    cr_assert_gt(lineage_nodes(j, at, 3), nth);
+    cr_assert_eq(at[nth].peer ? at[nth].peer->id : 0, node);
+    cr_assert_eq(at[nth].results, results);
+    cr_assert_eq(at[nth].bytes, (uint64_t)results * SIZE);
+}
+
+/* For people: how much stays where, and what is lost. */
+Test(lineage, what_stays_is_counted_by_node)
+{
+    struct job *j = start();
+    struct lineage_at at[3];
+    cr_assert_eq(lineage_nodes(j, at, 3), 0);
+    uint64_t link = made_at(j, MAKER, LINK_NONE, 2, 0);
+    (void)made_at(j, OTHER, LINK_NONE, 1, 1);
+    (void)made_at(j, MAKER, LINK_NONE, 1, 2);
+    stays(j, 0, w.peers[MAKER].id, 3);
+    stays(j, 1, w.peers[OTHER].id, 1);
+    cr_assert_eq(lineage_nodes(j, at, 1), 1, "no more than there is room for");
+    lane_drop(&j->lane, link);
+    lane_drop(&j->lane, link | 1);
+    lane_reclaim(&j->lane);
+    stays(j, 0, w.peers[OTHER].id, 1);
+    world_down(&w, MAKER);
+    stays(j, 1, 0, 1);
+    world_end(&w);
+}
+
 /* The driver reads in order: the next ones come too, as far as they are few. */
 Test(lineage, a_driver_that_reads_in_order_is_read_ahead_for)
 {
@@ -389,6 +419,23 @@ Test(lineage, a_node_that_is_lost_in_the_middle_of_a_pull)
     world_end(&w);
 }
 
+/* The node is short of memory: it is asked again, and has it still. */
+Test(lineage, a_maker_that_is_short_of_memory)
+{
+    struct job *j = start();
+    uint64_t link = made_at(j, MAKER, LINK_NONE, 1, 0);
+    want(j, link);
+    world_pulled(&w, 0, MOB_ERR_NOMEM, 0);
+    while (w.pulls_count == 0) {
+        cr_assert_eq(place_of(j, link).kind, PLACE_AWAY, "it fits in here");
+        world_turn(&w);
+    }
+    world_pulled(&w, 0, MOB_OK, 0x53);
+    cr_assert_eq(first_byte(j, link), 0x53);
+    all_gone(j);
+    world_end(&w);
+}
+
 /* The node is there and has it no more. */
 Test(lineage, a_maker_that_does_not_have_it)
 {
@@ -489,16 +536,48 @@ Test(lineage, arguments_that_are_here_are_kept)
     world_end(&w);
 }
 
+/* One that many results are made of is kept once, and counted once. */
+Test(lineage, a_shared_argument_is_counted_once)
+{
+    struct job *j = start();
+    uint64_t arg = object(j, 10 << 20), link[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        link[i] = made_at(j, MAKER, arg, 1, i);
+        cr_assert_eq(w.pulls_count, 0, "30 MiB would be too much without a disk");
+    }
+    cr_assert_eq(j->lineage.held_bytes, 10 << 20);
+    for (uint32_t i = 0; i < 3; i++) {
+        lane_drop(&j->lane, link[i]);
+        lane_reclaim(&j->lane);
+        cr_assert_eq(j->lineage.held_bytes, i < 2 ? 10 << 20 : 0);
+    }
+    all_gone(j);
+    world_end(&w);
+}
+
+/* The object is as large as its record says. */
+static void says(struct job *j, uint64_t link, uint64_t size)
+{
+    struct record *r = board_record(&j->board, link_index(link));
+    struct place p = record_get_place(r, 0);
+    record_set_place(r, 0, p.kind, p.segment, p.offset, size);
+}
+
 /* Whose arguments would be more than the store may have, or too long a chain. */
 Test(lineage, beyond_the_bounds_results_come_at_once)
 {
     struct job *j = start_with_disk();
-    uint64_t arg = object(j, 30 << 20), link = LINK_NONE;
-    (void)made_at(j, MAKER, arg, 1, 0);
-    (void)made_at(j, MAKER, arg, 1, 1);
-    cr_assert_eq(w.pulls_count, 0);
-    (void)made_at(j, MAKER, arg, 1, 2);
+    uint64_t arg[3], link = LINK_NONE;
+    for (uint32_t i = 0; i < 3; i++) {
+        cr_assert_eq(w.pulls_count, 0);
+        arg[i] = object(j, SIZE);
+        says(j, arg[i], 30 << 20);
+        (void)made_at(j, MAKER, arg[i], 1, i);
+    }
     cr_assert_eq(w.pulls_count, 1, "90 MiB are held in a store of 64 MiB");
+    for (uint32_t i = 0; i < 3; i++) {
+        says(j, arg[i], SIZE);
+    }
     world_pulled(&w, 0, MOB_OK, 0);
     for (uint32_t i = 0; i < LINEAGE_DEPTH_MAX; i++) {
         link = made_at(j, MAKER, link, 1, 3 + i);

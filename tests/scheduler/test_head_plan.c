@@ -210,18 +210,19 @@ static uint32_t granted(const struct plan_head *h, uint32_t number)
     return 0;
 }
 
-/* Two CPUs for three: the job of weight 2 has two of them now and then. What the other gave up for it must
- * not go back to it because it then holds nothing. */
-Test(head_plan, slots_that_are_fewer_than_jobs_want_go_round_by_weight)
+/* Two slots for three: the job of twice the weight has both of them now and then. What the other gave up for it
+ * must not go back to it because it then holds nothing. Returns how often leases changed. */
+static uint32_t go_round(uint32_t units, uint32_t weight)
 {
     struct plan_head *h = cluster(2, 2);
-    struct plan_demand d[2] = {demand(1, CPU, 20), demand(2, CPU, 20)};
+    struct plan_demand d[2] = {demand(1, units, 20), demand(2, units, 20)};
     uint64_t had[2] = {0};
-    d[0].weight = 2;
+    d[0].weight = 2 * weight;
+    d[1].weight = weight;
     OK(plan_head_report(h, 2, CPUS(0), 5 * MS));
     OK(plan_head_demand(h, 1, &d[0], 10 * MS));
     OK(plan_head_demand(h, 1, &d[1], 20 * MS));
-    OK(plan_head_report(h, 2, CPUS(2 * CPU), 30 * MS));
+    OK(plan_head_report(h, 2, CPUS(2ull * units), 30 * MS));
     for (uint64_t now = 50 * MS; now < 30000 * MS; now += 10 * MS) {
         OK(plan_head_heartbeat(h, 1, now));
         OK(plan_head_heartbeat(h, 2, now));
@@ -230,13 +231,61 @@ Test(head_plan, slots_that_are_fewer_than_jobs_want_go_round_by_weight)
         size_t leases = plan_head_leases(h, v, 2);
         for (size_t i = 0; i < leases; i++) {
             OK(plan_head_lease_held(h, 2, v[i].lease, v[i].epoch, v[i].slots,
-                                    CPUS(2 * CPU), now));
+                                    CPUS(2ull * units), now));
         }
         had[0] += granted(h, 1);
         had[1] += granted(h, 2);
     }
     cr_assert(had[0] * 10 > had[1] * 17 && had[0] * 10 < had[1] * 23,
-              "%.2f times as much for twice the weight", (double)had[0] / (double)had[1]);
+              "%.2f times as much for twice the weight of %u",
+              (double)had[0] / (double)had[1], weight);
+    plan_head_destroy(h);
+    return count(PLAN_GRANT);
+}
+
+Test(head_plan, slots_that_are_fewer_than_jobs_want_go_round_by_weight)
+{
+    uint32_t usual = go_round(CPU, 1);
+    cr_assert(usual < 100, "%u words in 30 s", usual);
+    /* Only what weights are to one another counts, and small slots are not rounded away. */
+    uint32_t large = go_round(CPU, PLAN_WEIGHT_MAX / 2);
+    cr_assert(large < 2 * usual, "%u words in 30 s, and %u", large, usual);
+    (void)go_round(CPU / 4, PLAN_WEIGHT_MAX / 2);
+}
+
+/* One CPU for four: none is further behind than the CPU-second that a turn is, and some. */
+Test(head_plan, no_job_is_more_than_a_turn_behind)
+{
+    struct plan_head *h = cluster(2, 1);
+    const uint32_t weights[4] = {2, 2, 1, 3};
+    double had[4] = {0}, all = 0;
+    OK(plan_head_report(h, 2, CPUS(0), 5 * MS));
+    for (uint32_t i = 0; i < 4; i++) {
+        struct plan_demand d = demand(i + 1, CPU, 20);
+        d.weight = weights[i];
+        OK(plan_head_demand(h, 1, &d, 10 * MS));
+    }
+    OK(plan_head_report(h, 2, CPUS(CPU), 30 * MS));
+    for (uint64_t now = 50 * MS; now < 60000 * MS; now += 10 * MS) {
+        OK(plan_head_heartbeat(h, 1, now));
+        OK(plan_head_heartbeat(h, 2, now));
+        plan_head_tick(h, now);
+        struct plan_lease_view v[4];
+        size_t leases = plan_head_leases(h, v, 4);
+        for (size_t i = 0; i < leases; i++) {
+            OK(plan_head_lease_held(h, 2, v[i].lease, v[i].epoch, v[i].slots, CPUS(CPU),
+                                    now));
+        }
+        for (uint32_t i = 0; i < 4; i++) {
+            had[i] += granted(h, i + 1) / 100.0;
+            all += granted(h, i + 1) / 100.0;
+        }
+        for (uint32_t i = 0; i < 4; i++) {
+            double behind = all * weights[i] / 8 - had[i];
+            cr_assert(behind < 1.2, "weight %u: %.2f CPU-seconds behind at %g s",
+                      weights[i], behind, (double)now / 1e9);
+        }
+    }
     plan_head_destroy(h);
 }
 

@@ -107,6 +107,32 @@ Test(node_resources, what_is_lacked_keeps_only_what_is_short)
     plan_node_destroy(p);
 }
 
+/* What tasks hold that run comes back; what those keep that wait, only if they give it. */
+Test(node_resources, room_is_found_in_what_does_not_wait)
+{
+    struct plan_node *p = node(1, 1000, 0);
+    struct resources none = amounts(0, 0, 0);
+    struct plan_waiting waiting = {.busy = none, .given = none};
+    class_needs(p, 0, amounts(1, 600, 0));
+    class_needs(p, 1, amounts(2, 0, 0));
+    OK(plan_node_backlog(p, native, 0, 1, NULL, 0, 0));
+    OK(plan_node_worker_started(p, native, 0, 0));
+    cr_assert_eq(plan_node_room_for(p, native, 0, &waiting), PLAN_WHY_NOTHING, "it runs");
+    waiting.busy = amounts(1, 600, 0);
+    waiting.workers = 1;
+    cr_assert_eq(plan_node_room_for(p, native, 0, &waiting), PLAN_WHY_SHORT, "it waits");
+    OK(plan_node_slot_lent(p, native, 0, 0));
+    waiting.busy = none;
+    cr_assert_eq(plan_node_room_for(p, native, 0, &waiting), PLAN_WHY_SHORT);
+    waiting.given = amounts(0, 600, 0);
+    cr_assert_eq(plan_node_room_for(p, native, 0, &waiting), PLAN_WHY_NOTHING);
+    waiting.workers = PROCS_MAX - 1;
+    cr_assert_eq(plan_node_room_for(p, native, 0, &waiting), PLAN_WHY_PROCS);
+    cr_assert_eq(plan_node_room_for(p, native, 1, &waiting), PLAN_WHY_LARGE);
+    cr_assert_eq(plan_node_room_for(p, native, 2, &waiting), PLAN_WHY_LARGE, "unknown");
+    plan_node_destroy(p);
+}
+
 /* What a worker keeps inside a get comes back when others have run: nothing is kept for who needs it. */
 Test(node_resources, nothing_is_kept_for_what_waits_for_a_get)
 {
@@ -170,6 +196,33 @@ Test(node_resources, who_lacks_tapes_takes_no_cpus)
 
 /* Any events in any order: plan_node_check() finds each kind booked as slots hold it, and never above what
  * there is. The head leases as much as it likes. */
+/* A class has 400 of 700 MB and wants as much again. Who has the rest cannot help it, so nothing is asked back: it
+ * would only idle, as nobody whose slots are asked back is given any. */
+Test(node_resources, nothing_is_asked_back_that_is_too_little)
+{
+    const struct plan_job other = {7, 2};
+    for (int same_job = 0; same_job < 2; same_job++) {
+        struct plan_node *p = node(5, 700, 0);
+        struct demand small = {.need = amounts(1, 100, 0)};
+        struct demand large = {.need = amounts(1, 400, 0), .priority = same_job ? 10 : 0};
+        OK(plan_node_job_add(p, other, 1, 0));
+        OK(plan_node_class_add(p, native, 0, &large, 0));
+        OK(plan_node_class_add(p, same_job ? native : other, 1, &small, 0));
+        OK(plan_node_backlog(p, native, 0, 10, NULL, 0, 0));
+        OK(plan_node_worker_started(p, native, 0, 0));
+        for (uint32_t i = 0; i < 3; i++) {
+            struct plan_job j = same_job ? native : other;
+            OK(plan_node_backlog(p, j, 1, 1, NULL, 0, MS));
+            OK(plan_node_worker_started(p, j, 1, MS));
+        }
+        for (uint64_t now = 2 * MS; now < PLAN_RESERVE_NS / 2; now += MS) {
+            plan_node_tick(p, now);
+        }
+        cr_assert_eq(taken[1], 0, "of %s job", same_job ? "the same" : "another");
+        plan_node_destroy(p);
+    }
+}
+
 Test(node_resources, nothing_is_ever_overbooked, .timeout = 60)
 {
     uint64_t random = 1;

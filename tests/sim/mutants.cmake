@@ -59,6 +59,8 @@ sim_mutant(not_resumed node_decide.c "            node_act(p, PLAN_RESUME, j, c,
 sim_mutant(nothing_kept node_decide.c "now >= since + PLAN_RESERVE_NS" "false" --no-faults --nodes 2)
 sim_mutant(no_turns_at_head head_place.c "take_from_lower(h) || take_turns(h, waits)" "take_from_lower(h)" --rivals)
 sim_mutant(given_back_at_once share.c "(ns / NS_PER_US)) - s->deficit" "(ns / NS_PER_US))" --rivals --seed 675)
+sim_mutant(weights_are_absolute share.c "SHARE_CPU(quantum_ns) / turn_weight(from, to)" "SHARE_CPU(quantum_ns)" --rivals --nodes 2)
+sim_mutant(taken_in_vain node_room.c "if (!from || !resources_fit(&reach, &c->demand.need)) {" "if (!from) {" --seed 167)
 sim_mutant(no_turns_on_node node_room.c "        if (c->tried && c->cost > 0 && class_is_native(p, j, c) && !class_grouped(c)) {" "        if (false) {" --rivals --nodes 2 --seed 5)
 sim_mutant(natives_do_not_cut node_room.c "    if (cut) {\n        node_cut_leases(p);\n    }" "    (void)cut;" --streams --nodes 3)
 sim_mutant(idle_is_kept node_room.c "    take_idle(p, &lacks, &soon, now);" "" --kinds --no-faults --nodes 5)

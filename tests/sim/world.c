@@ -122,6 +122,7 @@ static void set_up_job(uint32_t k)
         j->graph = graph_make(w, 1000000, k);
         j->classes = 1;
         j->heavy = false;
+        j->weight *= index_mix(sim.o.seed) % 2 ? 100 : 1;
         j->arrive_at = 150 * NS_PER_MS;
         j->stop_at = 15 * NS_PER_S;
         sim_after(EV_STOP, j->home, j->stop_at, k, 0, 0);

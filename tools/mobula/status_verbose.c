@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/table.h"
+#include "core/text.h"
 #include "local.h"
 #include "mobula/status.h"
 
@@ -147,6 +148,40 @@ static void print_leases(const json_t *jobs)
     status_print_list(jobs, &list);
 }
 
+static void away_row(struct table *t, const json_t *job, const json_t *a)
+{
+    const char *node = tool_str(a, "node");
+    char bytes[32];
+    table_cell(t, 0, "%llu", (unsigned long long)tool_u64(job, "number"));
+    table_cell(t, 1, "%llu", (unsigned long long)tool_u64(a, "results"));
+    table_cell(t, 2, "%s", text_bytes(tool_u64(a, "bytes"), bytes, sizeof bytes));
+    table_cell(t, 3, "%s", *node ? node : "lost with their node, made again if wanted");
+}
+
+/* Results that stay where they were made, and what is kept here so that they can be made again. */
+static void print_away(const json_t *jobs)
+{
+    static const struct table_column columns[] = {{"AWAY: JOB", true, false},
+                                                  {"RESULTS", true, false},
+                                                  {"BYTES", true, false},
+                                                  {"AT", false, true}};
+    static const struct status_list list = {"results_away", columns,
+                                            sizeof columns / sizeof columns[0], away_row};
+    const json_t *job;
+    size_t i;
+    status_print_list(jobs, &list);
+    json_array_foreach(jobs, i, job)
+    {
+        uint64_t kept = tool_u64(job, "arguments_kept_bytes");
+        char bytes[32];
+        if (kept) {
+            printf("job %llu keeps arguments of %s to make them again\n",
+                   (unsigned long long)tool_u64(job, "number"),
+                   text_bytes(kept, bytes, sizeof bytes));
+        }
+    }
+}
+
 static void worker_row(struct table *t, const json_t *job, const json_t *w)
 {
     const char *cpus = tool_str(w, "cpus");
@@ -212,6 +247,7 @@ void status_print_details(const json_t *root, const json_t *details)
         } else {
             print_classes(jobs);
             print_leases(jobs);
+            print_away(jobs);
             status_print_groups(jobs);
         }
         print_workers(node, jobs);

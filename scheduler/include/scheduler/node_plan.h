@@ -247,6 +247,17 @@ enum plan_why {
 mob_status plan_node_why(const struct plan_node *p, struct plan_job job, uint32_t cls,
                          enum plan_why *ret, uint32_t *ret_kind);
 
+/* Of a job's workers that wait inside a task. Vectors have the kinds of the node. */
+struct plan_waiting {
+    uint32_t workers;
+    struct resources busy;  /* what those hold that are not lent: PLAN_LENT_MAX are */
+    struct resources given; /* what would be free if some of them were gone */
+};
+/* Whether a slot of the class finds room here in time, when whatever does not wait has ended: _NOTHING (it does),
+ * _LARGE, _PROCS or _SHORT. */
+enum plan_why plan_node_room_for(const struct plan_node *p, struct plan_job job,
+                                 uint32_t cls, const struct plan_waiting *waiting);
+
 struct plan_node_lease_view {
     uint64_t lease, node; /* whose tasks it is for; @granted: where they run */
     uint32_t epoch, cls, slots;

@@ -115,7 +115,8 @@ struct proc {
         revoked_seen; /* the process: board_header.revoked up to which it has unmapped */
     at_u32 last_fn;   /* the process: the function that it ran last + 1, for people */
     at_u64 gets; /* the process: looks at bytes outside of records, about; for people */
-    at_u32 pad[2];
+    at_u64
+        awaits; /* the process: what it waits for while it is PROC_LENT; LINK_NONE: any of several, or no object */
     struct queue ring __attribute__((aligned(CACHE_LINE))); /* its freed places */
 } __attribute__((aligned(CACHE_LINE)));
 
