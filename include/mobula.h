@@ -645,8 +645,9 @@ MOB_API double mob_task_cpus(const struct mob_task *task);
  * @options: of each member.
  * @n: up to MOB_GANG_MAX.
  * @ret: the ids of the results of rank 0, then of rank 1, ...: n times options->returns. The caller holds them.
- * Gangs of a node begin one after the other. A cluster that has not n slots at all fails them with MOB_ERR_DEMAND
- * after `--unmet-grace`.
+ * When its arguments are there, room for all n is set aside as for a group of n bundles (mob_group_create()), packed or
+ * with MOB_STRATEGY_SPREAD spread; in options->group they run in what that has. A cluster that has not n slots at all fails
+ * them with MOB_ERR_DEMAND after `--unmet-grace`. While it has room a gang has one of the job's classes, and waits for one.
  * Returns what mob_submit() does; MOB_ERR_FULL also when the node has 1024 gangs; MOB_ERR_UNSUPPORTED with
  * MOBULA_INLINE. */
 MOB_API MOB_MUST_CHECK mob_status mob_submit_gang(struct mob *mob, mob_fn fn,

@@ -3,6 +3,7 @@
  * that finds no place may have one. With a node for each, or all on one, the answer is exact. */
 #include <string.h>
 
+#include "core/labels.h"
 #include "head_group.h"
 
 #define UNUSABLE UINT16_MAX
@@ -15,8 +16,6 @@ struct fit {
     uint32_t left[MOB_GROUP_BUNDLES_MAX], count; /* bundles without a node */
     bool any;                                    /* some have one already */
 };
-
-enum room { ROOM_NOW, ROOM_BOOK, ROOM_ALL };
 
 static const struct resources *need_of(const struct fit *f, uint32_t bundle)
 {
@@ -40,25 +39,74 @@ static void put(struct fit *f, uint32_t node, uint32_t bundle)
     resources_sub(&f->h->room[node], need_of(f, bundle), 1);
 }
 
-static void begin(struct fit *f, enum room what)
+static bool allowed(const struct plan_where *w, const struct head_node *n)
+{
+    return (!w->node || w->node == n->node) &&
+           (!*w->selector || selector_match(w->selector, n->labels));
+}
+
+/* A hold that a choice may count on as free, though it is booked. */
+static bool comes_free(const struct fit *f, const struct plan_hold *word,
+                       enum head_room what)
+{
+    if (word->state == PLAN_HOLD_END) {
+        return what == ROOM_SOON || what == ROOM_LATER;
+    }
+    const struct head_group *g =
+        what == ROOM_LATER ? head_group_find(f->h, word->group) : NULL;
+    return g && g->turn > f->g->turn;
+}
+
+/* What a node has to give. */
+static struct resources room_of(const struct fit *f, const struct head_node *n,
+                                enum head_room what)
+{
+    const struct plan_head *h = f->h;
+    struct resources room = n->capacity;
+    if (what == ROOM_ALL) {
+        return room;
+    }
+    resources_sub(&room, &n->booked, 1);
+    if (what == ROOM_NOW || what == ROOM_SOON) {
+        struct resources spare = node_spare(n);
+        resources_limit(&room, &spare);
+    }
+    for (uint32_t i = n->holds; i != INDEX_NONE; i = h->holds[i].next) {
+        if (comes_free(f, &h->holds[i].word, what)) {
+            resources_add(&room, &h->holds[i].word.need, 1);
+        }
+    }
+    resources_limit(&room, &n->capacity);
+    return room;
+}
+
+/* What is left to the group that is due others do not get. */
+static void leave_to_due(struct fit *f, enum head_room what)
+{
+    struct plan_head *h = f->h;
+    const struct head_group *due = h->due == INDEX_NONE ? NULL : &h->groups[h->due];
+    bool leave = due && due != f->g && what < ROOM_LATER;
+    for (uint32_t i = 0; leave && i < due->word.count; i++) {
+        uint32_t at = h->due_nodes[i];
+        if (due->bundles[i].hold == INDEX_NONE && usable(f, at)) {
+            resources_sub(&h->room[at], &due->bundles[i].need, 1);
+        }
+    }
+}
+
+static void begin(struct fit *f, enum head_room what)
 {
     struct plan_head *h = f->h;
     for (uint32_t i = 0; i < h->nodes_top; i++) {
         const struct head_node *n = &h->nodes[i];
-        bool in = what == ROOM_ALL ? n->used && n->node : node_open(n);
+        bool in = (what == ROOM_ALL ? n->used && n->node : node_open(n)) &&
+                  allowed(&f->g->where, n);
         h->there[i] = in ? 0 : UNUSABLE;
-        if (!in) {
-            continue;
-        }
-        h->room[i] = n->capacity;
-        if (what != ROOM_ALL) {
-            resources_sub(&h->room[i], &n->booked, 1);
-        }
-        if (what == ROOM_NOW) {
-            struct resources spare = node_spare(n);
-            resources_limit(&h->room[i], &spare);
+        if (in) {
+            h->room[i] = room_of(f, n, what);
         }
     }
+    leave_to_due(f, what);
     f->count = 0;
     f->any = false;
     for (uint32_t i = 0; i < f->g->word.count; i++) {
@@ -208,22 +256,42 @@ static bool pack(struct fit *f, bool one)
     return true;
 }
 
-bool head_choose(struct plan_head *h, const struct head_group *g, bool now,
-                 uint32_t chosen[MOB_GROUP_BUNDLES_MAX])
+static bool place(struct fit *f, enum head_room room)
 {
-    struct fit f = {.h = h, .g = g, .chosen = chosen};
-    enum room room = now ? ROOM_NOW : ROOM_BOOK;
-    enum mob_group_strategy how = (enum mob_group_strategy)g->word.strategy;
-    begin(&f, room);
+    enum mob_group_strategy how = (enum mob_group_strategy)f->g->word.strategy;
+    begin(f, room);
     bool pinned = how == MOB_GROUP_PACK || how == MOB_GROUP_STRICT_PACK;
     if (pinned) {
-        return pack(&f, how == MOB_GROUP_STRICT_PACK);
+        return pack(f, how == MOB_GROUP_STRICT_PACK);
     }
-    if (spread(&f, how == MOB_GROUP_STRICT_SPREAD)) {
+    if (spread(f, how == MOB_GROUP_STRICT_SPREAD)) {
         return true;
     }
-    begin(&f, room); /* the first choice was not the best */
-    return how == MOB_GROUP_STRICT_SPREAD ? match(&f) : pack(&f, false);
+    begin(f, room); /* the first choice was not the best */
+    return how == MOB_GROUP_STRICT_SPREAD ? match(f) : pack(f, false);
+}
+
+/* The less, the better: to pack is to use few nodes, to spread is to use many. What is strict is as good anywhere. */
+static int32_t badness(const struct fit *f)
+{
+    int32_t nodes = 0;
+    for (uint32_t i = 0; i < f->h->nodes_top; i++) {
+        nodes += usable(f, i) && f->h->there[i] > 0;
+    }
+    return f->g->word.strategy == MOB_GROUP_PACK     ? nodes
+           : f->g->word.strategy == MOB_GROUP_SPREAD ? -nodes
+                                                     : 0;
+}
+
+bool head_choose(struct plan_head *h, const struct head_group *g, enum head_room room,
+                 uint32_t chosen[MOB_GROUP_BUNDLES_MAX], int32_t *ret_badness)
+{
+    struct fit f = {.h = h, .g = g, .chosen = chosen};
+    if (!place(&f, room)) {
+        return false;
+    }
+    *ret_badness = badness(&f);
+    return true;
 }
 
 bool head_group_could(struct plan_head *h, const struct head_group *g)

@@ -31,6 +31,7 @@ static void gather(struct plan_head *h, struct head_group *g, const uint32_t *ch
         g->bundles[i].hold = (uint32_t)(x - h->holds);
     }
     g->state = PLAN_GROUP_GATHERS;
+    g->ends_by = 0;
     g->late_at = h->last + (PLAN_GATHER_NS << g->late);
     h->groups_at = g->late_at < h->groups_at ? g->late_at : h->groups_at;
     for (uint32_t i = 0; i < g->word.count; i++) {
@@ -41,19 +42,44 @@ static void gather(struct plan_head *h, struct head_group *g, const uint32_t *ch
     }
 }
 
+/* Holds that end make room for a better choice than there is now, or for one at all: it is a matter of a few words, or of
+ * tasks that are killed. Whoever removes a group and makes another one means what both have. */
+static bool better_soon(struct plan_head *h, struct head_group *g, bool found,
+                        int32_t badness)
+{
+    uint32_t chosen[MOB_GROUP_BUNDLES_MAX];
+    int32_t then = 0;
+    g->ends_by = h->ending > 0 ? g->ends_by : 0;
+    if (h->ending == 0 || (g->ends_by && h->last >= g->ends_by) ||
+        !head_choose(h, g, ROOM_SOON, chosen, &then) || (found && then >= badness)) {
+        return false;
+    }
+    g->ends_by = g->ends_by ? g->ends_by : h->last + PLAN_GATHER_NS;
+    h->groups_at = g->ends_by < h->groups_at ? g->ends_by : h->groups_at;
+    return true;
+}
+
 /* Tries one that waits. */
 static void try(struct plan_head *h, struct head_group *g)
 {
     uint32_t chosen[MOB_GROUP_BUNDLES_MAX];
+    int32_t badness = 0;
     enum plan_group_state was = g->state;
     g->tried = h->rooms;
-    if (head_choose(h, g, true, chosen) || head_choose(h, g, false, chosen)) {
+    bool found = head_choose(h, g, ROOM_NOW, chosen, &badness);
+    if (better_soon(h, g, found, badness)) {
+        g->state = PLAN_GROUP_WAITS;
+        g->tried = 0; /* also when its time is over */
+    } else if (found || head_choose(h, g, ROOM_BOOK, chosen, &badness)) {
         gather(h, g, chosen);
     } else {
         g->state = head_group_could(h, g) ? PLAN_GROUP_WAITS : PLAN_GROUP_NOWHERE;
     }
     if (g->state != was) {
         head_say_group(h, g);
+    }
+    if (g->state == PLAN_GROUP_GATHERS) {
+        head_due_placed(h, g);
     }
 }
 
@@ -81,7 +107,8 @@ void head_group_place(struct plan_head *h, uint64_t now)
     }
     uint32_t waiting = 0;
     end_late(h, now);
-    h->groups_at = CLOCK_NEVER;
+    head_due_look(h, now);
+    h->groups_at = h->due == INDEX_NONE ? CLOCK_NEVER : h->due_until;
     for (uint32_t i = 0; i < h->groups_top; i++) {
         struct head_group *g = &h->groups[i];
         if (g->used && g->state == PLAN_GROUP_GATHERS) {

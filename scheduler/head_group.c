@@ -12,6 +12,7 @@
  * kind more than it has; a group that finds no place in this book waits and has nothing. So one that gathers waits
  * for tasks that run on its nodes, and never for another group; and it waits for PLAN_GATHER_NS at first, then lets
  * go of all and comes after those that waited longer, to wait twice as long next time. */
+#include "core/labels.h"
 #include "core/status.h"
 #include "head_group.h"
 
@@ -60,6 +61,9 @@ static void give_up(struct plan_head *h, struct head_group *g)
 void head_group_lost(struct plan_head *h, struct head_group *g, uint64_t retry_at)
 {
     give_up(h, g);
+    if (g->state == PLAN_GROUP_WHOLE) {
+        g->due_at = h->last + PLAN_OVERTAKEN_NS;
+    }
     g->state = PLAN_GROUP_WAITS;
     g->retry_at = retry_at;
     g->tried = 0;
@@ -86,7 +90,8 @@ static void commit(struct plan_head *h, struct head_group *g)
         }
     }
     g->state = PLAN_GROUP_WHOLE;
-    g->late = 0;
+    g->late = g->due = 0;
+    g->overtaken = false;
     tell_demands(h, g->word.id);
     head_say_group(h, g);
 }
@@ -101,6 +106,7 @@ static void end_group(struct plan_head *h, struct head_group *g)
         }
     }
     g->used = false;
+    head_due_gone(h, g);
     h->groups_count--;
     index_remove(&h->group_index, id);
     tell_demands(h, id);
@@ -111,6 +117,8 @@ static void end_group(struct plan_head *h, struct head_group *g)
 static bool word_ok(const struct plan_group *in)
 {
     bool good = in->id && in->job.node && in->strategy <= MOB_GROUP_STRICT_SPREAD &&
+                (!in->where || !*in->where->selector ||
+                 selector_check(in->where->selector) == MOB_OK) &&
                 in->count > 0 && in->count <= MOB_GROUP_BUNDLES_MAX;
     for (uint32_t i = 0; good && i < in->count; i++) {
         good = resources_ok(&in->needs[i]);
@@ -164,7 +172,7 @@ mob_status plan_head_group(struct plan_head *h, uint64_t owner,
         if (&h->nodes[g->owner] != n || g->word.count != in->count) {
             return MOB_ERR_EXISTS;
         }
-        g->void_at = CLOCK_NEVER;
+        g->unsaid = false;
         head_say_group(h, g);
         return MOB_OK;
     }
@@ -181,14 +189,18 @@ mob_status plan_head_group(struct plan_head *h, uint64_t owner,
     g = &h->groups[at];
     g->used = true;
     g->word = *in;
+    g->where = in->where ? *in->where : (struct plan_where){0};
     g->word.needs = NULL;
+    g->word.where = NULL;
     g->word.nodes = g->word.holds = NULL;
     g->owner = (uint32_t)(n - h->nodes);
     g->word.count = in->count;
     g->turn = ++h->turns;
-    g->retry_at = g->tried = 0;
-    g->late = 0;
-    g->void_at = CLOCK_NEVER;
+    g->retry_at = g->tried = g->ends_by = 0;
+    g->late = g->due = 0;
+    g->overtaken = false;
+    g->due_at = now + PLAN_OVERTAKEN_NS;
+    g->unsaid = false;
     for (uint32_t i = 0; i < in->count; i++) {
         g->bundles[i] = (struct head_bundle){in->needs[i], INDEX_NONE};
     }
@@ -210,6 +222,23 @@ mob_status plan_head_group_end(struct plan_head *h, uint64_t owner, uint64_t gro
         return MOB_ERR_NOT_FOUND;
     }
     end_group(h, g);
+    head_place(h, now);
+    return MOB_OK;
+}
+
+mob_status plan_head_groups_said(struct plan_head *h, uint64_t owner, uint64_t now)
+{
+    struct head_node *n = head_heard(h, owner, now);
+    if (!n) {
+        return MOB_ERR_NOT_FOUND;
+    }
+    for (uint32_t i = 0; i < h->groups_top; i++) {
+        struct head_group *g = &h->groups[i];
+        if (g->used && &h->nodes[g->owner] == n && g->unsaid) {
+            end_group(h, g);
+        }
+    }
+    head_group_awaited(h, (uint32_t)(n - h->nodes), false, now);
     head_place(h, now);
     return MOB_OK;
 }
@@ -249,7 +278,7 @@ mob_status plan_head_hold_said(struct plan_head *h, uint64_t node,
 
 /* ---- membership --------------------------------------------------------------------------------------------- */
 
-void head_group_repeat(struct plan_head *h, uint32_t node, uint64_t now)
+void head_group_repeat(struct plan_head *h, uint32_t node)
 {
     for (uint32_t i = h->nodes[node].holds; i != INDEX_NONE; i = h->holds[i].next) {
         head_say_hold(h, &h->holds[i]);
@@ -258,8 +287,7 @@ void head_group_repeat(struct plan_head *h, uint32_t node, uint64_t now)
     for (uint32_t i = 0; i < h->groups_top && h->groups_count > 0; i++) {
         struct head_group *g = &h->groups[i];
         if (g->used && g->owner == node) {
-            g->void_at = now + PLAN_UNUSED_NS;
-            h->void_at = g->void_at < h->void_at ? g->void_at : h->void_at;
+            g->unsaid = true;
             head_say_group(h, g);
         }
     }
@@ -271,24 +299,11 @@ void head_group_awaited(struct plan_head *h, uint32_t node, bool awaited, uint64
     if (awaited && !n->awaited) {
         h->awaited++;
         h->known_at = now + PLAN_ORPHAN_NS;
-    } else if (!awaited && n->awaited && --h->awaited == 0 &&
-               now + PLAN_UNUSED_NS < h->known_at) {
-        h->known_at = now + PLAN_UNUSED_NS; /* the last one says its own first */
+    } else if (!awaited && n->awaited && --h->awaited == 0) {
+        h->known_at = now;
         h->groups_at = 0;
     }
     n->awaited = awaited;
-}
-
-void head_group_void(struct plan_head *h, uint64_t now)
-{
-    for (uint32_t i = 0; i < h->groups_top && h->groups_count > 0; i++) {
-        struct head_group *g = &h->groups[i];
-        if (g->used && now >= g->void_at) {
-            end_group(h, g);
-        } else if (g->used && g->void_at < h->void_at) {
-            h->void_at = g->void_at;
-        }
-    }
 }
 
 void head_group_node_lost(struct plan_head *h, uint32_t node, uint64_t now)

@@ -2,6 +2,7 @@
  *
  *   head_group.c       their states, and what owners and nodes say of them
  *   head_gather.c      when those that wait are tried
+ *   head_due.c         what is left to one that was overtaken for too long
  *   head_fit.c         which nodes a group's bundles go to
  *   head_hold.c        the book of what nodes hold for them
  *   head_inside.c      what tasks may have of them
@@ -25,7 +26,8 @@ struct head_bundle {
 
 struct head_group {
     bool used;
-    struct plan_group word; /* without its arrays */
+    struct plan_group word; /* without what it points to */
+    struct plan_where where;
     uint32_t owner;
     enum plan_group_state state;
     uint64_t turn;     /* the greater, the later it is tried */
@@ -33,7 +35,11 @@ struct head_group {
     uint64_t late_at;  /* of one that gathers: then it lets go of all */
     uint32_t late;     /* so often it did, in a row */
     uint64_t tried;    /* plan_head.rooms, when it found no place */
-    uint64_t void_at;  /* its owner came back and has not said it again */
+    bool overtaken;    /* one that came later got a place while it waited */
+    uint64_t due_at;   /* from when on that must not go on */
+    uint32_t due;      /* so often it did not, in vain */
+    uint64_t ends_by;  /* it waits for holds that end, no longer; 0: it does not yet */
+    bool unsaid;       /* its owner came back and has not said it again */
     struct head_bundle bundles[MOB_GROUP_BUNDLES_MAX];
 };
 
@@ -60,12 +66,27 @@ void head_say_hold(struct plan_head *h, const struct head_hold *x);
 /* Those that wait may find a place now. */
 void head_room_came(struct plan_head *h);
 
-/* head_fit.c. Places of nodes for the bundles that have none. @now: by what is free, else by what is booked for no other
- * group. False: there are none, or at least none is found. */
-bool head_choose(struct plan_head *h, const struct head_group *g, bool now,
-                 uint32_t chosen[MOB_GROUP_BUNDLES_MAX]);
+/* head_fit.c */
+enum head_room {
+    ROOM_NOW,   /* what is free */
+    ROOM_SOON,  /* with what holds have that end */
+    ROOM_BOOK,  /* what is booked for no other group, though tasks may run there */
+    ROOM_LATER, /* and what is booked for groups that came later */
+    ROOM_ALL,   /* all that members have */
+};
+/* Places of nodes for the bundles that have none. False: there are none, or at least none is found.
+ * @ret_badness: to compare how well two choices follow its strategy. */
+bool head_choose(struct plan_head *h, const struct head_group *g, enum head_room room,
+                 uint32_t chosen[MOB_GROUP_BUNDLES_MAX], int32_t *ret_badness);
 /* False: no members could hold the whole group, if they held nothing else. */
 bool head_group_could(struct plan_head *h, const struct head_group *g);
+
+/* head_due.c. Before groups are tried: which one must not be overtaken now. */
+void head_due_look(struct plan_head *h, uint64_t now);
+/* One got a place. */
+void head_due_placed(struct plan_head *h, const struct head_group *g);
+/* One is no more. */
+void head_due_gone(struct plan_head *h, const struct head_group *g);
 
 /* head_group_view.c */
 void head_group_view(const struct plan_head *h, const struct head_group *g,

@@ -104,11 +104,14 @@ const char *head_group_check(const struct plan_head *h)
             return "more of a node is booked for groups than it has";
         }
     }
+    uint32_t ending = 0;
     for (uint32_t i = 0; i < h->holds_top; i++) {
-        all += h->holds[i].used;
+        const struct head_hold *x = &h->holds[i];
+        all += x->used;
+        ending += x->used && x->word.state == PLAN_HOLD_END;
     }
-    if (all != count) {
-        return "a hold is in no list";
+    if (all != count || ending != h->ending) {
+        return "a hold is in no list, or more of them end than are known to";
     }
     for (uint32_t i = 0; i < h->groups_top; i++) {
         const char *wrong = h->groups[i].used ? check_group(h, &h->groups[i]) : NULL;

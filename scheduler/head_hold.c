@@ -56,6 +56,7 @@ void head_hold_free(struct plan_head *h, struct head_hold *x)
     if (x->word.state == PLAN_HOLD_WANT) {
         resources_sub(&n->asked, &x->word.need, 1);
     }
+    h->ending -= x->word.state == PLAN_HOLD_END;
     index_remove(&h->hold_index, x->word.hold);
     x->used = false;
     x->next = h->holds_free;
@@ -71,6 +72,7 @@ void head_hold_state(struct plan_head *h, struct head_hold *x, enum plan_hold_st
         resources_sub(&h->nodes[x->node].asked, &x->word.need, 1);
         head_node_changed(h, x->node);
     }
+    h->ending += state == PLAN_HOLD_END && x->word.state != PLAN_HOLD_END;
     x->word.state = state;
 }
 

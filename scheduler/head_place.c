@@ -276,7 +276,6 @@ static void void_unsaid(struct plan_head *h, uint64_t now)
             h->void_at = d->void_at;
         }
     }
-    head_group_void(h, now);
 }
 
 /* Who may be given something now, the most deserving first. Returns the weight of all of them. */

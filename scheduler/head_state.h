@@ -1,7 +1,8 @@
 /* head_state.h - what the head planner is made of; its files share this and nobody else
  * sees it.
  *
- *   head_plan.c   membership and what nodes say
+ *   head_plan.c   membership
+ *   head_said.c   what nodes say: offers, demands, leases held
  *   head_lease.c  the book of leases: sums, lists, and the words that a change causes
  *   head_place.c  who gets leases, who gives them back, and where
  *   head_view.c   lists for people, and the check
@@ -17,7 +18,7 @@
 
 struct head_node {
     bool used, draining, quiet;
-    bool awaited; /* remembered, and not back yet */
+    bool awaited; /* it may have groups from an earlier head, and has not said all */
     uint64_t node, session, heard;
     struct resources capacity, offer;
     char labels[LABELS_MAX + 1];
@@ -105,9 +106,13 @@ struct plan_head {
     struct head_group *groups;
     struct head_hold *holds;
     uint32_t groups_top, groups_count, holds_top, holds_free;
+    uint32_t ending;    /* holds whose nodes are still to say that they are over */
+    uint32_t due;       /* the group that must not be overtaken, or INDEX_NONE, */
+    uint64_t due_until; /* until then, on these nodes, by its bundles: */
+    uint32_t due_nodes[MOB_GROUP_BUNDLES_MAX];
     uint64_t groups_at;    /* when those that wait are looked at next */
     uint64_t known_at;     /* until then an earlier head's are not all known */
-    uint32_t awaited;      /* nodes that are, of which some may say them */
+    uint32_t awaited;      /* nodes that are */
     uint64_t rooms, turns; /* counts what makes room for them; who waited longer */
     bool crowded;          /* leases in groups changed: some may share without need now */
     struct head_group **waiting; /* scratch: groups_max */
@@ -196,17 +201,17 @@ uint32_t head_group_choose(const struct plan_head *h, const struct head_demand *
 void head_group_part(struct plan_head *h);
 /* head_gather.c */
 void head_group_place(struct plan_head *h, uint64_t now);
-/* head_group.c. An earlier head's member is waited for, or no more. */
+/* head_group.c. The groups that an earlier head's member has are waited for, or no more. */
 void head_group_awaited(struct plan_head *h, uint32_t node, bool awaited, uint64_t now);
 /* A node came, or came back: what it holds is named again. What its owner does not say again is over. */
-void head_group_repeat(struct plan_head *h, uint32_t node, uint64_t now);
-void head_group_void(struct plan_head *h, uint64_t now);
+void head_group_repeat(struct plan_head *h, uint32_t node);
 void head_group_node_lost(struct plan_head *h, uint32_t node, uint64_t now);
 
-/* head_plan.c. A word of @node came. NULL: it is no member. */
-struct head_node *head_heard(struct plan_head *h, uint64_t node, uint64_t now);
+/* head_said.c */
 mob_status head_set_offer(struct plan_head *h, struct head_node *n,
                           const struct resources *offer);
+/* head_plan.c. A word of @node came. NULL: it is no member. */
+struct head_node *head_heard(struct plan_head *h, uint64_t node, uint64_t now);
 /* A demand could be met on a node if it had it to itself. */
 bool head_could(const struct head_node *n, const struct head_demand *d);
 

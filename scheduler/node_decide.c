@@ -105,17 +105,17 @@ static void resume(struct plan_node *p)
 {
     FOR_EACH_CLASS(p, j, c)
     {
-        struct resources room = class_grouped(c) && c->resuming > 0 ? node_hold_room(p, c)
-                                                                    : resources_cpus(0);
-        uint64_t *free = (class_grouped(c) ? &room : &p->free)->amount + RESOURCE_CPU;
-        uint64_t *keep = (class_grouped(c) ? &room : &p->keep)->amount + RESOURCE_CPU;
-        while (c->resuming > 0 && class_cpus(c) <= *free) {
+        uint64_t *free = &p->free.amount[RESOURCE_CPU];
+        uint64_t *keep = &p->keep.amount[RESOURCE_CPU];
+        while (c->resuming > 0 &&
+               (class_grouped(c) ? node_hold_resume(p, c) : class_cpus(c) <= *free)) {
             c->resuming--;
             c->busy++;
-            *free -= class_cpus(c);
+            *free -= class_grouped(c) ? 0 : class_cpus(c);
             node_act(p, PLAN_RESUME, j, c, 1);
         }
-        *keep = c->resuming > 0 && class_cpus(c) > *keep ? class_cpus(c) : *keep;
+        bool waits = c->resuming > 0 && (!class_grouped(c) || node_hold_gone(p, c));
+        *keep = waits && class_cpus(c) > *keep ? class_cpus(c) : *keep;
     }
 }
 
@@ -188,11 +188,9 @@ static uint64_t owed_since(const struct plan_node *p, const struct node_class *c
 static uint64_t late_since(const struct plan_node *p, const struct node_class *c,
                            uint64_t now)
 {
-    bool gathers = c->demand.together && class_held(c) > 0; /* which others wait in */
     uint64_t since = c->short_since > c->none_since ? c->short_since : c->none_since;
-    since = gathers ? c->short_since : since;
     bool late = !class_grouped(c) && since != CLOCK_NEVER && now >= p->extra_until &&
-                (gathers || (now >= since + PLAN_RESERVE_NS && class_held(c) == 0));
+                now >= since + PLAN_RESERVE_NS && class_held(c) == 0;
     return late ? since : CLOCK_NEVER;
 }
 

@@ -433,7 +433,7 @@ mob_status plan_node_slot_resume(struct plan_node *p, struct plan_job job, uint3
 mob_status plan_node_slot_returned(struct plan_node *p, struct plan_job job, uint32_t cls,
                                    enum plan_slot from, uint64_t now)
 {
-    if (from != PLAN_SLOT_BUSY && from != PLAN_SLOT_IDLE) {
+    if (from != PLAN_SLOT_BUSY && from != PLAN_SLOT_IDLE && from != PLAN_SLOT_RESUMING) {
         return MOB_ERR_INVALID;
     }
     return move(p, job, cls, from, PLAN_SLOT_NONE, false, now);

@@ -16,18 +16,23 @@ enum sum {
     SUM_LEASED, /* @c in slots or by its leases; others do not count, as leases may overlap */
 };
 
+static struct resources holds_in(const struct plan_node *p, enum plan_hold_state state,
+                                 uint64_t group, uint32_t bundle)
+{
+    struct resources sum = resources_zero(&p->config.capacity);
+    for (uint32_t i = 0; i < p->holds_count; i++) {
+        const struct plan_hold *w = &p->holds[i].word;
+        if (w->group == group && w->state == state && (!bundle || w->bundle == bundle)) {
+            resources_add(&sum, &w->need, 1);
+        }
+    }
+    return sum;
+}
+
 static struct resources kept_here(const struct plan_node *p, uint64_t group,
                                   uint32_t bundle)
 {
-    struct resources kept = resources_zero(&p->config.capacity);
-    for (uint32_t i = 0; i < p->holds_count; i++) {
-        const struct plan_hold *w = &p->holds[i].word;
-        if (w->group == group && w->state == PLAN_HOLD_KEPT &&
-            (!bundle || w->bundle == bundle)) {
-            resources_add(&kept, &w->need, 1);
-        }
-    }
-    return kept;
+    return holds_in(p, PLAN_HOLD_KEPT, group, bundle);
 }
 
 static struct resources sum_up(const struct plan_node *p, uint64_t group, uint32_t bundle,
@@ -94,6 +99,50 @@ struct resources node_hold_unleased(const struct plan_node *p, const struct node
     return left_of(p, c, SUM_LEASED);
 }
 
+bool node_hold_gone(const struct plan_node *p, const struct node_class *c)
+{
+    struct resources kept = kept_here(p, c->demand.group, c->demand.bundle);
+    return kept.amount[RESOURCE_CPU] < class_cpus(c);
+}
+
+/* CPUs of holds that are over, which slots have until they are back, or nobody. */
+static bool left_in_ended(const struct plan_node *p, const struct node_class *c)
+{
+    uint64_t group = c->demand.group;
+    struct resources ended = holds_in(p, PLAN_HOLD_END, group, c->demand.bundle);
+    struct resources kept = kept_here(p, group, c->demand.bundle);
+    struct resources used = sum_up(p, group, c->demand.bundle, SUM_USED, c);
+    resources_add(&ended, &kept, 1);
+    return ended.amount[RESOURCE_CPU] >= used.amount[RESOURCE_CPU] + class_cpus(c);
+}
+
+bool node_hold_resume(struct plan_node *p, const struct node_class *c)
+{
+    struct resources room = node_hold_room(p, c), cpus = resources_zero(&room);
+    cpus.amount[RESOURCE_CPU] = class_cpus(c);
+    if (room.amount[RESOURCE_CPU] >= class_cpus(c)) {
+        return true;
+    }
+    if (!node_hold_gone(p, c)) {
+        return false; /* others of its group give way to it */
+    }
+    if (left_in_ended(p, c)) {
+        return true;
+    }
+    if (p->holds_count == PLAN_HOLDS_MAX || !resources_fit(&p->free, &cpus)) {
+        return false;
+    }
+    struct plan_hold word = {.hold = --p->strays,
+                             .group = c->demand.group,
+                             .bundle = c->demand.bundle,
+                             .state = PLAN_HOLD_END,
+                             .need = cpus};
+    resources_sub(&p->free, &cpus, 1);
+    p->holds[p->holds_count++] =
+        (struct node_hold){.word = word, .stray = true, .until = CLOCK_NEVER};
+    return true;
+}
+
 /* Its tasks have more than what is kept for them: of one bundle, or of all. */
 static bool overused(const struct plan_node *p, uint64_t group, uint32_t bundle)
 {
@@ -131,13 +180,16 @@ static void say(struct plan_node *p, const struct plan_hold *word)
 static void drop(struct plan_node *p, uint32_t at)
 {
     struct plan_hold word = p->holds[at].word;
+    bool stray = p->holds[at].stray;
     if (is_there(&p->holds[at])) {
         resources_add(&p->free, &word.need, 1);
     }
     p->holds_count--;
     memmove(&p->holds[at], &p->holds[at + 1], (p->holds_count - at) * sizeof *p->holds);
     word.state = PLAN_HOLD_END;
-    say(p, &word);
+    if (!stray) {
+        say(p, &word);
+    }
 }
 
 /* Ends it; settle() drops it when its slots are back. */

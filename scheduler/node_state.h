@@ -83,6 +83,7 @@ struct node_grant {
 /* What is held for a bundle; its state is PLAN_HOLD_END while slots of its tasks have to come back. */
 struct node_hold {
     struct plan_hold word;
+    bool stray; /* the head knows nothing of it: node_hold_resume() made it */
     uint32_t sync;
     uint64_t until; /* it is given up then; CLOCK_NEVER: it is not */
 };
@@ -108,6 +109,7 @@ struct plan_node {
     struct node_job *jobs;
     struct share **active; /* scratch: jobs_max */
     uint32_t leases_count, grants_count, holds_count;
+    uint64_t strays; /* the name of the last one, counted down from the top */
     struct node_lease *leases;
     struct node_grant *grants;
     struct node_hold *holds; /* PLAN_HOLDS_MAX, the oldest first */
@@ -219,6 +221,11 @@ struct resources node_hold_bundle(const struct plan_node *p, const struct node_c
 struct resources node_hold_reach(const struct plan_node *p, const struct node_class *c);
 struct resources node_hold_unleased(const struct plan_node *p,
                                     const struct node_class *c);
+/* Nothing is kept here any more that one who waits in a get could go on in. */
+bool node_hold_gone(const struct plan_node *p, const struct node_class *c);
+/* Whether one whose get is over may go on. If what it ran in is gone it has CPUs of what is free, in a hold that is over
+ * from the beginning: it counts until its slot is back, and no other task gets it. */
+bool node_hold_resume(struct plan_node *p, const struct node_class *c);
 /* All that is held or gathered. */
 struct resources node_held(const struct plan_node *p);
 /* At the beginning of a pass: drops what is over and has no slots any more. */

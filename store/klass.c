@@ -10,8 +10,8 @@
  * thread sees the 0 and submits nothing, or the daemon sees the thread, and later the task. Classes that are never closed
  * are not entered, and cost nothing.
  *
- * A hint in the class's queue that is left over names a record and its generation, so it is dropped by whoever finds it,
- * for whatever class he looks. */
+ * A hint that is left over in the class's queue names a record that may be a task of another class by now: whoever finds
+ * it drops it (task_is_ready()). */
 #include "core/status.h"
 #include "store/klass.h"
 #include "store/record.h"

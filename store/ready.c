@@ -95,12 +95,8 @@ bool task_claim_foreseen(struct lane *l, struct record *r, uint32_t class,
                          uint64_t *ret_link)
 {
     uint64_t s = at_load(&r->state, AT_ACQUIRE);
-    while (state_phase(s) == PHASE_QUEUED) {
-        struct call call = record_call(r); /* stays as it is while the task is QUEUED */
+    while (task_is_ready(r, s, class)) {
         uint64_t link = link_make(state_gen(s), board_index(l->board, r), 0);
-        if (call_class(&call) != class) {
-            break;
-        }
         /* Before the claim, and so before the seal that whoever frees the record must have seen; pairs
          * with lane_reclaim(). */
         at_store(&l->ledgers[0]->touching, link, AT_RELAXED);
@@ -153,12 +149,13 @@ uint64_t task_ready_count(const struct board *b, uint32_t class)
         return hints;
     }
     for (uint64_t p = first.position; p < first.position + hints; p++) {
-        /* Acquire: who sees the hint sees its record QUEUED, or what came after; pairs with queue_push(). */
+        /* Acquire, both: who sees the hint sees its record QUEUED, or what came after, and who sees that sees
+         * what it is; pairs with queue_push() and the publication before it. */
         uint64_t cell = at_load(queue_cell(&ready, p), AT_ACQUIRE);
         struct record *r = cell & QUEUE_FULL
                                ? board_record(b, (uint32_t)(cell & QUEUE_INDEX_MASK))
                                : NULL;
-        stale += !r || state_phase(at_load(&r->state, AT_RELAXED)) != PHASE_QUEUED;
+        stale += !r || !task_is_ready(r, at_load(&r->state, AT_ACQUIRE), class);
     }
     return hints - stale;
 }

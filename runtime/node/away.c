@@ -187,6 +187,7 @@ void away_peer_lost(struct cluster *c, struct peer *p, bool met)
             drop_host(j, p);
             lineage_peer_lost(j, p);
             take_all_back(j, p, met, why);
+            group_peer_lost(j, p);
             job_step(j);
         }
     }

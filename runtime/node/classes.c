@@ -216,10 +216,32 @@ void job_look_at_classes(struct job *j)
     }
     if (any) {
         group_wake(j); /* who waits for a place asks again */
+        gang_class_free(j);
     }
     if (j->closing && !j->class_timer.active) {
         loop_timer_start(j->node->loop, &j->class_timer, now + j->closing_ns, look_later);
     }
+}
+
+/* Somebody waits for a place. */
+static void hurry(struct job *j)
+{
+    j->closing_ns = LOOK_MIN_NS;
+    loop_timer_start(j->node->loop, &j->class_timer,
+                     loop_now_ns(j->node->loop) + LOOK_MIN_NS, look_later);
+}
+
+bool job_class_place(struct job *j)
+{
+    const struct guest_key *k = j->guest ? j->guest->key : NULL;
+    uint32_t count = k ? k->classes : j->classes, none = k ? k->no_class : j->no_class;
+    if (count < CLASSES_MAX || none) {
+        return true;
+    }
+    if (j->closing) {
+        hurry(j);
+    }
+    return false;
 }
 
 void guest_key_tidy(struct cluster *c, struct guest_key *k)
@@ -267,10 +289,8 @@ void job_class(struct conn *c, struct local_msg *m)
     local_msg_init(m, LOCAL_CLASS);
     m->arg[0] = class;
     m->arg[1] = later ? 0 : word_of(j, class);
-    if (later) { /* somebody waits */
-        j->closing_ns = LOOK_MIN_NS;
-        loop_timer_start(j->node->loop, &j->class_timer,
-                         loop_now_ns(j->node->loop) + LOOK_MIN_NS, look_later);
+    if (later) {
+        hurry(j);
     }
     conn_reply(c, m, NULL, 0);
 }

@@ -71,6 +71,7 @@ bool cluster_dispatch(struct peer *p, const void *data, size_t size)
     case WIRE_GROUP:
     case WIRE_GROUP_END:
     case WIRE_HOLD_SAID:
+    case WIRE_GROUPS_SAID:
     case WIRE_STATUS:
         return head_message(p, op, &r);
     case WIRE_OPEN:

@@ -112,11 +112,23 @@ static void add_times(void *arg, const struct candidate *node)
     t->count = here < UINT32_MAX - t->count ? t->count + (uint32_t)here : UINT32_MAX;
 }
 
-uint32_t demand_times(const struct node *n, const struct demand *demand)
+uint32_t demand_times(const struct job *j, const struct demand *demand)
 {
     struct times t = {.demand = demand};
-    each_node(n, add_times, &t);
-    return t.count;
+    const struct group *g = demand->group ? group_find(j, demand->group) : NULL;
+    if (!demand->group) {
+        each_node(j->node, add_times, &t);
+        return t.count;
+    }
+    struct resources all = resources_zero(&demand->need);
+    for (uint32_t i = 0; g && i < g->count; i++) {
+        for (uint32_t k = 0;
+             k < resources_kinds(&all) && (!demand->bundle || demand->bundle == i + 1);
+             k++) {
+            all.amount[k] += resources_like(&g->needs[i], &all, k);
+        }
+    }
+    return resources_times(&all, &demand->need, UINT32_MAX);
 }
 
 /* The tasks of a class of @j: likewise, or their group is no more, or will not be there. */
@@ -216,7 +228,8 @@ mob_status demand_check(const struct job *j, const struct demand *demand)
 
 bool demand_unmet(const struct job *j, uint32_t c)
 {
-    return nowhere_for(j, c) && task_ready_count(&j->board, c) > 0;
+    return !gang_is_gate(&j->demand[c]) && nowhere_for(j, c) &&
+           task_ready_count(&j->board, c) > 0;
 }
 
 char *demand_why(const struct job *j, uint32_t c, char *buf, size_t size)
@@ -326,7 +339,7 @@ void demand_look(struct job *j)
             *since = 0;
             continue;
         }
-        if (task_ready_count(&j->board, c) == 0) {
+        if (task_ready_count(&j->board, c) == 0 || gang_is_gate(&j->demand[c])) {
             continue;
         }
         bool grouped = j->demand[c].group; /* it had its time */

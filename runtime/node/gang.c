@@ -26,7 +26,7 @@ static void fired(struct loop_timer *timer)
     next_turn(n);
 }
 
-static void look_at(struct gang *g, uint64_t when_ns)
+void gang_look_at(struct gang *g, uint64_t when_ns)
 {
     loop_timer_start(g->j->node->loop, &g->timer, when_ns, fired);
 }
@@ -84,6 +84,9 @@ void gang_line_up(struct gang *g)
 /* One that is in no line any more. */
 static void dispose(struct gang *g)
 {
+    if (g->gate != LINK_NONE) {
+        lane_drop(&g->j->lane, g->gate);
+    }
     loop_timer_stop(g->j->node->loop, &g->timer);
     meet_end(g);
     free(g->why);
@@ -93,6 +96,7 @@ static void dispose(struct gang *g)
 static void gang_free(struct gang *g)
 {
     unlink_gang(g);
+    gang_leave_room(g);
     dispose(g);
 }
 
@@ -179,54 +183,35 @@ void gang_rest(struct gang *g, uint64_t for_ns)
     g->rests_ns = now_ns(g->j) + for_ns;
     unlink_gang(g);
     gang_line_up(g);
-    look_at(g, g->rests_ns);
-}
-
-/* Where gangs of other nodes may hold what it lacks, it does not gather for ever. */
-static void set_time_to_gather(struct gang *g)
-{
-    if (g->j->node->cluster) {
-        uint64_t most = GANG_GATHER_NS << (g->vain < 4 ? g->vain : 4);
-        look_at(g,
-                now_ns(g->j) + (most < GANG_GATHER_MAX_NS ? most : GANG_GATHER_MAX_NS));
-    }
+    gang_look_at(g, g->rests_ns);
 }
 
 void gang_met(struct gang *g)
 {
     if (g->state == GANG_GATHERS) {
         g->state = GANG_RUNS;
-        g->vain = 0;
-        loop_timer_stop(g->j->node->loop, &g->timer);
         next_turn(g->j->node);
     }
 }
 
-/* The first in the line that can have its turn, while no other one gathers. */
+/* All in the line that can ask for room, in their order. */
 static void next_turn(struct node *n)
 {
-    struct gang *next = NULL;
-    for (struct gang *g = n->gangs; g; g = g->next) {
+    for (struct gang *g = n->gangs, *next; g; g = next) {
         /* None of these is gone: what is disposed of was unlinked. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
-        if (g->state == GANG_GATHERS || (g->state == GANG_BREAKS && g->late)) {
-            return;
+        next = g->next;
+        if (g->state == GANG_WAITS && now_ns(g->j) >= g->rests_ns && !g->unmet_ns &&
+            !g->j->leaving && !g->j->failed && gang_ready(g)) {
+            gang_ask(g);
         }
-        bool can = g->state == GANG_WAITS && now_ns(g->j) >= g->rests_ns &&
-                   !g->unmet_ns && !g->j->leaving && !g->j->failed;
-        next = next || !can ? next : g;
-    }
-    if (next) {
-        set_time_to_gather(next); /* first: it may fail, which is its end */
-        gang_gather(next);
     }
 }
 
 /* ---- an attempt ends -------------------------------------------------------------------------------------------- */
 
-/* What a member's record says that failed. A death counts before what it made others say. */
-static void note_failure(struct gang *g, uint32_t i)
+/* What a record says that failed. A death counts before what it made others say. */
+static void note_failure(struct gang *g, uint32_t i, uint64_t link)
 {
-    uint64_t link = g->members[i].link;
     struct record *r;
     struct place p;
     char text[FAILURE_TEXT_MAX - 512] = "its record is gone";
@@ -284,10 +269,10 @@ static void break_up(struct gang *g)
     if (g->cancelled || g->ending) {
         return;
     }
-    if (g->died || g->late) {
+    if (g->died) {
         force_end(g);
     } else if (first) {
-        look_at(g, now_ns(g->j) + MOB_GRACE_NS);
+        gang_look_at(g, now_ns(g->j) + MOB_GRACE_NS);
     }
 }
 
@@ -307,12 +292,6 @@ static void end_attempt(struct gang *g)
     drop_members(g);
     if (g->cancelled) {
         fail_cancelled(g);
-    } else if (g->late && !g->cause) {
-        uint64_t spread = (g->id * 2654435761u + g->turn * 40503u) %
-                          16; /* so that two do not meet again */
-        g->vain++;
-        g->late = false;
-        gang_rest(g, GANG_REST_NS * (1 + spread));
     } else if (runs_again(g)) {
         log_info("job %u: gang %u of %u runs again: %s", g->j->number, g->id, g->n,
                  g->why ? g->why : mob_status_text(g->cause));
@@ -356,11 +335,8 @@ static void look_for_cancel(struct gang *g)
 static bool can_ever_gather(struct gang *g)
 {
     struct job *j = g->j;
-    struct record *r = gang_seat(g, 0);
-    struct call call = r ? record_call(r) : (struct call){0};
-    uint32_t cls = call_class(&call);
     char why[128];
-    if (r && cls < j->classes && demand_times(j->node, &j->demand[cls]) < g->n) {
+    if (demand_times(j, &j->demand[g->seats]) < g->n) {
         uint64_t now = now_ns(j), grace = j->node->config.unmet_grace_ns;
         g->unmet_ns = g->unmet_ns ? g->unmet_ns : now;
         if (now >= g->unmet_ns + grace) {
@@ -369,12 +345,37 @@ static bool can_ever_gather(struct gang *g)
                      g->n);
             gang_fail(g, MOB_ERR_DEMAND, why);
         } else {
-            look_at(g, now + HEARTBEAT_NS);
+            gang_look_at(g, now + HEARTBEAT_NS);
         }
         return false;
     }
     g->unmet_ns = 0;
     return true;
+}
+
+/* An argument failed, and so did what waits for it. */
+static bool gate_failed(struct gang *g)
+{
+    uint64_t s = 0;
+    struct record *r = lane_find(&g->j->lane, g->gate, &s);
+    if (g->ready || g->gate == LINK_NONE ||
+        (r && !(state_sealed(s) && s & STATE_ERROR))) {
+        return false;
+    }
+    note_failure(g, 0, g->gate);
+    return true;
+}
+
+/* One that has no members yet. */
+static void step_before(struct gang *g)
+{
+    if (g->cancelled) {
+        fail_cancelled(g);
+    } else if (gate_failed(g)) {
+        fail(g);
+    } else if (can_ever_gather(g) && g->state == GANG_ROOM) {
+        gang_look_at_room(g);
+    }
 }
 
 /* Looks at what its seats and members are at, and does what follows. It may be its end. */
@@ -383,12 +384,8 @@ static void step(struct gang *g)
     uint32_t sealed = 0, failed = 0;
     g->look = false;
     look_for_cancel(g);
-    if (g->state == GANG_WAITS) {
-        if (g->cancelled) {
-            fail_cancelled(g);
-        } else {
-            (void)can_ever_gather(g);
-        }
+    if (g->state == GANG_WAITS || g->state == GANG_ROOM) {
+        step_before(g);
         return;
     }
     for (uint32_t i = 0; i < g->n; i++) {
@@ -398,12 +395,10 @@ static void step(struct gang *g)
         sealed += gone || state_sealed(s);
         if (gone || (state_sealed(s) && s & STATE_ERROR)) {
             failed++;
-            note_failure(g, i);
+            note_failure(g, i, g->members[i].link);
         }
     }
-    g->late |=
-        g->state == GANG_GATHERS && g->j->node->cluster && !g->timer.active && !g->cause;
-    bool broken = g->cause || g->cancelled || g->late;
+    bool broken = g->cause || g->cancelled;
     if (sealed == g->n && failed == 0) {
         give_results(g); /* also of one that was cancelled too late */
     } else if (sealed == g->n && (broken || g->state == GANG_BREAKS)) {
@@ -454,6 +449,11 @@ void gang_end_job(struct job *j)
         struct gang *g = *at;
         if (g->j == j) {
             *at = g->next;
+            if (j->ended) {
+                gang_leave_room(g);
+            } else {
+                gang_forget_room(g);
+            }
             dispose(g);
         } else {
             at = &g->next;

@@ -2,6 +2,7 @@
  *
  *   gang.c        a gang's life: its attempts, and what becomes of its results
  *   gang_begin.c  it comes, and an attempt begins
+ *   gang_room.c   what it waits for before that: its arguments, and room for all of its members
  *   gang_meet.c   its members meet: they exchange bytes through their daemons
  *
  * What the program holds are n *seats*: tasks that this daemon keeps (task_keep()), on the board on which they were
@@ -10,16 +11,22 @@
  * runs the program's function once all n have met; its seal is told to us (CALL_FOREIGN). When all n have
  * returned, their results become the seats', all at once.
  *
- *   WAITS --its turn: n members made--> GATHERS --all n have met--> RUNS --all n returned--> over: n results
- *     ^                                    |                         |
- *     |                 not all met in time, or as RUNS       a member fails or dies, a seat is cancelled
- *     |                                    v                         v
- *     +---- all n sealed; retries are left BREAKS <-------------------+
- *                                          |
- *                                          +-- all n sealed; else --> over: n errors
+ *   WAITS --its arguments are there--> ROOM --its group is whole: n members made--> GATHERS --all n have met--> RUNS
+ *     ^                                                                              |                         |
+ *     |                                                              a member fails or dies, a seat is cancelled
+ *     |                                                                              v                         |
+ *     +-------- all n sealed; retries are left ----------------------------------- BREAKS <--------------------+
+ *                                                                                    |                         |
+ *                    over: n errors <-- all n sealed; else --------------------------+   all n returned --> over: n results
  *
- * A member that has a slot and waits for the others keeps the slot. So of all gangs of a node one gathers at a time,
- * and where gangs of other nodes may have what it lacks it gives up after a while, rests, and tries again.
+ * A member that has a slot and waits for the others keeps the slot. So none is made before there is room for all:
+ * the gang asks for a group of n bundles, which nodes set aside for it, all or none (group.h), and its members are tasks of
+ * a class in that group. Group and class are the gang's until it is over. Two gangs never have a part each of what both
+ * need, on whatever nodes they were submitted, and a gang waits for tasks of others but never for slots one by one.
+ *
+ * In a group of the program a gang has no group of its own: its members run in what that group has. There, gangs of a
+ * node gather one after the other. Two of one group, submitted on different nodes, may then wait for each other
+ * if they do not both fit.
  *
  * Bounds: GANGS_MAX gangs of a node, MOB_GANG_MAX members, MOB_EXCHANGE_MAX bytes of each in one meeting.
  * Part of cluster.h, which includes it. */
@@ -29,14 +36,12 @@
 #include "cluster.h"
 
 #define GANGS_MAX 1024u /* with those that wait; one is 4 KiB, and 64 KiB in a meeting */
-#define GANG_GATHER_NS                                                                   \
-    (5 * 1000000000ull) /* to gather in, at first; doubles with each time in vain */
-#define GANG_GATHER_MAX_NS (60 * 1000000000ull)
-#define GANG_REST_NS (50 * 1000000ull) /* after a time in vain, at least */
+#define GANG_REST_NS                                                                     \
+    (50 * 1000000ull) /* where the board has no records, or the cluster no groups left */
 #define GANG_MADE                                                                        \
     (1u << 30) /* with its number, in `made` of a member: proxies are fewer */
 
-enum gang_state { GANG_WAITS, GANG_GATHERS, GANG_RUNS, GANG_BREAKS };
+enum gang_state { GANG_WAITS, GANG_ROOM, GANG_GATHERS, GANG_RUNS, GANG_BREAKS };
 
 struct gang {
     struct gang *next; /* in the node's line, in their order */
@@ -44,14 +49,18 @@ struct gang {
     uint32_t id; /* in the job */
     uint32_t n;
     enum gang_state state;
+    uint32_t seats;    /* the class of its seats: what each member asks for */
+    uint32_t cls;      /* the one of its members */
+    uint64_t group;    /* its own; or 0 */
+    uint64_t gate;     /* the task that waits for its arguments; or LINK_NONE */
     uint32_t turn;     /* times that it gathered: what belongs to another one is stale */
-    uint32_t vain;     /* in a row without all being there */
     uint32_t asked;    /* of the members, since a seat was cancelled */
     bool cancelled;    /* a seat is */
     bool look;         /* a member was sealed */
     bool died;         /* a member did, in this attempt */
     bool ending;       /* the members were told to end */
-    bool late;         /* not all were there in time */
+    bool ready;        /* its arguments are there */
+    bool no_class;     /* the job had none left for its members */
     uint64_t rests_ns; /* until then */
     uint64_t unmet_ns; /* since when no n slots exist; or 0 */
     mob_status cause;  /* why it breaks; MOB_OK: nothing failed */
@@ -92,11 +101,38 @@ void gang_line_up(struct gang *g);
 /* It waits for its next turn, behind the others and for so long at least. */
 void gang_rest(struct gang *g, uint64_t for_ns);
 
+/* It is looked at then. */
+void gang_look_at(struct gang *g, uint64_t when_ns);
+
 /* ---- gang_begin.c ---- */
 /* LOCAL_GANG. */
 void gang_begin(struct conn *c, struct local_msg *m);
 /* Makes its members. If that fails it rests, or its seats fail and it is gone. */
 void gang_gather(struct gang *g);
+/* A FREE record of the job. False: there is none now. */
+bool gang_record(struct job *j, struct record **ret);
+/* Adds the arguments of a seat that are ids, or all of them, to a record. False: they make no sense. */
+bool gang_args(struct record *seat, struct record *r, bool ids);
+
+/* ---- gang_room.c ---- */
+/* Its arguments are there. False: it is looked at again when they are. */
+bool gang_ready(struct gang *g);
+/* Asks for room, or, in a group of the program, gathers if no other one does there. It may be its end. */
+void gang_ask(struct gang *g);
+/* Its group may have changed. It may be its end. */
+void gang_look_at_room(struct gang *g);
+/* Gives back what it has set aside. */
+void gang_leave_room(struct gang *g);
+/* The job ends, and its groups with it. */
+void gang_forget_room(struct gang *g);
+/* Whether a class is one in which gates wait: the daemon takes its tasks. */
+bool gang_is_gate(const struct demand *d);
+/* Takes those of a class that are ready. */
+void gang_gates(struct job *j, uint32_t cls);
+/* The job has a place for a class. */
+void gang_class_free(struct job *j);
+/* Why the first gang of a class of seats has no members yet; false: there is none. */
+bool gang_why(const struct job *j, uint32_t cls, char *buf, size_t size);
 
 /* ---- gang_meet.c ---- */
 /* LOCAL_MEET: a member asks for what all have brought. */

@@ -28,24 +28,31 @@ static mob_status check_seats(struct job *j, struct gang *g, uint32_t from,
         memcpy(&g->members[i].seat, m->text + i * sizeof(uint64_t), sizeof(uint64_t));
         struct record *r = lane_find(&j->lane, g->members[i].seat, &s);
         struct call call = r ? record_call(r) : (struct call){0};
+        g->seats = i == 0 ? call_class(&call) : g->seats;
         if (!r || link_ret(g->members[i].seat) != 0 || state_phase(s) != PHASE_CREATING ||
             state_holder(s) != from || call.fn >= BOARD_NAMES_MAX ||
-            call_class(&call) >= j->classes) {
+            call_class(&call) != g->seats || !job_has_class(j, g->seats)) {
             return status_fail(MOB_ERR_PROTOCOL, "a gang's member %u is no task", i);
         }
     }
     return MOB_OK;
 }
 
-/* Where no other node can join, what will never have n slots is refused. */
+/* Where no other node can join, what will never have n slots is refused; and what a group will never have. */
 static mob_status check_demand(const struct gang *g)
 {
     const struct node *n = g->j->node;
-    struct record *r = &g->j->board.records[link_index(g->members[0].seat)];
-    struct call call = record_call(r);
-    uint32_t times = demand_times(n, &g->j->demand[call_class(&call) % CLASSES_MAX]);
-    if (node_clustered(&n->config) || times >= g->n) {
+    const struct demand *d = &g->j->demand[g->seats];
+    uint32_t times = demand_times(g->j, d);
+    if (times >= g->n || (node_clustered(&n->config) && !d->group)) {
         return MOB_OK;
+    }
+    if (d->group) {
+        return status_fail(
+            MOB_ERR_DEMAND,
+            "a gang of %u asks for more than its group has, in which at most %u "
+            "such tasks can run at once",
+            g->n, times);
     }
     return status_fail(
         MOB_ERR_DEMAND,
@@ -87,6 +94,7 @@ static mob_status begin(struct conn *c, const struct local_msg *m)
     }
     g->j = j;
     g->n = (uint32_t)n;
+    g->gate = LINK_NONE;
     g->id = ++j->last_gang & (GANG_MADE - 1);
     mob_status st = check_seats(j, g, c->proc, m);
     st = st ? st : check_demand(g);
@@ -114,21 +122,22 @@ void gang_begin(struct conn *c, struct local_msg *m)
 
 /* ---- an attempt begins -------------------------------------------------------------------------------------- */
 
-/* Copies a seat's arguments into a member's record, and adds the ticket. False: they make no sense. */
-static bool fill_member(struct record *seat, struct record *r,
-                        const struct gang_ticket *ticket)
+bool gang_args(struct record *seat, struct record *r, bool ids)
 {
     struct call call = record_call(seat);
-    uint32_t nargs = call_nargs(&call);
-    size_t ticket_bytes = GANG_TICKET_MIN + strlen(ticket->fn) + 1;
+    uint32_t nargs = call_nargs(&call), count = 0;
     for (uint32_t a = 0; a < nargs && a < MOB_ARGS_MAX; a++) {
         uint32_t at = record_arg_offset(seat, &call, a),
                  len = record_arg_len(seat, &call, a);
         if (len == ARG_REF) {
             struct arg_ref *ref = record_arg_ref(seat, &call, a);
-            if (!ref || !task_add_ref(r, a, at_load(&ref->link, AT_RELAXED))) {
+            if (!ref ||
+                !task_add_ref(r, ids ? count++ : a, at_load(&ref->link, AT_RELAXED))) {
                 return false;
             }
+            continue;
+        }
+        if (ids) {
             continue;
         }
         void *to = at + len <= RECORD_PAYLOAD ? task_add_value(r, a, len) : NULL;
@@ -137,7 +146,19 @@ static bool fill_member(struct record *seat, struct record *r,
         }
         memcpy(to, seat->payload + at, len);
     }
-    void *to = task_add_value(r, nargs, ticket_bytes);
+    return true;
+}
+
+/* Copies a seat's arguments into a member's record, and adds the ticket. False: they make no sense. */
+static bool fill_member(struct record *seat, struct record *r,
+                        const struct gang_ticket *ticket)
+{
+    struct call call = record_call(seat);
+    size_t ticket_bytes = GANG_TICKET_MIN + strlen(ticket->fn) + 1;
+    if (!gang_args(seat, r, false)) {
+        return false;
+    }
+    void *to = task_add_value(r, call_nargs(&call), ticket_bytes);
     if (to) {
         memcpy(to, ticket, ticket_bytes);
     }
@@ -153,7 +174,7 @@ static bool make_member(struct gang *g, uint32_t i, struct record *r)
     struct gang_ticket ticket = {
         .home = j->node->id, .gang = g->id, .turn = g->turn, .rank = i, .size = g->n};
     uint32_t options = CALL_FOREIGN | (call_options(&of) & CALL_HAS_REFS);
-    struct call call = {.class_options = (uint8_t)(call_class(&of) | options << 4),
+    struct call call = {.class_options = (uint8_t)(g->cls | options << 4),
                         .counts = call_counts(call_nargs(&of) + 1, call_nrets(&of))};
     if (!seat || call_nargs(&of) >= MOB_ARGS_MAX ||
         board_name(&j->board, DAEMON, GANG_TASK, &call.fn) != MOB_OK) {
@@ -167,15 +188,20 @@ static bool make_member(struct gang *g, uint32_t i, struct record *r)
     return fill_member(seat, r, &ticket);
 }
 
+bool gang_record(struct job *j, struct record **ret)
+{
+    mob_status st = lane_record(&j->lane, ret);
+    if (st == MOB_ERR_FULL && grant_records(j) == MOB_OK) {
+        st = lane_record(&j->lane, ret);
+    }
+    return st == MOB_OK;
+}
+
 /* As many FREE records as it has members. False: there are not so many now. */
 static bool take_records(struct gang *g, struct record *records[])
 {
     for (uint32_t i = 0; i < g->n; i++) {
-        mob_status st = lane_record(&g->j->lane, &records[i]);
-        if (st == MOB_ERR_FULL && grant_records(g->j) == MOB_OK) {
-            st = lane_record(&g->j->lane, &records[i]);
-        }
-        if (st) {
+        if (!gang_record(g->j, &records[i])) {
             while (i > 0) {
                 lane_unrecord(&g->j->lane, records[--i]);
             }
@@ -197,7 +223,7 @@ void gang_gather(struct gang *g)
     g->state = GANG_GATHERS;
     g->turn++;
     g->meeting.round = g->meeting.here = 0;
-    g->died = g->late = g->ending = false;
+    g->died = g->ending = false;
     for (uint32_t i = 0; i < g->n; i++) {
         g->members[i].link = LINK_NONE;
         g->members[i].from = NULL;

@@ -30,35 +30,38 @@ void group_wake(struct job *j)
 
 /* ---- beginning ----------------------------------------------------------------------------------- */
 
-mob_status group_add(struct job *j, uint64_t id, uint32_t count,
-                     const struct resources *needs, uint32_t strategy, struct group **ret)
+mob_status group_add(struct job *j, uint64_t id, const struct group_plan *plan,
+                     struct group **ret)
 {
+    uint32_t count = plan->count;
     bool good = id && count > 0 && count <= MOB_GROUP_BUNDLES_MAX &&
-                strategy <= MOB_GROUP_STRICT_SPREAD && !group_find(j, id);
+                plan->strategy <= MOB_GROUP_STRICT_SPREAD && !group_find(j, id);
     for (uint32_t i = 0; good && i < count; i++) {
-        good = resources_ok(&needs[i]);
+        good = resources_ok(&plan->needs[i]);
     }
     if (!good) {
         return status_fail(MOB_ERR_INVALID,
                            "a group of %u bundles, by strategy %u, that "
                            "makes no sense",
-                           count, strategy);
+                           count, plan->strategy);
     }
     if (j->groups_count == GROUPS_OF_JOB_MAX) {
         return status_fail(MOB_ERR_FULL,
                            "the job has %u groups, the most it may have: remove some",
                            GROUPS_OF_JOB_MAX);
     }
-    struct group *g = calloc(1, sizeof *g + count * sizeof *needs);
+    struct group *g = calloc(1, sizeof *g + count * sizeof *plan->needs);
     if (!g) {
         return status_fail(MOB_ERR_NOMEM, "no memory for a group");
     }
     g->job = j;
     g->id = id;
     g->count = count;
-    g->strategy = strategy;
+    g->strategy = plan->strategy;
+    g->gang = plan->where != NULL;
+    g->where = g->gang ? *plan->where : g->where;
     g->since_ns = loop_now_ns(j->node->loop);
-    memcpy(g->needs, needs, count * sizeof *needs);
+    memcpy(g->needs, plan->needs, count * sizeof *plan->needs);
     g->next = j->groups;
     j->groups = g;
     j->groups_count++;
@@ -66,8 +69,7 @@ mob_status group_add(struct job *j, uint64_t id, uint32_t count,
     return MOB_OK;
 }
 
-mob_status group_create(struct job *j, uint32_t count, const struct resources *needs,
-                        uint32_t strategy, struct group **ret)
+mob_status group_create(struct job *j, const struct group_plan *plan, struct group **ret)
 {
     struct node *n = j->node;
     struct group *g;
@@ -76,7 +78,7 @@ mob_status group_create(struct job *j, uint32_t count, const struct resources *n
                            SERIAL_BITS);
     }
     uint64_t id = n->id << SERIAL_BITS | ++n->last_group;
-    MOB_TRY(group_add(j, id, count, needs, strategy, &g));
+    MOB_TRY(group_add(j, id, plan, &g));
     if (!node_clustered(&n->config)) {
         mob_status st = group_alone_say(g);
         if (st) {
@@ -287,6 +289,9 @@ void group_gone(struct group *g)
 {
     struct job *j = g->job;
     unlink_group(g);
+    if (g->changed) {
+        g->changed(g);
+    }
     group_pass_end(j, g->id);
     group_wake(j);
     if (!j->ended) {
@@ -303,6 +308,16 @@ void group_remove(struct group *g)
 {
     group_say_end(g->job, g->id);
     group_gone(g);
+}
+
+void group_peer_lost(struct job *j, const struct peer *p)
+{
+    for (struct group *g = j->groups, *next; g; g = next) {
+        next = g->next;
+        if (g->from == p) {
+            group_remove(g);
+        }
+    }
 }
 
 void group_end_job(struct job *j)

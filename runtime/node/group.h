@@ -10,6 +10,9 @@
  * may make and remove groups on any of them; what it says goes the other way. A group that a node does not know is
  * one that was removed, or never was.
  *
+ * A gang has a group of its own (gang.h): it may be bound to some nodes, and is removed by its home when the node that
+ * made it is lost.
+ *
  * Threads: the loop's alone. */
 #ifndef NODE_GROUP_H
 #define NODE_GROUP_H
@@ -42,21 +45,30 @@ struct group {
     struct job *job;
     uint64_t id;
     uint32_t count, strategy;
+    bool gang;               /* it is a gang's */
+    struct plan_where where; /* of a gang's: which nodes may have it */
+    struct peer *from; /* of a gang's: the node whose task made it; NULL: this one */
     enum group_state state;
     uint64_t nowhere_ns;                   /* since when it is */
     uint64_t since_ns;                     /* since when it is not whole */
     uint64_t nodes[MOB_GROUP_BUNDLES_MAX]; /* of each bundle; 0: none */
     uint64_t holds[MOB_GROUP_BUNDLES_MAX]; /* at home: what the head calls them */
-    void (*changed)(struct group *g);      /* or NULL: its state is another one */
-    void *owner;                           /* whoever set `changed` may use it */
+    /* Or NULL: its state is another one, or it is removed. It removes no group, nor looks at the job. */
+    void (*changed)(struct group *g);
+    void *owner; /* whoever set `changed` may use it */
     struct resources needs[];
 };
 
 /* ---- group.c ---- */
+/* What a group is, but for its name. @where NULL: it is no gang's. */
+struct group_plan {
+    uint32_t count, strategy;
+    const struct resources *needs;
+    const struct plan_where *where;
+};
 /* Makes a group of the job. MOB_ERR_FULL, MOB_ERR_DEMAND (a node alone, which has not so much), MOB_ERR_INVALID,
  * MOB_ERR_NOMEM. */
-mob_status group_create(struct job *j, uint32_t count, const struct resources *needs,
-                        uint32_t strategy, struct group **ret);
+mob_status group_create(struct job *j, const struct group_plan *plan, struct group **ret);
 struct group *group_find(const struct job *j, uint64_t id);
 /* Programs that wait for a group of the job, or for the place of a class, look again. */
 void group_wake(struct job *j);
@@ -76,9 +88,10 @@ void group_end_job(struct job *j);
 void group_told(struct group *g, enum group_state state, const uint64_t *nodes,
                 const uint64_t *holds);
 /* Makes it known here, under a name that it has already. */
-mob_status group_add(struct job *j, uint64_t id, uint32_t count,
-                     const struct resources *needs, uint32_t strategy,
+mob_status group_add(struct job *j, uint64_t id, const struct group_plan *plan,
                      struct group **ret);
+/* Removes those of gangs of a node that is lost. */
+void group_peer_lost(struct job *j, const struct peer *p);
 /* It is no more: ends its tasks on this node and tells those that have the job from here. */
 void group_gone(struct group *g);
 

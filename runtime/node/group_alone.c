@@ -135,7 +135,8 @@ mob_status group_alone_say(const struct group *g)
                               .job = job_plan_id(g->job),
                               .count = g->count,
                               .strategy = g->strategy,
-                              .needs = g->needs};
+                              .needs = g->needs,
+                              .where = &g->where};
     if (!n->group_alone) {
         MOB_TRY(make(n));
     }

@@ -18,7 +18,9 @@ static mob_status make(struct job *j, struct local_msg *m)
     if (!good || !codec_done(&r)) {
         return status_fail(MOB_ERR_PROTOCOL, "a malformed group");
     }
-    MOB_TRY(group_create(j, (uint32_t)m->arg[2], needs, (uint32_t)m->arg[1], &g));
+    struct group_plan plan = {
+        .count = (uint32_t)m->arg[2], .strategy = (uint32_t)m->arg[1], .needs = needs};
+    MOB_TRY(group_create(j, &plan, &g));
     local_msg_init(m, LOCAL_GROUP);
     m->arg[0] = g->id;
     return MOB_OK;

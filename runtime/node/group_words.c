@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cluster.h"
+#include "core/labels.h"
 #include "core/log.h"
 #include "core/status.h"
 
@@ -14,30 +15,51 @@ static uint64_t now_ns(const struct cluster *c)
 
 struct word {
     uint64_t id;
-    uint32_t count, strategy;
+    struct group_plan plan; /* of what follows */
     struct resources needs[MOB_GROUP_BUNDLES_MAX];
+    struct plan_where where;
 };
 
-static void put_group(struct codec_writer *w, const struct group *g)
+static void put_group(struct codec_writer *w, uint64_t id, const struct group_plan *plan)
 {
-    codec_put_u64(w, g->id);
-    codec_put_u8(w, (uint8_t)g->strategy);
-    codec_put_u8(w, (uint8_t)g->count);
-    for (uint32_t i = 0; i < g->count; i++) {
-        resources_put(w, &g->needs[i]);
+    codec_put_u64(w, id);
+    codec_put_u8(w, (uint8_t)plan->strategy);
+    codec_put_u8(w, (uint8_t)plan->count);
+    for (uint32_t i = 0; i < plan->count; i++) {
+        resources_put(w, &plan->needs[i]);
     }
+    codec_put_u8(w, plan->where != NULL);
+    if (plan->where) {
+        codec_put_u64(w, plan->where->node);
+        codec_put_str(w, plan->where->selector);
+    }
+}
+
+static void put_known(struct codec_writer *w, const struct group *g)
+{
+    struct group_plan plan = {g->count, g->strategy, g->needs,
+                              g->gang ? &g->where : NULL};
+    put_group(w, g->id, &plan);
 }
 
 static bool get_group(struct codec_reader *r, struct word *ret)
 {
     ret->id = codec_get_u64(r);
-    ret->strategy = codec_get_u8(r);
-    ret->count = codec_get_u8(r);
-    bool good = ret->count > 0 && ret->count <= MOB_GROUP_BUNDLES_MAX;
-    for (uint32_t i = 0; good && i < ret->count; i++) {
+    uint32_t strategy = codec_get_u8(r), count = codec_get_u8(r);
+    bool good = count > 0 && count <= MOB_GROUP_BUNDLES_MAX;
+    for (uint32_t i = 0; good && i < count; i++) {
         good = resources_get(r, &ret->needs[i]);
     }
-    return good;
+    uint8_t gang = good ? codec_get_u8(r) : 0;
+    ret->where = (struct plan_where){0};
+    if (gang) {
+        ret->where.node = codec_get_u64(r);
+        codec_get_str(r, ret->where.selector, sizeof ret->where.selector);
+    }
+    ret->plan =
+        (struct group_plan){count, strategy, ret->needs, gang ? &ret->where : NULL};
+    return good && gang <= 1 && r->ok &&
+           (!*ret->where.selector || selector_check(ret->where.selector) == MOB_OK);
 }
 
 static void put_words(struct codec_writer *w, const uint64_t *words, uint32_t count)
@@ -63,12 +85,12 @@ void group_say(const struct group *g)
     struct codec_writer w = cluster_begin(c, j->guest ? WIRE_GROUP_MAKE : WIRE_GROUP);
     if (j->guest) {
         codec_put_u32(&w, j->guest->number);
-        put_group(&w, g);
+        put_known(&w, g);
         cluster_send(j->guest->owner, &w);
         return;
     }
     wire_put_key(&w, job_plan_id(j));
-    put_group(&w, g);
+    put_known(&w, g);
     put_words(&w, g->nodes, g->count);
     put_words(&w, g->holds, g->count);
     cluster_to_head(c, &w);
@@ -101,6 +123,8 @@ void group_say_all(struct cluster *c)
             group_say(g);
         }
     }
+    struct codec_writer w = cluster_begin(c, WIRE_GROUPS_SAID);
+    cluster_to_head(c, &w);
 }
 
 void group_hold_said(struct cluster *c, const struct plan_hold *hold,
@@ -124,20 +148,21 @@ static bool group_word(struct peer *p, struct codec_reader *r)
     if (!get_group(r, &in)) {
         return false;
     }
-    get_words(r, nodes, in.count);
-    get_words(r, holds, in.count);
+    get_words(r, nodes, in.plan.count);
+    get_words(r, holds, in.plan.count);
     if (!codec_done(r)) {
         return false;
     }
     bool placed = false;
-    for (uint32_t i = 0; i < in.count; i++) {
+    for (uint32_t i = 0; i < in.plan.count; i++) {
         placed = placed || holds[i];
     }
     struct plan_group g = {.id = in.id,
                            .job = job,
-                           .count = in.count,
-                           .strategy = in.strategy,
+                           .count = in.plan.count,
+                           .strategy = in.plan.strategy,
                            .needs = in.needs,
+                           .where = in.plan.where,
                            .nodes = placed ? nodes : NULL,
                            .holds = placed ? holds : NULL};
     mob_status st = plan_head_group(c->plan, p->id, &g, now_ns(c));
@@ -157,6 +182,13 @@ bool group_to_head(struct peer *p, uint32_t op, struct codec_reader *r)
     struct cluster *c = p->cluster;
     if (op == WIRE_GROUP) {
         return group_word(p, r);
+    }
+    if (op == WIRE_GROUPS_SAID) {
+        if (!codec_done(r)) {
+            return false;
+        }
+        (void)plan_head_groups_said(c->plan, p->id, now_ns(c));
+        return true;
     }
     uint64_t id = codec_get_u64(r);
     if (op == WIRE_GROUP_END) {
@@ -253,7 +285,7 @@ static void pass_to(const struct group *g, struct peer *p)
     struct codec_writer w = cluster_begin(p->cluster, WIRE_GROUP_NEWS);
     codec_put_u32(&w, g->job->number);
     codec_put_u8(&w, (uint8_t)g->state);
-    put_group(&w, g);
+    put_known(&w, g);
     put_words(&w, g->nodes, g->count);
     cluster_send(p, &w);
 }
@@ -318,7 +350,8 @@ bool group_from_guest(struct peer *p, uint32_t op, struct codec_reader *r)
     if (group_find(j, in.id)) {
         return false;
     }
-    if (group_add(j, in.id, in.count, in.needs, in.strategy, &g) == MOB_OK) {
+    if (group_add(j, in.id, &in.plan, &g) == MOB_OK) {
+        g->from = g->gang ? p : NULL;
         group_say(g);
         group_pass_on(g);
         return true;
@@ -329,13 +362,8 @@ bool group_from_guest(struct peer *p, uint32_t op, struct codec_reader *r)
              mob_last_error());
     codec_put_u32(&w, j->number);
     codec_put_u8(&w, GROUP_FULL);
-    codec_put_u64(&w, in.id);
-    codec_put_u8(&w, (uint8_t)in.strategy);
-    codec_put_u8(&w, (uint8_t)in.count);
-    for (uint32_t i = 0; i < in.count; i++) {
-        resources_put(&w, &in.needs[i]);
-    }
-    put_words(&w, (const uint64_t[MOB_GROUP_BUNDLES_MAX]){0}, in.count);
+    put_group(&w, in.id, &in.plan);
+    put_words(&w, (const uint64_t[MOB_GROUP_BUNDLES_MAX]){0}, in.plan.count);
     cluster_send(p, &w);
     return true;
 }
@@ -360,15 +388,15 @@ bool group_from_owner(struct peer *p, uint32_t op, struct codec_reader *r)
     if (!get_group(r, &in) || state >= GROUP_STATES) {
         return false;
     }
-    get_words(r, nodes, in.count);
+    get_words(r, nodes, in.plan.count);
     if (!codec_done(r)) {
         return false;
     }
     struct group *g = j ? group_find(j, in.id) : NULL;
-    if (!j || (!g && group_add(j, in.id, in.count, in.needs, in.strategy, &g))) {
+    if (!j || (!g && group_add(j, in.id, &in.plan, &g))) {
         return true; /* it does not run here any more, or has as many as it may have */
     }
-    if (g->count != in.count) {
+    if (g->count != in.plan.count) {
         return false;
     }
     group_told(g, (enum group_state)state, nodes, NULL);

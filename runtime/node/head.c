@@ -416,6 +416,7 @@ static bool member_word(struct peer *p, enum wire_op op, struct codec_reader *r)
     case WIRE_GROUP:
     case WIRE_GROUP_END:
     case WIRE_HOLD_SAID:
+    case WIRE_GROUPS_SAID:
         return group_to_head(p, op, r);
     case WIRE_GOODBYE:
         if (!codec_done(r)) {

@@ -156,6 +156,8 @@ static inline bool job_has_class(const struct job *j, uint32_t place)
 {
     return place < j->classes && !(j->no_class >> place & 1);
 }
+/* There is a place for one more. False: gang_class_free() when one has come free. */
+bool job_class_place(struct job *j);
 /* A group is no more: nobody may submit to its classes, which go when their tasks have. */
 void job_close_classes(struct job *j, uint64_t group);
 /* Goes on with that. */
@@ -164,8 +166,8 @@ void job_look_at_classes(struct job *j);
 /* ---- demand.c ---- */
 /* A class of demand is asked for. MOB_ERR_DEMAND: this node will never meet it, and there are no others. */
 mob_status demand_check(const struct job *j, const struct demand *demand);
-/* How many of its tasks all nodes known here could run at once, if they had nothing else to do. */
-uint32_t demand_times(const struct node *n, const struct demand *demand);
+/* How many of its tasks all nodes known here could run at once, if they had nothing else to do; in a group at most. */
+uint32_t demand_times(const struct job *j, const struct demand *demand);
 /* Tasks wait in a class that no node known here can run. */
 bool demand_unmet(const struct job *j, uint32_t cls);
 /* What they ask for, and who comes nearest: "3 GPUs, and the largest of 2 nodes, alpha, has 2". Returns buf. */

@@ -150,12 +150,16 @@ static void slot_changed(struct job *j, struct member *m)
             pin_take(m);
         }
     } else if (run == RUN_NONE && state == PROC_IDLE &&
-               (m->slot == SLOT_BUSY || m->slot == SLOT_IDLE)) {
-        enum plan_slot from = m->slot == SLOT_BUSY ? PLAN_SLOT_BUSY : PLAN_SLOT_IDLE;
+               (m->slot == SLOT_BUSY || m->slot == SLOT_IDLE ||
+                m->slot == SLOT_RESUMING)) {
+        enum plan_slot from = proc_plan_slot(m->slot);
         m->slot = SLOT_BARE;
         m->asked_back = false;
         pin_give(m);
         (void)plan_node_slot_returned(plan, id, cls, from, now);
+    } else if (m->slot == SLOT_RESUMING && state == PROC_IDLE) {
+        /* Its task is over before there was room for it again, and there may never be: its group may be gone. */
+        proc_ask_back(m);
     } else if (m->slot == SLOT_BUSY && state == PROC_IDLE) {
         m->slot = SLOT_IDLE;
         (void)plan_node_slot_idle(plan, id, cls, now);
@@ -170,6 +174,10 @@ static void slot_changed(struct job *j, struct member *m)
 static void backlog_changed(struct job *j, uint32_t c)
 {
     struct klass *k = &j->board.classes[c];
+    if (gang_is_gate(&j->demand[c])) {
+        gang_gates(j, c);
+        return;
+    }
     struct plan_hint hints[PLAN_HINTS_MAX];
     uint32_t hints_count = hint_backlog(j, c, hints);
     for (int look = 0; look < 2; look++) {

@@ -119,9 +119,7 @@ static void take(struct job *j, const struct plan_node_action *a)
             struct member *m = &j->members[i];
             if (m->used && !m->dead && m->class == cls && !m->asked_back &&
                 m->slot == (busy ? SLOT_BUSY : SLOT_IDLE)) {
-                m->asked_back = true;
-                /* It says so when it has seen it: job_refresh(). One with GPUs ends. */
-                proc_run(m, m->gpus ? RUN_EXIT : RUN_NONE);
+                proc_ask_back(m);
                 left--;
             }
         }

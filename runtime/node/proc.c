@@ -286,6 +286,14 @@ void proc_run(struct member *m, uint32_t run)
     task_wake_process(&m->job->board, m->proc);
 }
 
+void proc_ask_back(struct member *m)
+{
+    if (!m->asked_back) {
+        m->asked_back = true;
+        proc_run(m, m->gpus ? RUN_EXIT : RUN_NONE);
+    }
+}
+
 void proc_joined(struct member *m)
 {
     struct job *j = m->job;
@@ -351,7 +359,7 @@ static void reason(void *arg, struct record *r, mob_status error, uint32_t attem
     grant_error(j, r, error, text);
 }
 
-static enum plan_slot plan_slot_of(enum slot_state s)
+enum plan_slot proc_plan_slot(enum slot_state s)
 {
     switch (s) {
     case SLOT_STARTING:
@@ -452,7 +460,7 @@ static void settle(struct member *m)
         (void)plan_node_worker_failed(j->node->plan, id, j->class_name[m->class], now);
     } else {
         (void)plan_node_worker_died(j->node->plan, id, j->class_name[m->class],
-                                    plan_slot_of(slot), now);
+                                    proc_plan_slot(slot), now);
     }
     if (m->gpus) {
         plan_start_waiting(j->node);

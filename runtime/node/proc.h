@@ -10,6 +10,7 @@
 #include "core/loop.h"
 #include "cores.h"
 #include "output.h"
+#include "scheduler/node_plan.h"
 
 struct conn;
 struct job;
@@ -69,6 +70,10 @@ void proc_sweep(struct member *m);
 bool proc_all_gone(const struct job *j);
 /* Sets what a worker may claim, and wakes it to see it. */
 void proc_run(struct member *m, uint32_t run);
+/* Its slot is wanted: it gives it back when it has no task, and says so (job_refresh()). One with GPUs ends. */
+void proc_ask_back(struct member *m);
+/* The planner's name for the state of a slot. */
+enum plan_slot proc_plan_slot(enum slot_state s);
 
 /* ---- pin.c: a worker's CPUs are its slot's ---- */
 /* Its slot of its class begins, or goes on: it has CPUs, and its threads run there from now on. */

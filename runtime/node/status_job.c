@@ -75,6 +75,9 @@ static void why_text(const struct job *j, uint32_t c, uint64_t queued, uint32_t 
                      uint32_t granted, char *buf, size_t size)
 {
     const struct cluster *k = j->node->cluster;
+    if (gang_why(j, c, buf, size)) {
+        return;
+    }
     const char *why = queued ? why_nowhere(j, c) : "";
     if (why) {
         snprintf(buf, size, "%s", why);

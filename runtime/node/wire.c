@@ -47,7 +47,8 @@ const char *wire_op_name(uint8_t op)
                                                 [WIRE_GROUP_NEWS] = "GROUP_NEWS",
                                                 [WIRE_GROUP_GONE] = "GROUP_GONE",
                                                 [WIRE_MEET] = "MEET",
-                                                [WIRE_MET] = "MET"};
+                                                [WIRE_MET] = "MET",
+                                                [WIRE_GROUPS_SAID] = "GROUPS_SAID"};
     return op < WIRE_OPS && names[op] ? names[op] : "unknown";
 }
 

@@ -8,8 +8,8 @@
  * one who says it; `key` is a planner's name for a job (u64 node, u32 number).
  * `amounts` are a vector of core/resources.h: count u8, and for each kind that is not 0 its number u8 (0 CPUs, 1
  * memory, 2 GPUs; 3: name str follows), amount u64. `demand` is what a class asks for (core/demand.h): amounts,
- * priority i8, strategy u8, together u8, node u64, group u64, bundle u16, selector str. `bundles` are what a group asks for: group
- * u64, strategy u8, count u8, amounts each.
+ * priority i8, strategy u8, together u8, node u64, group u64, bundle u16, selector str. `bundles` are what a group asks
+ * for: group u64, strategy u8, count u8, amounts each, gang u8 (1, a gang's: node u64, selector str follow, of who may).
  *
  * Between a node and its head
  *   JOIN       version u32, session u64, member_of u64, CPU units u64, store u64, port u16, host str, then of this
@@ -22,6 +22,7 @@
  *   GOODBYE                                            the node leaves in good order
  *   REPORT, DEMAND, HELD, LEASE, GRANT, SYNCED: the planners' words
  *   GROUP      key, bundles, nodes u64 each, holds u64 each    one of a job of this node (0: it has none)
+ *   GROUPS_SAID                                        after WELCOME, and a GROUP for each: others of this node are over
  *   GROUP_END  group u64                               it is over
  *   GROUP_AT   group u64, state u8, count u8, nodes u64 each, holds u64 each    how it is; count 0: as it was
  *   HOLD       hold u64, group u64, bundle u8, state u8, amounts    what the node is to hold (enum plan_hold_state)
@@ -92,7 +93,7 @@
 #include "scheduler/plan.h"
 #include "transport/transport.h"
 
-#define WIRE_VERSION 10u
+#define WIRE_VERSION 11u
 #define WIRE_INLINE_MAX 4096u /* larger arguments and results are pulled */
 #define WIRE_IP_BYTES 16u     /* IPv4 as what maps it into IPv6 */
 #define WIRE_HASH_BYTES 32u   /* BLAKE2b-256 of an executable */
@@ -146,6 +147,7 @@ enum wire_op {
     WIRE_GROUP_GONE,
     WIRE_MEET,
     WIRE_MET,
+    WIRE_GROUPS_SAID,
     WIRE_OPS
 };
 

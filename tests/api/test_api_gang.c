@@ -210,8 +210,7 @@ static void none_begins_alone(void)
     OK(mob_submit(mob, blocks, MOB_ARGS(MOB_VALUE(b)), NULL, &block));
     EVENTUALLY(attempts(b.began) == 1);
     OK(mob_submit_gang(mob, marks, MOB_ARGS(MOB_VALUE(m)), NULL, 2, refs));
-    EVENTUALLY(api_info(mob).workers == 2); /* one of them has a CPU, or has it soon */
-    poll(NULL, 0, 200);                     /* for it to go wrong in */
+    poll(NULL, 0, 200); /* for it to go wrong in */
     EQ(mob_contains(mob, refs[0]) + mob_contains(mob, refs[1]), 0);
     api_gate_open(&gate, 1);
     OK(mob_get_copy(mob, block, &begun, sizeof begun, MOB_FOREVER));
@@ -519,6 +518,132 @@ static void forgotten(void)
     mob_shutdown(mob);
 }
 
+static mob_status nothing(struct mob_task *task)
+{
+    (void)task;
+    return MOB_OK;
+}
+
+/* Submits a gang that needs all CPUs, when its gate opens; its result is one of that gang's. */
+static mob_status submits_late(struct mob_task *task)
+{
+    struct mob *mob = mob_task_mob(task);
+    struct marked m;
+    mob_ref refs[2];
+    MOB_TRY(mob_arg_copy(task, 0, &m, sizeof m));
+    api_gate_wait(m.path);
+    MOB_TRY(mob_submit_gang(mob, meets, MOB_NO_ARGS, NULL, 2, refs));
+    return mob_return_ref(task, 0, refs[0]);
+}
+MOB_REGISTER(submits_late);
+
+static mob_status has_one(struct mob_task *task)
+{
+    struct seen seen;
+    MOB_TRY(mob_arg_copy(task, 0, &seen, sizeof seen));
+    MOB_TRY(share_token(task, &seen));
+    return mob_return_copy(task, 0, &seen, sizeof seen);
+}
+MOB_REGISTER(has_one);
+
+/* More gangs than a job has classes wait for what a later one makes: they have no room meanwhile, and no class. */
+static void arguments_come_late(void)
+{
+    struct mob *mob = api_init();
+    enum { GANGS = 20 };
+    mob_ref refs[GANGS][2], late;
+    struct marked m;
+    struct api_gate gate;
+    api_gate_make(&gate);
+    snprintf(m.path, sizeof m.path, "%s", gate.path);
+    OK(mob_submit(mob, submits_late, MOB_ARGS(MOB_VALUE(m)), NULL, &late));
+    for (int i = 0; i < GANGS; i++) {
+        OK(mob_submit_gang(mob, has_one, MOB_ARGS(MOB_REF(late)), NULL, 2, refs[i]));
+    }
+    api_gate_open(&gate, 1);
+    for (int i = 0; i < GANGS; i++) {
+        (void)results(mob, refs[i], 2);
+    }
+    mob_shutdown(mob);
+}
+
+/* Each leaves its class and its group, of which a job has 16 and 256, and what the node holds for it. */
+static void one_after_the_other(void)
+{
+    struct mob *mob = api_init();
+    mob_ref refs[2], all;
+    mob_group g;
+    size_t size;
+    struct mob_bundle b = MOB_BUNDLE_INIT;
+    struct mob_options o = parts(2, 0);
+    for (int i = 0; i < 300; i++) {
+        OK(mob_submit_gang(mob, meets, MOB_NO_ARGS, NULL, 2, refs));
+        (void)results(mob, refs, 2);
+    }
+    OK(mob_submit(mob, spins, MOB_NO_ARGS, &o, &all)); /* of all CPUs */
+    OK(mob_get_size(mob, all, MOB_FOREVER, &size));
+    b.num_cpus = 2;
+    OK(mob_group_create(mob, &b, 1, MOB_GROUP_PACK, &g));
+    OK(mob_group_wait(mob, g, MOB_FOREVER));
+    mob_shutdown(mob);
+}
+
+/* A gang needs a class for its members: it waits while all are in use, and has the next one that comes free. */
+static void no_class_is_left(void)
+{
+    struct mob *mob = api_init();
+    enum { CLASSES = 16 };
+    mob_group groups[CLASSES];
+    mob_ref refs[2], ref;
+    unsigned char ready[2];
+    size_t count = 0, made = 0;
+    struct mob_bundle b = MOB_BUNDLE_INIT;
+    struct mob_options gang = parts(0.5, 0), in = parts(0.01, 0);
+    mob_status st = MOB_OK;
+    OK(mob_submit_gang(mob, meets, MOB_NO_ARGS, &gang, 2, refs));
+    (void)results(mob, refs, 2);
+    b.num_cpus = 0.01;
+    while (made < CLASSES) {
+        OK(mob_group_create(mob, &b, 1, MOB_GROUP_PACK, &groups[made]));
+        in.group = groups[made++];
+        st = mob_submit(mob, spins, MOB_NO_ARGS, &in, &ref);
+        if (st) {
+            break;
+        }
+        mob_release(mob, ref);
+    }
+    IS(st, MOB_ERR_FULL);
+    OK(mob_submit_gang(mob, meets, MOB_NO_ARGS, &gang, 2, refs));
+    IS(mob_wait(mob, refs, 2, 1, 300 * MS, ready, &count), MOB_ERR_TIMEOUT);
+    OK(mob_group_remove(mob, groups[0]));
+    (void)results(mob, refs, 2);
+    mob_shutdown(mob);
+}
+
+/* In a group of the program: within its bundles, one gang after the other; and one that is too large for it is refused. */
+static void in_a_group(void)
+{
+    struct mob *mob = api_init();
+    enum { GANGS = 6 };
+    mob_ref refs[GANGS][2], more[3];
+    struct mob_bundle b[2] = {MOB_BUNDLE_INIT, MOB_BUNDLE_INIT};
+    struct mob_options o = parts(0.5, 1);
+    struct fate f = fate("late", 1);
+    b[0].num_cpus = b[1].num_cpus = 0.5;
+    OK(mob_group_create(mob, b, 2, MOB_GROUP_PACK, &o.group));
+    for (int i = 0; i < GANGS; i++) {
+        OK(mob_submit_gang(mob, meets, MOB_NO_ARGS, &o, 2, refs[i]));
+    }
+    IS(mob_submit_gang(mob, meets, MOB_NO_ARGS, &o, 3, more), MOB_ERR_DEMAND);
+    for (int i = 0; i < GANGS; i++) {
+        (void)results(mob, refs[i], 2);
+    }
+    OK(mob_submit_gang(mob, dies, MOB_ARGS(MOB_VALUE(f)), &o, 2, more));
+    (void)results(mob, more, 2);
+    EQ(attempts(f.path), 2);
+    mob_shutdown(mob);
+}
+
 static mob_status disagrees(struct mob_task *task)
 {
     static char all[MOB_GANG_MAX * MOB_EXCHANGE_MAX];
@@ -541,12 +666,6 @@ static mob_status disagrees(struct mob_task *task)
     return MOB_OK;
 }
 MOB_REGISTER(disagrees);
-
-static mob_status nothing(struct mob_task *task)
-{
-    (void)task;
-    return MOB_OK;
-}
 
 static void misuse(void)
 {
@@ -585,4 +704,8 @@ API_MAIN({"together", together, 0}, {"arguments", arguments, 0},
          {"deaths", deaths, 60}, {"death_in_exchange", death_in_exchange, 60},
          {"no_retries_left", no_retries_left, 60},
          {"results_come_together", results_come_together, 0}, {"cancelled", cancelled, 0},
-         {"inside", inside, 0}, {"forgotten", forgotten, 60}, {"misuse", misuse, 0});
+         {"inside", inside, 0}, {"forgotten", forgotten, 60}, {"misuse", misuse, 0},
+         {"arguments_come_late", arguments_come_late, 60},
+         {"no_class_is_left", no_class_is_left, 60},
+         {"one_after_the_other", one_after_the_other, 60},
+         {"in_a_group", in_a_group, 60});

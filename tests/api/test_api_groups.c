@@ -396,6 +396,50 @@ static void it_may_be_removed_while_threads_submit(void)
     mob_shutdown(mob);
 }
 
+/* In a group: waits for a task outside it, with its slot lent out. */
+static mob_status wait_for_another(struct mob_task *task)
+{
+    struct begins b;
+    mob_ref ref;
+    double x;
+    struct mob *mob = mob_task_mob(task);
+    MOB_TRY(mob_arg_copy(task, 0, &b, sizeof b));
+    MOB_TRY(mob_submit(mob, begin_and_wait, MOB_ARGS(MOB_VALUE(b)), NULL, &ref));
+    MOB_TRY(mob_get_copy(mob, ref, &x, sizeof x, MOB_FOREVER));
+    return mob_return_copy(task, 0, &x, sizeof x);
+}
+MOB_REGISTER(wait_for_another);
+
+/* A task comes out of its get while another one has its slot, and ends before that one does. Then the group goes, and with it
+ * the room that it would have come back to: nothing of it may be left, or its kind of task never is free again. */
+static void a_task_ends_before_it_has_its_slot_again(void)
+{
+    struct mob *mob = api_init_with(2, 64u << 20);
+    struct api_gate child, holder;
+    api_gate_make(&child);
+    api_gate_make(&holder);
+    for (int round = 0; round < 20; round++) { /* more than a job has kinds */
+        struct begins c = new_begins(&child, "child"), h = new_begins(&holder, "holder");
+        struct mob_options o = MOB_OPTIONS_INIT;
+        mob_group g;
+        mob_ref waits, holds;
+        make(mob, 1, 0.5, MOB_GROUP_PACK, &g);
+        o.group = g;
+        o.num_cpus = 0.5;
+        OK(mob_submit(mob, wait_for_another, MOB_ARGS(MOB_VALUE(c)), &o, &waits));
+        EVENTUALLY(attempts(c.began) == 1);
+        OK(mob_submit(mob, begin_and_wait, MOB_ARGS(MOB_VALUE(h)), &o, &holds));
+        EVENTUALLY(attempts(h.began) == 1); /* it has the slot now */
+        api_gate_open(&child, 1);
+        ends_well(mob, waits);
+        OK(mob_group_remove(mob, g));
+        double x;
+        IS(mob_get_copy(mob, holds, &x, sizeof x, 20 * SEC), MOB_ERR_CANCELLED);
+        mob_release(mob, holds);
+    }
+    mob_shutdown(mob);
+}
+
 static const struct api_case cases[] = {
     {"tasks_run_in_it_and_the_rest_is_for_others",
      tasks_run_in_it_and_the_rest_is_for_others, 0},
@@ -409,6 +453,8 @@ static const struct api_case cases[] = {
      60},
     {"a_new_kind_waits_for_the_place_of_an_old_one",
      a_new_kind_waits_for_the_place_of_an_old_one, 60},
+    {"a_task_ends_before_it_has_its_slot_again", a_task_ends_before_it_has_its_slot_again,
+     60},
     {"it_may_be_removed_while_threads_submit", it_may_be_removed_while_threads_submit,
      60},
 };

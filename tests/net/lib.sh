@@ -273,3 +273,30 @@ eventually() {
 no_workers() {
     ! pgrep -f "^$WORK/driver" >/dev/null
 }
+
+# Bytes that node I has sent, or received: tx or rx.
+bytes() {
+    ip netns exec "$TAG-$1" cat "/sys/class/net/eth0/statistics/$2_bytes" || fail "no statistics"
+}
+
+# Node I has received more than so many.
+received() {
+    [ "$(bytes "$1" rx)" -gt "$2" ]
+}
+
+# Node I sends at most so much: 400mbit.
+slow() {
+    if ! ip netns exec "$TAG-$1" tc qdisc add dev eth0 root tbf rate "$2" burst 256k latency 50ms; then
+        echo "skipped: tc cannot shape traffic here"
+        exit 77
+    fi
+}
+
+# How often a node has been welcomed by a head.
+joined() {
+    grep -c 'joined the cluster' "$WORK/node$1.log"
+}
+
+has_joined() {
+    [ "$(joined "$1")" -ge "$2" ]
+}

@@ -453,6 +453,11 @@ static void gang_here(void)
     gang(file);
 }
 
+static void crowd_here(void)
+{
+    crowd(file);
+}
+
 static void cancels_here(void)
 {
     cancels(file);
@@ -486,6 +491,9 @@ int main(int argc, char **argv)
                                             {"unwanted", unwanted_here},
                                             {"cancels", cancels_here},
                                             {"gang", gang_here},
+                                            {"gangs", gangs},
+                                            {"gang_kept", gang_kept},
+                                            {"crowd", crowd_here},
                                             {"reduce", reduce},
                                             {"fold", fold},
                                             {"fold_speed", fold_speed},

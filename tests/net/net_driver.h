@@ -111,6 +111,9 @@ void saturate(const char *file);
 
 /* ---- net_gang.c: tasks that start together ---- */
 void gang(const char *file);
+void gangs(void);
+void gang_kept(void);
+void crowd(const char *path);
 
 /* ---- net_wait.c: who sleeps while it waits ---- */
 void waits(void);

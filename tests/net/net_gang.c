@@ -110,6 +110,108 @@ static void check(mob_ref *refs)
     }
 }
 
+/* ---- gangs among other work, and many of them ------------------------------------------------------------ */
+
+static mob_status meets(struct mob_task *task)
+{
+    return mob_gang_exchange(task, NULL, 0, NULL, MOB_FOREVER);
+}
+MOB_REGISTER(meets);
+
+/* COUNT of them in a row, of `number` members each. Says how long the longest took, from its submit to its results. */
+void gangs(void)
+{
+    enum { COUNT = 50, MOST_MS = 20000 };
+    mob_ref refs[MOB_GANG_MAX];
+    uint64_t longest = 0, began = now_ms(), took;
+    for (int i = 0; i < COUNT && now_ms() < began + MOST_MS; i++) {
+        uint64_t from = now_ms();
+        MOB_CHECK(mob_submit_gang(mob, meets, MOB_NO_ARGS, NULL, (size_t)number, refs));
+        for (long k = 0; k < number; k++) {
+            size_t bytes;
+            MOB_CHECK(mob_get_size(mob, refs[k], MOB_FOREVER, &bytes));
+            mob_release(mob, refs[k]);
+        }
+        took = now_ms() - from;
+        longest = took > longest ? took : longest;
+    }
+    printf("gangs: the longest %llu ms\n", (unsigned long long)longest);
+}
+
+static mob_status naps(struct mob_task *task)
+{
+    (void)task;
+    nap_ms(200);
+    return MOB_OK;
+}
+MOB_REGISTER(naps);
+
+/* More tasks than there are CPUs, until the file is there. */
+void crowd(const char *path)
+{
+    enum { AT_ONCE = 40 };
+    mob_ref refs[AT_ONCE];
+    size_t bytes;
+    for (unsigned i = 0; i < AT_ONCE; i++) {
+        MOB_CHECK(mob_submit(mob, naps, MOB_NO_ARGS, NULL, &refs[i]));
+    }
+    puts("crowd: there");
+    fflush(stdout);
+    for (unsigned i = 0; access(path, F_OK) != 0; i = (i + 1) % AT_ONCE) {
+        MOB_CHECK(mob_get_size(mob, refs[i], MOB_FOREVER, &bytes));
+        mob_release(mob, refs[i]);
+        MOB_CHECK(mob_submit(mob, naps, MOB_NO_ARGS, NULL, &refs[i]));
+    }
+}
+
+/* ---- the node that keeps it is lost, and the job is not -------------------------------------------------- */
+
+static mob_status stays(struct mob_task *task)
+{
+    if (mob_gang_rank(task) == 0) {
+        puts("gang: there");
+        fflush(stdout);
+    }
+    nap_ms(60000);
+    return MOB_OK;
+}
+MOB_REGISTER(stays);
+
+static struct mob_options of_tape(const char *what)
+{
+    struct mob_options o = MOB_OPTIONS_INIT;
+    o.num_cpus = MOB_NO_CPU;
+    o.resources = what;
+    return o;
+}
+
+/* Submits a gang that has all that there is on another node, and waits for it. */
+static mob_status keeps(struct mob_task *task)
+{
+    mob_ref refs[2];
+    size_t bytes;
+    struct mob_options o = of_tape("tape=1");
+    MOB_TRY(mob_submit_gang(mob_task_mob(task), stays, MOB_NO_ARGS, &o, 2, refs));
+    return mob_get_size(mob_task_mob(task), refs[0], MOB_FOREVER, &bytes);
+}
+MOB_REGISTER(keeps);
+
+void gang_kept(void)
+{
+    mob_ref ref;
+    size_t bytes;
+    struct mob_options o = elsewhere(), all = of_tape("tape=2");
+    o.max_retries = 0;
+    MOB_CHECK(mob_submit(mob, keeps, MOB_NO_ARGS, &o, &ref));
+    mob_status st = mob_get_size(mob, ref, MOB_FOREVER, &bytes);
+    if (st != MOB_ERR_TASK_DIED) {
+        FAIL("its node is killed: %s", mob_status_name(st));
+    }
+    MOB_CHECK(mob_submit(mob, naps, MOB_NO_ARGS, &all, &ref));
+    MOB_CHECK(mob_get_size(mob, ref, MOB_FOREVER, &bytes));
+    puts("gang: nothing is left");
+}
+
 /* Two at once, that both want all three CPUs. */
 void gang(const char *file)
 {

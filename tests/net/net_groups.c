@@ -1,5 +1,5 @@
 /* net_groups.c - groups of bundles on several nodes: net_groups CASE [WORD]; test_groups.sh says what else happens
- * meanwhile. The word is which strategy, or a folder where a case hears by files when it is to go on. */
+ * meanwhile. The word is a folder where a case hears by files when it is to go on. */
 #include <string.h>
 #include <unistd.h>
 
@@ -172,8 +172,7 @@ static void expect_spread(const char *what, const struct placed *g, size_t nodes
     }
 }
 
-/* One of them: what comes right after another one is placed while nodes still take that back, and the strategies that
- * are not strict take what is free. */
+/* Each right after the one before, whose nodes still take that back. */
 static void strategies(void)
 {
     static const struct {
@@ -188,16 +187,14 @@ static void strategies(void)
                  {"strict pack 2", MOB_GROUP_STRICT_PACK, 1, 2, 1, 2},
                  {"strict spread 2", MOB_GROUP_STRICT_SPREAD, 2, 2, 2, 1},
                  {"strict spread 3", MOB_GROUP_STRICT_SPREAD, 1, 3, 3, 1}};
-    size_t i = (size_t)atol(word);
-    if (i >= sizeof cases / sizeof cases[0]) {
-        FAIL("there is no strategy %zu", i);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct placed g = make(mob, cases[i].count, cases[i].cpus, NULL, cases[i].how);
+        whole(mob, &g);
+        expect_spread(cases[i].name, &g, cases[i].nodes, cases[i].most);
+        runs_where_it_is(mob, &g);
+        MOB_CHECK(mob_group_remove(mob, g.id));
+        gone(mob, g.id);
     }
-    struct placed g = make(mob, cases[i].count, cases[i].cpus, NULL, cases[i].how);
-    whole(mob, &g);
-    expect_spread(cases[i].name, &g, cases[i].nodes, cases[i].most);
-    runs_where_it_is(mob, &g);
-    MOB_CHECK(mob_group_remove(mob, g.id));
-    gone(mob, g.id);
 }
 
 static void fails_with(mob_group id, mob_status expected, const char *why)

@@ -126,7 +126,8 @@ void steps(void)
 void used(void)
 {
     enum { MOST = 16 };
-    mob_ref made[MOST], of[MOST];
+    mob_ref made[MOST] = {0}; /* gcc with sanitizers does not see that it is filled */
+    mob_ref of[MOST];
     struct mob_options o = elsewhere();
     long count = number > 0 && number <= MOST ? number : 4;
     for (long i = 0; i < count; i++) {

@@ -237,6 +237,7 @@ static mob_status hold(struct mob_task *task)
 MOB_REGISTER(hold);
 
 enum { FOLD_ITEMS = 1 << 20, FOLD_COUNT = 8 }; /* 8 MiB each */
+#define FOLD_ROUNDS 6 /* at least: what is folded depends on who has an array first */
 
 static mob_status thirds(struct mob_task *task)
 {
@@ -319,7 +320,7 @@ static mob_ref take_the_cpu(void)
     return busy;
 }
 
-/* Large arrays of several other nodes are added up, for as long as the number says. */
+/* Large arrays of several other nodes are added up, for as long as the number says and a few times. */
 void fold(void)
 {
     uint64_t until = now_ms() + (uint64_t)number;
@@ -336,7 +337,7 @@ void fold(void)
             puts("begun");
             fflush(stdout);
         }
-    } while (now_ms() < until);
+    } while (rounds < FOLD_ROUNDS || now_ms() < until);
     MOB_CHECK(mob_cancel(mob, busy));
     printf("%d sums of %d arrays\n", rounds, FOLD_COUNT);
 }

@@ -1,6 +1,6 @@
 /* net_wait.c - who waits for another node keeps no CPU from the daemons, which have work to do meanwhile.
  *
- * All that is here may use two CPUs, and looks for a second before it sleeps (test_net.sh): so who looks at all
+ * All that is here may use two CPUs, and looks for a second before it sleeps (cases_work.sh): so who looks at all
  * while a task naps uses about as much CPU time as that takes, and who sleeps hardly any. Node 2 has two CPUs. */
 #include "net_driver.h"
 

@@ -212,6 +212,12 @@ static void put_bundles(struct draft *m, struct facts *f, uint64_t count)
     for (uint64_t i = 0; i < count; i++) {
         amounts(m, f);
     }
+    bool gang = dice(f, 2);
+    u8(m, gang);
+    if (gang) {
+        u64(m, dice(f, 2) ? f->node : 0);
+        str(m, dice(f, 2) ? "a=b" : "");
+    }
 }
 
 static void make_group(struct draft *m, struct facts *f, enum wire_op op)
@@ -499,6 +505,9 @@ void message_make(struct draft *m, struct facts *f, enum wire_op op)
     m->size = m->fields = 0;
     u8(m, op);
     bool owner = op == WIRE_SOURCE || op == WIRE_LET_GO || op == WIRE_MET;
+    if (op == WIRE_GROUPS_SAID) {
+        return; /* it has no fields */
+    }
     if (op >= WIRE_GROUP && op <= WIRE_GROUP_GONE) {
         make_group(m, f, op);
     } else if (owner || op == WIRE_COPY || op == WIRE_MEET) {

@@ -637,7 +637,8 @@ static struct group *grouped(struct job *j)
 {
     struct demand d = demand_cpus((WORLD_CPUS + 1) * CPU_UNITS);
     struct group *g;
-    MUST(group_create(j, 1, &d.need, MOB_GROUP_PACK, &g) == MOB_OK);
+    MUST(group_create(j, &(struct group_plan){1, MOB_GROUP_PACK, &d.need, NULL}, &g) ==
+         MOB_OK);
     d.group = g->id;
     MUST(job_add_class(j, &d, &w.big) == MOB_OK);
     return g;

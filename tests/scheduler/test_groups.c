@@ -43,6 +43,92 @@ Test(groups, what_does_not_fit_holds_nothing_and_comes_when_it_fits)
     finish();
 }
 
+Test(groups, what_comes_after_another_sees_what_that_gives_back)
+{
+    begin(3, 2);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 2, 2 * CPU);
+    MUST(plan_head_group_end(w.h, HOME, 1, w.now)); /* no node has heard of it */
+    group_of_cpus(2, MOB_GROUP_SPREAD, 3, CPU);
+    cr_assert(whole(2));
+    cr_assert_eq(nodes_of(2), 3);
+    MUST(plan_head_group_end(w.h, HOME, 2, w.now));
+    group_of_cpus(3, MOB_GROUP_PACK, 2, CPU);
+    cr_assert(whole(3));
+    cr_assert_eq(nodes_of(3), 1);
+    MUST(plan_head_group_end(w.h, HOME, 3, w.now));
+    group_of_cpus(4, MOB_GROUP_STRICT_SPREAD, 3, 2 * CPU);
+    cr_assert(whole(4));
+    finish();
+}
+
+Test(groups, what_does_not_come_back_is_not_waited_for_for_long)
+{
+    begin(3, 2);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 2, 2 * CPU);
+    MUST(plan_head_group_end(w.h, HOME, 1, w.now));
+    w.count = 0; /* the words are under way for long */
+    group_of_cpus(2, MOB_GROUP_SPREAD, 2, CPU);
+    cr_assert_eq(w.group[2].state, PLAN_GROUP_WAITS);
+    wait_ms(900);
+    cr_assert_eq(w.group[2].state, PLAN_GROUP_WAITS);
+    wait_ms(200);
+    cr_assert(whole(2));
+    cr_assert_eq(nodes_of(2), 1);
+    finish();
+}
+
+/* Small groups come and go, two at a time: a tenth of a second each. How often one found a place at once. */
+static uint32_t small_ones(uint64_t *last, uint64_t ms)
+{
+    uint32_t placed = 0;
+    for (uint64_t end = w.now + ms * MS; w.now < end;) {
+        uint64_t next = *last % 6 + 3, before = (*last + 5) % 6 + 3;
+        (*last)++;
+        group_of_cpus(next, MOB_GROUP_PACK, 1, CPU);
+        placed += whole(next);
+        wait_ms(50);
+        (void)plan_head_group_end(w.h, HOME, before == next ? 0 : before, w.now);
+        wait_ms(50);
+    }
+    return placed;
+}
+
+Test(groups, small_ones_do_not_overtake_a_large_one_for_ever)
+{
+    begin(2, 2);
+    uint64_t last = 0;
+    (void)small_ones(&last, 500);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 2, 2 * CPU);
+    uint32_t placed = small_ones(&last, 9000);
+    cr_assert_gt(placed, 80, "what fits need not wait: %u", placed);
+    cr_assert_eq(w.group[1].state, PLAN_GROUP_WAITS);
+    (void)small_ones(&last, 2000);
+    cr_assert(whole(1), "it is due after ten seconds");
+    MUST(plan_head_group_end(w.h, HOME, 1, w.now));
+    settle();
+    cr_assert_gt(small_ones(&last, 1000), 8);
+    finish();
+}
+
+Test(groups, one_that_is_due_does_not_hold_others_up_for_ever)
+{
+    begin(2, 2);
+    uint64_t last = 0;
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 2, CPU);
+    group_of_cpus(2, MOB_GROUP_STRICT_SPREAD, 2, 2 * CPU);
+    uint32_t placed = small_ones(&last, 30000);
+    cr_assert_gt(placed, 290, "what is in its way came before it: %u", placed);
+    group_of_cpus(10, MOB_GROUP_PACK, 1, CPU / 2); /* this one comes later, and stays */
+    MUST(plan_head_group_end(w.h, HOME, 1, w.now));
+    placed = small_ones(&last, 20000); /* it is due, and then it is the others' turn */
+    cr_assert_gt(placed, 80, "%u", placed);
+    cr_assert_lt(placed, 120, "%u", placed);
+    MUST(plan_head_group_end(w.h, HOME, 10, w.now));
+    (void)small_ones(&last, 12000);
+    cr_assert(whole(2), "in its next turn");
+    finish();
+}
+
 Test(groups, what_no_nodes_could_hold_is_told_apart)
 {
     begin(2, 4);
@@ -77,6 +163,34 @@ Test(groups, a_node_for_each_is_found_whenever_there_is_a_way)
     cr_assert(whole(1), "blocker on %d", (int)first);
     cr_assert_eq(w.group[1].nodes[0], 1);
     cr_assert_eq(w.group[1].nodes[1], 2);
+    finish();
+}
+
+/* A gang's may be for one node, or for those with a label. */
+Test(groups, is_held_by_nodes_that_may)
+{
+    begin(3, 2);
+    struct resources needs[2] = {resources_cpus(CPU), resources_cpus(CPU)};
+    struct plan_where where = {.node = 2};
+    struct plan_group g = {.id = 1,
+                           .job = {HOME, 1},
+                           .count = 2,
+                           .strategy = MOB_GROUP_SPREAD,
+                           .needs = needs,
+                           .where = &where};
+    MUST(plan_head_group(w.h, HOME, &g, w.now));
+    settle();
+    cr_assert(whole(1));
+    cr_assert_eq(w.group[1].nodes[0], 2);
+    cr_assert_eq(w.group[1].nodes[1], 2);
+    g.id = 2;
+    where = (struct plan_where){.selector = "zone=b"};
+    MUST(plan_head_group(w.h, HOME, &g, w.now));
+    settle();
+    cr_assert_eq(w.group[2].state, PLAN_GROUP_NOWHERE);
+    where = (struct plan_where){.selector = "=="};
+    g.id = 3;
+    cr_assert_eq(plan_head_group(w.h, HOME, &g, w.now), MOB_ERR_INVALID);
     finish();
 }
 

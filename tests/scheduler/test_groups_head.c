@@ -59,6 +59,12 @@ Test(groups, a_head_that_starts_anew_learns_the_groups_from_their_owners)
     finish();
 }
 
+static void said_all(uint64_t owner)
+{
+    MUST(plan_head_groups_said(w.h, owner, w.now));
+    settle();
+}
+
 /* A node's connection to its head is a new one. */
 static void comes(uint64_t id, uint64_t head)
 {
@@ -70,6 +76,13 @@ static void comes(uint64_t id, uint64_t head)
     settle();
     plan_node_head_synced(w.node[id], w.now);
     settle();
+}
+
+/* And it has no groups. */
+static void comes_with_none(uint64_t id, uint64_t head)
+{
+    comes(id, head);
+    said_all(id);
 }
 
 /* A head that is started anew and knows who was a member. Nobody has come to it yet. */
@@ -113,9 +126,10 @@ Test(groups, a_bundle_waits_for_its_node_as_long_as_that_is_a_member)
     another_head_alone(10);
     comes(HOME, 10);
     say_again(1, HOME, 2 * CPU, &before);
+    said_all(HOME);
     for (uint64_t i = 2; i <= 4; i++) { /* the owner's word was there first */
         wait_ms(500);
-        comes(i, 10);
+        comes_with_none(i, 10);
     }
     wait_ms(12000);
     cr_assert(whole(1));
@@ -125,12 +139,13 @@ Test(groups, a_bundle_waits_for_its_node_as_long_as_that_is_a_member)
     another_head_alone(11);
     comes(HOME, 11);
     say_again(1, HOME, 2 * CPU, &before);
+    said_all(HOME);
     uint64_t dead = before.nodes[0] == HOME ? before.nodes[1] : before.nodes[0];
     plan_node_destroy(w.node[dead]);
     w.node[dead] = NULL; /* it does not come */
     for (uint64_t i = 2; i <= 4; i++) {
         if (w.node[i]) {
-            comes(i, 11);
+            comes_with_none(i, 11);
         }
     }
     wait_ms(1000);
@@ -151,13 +166,15 @@ Test(groups, a_new_head_gathers_nothing_before_it_knows_what_is_kept)
     another_head_alone(10);
     comes(2, 10);
     say_again(2, 2, 2 * CPU, &none);
+    said_all(2);
     wait_ms(500);
     cr_assert_eq(w.group[2].state, PLAN_GROUP_WAITS);
-    comes(3, 10);
+    comes_with_none(3, 10);
     comes(HOME, 10);
-    wait_ms(100);
+    wait_ms(1500); /* as long as packets are lost */
+    cr_assert_eq(w.group[2].state, PLAN_GROUP_WAITS);
     say_again(1, HOME, CPU, &before);
-    settle();
+    said_all(HOME);
     cr_assert(whole(1));
     cr_assert_arr_eq(w.group[1].holds, before.holds, sizeof before.holds);
     MUST(plan_head_group_end(w.h, HOME, 1, w.now));
@@ -174,11 +191,11 @@ Test(groups, a_new_head_that_all_have_come_to_gathers_soon)
     struct plan_job busy = occupy(2, 2);
     struct plan_group_view none = {.count = 2, .strategy = MOB_GROUP_STRICT_SPREAD};
     another_head_alone(10);
-    comes(2, 10);
+    comes_with_none(2, 10);
     comes(HOME, 10);
     say_again(1, HOME, 2 * CPU, &none);
     cr_assert_eq(w.group[1].state, PLAN_GROUP_WAITS);
-    wait_ms(300);
+    said_all(HOME);
     cr_assert_eq(w.group[1].state, PLAN_GROUP_GATHERS);
     end_task(2, busy);
     end_task(2, busy);
@@ -211,11 +228,11 @@ Test(groups, a_new_one_does_not_get_the_place_that_an_earlier_head_gave)
     comes(HOME, 10);
     group_of_cpus(2, MOB_GROUP_STRICT_SPREAD, 1, 2 * CPU); /* said first */
     wait_ms(50);
-    comes(2, 10);
+    comes_with_none(2, 10);
     say_again(1, HOME, 2 * CPU, &before);
-    settle();
+    said_all(HOME);
     wait_ms(500);
-    comes(3, 10);
+    comes_with_none(3, 10);
     wait_ms(500);
     cr_assert(whole(1));
     cr_assert(!whole(2));
@@ -237,12 +254,65 @@ Test(groups, a_remembered_node_that_stays_away_is_not_waited_for_for_ever)
                              .capacity = resources_cpus(2 * CPU),
                              .remembered = true};
     MUST(plan_head_join(w.h, &join, w.now));
-    comes(HOME, 10);
-    comes(2, 10);
+    comes_with_none(HOME, 10);
+    comes_with_none(2, 10);
     group_of_cpus(1, MOB_GROUP_PACK, 2, CPU);
     wait_ms(1000);
     cr_assert(!whole(1));
     wait_ms(NODE_DEAD_NS / MS);
     cr_assert(whole(1));
+    finish();
+}
+
+Test(groups, an_owner_that_comes_back_has_the_time_that_its_words_take)
+{
+    begin(3, 2);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 3, CPU);
+    group_of_cpus(2, MOB_GROUP_STRICT_SPREAD, 3, CPU);
+    struct plan_group_view before = w.group[1];
+    comes(HOME, 9);
+    wait_ms(3000); /* lost packets */
+    cr_assert(whole(1) && whole(2));
+    cr_assert_eq(offered(), 0);
+    say_again(1, HOME, CPU, &before);
+    said_all(HOME); /* the other one was removed meanwhile */
+    cr_assert(whole(1));
+    cr_assert_arr_eq(w.group[1].holds, before.holds, sizeof before.holds);
+    cr_assert_eq(plan_head_groups(w.h, NULL, 0), 1);
+    cr_assert_eq(offered(), 3);
+    comes(HOME, 9); /* and breaks again before it has said all */
+    comes(HOME, 9);
+    said_all(HOME);
+    cr_assert_eq(offered(), 6);
+    finish();
+}
+
+/* The head has no record of who was a member. */
+Test(groups, what_comes_from_another_head_is_waited_for)
+{
+    begin(2, 2);
+    group_of_cpus(1, MOB_GROUP_STRICT_SPREAD, 2, 2 * CPU);
+    struct plan_group_view before = w.group[1],
+                           none = {.count = 1, .strategy = MOB_GROUP_PACK};
+    plan_head_destroy(w.h);
+    w.count = 0;
+    w.h = plan_head_create(
+        &(struct plan_head_config){.head = 10, .seed = 1, .act = head_act}, w.now);
+    for (uint64_t i = 1; i <= 2; i++) {
+        struct plan_join join = {.node = i,
+                                 .session = 100 + i,
+                                 .member_of = 9,
+                                 .capacity = resources_cpus(2 * CPU)};
+        plan_node_head_up(w.node[i], 10, w.now);
+        MUST(plan_head_join(w.h, &join, w.now));
+    }
+    say_again(2, 2, CPU, &none);
+    said_all(2);
+    wait_ms(1000);
+    cr_assert_eq(w.group[2].state, PLAN_GROUP_WAITS);
+    say_again(1, HOME, 2 * CPU, &before);
+    said_all(HOME);
+    cr_assert(whole(1) && !whole(2));
+    cr_assert_arr_eq(w.group[1].holds, before.holds, sizeof before.holds);
     finish();
 }

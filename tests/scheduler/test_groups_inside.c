@@ -253,3 +253,106 @@ Test(groups_inside, slots_of_another_bundle_are_left_alone)
     cr_assert_eq(view(1).asked_back, 0);
     finish();
 }
+
+/* ---- a hold ends while a task in it waits in a get -------------------------------------------------------------- */
+
+/* Another head that nobody tells of the group: after PLAN_ORPHAN_NS the node has nothing for it. */
+static void forgotten(struct plan_node *p)
+{
+    plan_node_head_up(p, 10, w.now);
+    plan_node_head_synced(p, w.now);
+    for (uint64_t end = w.now + 11 * NS_PER_S; w.now < end; w.now += 100 * MS) {
+        plan_node_tick(p, w.now);
+        w.count = 0; /* it knows nothing of that head */
+    }
+    check();
+}
+
+static struct plan_node *with_one_in_a_get(struct demand d)
+{
+    struct plan_node *p = with_classes(1, (struct demand[CLASSES]){d});
+    queue(0, 1);
+    MUST(plan_node_backlog(p, key, 0, 0, NULL, 0, w.now));
+    MUST(plan_node_slot_lent(p, key, 0, w.now));
+    forgotten(p);
+    return p;
+}
+
+static uint64_t cpus_used(const struct plan_node *p)
+{
+    return plan_node_used(p).amount[RESOURCE_CPU];
+}
+
+Test(groups_inside, who_is_in_a_get_goes_on_when_its_hold_has_ended)
+{
+    struct plan_node *p = with_one_in_a_get(in_group(1, 1, 0));
+    cr_assert_eq(cpus_used(p), 0, "others may have it meanwhile");
+    MUST(plan_node_slot_resume(p, key, 0, w.now));
+    check();
+    cr_assert_eq(view(0).busy, 1);
+    cr_assert_eq(cpus_used(p), CPU);
+    cr_assert_eq(plan_node_offer(p).amount[RESOURCE_CPU], 0);
+    MUST(plan_node_slot_lent(p, key, 0, w.now)); /* again */
+    cr_assert_eq(cpus_used(p), 0);
+    MUST(plan_node_slot_resume(p, key, 0, w.now));
+    cr_assert_eq(view(0).asked_back, 1, "it gets no other task");
+    MUST(plan_node_slot_returned(p, key, 0, PLAN_SLOT_BUSY, w.now));
+    check();
+    cr_assert_eq(cpus_used(p), 0);
+    cr_assert_eq(plan_node_holds(p, NULL, 0), 0);
+    finish();
+}
+
+Test(groups_inside, who_was_in_a_get_waits_for_others_who_have_its_cpu)
+{
+    struct plan_node *p = with_one_in_a_get(in_group(1, 1, 0));
+    struct plan_job native = occupy(HOME, 5);
+    struct plan_class_view v;
+    w.count = 0;
+    MUST(plan_node_slot_resume(p, key, 0, w.now));
+    check();
+    cr_assert_eq(view(0).resuming, 1);
+    MUST(plan_node_view(p, native, 0, &v));
+    cr_assert_eq(v.asked_back, 1);
+    MUST(plan_node_slot_returned(p, native, 0, PLAN_SLOT_BUSY, w.now));
+    check();
+    cr_assert_eq(view(0).busy, 1);
+    cr_assert_eq(cpus_used(p), CPU);
+    finish();
+}
+
+Test(groups_inside, what_a_task_in_a_get_keeps_is_free_when_it_ends)
+{
+    struct demand d = in_group(1, 1, 0);
+    begin(0, 0);
+    struct resources has = resources_cpus(CPU);
+    d.need.amount[RESOURCE_MEMORY] = has.amount[RESOURCE_MEMORY] = 1 << 20;
+    join_node(HOME, has);
+    wait_ms(50);
+    group(1, MOB_GROUP_PACK, 1, &d.need);
+    struct plan_node *p = w.node[HOME];
+    struct plan_lease l = {.lease = 70,
+                           .epoch = 1,
+                           .job = key,
+                           .weight = 1,
+                           .slots = 1,
+                           .owner = HOME,
+                           .demand = d};
+    MUST(plan_node_job_add(p, key, 1, w.now));
+    MUST(plan_node_class_add(p, key, 0, &d, w.now));
+    MUST(plan_node_lease(p, &l, w.now));
+    queue(0, 1);
+    MUST(plan_node_backlog(p, key, 0, 0, NULL, 0, w.now));
+    MUST(plan_node_slot_lent(p, key, 0, w.now));
+    forgotten(p);
+    cr_assert_eq(plan_node_used(p).amount[RESOURCE_MEMORY], 1 << 20);
+    MUST(plan_node_slot_resume(p, key, 0, w.now));
+    check();
+    cr_assert_eq(view(0).busy, 1);
+    MUST(plan_node_slot_returned(p, key, 0, PLAN_SLOT_BUSY, w.now));
+    check();
+    struct resources used = plan_node_used(p);
+    cr_assert(resources_none(&used));
+    cr_assert_eq(plan_node_holds(p, NULL, 0), 0);
+    finish();
+}

@@ -33,6 +33,9 @@ void check_head(void)
     if (wrong) {
         sim_fail(wrong, sim.count);
     }
+    if (sim.o.groups) {
+        check_wanted();
+    }
 }
 
 /* ---- one valid epoch for a slot --------------------------------------------------------------------- */
@@ -118,130 +121,6 @@ void check_grant(const struct plan_head_action *a)
     const struct ledger *l = of(a->lease);
     if (a->slots > l->slots) {
         sim_fail("an owner is granted slots that their node did not agree to", sim.count);
-    }
-}
-
-/* ---- nothing idle beside a task --------------------------------------------------------------------- */
-
-/* What queued tasks of drivers need, each demand once. */
-struct waiting {
-    const struct demand *demand[DEMANDS_MAX];
-    uint32_t count;
-};
-
-static void add_waiting(struct waiting *w, const struct demand *d)
-{
-    for (uint32_t i = 0; i < w->count; i++) {
-        if (w->demand[i] == d || demand_equal(w->demand[i], d)) {
-            return;
-        }
-    }
-    if (w->count < DEMANDS_MAX) {
-        w->demand[w->count++] = d;
-    }
-}
-
-/* Those on this node; @strategies: also if where they run is the head's to say. */
-static void find_waiting(struct waiting *w, const struct node *n, bool strategies)
-{
-    for (uint32_t b = 0; n->alive && b < n->boards_top; b++) {
-        const struct board *d = &n->boards[b];
-        for (uint32_t cls = 0; d->used && d->theirs == NONE && cls < CLASSES; cls++) {
-            const struct demand *demand = &sim.jobs[d->job].demand[cls];
-            if (d->cls[cls].queue[0].count && !demand->group &&
-                (strategies || demand->strategy == DEMAND_DEFAULT)) {
-                add_waiting(w, demand);
-            }
-        }
-    }
-}
-
-/* What no slot with work holds is enough for one of them, and it may run here. */
-static bool idles(const struct node *n, const struct waiting *w)
-{
-    struct resources idle = n->capacity, used = plan_node_used(n->plan);
-    resources_sub(&idle, &used, 1);
-    for (uint32_t b = 0; b < n->boards_top; b++) {
-        for (uint32_t cls = 0; n->boards[b].used && cls < CLASSES; cls++) {
-            resources_add(&idle, &sim.jobs[n->boards[b].job].demand[cls].need,
-                          n->boards[b].cls[cls].idle);
-        }
-    }
-    for (uint32_t i = 0; i < w->count; i++) {
-        if (resources_fit(&idle, &w->demand[i]->need) &&
-            demand_allows(w->demand[i], n->incarnation, n->labels)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Of each class that its own node may run, one of its tasks runs somewhere again and again, whatever its priority
- * and whoever else has work there. Others are guests everywhere, behind natives. */
-static bool at_home(const struct job *j, uint32_t cls)
-{
-    const struct node *n = &sim.nodes[j->home];
-    const struct demand *d = &j->demand[cls];
-    if (d->group) { /* what its tasks need is theirs alone */
-        const struct group *g = group_now(j);
-        return g && g->id == d->group && g->told.state == PLAN_GROUP_WHOLE;
-    }
-    if (n->alive && check_holds(j->home, 0)) {
-        return false; /* groups may have all of it for long */
-    }
-    return d->strategy == DEMAND_DEFAULT && resources_fit(&n->capacity, &d->need) &&
-           demand_allows(d, n->incarnation, n->labels);
-}
-
-static void check_starving(uint32_t k)
-{
-    struct job *j = &sim.jobs[k];
-    const struct board *b =
-        j->arrived && !j->over ? &sim.nodes[j->home].boards[j->board] : NULL;
-    for (uint32_t cls = 0; cls < j->classes; cls++) {
-        if (!b || b->cls[cls].queue[0].count == 0 || j->at[cls] > 0 || !at_home(j, cls)) {
-            j->waits_since[cls] = CLOCK_NEVER;
-            continue;
-        }
-        if (j->waits_since[cls] == CLOCK_NEVER) {
-            j->waits_since[cls] = sim.now;
-        }
-        uint64_t late = sim.now - j->waits_since[cls];
-        sim.starved_ns = late > sim.starved_ns ? late : sim.starved_ns;
-        if (late > STARVE_NS + sim.longest_ns * sim.jobs_count) {
-            sim_fail("a class of tasks starves", j->home);
-        }
-    }
-}
-
-void check_look_around(void)
-{
-    /* While connections break, nobody but a task's own node can be promised to it. */
-    bool calm = sim.now >= sim.healed_at + (sim.healed_at ? SETTLE_NS : 0);
-    static struct waiting all, own;
-    all.count = 0;
-    for (uint32_t i = 0; calm && i < sim.count; i++) {
-        find_waiting(&all, &sim.nodes[i], true);
-    }
-    for (uint32_t k = 0; calm && k < sim.jobs_count; k++) {
-        check_starving(k);
-    }
-    for (uint32_t i = 0; i < sim.count; i++) {
-        struct node *n = &sim.nodes[i];
-        own.count = 0;
-        if (!calm) {
-            find_waiting(&own, n, false);
-        }
-        if (!n->alive || check_holds(i, 0) || !idles(n, calm ? &all : &own)) {
-            n->starved_since = CLOCK_NEVER;
-            continue;
-        }
-        n->starved_since = n->starved_since == CLOCK_NEVER ? sim.now : n->starved_since;
-        uint64_t late = sim.now - n->starved_since;
-        sim.late_ns = late > sim.late_ns ? late : sim.late_ns;
-        if (late > IDLE_NS + sim.longest_ns) {
-            sim_fail("CPUs stay idle beside a task that could run on them", i);
-        }
     }
 }
 
@@ -384,7 +263,7 @@ static void print_board(uint32_t i, uint32_t at)
     const struct board *b = &n->boards[at];
     struct plan_class_view v;
     for (uint32_t cls = 0; n->alive && b->used && cls < CLASSES; cls++) {
-        if (plan_node_view(n->plan, b->key, cls, &v) == MOB_OK) {
+        if (plan_node_view(n->plan, b->key, b->cls[cls].name, &v) == MOB_OK) {
             fprintf(stderr,
                     "  job %u%s class %u: queued %u (%u + %u foreign), busy %u "
                     "(%u), idle %u (%u), "

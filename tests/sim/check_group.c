@@ -35,7 +35,7 @@ static void wanted(struct bundle *b, const struct plan_head_action *a)
 void check_hold(const struct plan_head_action *a)
 {
     const struct plan_hold *w = a->hold;
-    const struct group *g = &sim.groups[w->group - 1];
+    struct group *g = &sim.groups[w->group - 1];
     struct bundle *b = bundle_of(w);
     if (w->state == PLAN_HOLD_WANT) {
         wanted(b, a);
@@ -51,7 +51,20 @@ void check_hold(const struct plan_head_action *a)
             sim_fail("a bundle is to be used before all of them are held", sim.count);
         }
     }
+    g->ended = g->ended ||
+               (g->wanted && b->state == PLAN_HOLD_KEPT && w->state == PLAN_HOLD_END);
     b->state = w->state;
+}
+
+/* What is kept for a group is not ended while its owner lives and wants it. */
+void check_wanted(void)
+{
+    for (uint32_t k = 0; k < sim.jobs_count * ROUNDS; k++) {
+        if (sim.groups[k].ended) {
+            sim_fail("what is kept for a group is ended, and its owner wants it",
+                     sim.jobs[sim.groups[k].job].home);
+        }
+    }
 }
 
 void check_view(const struct plan_group_view *v)
@@ -105,6 +118,9 @@ static bool is_on(const struct group *g, const struct bundle *b, uint64_t node)
 void check_node_dead(uint64_t node)
 {
     over_if(is_on, node);
+    for (uint32_t k = 0; k < sim.jobs_count * ROUNDS; k++) {
+        sim.groups[k].ended = sim.groups[k].ended && sim.groups[k].owner != node;
+    }
 }
 
 /* What was not kept yet its node lets go of when it meets another head. */

@@ -87,7 +87,7 @@ void group_set_up(uint32_t k)
     struct job *j = &sim.jobs[k];
     uint64_t slots = UINT64_MAX, tasks = j->graph.count;
     j->groups = 1 + (uint32_t)sim_draw(ROUNDS);
-    j->classes = 2 * j->groups;
+    j->classes = PER_GROUP * j->groups;
     for (uint32_t r = 0; r < j->groups; r++) {
         struct group *g = &sim.groups[k * ROUNDS + r];
         g->id = k * ROUNDS + r + 1;
@@ -100,7 +100,9 @@ void group_set_up(uint32_t k)
         } else {
             draw_any(g);
         }
-        uint64_t has = draw_tasks(g, &j->demand[2 * r], &j->demand[2 * r + 1]);
+        struct demand *d = &j->demand[PER_GROUP * r];
+        uint64_t has = draw_tasks(g, &d[0], &d[1]);
+        g->remove_ns = !j->depth && sim_draw(4) == 0 ? 1 + sim_draw(3 * NS_PER_S) : 0;
         slots = has < slots ? has : slots;
     }
     uint64_t each = j->time_ns * (j->depth ? FAMILY : 1) * (j->heavy ? 2 : 1);
@@ -108,7 +110,7 @@ void group_set_up(uint32_t k)
     j->graph = graph_make(j->graph.kind, tasks < most ? tasks : most, j->graph.seed);
     if (j->graph.count < j->groups) {
         j->groups = 1;
-        j->classes = 2;
+        j->classes = PER_GROUP;
     }
     if (sim_draw(4) == 0) { /* its program ends in the middle of something */
         j->stop_at = j->arrive_at + sim_draw(4 * NS_PER_S);
@@ -136,7 +138,13 @@ void group_begin(struct job *j)
     struct group *g = group_now(j);
     if (g) {
         g->wanted = true;
+        for (uint32_t cls = 0; cls < PER_GROUP; cls++) {
+            klass_add(j->home, j->board, PER_GROUP * j->round + cls);
+        }
         say(j->home, g);
+        if (g->remove_ns) { /* also while tasks run in it */
+            sim_after(EV_REMOVE, j->home, g->remove_ns, g->job, j->round, 0);
+        }
     }
 }
 
@@ -151,6 +159,7 @@ void group_end(struct job *j)
         struct message *m = message_new(GROUP_END, j->home, sim.count, 0);
         m->id = g->id;
         link_send(m);
+        klass_gone(j);
     }
 }
 
@@ -161,6 +170,9 @@ void group_say_all(uint32_t node)
         if (g && g->wanted && sim.jobs[k].home == node) {
             say(node, g);
         }
+    }
+    if (sim.o.groups) {
+        link_send(message_new(GROUPS_SAID, node, sim.count, 0));
     }
 }
 
@@ -184,6 +196,10 @@ void group_message(const struct message *m)
         if (s != MOB_ERR_NOT_FOUND) { /* this head may not have heard of it */
             sim_must(s, "group end", m->from);
         }
+        return;
+    }
+    if (m->kind == GROUPS_SAID) {
+        sim_must(plan_head_groups_said(sim.head, node, head_clock()), "groups", m->from);
         return;
     }
     struct group *g = &sim.groups[m->id - 1];

@@ -251,14 +251,15 @@ static void lease_word(uint32_t i, const struct message *m)
         uint32_t theirs = board_find(owner, a->job.number);
         job = theirs == NONE ? NONE : sim.nodes[owner].boards[theirs].job;
     }
-    if (job != NONE && a->slots > 0) {
-        uint32_t b = guest_board(i, owner, a->job.number, job);
+    uint32_t b = job != NONE && a->slots > 0 ? guest_board(i, owner, a->job.number, job)
+                 : owner != i                ? guest_find(i, a->job.number)
+                                             : NONE;
+    if (b != NONE) { /* by the names that it has here */
+        uint32_t cls = klass_of_demand(&n->boards[b], &l.demand);
+        klass_tidy(i, b, cls);
+        klass_name(&n->boards[b], cls);
         l.job = n->boards[b].key;
-    } else if (owner != i) {
-        for (uint32_t b = 0; b < n->boards_top; b++) {
-            bool same = n->boards[b].used && n->boards[b].theirs == a->job.number;
-            l.job = same ? n->boards[b].key : l.job;
-        }
+        l.cls = n->boards[b].cls[cls].name;
     }
     mob_status s = plan_node_lease(n->plan, &l, clock_of(n));
     if (s == MOB_OK) {

@@ -141,6 +141,32 @@ void job_result(uint32_t at)
     }
 }
 
+void job_ends_soon(struct job *j)
+{
+    if (!j->ends) {
+        j->ends = true;
+        sim_after(EV_ENDS, j->home, 10 * NS_PER_US, (uint32_t)(j - sim.jobs), 0, 0);
+    }
+}
+
+/* Its group was removed: what is queued here and runs here ends; what is elsewhere ends there, and the rest when it
+ * is queued. */
+static void end_tasks(struct job *j)
+{
+    uint32_t round = j->round,
+             first = round * j->graph.count / (j->groups ? j->groups : 1);
+    const struct group *g = group_now(j);
+    for (uint32_t i = first; !j->over && j->round == round && !g->wanted &&
+                             i < j->submitted && i < round_end(j);
+         i++) {
+        uint32_t at = j->record[i];
+        if (at != NONE &&
+            (sim.tasks[at].phase == QUEUED || sim.tasks[at].phase == RUNNING)) {
+            task_end(at);
+        }
+    }
+}
+
 void job_event(struct event *e)
 {
     struct job *j = &sim.jobs[e->a];
@@ -158,6 +184,18 @@ void job_event(struct event *e)
         }
         return;
     }
+    if (e->kind == EV_ENDS) {
+        j->ends = false;
+        end_tasks(j);
+        return;
+    }
+    if (e->kind == EV_REMOVE) {
+        if (j->round == e->b && group_now(j)->wanted) {
+            group_end(j);
+            end_tasks(j);
+        }
+        return;
+    }
     j->arrived = true;
     bool edges = j->graph.steps > 1;
     j->record = malloc(j->graph.count * sizeof *j->record);
@@ -170,9 +208,8 @@ void job_event(struct event *e)
     b->owner = j->home;
     b->key = (struct plan_job){n->birth, b->serial};
     sim_must(plan_node_job_add(n->plan, b->key, j->weight, clock_of(n)), "job", j->home);
-    for (uint32_t cls = 0; cls < j->classes; cls++) {
-        sim_must(plan_node_class_add(n->plan, b->key, cls, &j->demand[cls], clock_of(n)),
-                 "class", j->home);
+    for (uint32_t cls = 0; cls < j->classes && !j->groups; cls++) {
+        klass_add(j->home, j->board, cls);
     }
     group_begin(j);
     submit(j);

@@ -25,7 +25,7 @@ include(@CMAKE_CURRENT_SOURCE_DIR@/mutate.cmake)
 endfunction()
 
 # ---- epochs: a stale word counts
-sim_mutant(head_takes_stale head_plan.c "epoch != l->epoch || slots > l->slots" "slots > l->slots")
+sim_mutant(head_takes_stale head_said.c "epoch != l->epoch || slots > l->slots" "slots > l->slots")
 sim_mutant(node_takes_stale node_peers.c "l && in->epoch < l->epoch" "false")
 sim_mutant(owner_takes_stale node_peers.c "g && (epoch < g->epoch ||" "g && (false ||")
 sim_mutant(same_epoch head_lease.c "        l->epoch++;\n        if (l->slots < l->told)" "        if (l->slots < l->told)")
@@ -70,11 +70,15 @@ sim_mutant(keeps_before_all_hold head_group.c "        if (!x || x->word.state =
 sim_mutant(end_of_hold_forgotten head_hold.c "    head_hold_state(h, x, PLAN_HOLD_END);\n    head_say_hold(h, x);" "    head_hold_state(h, x, PLAN_HOLD_END);" --groups)
 sim_mutant(kept_forgotten head_group.c "        if (node != INDEX_NONE && !known &&" "        if (false && !known &&" --groups --faults)
 sim_mutant(hold_free_twice node_hold.c "        resources_add(&p->free, &word.need, 1);" "        resources_add(&p->free, &word.need, 2);" --groups)
+sim_mutant(said_groups_end head_group.c " == n && g->unsaid) {" " == n) {" --groups --faults)
 sim_mutant(strict_spread_shares head_fit.c "(alone && there[at] > 0)" "false" --groups)
 sim_mutant(held_is_repeated head_hold.c "    if (word.state == PLAN_HOLD_HELD) {" "    if (false) {" --groups --faults)
 sim_mutant(group_not_resumed node_inside.c "if (class_grouped(c) && c->resuming > 0) {" "if (false) {" --groups --seed 118)
-sim_mutant(ends_after_resume node_decide.c "    node_hold_end(p, now); /* before: what comes free is theirs first */\n    resume(p);" "    resume(p);\n    node_hold_end(p, now);" --groups --seed 288)
 sim_mutant(runs_outside_of_hold node_hold.c "    if (c->demand.bundle) {\n        struct resources one" "    if (false) {\n        struct resources one" --groups)
+
+# ---- classes of groups that were removed
+sim_mutant(ends_in_use node_events.c "    if (in_use(p, c)) {" "    if (false) {" --groups)
+sim_mutant(ended_demand_stays node_events.c "        node_act(p, PLAN_DEMAND, j, c, 0);\n    }\n    *c = no_class;" "    }\n    *c = no_class;" --groups)
 
 add_custom_target(sim_mutants DEPENDS ${mutant_targets})
 string(REPLACE ";" "\n" mutants "${mutants}")

@@ -48,6 +48,10 @@ struct board *board_new(uint32_t i, uint32_t job, uint32_t *ret)
                                    .all = NONE,
                                    .theirs = NONE,
                                    .maker = NONE};
+    for (uint32_t cls = 0; cls < CLASSES; cls++) {
+        n->boards[at].cls[cls].name = NONE;
+        n->boards[at].next[cls] = cls;
+    }
     *ret = at;
     return &n->boards[at];
 }
@@ -72,17 +76,17 @@ void board_hint(uint32_t i, uint32_t b, uint32_t cls)
 {
     struct node *n = &sim.nodes[i];
     struct board *d = &n->boards[b];
-    if (!d->open) {
+    if (!d->open || d->cls[cls].name == NONE) {
         return;
     }
     const struct job *j = &sim.jobs[d->job];
     struct plan_hint hint = {0};
     uint32_t queued = board_queued(d, cls), ends = d->cls[cls].ends;
-    d->cls[cls].told = queued > ends ? queued - ends : 0;
+    d->cls[cls].told = queued > ends && !d->cls[cls].closing ? queued - ends : 0;
     if (d->maker != NONE && j->arg_bytes && sim.nodes[d->maker].alive) {
         hint = (struct plan_hint){sim.nodes[d->maker].incarnation, j->arg_bytes};
     }
-    sim_must(plan_node_backlog(n->plan, d->key, cls, d->cls[cls].told, &hint,
+    sim_must(plan_node_backlog(n->plan, d->key, d->cls[cls].name, d->cls[cls].told, &hint,
                                hint.node != 0, clock_of(n)),
              "backlog", i);
 }
@@ -90,6 +94,9 @@ void board_hint(uint32_t i, uint32_t b, uint32_t cls)
 static uint32_t next_task(const struct board_class *k)
 {
     const struct list *own = &k->queue[0], *foreign = &k->queue[1];
+    if (k->closing) {
+        return NONE;
+    }
     if (own->count && foreign->count) {
         return sim.tasks[own->first].seq < sim.tasks[foreign->first].seq ? own->first
                                                                          : foreign->first;
@@ -103,8 +110,8 @@ static void give_back(uint32_t i, const struct board *b, uint32_t cls,
 {
     struct node *n = &sim.nodes[i];
     bool ends = sim.jobs[b->job].demand[cls].need.amount[RESOURCE_GPU] > 0;
-    sim_must((ends ? plan_node_worker_died
-                   : plan_node_slot_returned)(n->plan, b->key, cls, from, clock_of(n)),
+    sim_must((ends ? plan_node_worker_died : plan_node_slot_returned)(
+                 n->plan, b->key, b->cls[cls].name, from, clock_of(n)),
              "given back", i);
 }
 
@@ -122,7 +129,7 @@ void board_look(uint32_t i, uint32_t b, uint32_t cls)
     } else {
         k->busy--, k->idle++;
         k->told = 0; /* the planner takes it from this */
-        sim_must(plan_node_slot_idle(n->plan, d->key, cls, clock_of(n)), "idle", i);
+        sim_must(plan_node_slot_idle(n->plan, d->key, k->name, clock_of(n)), "idle", i);
     }
 }
 
@@ -131,10 +138,10 @@ void board_kick(uint32_t i, uint32_t b, uint32_t cls)
     struct node *n = &sim.nodes[i];
     struct board *d = &n->boards[b];
     struct board_class *k = &d->cls[cls];
-    for (uint32_t idle = k->idle;
+    for (uint32_t idle = k->closing ? 0 : k->idle;
          idle > 0 && k->idle > 0 && board_queued(d, cls) > k->ends; idle--) {
         k->idle--, k->busy++;
-        sim_must(plan_node_slot_busy(n->plan, d->key, cls, clock_of(n)), "busy", i);
+        sim_must(plan_node_slot_busy(n->plan, d->key, k->name, clock_of(n)), "busy", i);
         board_look(i, b, cls);
     }
     /* While the planner believes that there are some, nobody rings: its tick looks. */
@@ -179,10 +186,10 @@ void board_end(uint32_t i, uint32_t b)
 /* ---- what its planner wants ------------------------------------------------------------------------- */
 
 /* A word of a lease takes the place of the last one that was not looked at yet. */
-static void note_send(uint32_t i, const struct plan_node_action *a)
+static void note_send(uint32_t i, const struct plan_node_action *a, uint32_t cls)
 {
     struct node *n = &sim.nodes[i];
-    struct send s = {a->lease, a->node, a->job.number, a->cls, a->epoch, a->count};
+    struct send s = {a->lease, a->node, a->job.number, cls, a->epoch, a->count};
     for (uint32_t k = 0; k < n->sends_count; k++) {
         if (n->sends[k].lease == a->lease) {
             n->sends[k] = s;
@@ -207,19 +214,21 @@ static void act(void *arg, const struct plan_node_action *a)
 {
     uint32_t i = (uint32_t)(uintptr_t)arg;
     struct node *n = &sim.nodes[i];
-    uint32_t b = a->kind <= PLAN_RESUME ? board_find(i, a->job.number) : NONE;
-    struct board_class *k = b == NONE ? NULL : &n->boards[b].cls[a->cls];
-    if (a->kind <= PLAN_RESUME && !k) {
-        sim_fail("a planner speaks of an unknown job", i);
+    bool here = a->kind <= PLAN_RESUME || a->kind == PLAN_SEND;
+    uint32_t b = here ? board_find(i, a->job.number) : NONE;
+    uint32_t cls = b == NONE ? NONE : klass_find(&n->boards[b], a->cls);
+    struct board_class *k = cls == NONE ? NULL : &n->boards[b].cls[cls];
+    if (here && !k) {
+        sim_fail("a planner speaks of an unknown job or class", i);
     }
     switch (a->kind) {
     case PLAN_START:
         sim_after(EV_STARTED, i, 2 * NS_PER_MS + sim_draw(3 * NS_PER_MS), b,
-                  n->boards[b].serial, a->cls);
+                  n->boards[b].serial, cls);
         break;
     case PLAN_GIVE:
         k->busy++;
-        sim_after(EV_LOOK, i, 10 * NS_PER_US, b, n->boards[b].serial, a->cls);
+        sim_after(EV_LOOK, i, 10 * NS_PER_US, b, n->boards[b].serial, cls);
         break;
     case PLAN_RESUME: {
         uint32_t task = k->resuming.first;
@@ -233,10 +242,10 @@ static void act(void *arg, const struct plan_node_action *a)
     }
     case PLAN_TAKE:
         k->take += a->count;
-        sim_after(EV_GIVE_BACK, i, 10 * NS_PER_US, b, n->boards[b].serial, a->cls);
+        sim_after(EV_GIVE_BACK, i, 10 * NS_PER_US, b, n->boards[b].serial, cls);
         break;
     case PLAN_SEND:
-        note_send(i, a);
+        note_send(i, a, cls);
         break;
     case PLAN_JOB_FAILED:
         sim_fail("a job failed", i);
@@ -253,7 +262,7 @@ void node_start(uint32_t i)
     n->incarnation = n->birth = new_incarnation(i);
     n->member_of = 0;
     n->alive = true;
-    n->tick_at = n->starved_since = CLOCK_NEVER;
+    n->tick_at = n->starved_since = n->guests_since = CLOCK_NEVER;
     n->plan = plan_node_create(&(struct plan_node_config){.node = n->birth,
                                                           .capacity = n->capacity,
                                                           .labels = n->labels,
@@ -343,6 +352,7 @@ void node_after(uint32_t i)
 {
     struct node *n = &sim.nodes[i];
     peer_give_back(i);
+    klass_look(i);
     uint64_t due = plan_node_deadline(n->plan);
     uint64_t at = due == CLOCK_NEVER ? due : clock_at(n, due);
     if (at < n->tick_at) {
@@ -362,8 +372,8 @@ static void worker_event(const struct event *e)
     struct board_class *k = &b->cls[e->c];
     if (e->kind == EV_STARTED) {
         k->busy++;
-        sim_must(plan_node_worker_started(n->plan, b->key, e->c, clock_of(n)), "started",
-                 e->node);
+        sim_must(plan_node_worker_started(n->plan, b->key, k->name, clock_of(n)),
+                 "started", e->node);
         board_look(e->node, e->a, e->c);
     } else if (e->kind == EV_LOOK) {
         board_look(e->node, e->a, e->c);

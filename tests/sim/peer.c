@@ -103,15 +103,23 @@ static void tasks_back(const struct message *m)
 
 /* ---- the guest's node ------------------------------------------------------------------------------- */
 
-uint32_t guest_board(uint32_t i, uint32_t owner, uint32_t theirs, uint32_t job)
+uint32_t guest_find(uint32_t i, uint32_t theirs)
 {
-    struct node *n = &sim.nodes[i];
+    const struct node *n = &sim.nodes[i];
     for (uint32_t b = 0; b < n->boards_top; b++) {
         if (n->boards[b].used && n->boards[b].theirs == theirs) {
             return b;
         }
     }
-    uint32_t at;
+    return NONE;
+}
+
+uint32_t guest_board(uint32_t i, uint32_t owner, uint32_t theirs, uint32_t job)
+{
+    uint32_t at = guest_find(i, theirs);
+    if (at != NONE) {
+        return at;
+    }
     struct board *b = board_new(i, job, &at);
     b->owner = owner;
     b->theirs = theirs;
@@ -124,18 +132,16 @@ static bool take_in(const struct message *m, uint32_t b)
 {
     struct node *n = &sim.nodes[m->to];
     struct board *d = &n->boards[b];
-    const struct job *j = &sim.jobs[m->job];
     if (!d->open) {
         sim_must(plan_node_job_add(n->plan, d->key, 1, clock_of(n)), "guest job", m->to);
-        for (uint32_t cls = 0; cls < j->classes; cls++) {
-            sim_must(
-                plan_node_class_add(n->plan, d->key, cls, &j->demand[cls], clock_of(n)),
-                "class", m->to);
-        }
         d->open = true;
     }
-    return plan_node_received(n->plan, d->key, m->cls, m->lease, m->epoch, m->count,
-                              clock_of(n)) == MOB_OK;
+    if (d->gone >> m->cls / PER_GROUP & 1) {
+        return false;
+    }
+    klass_add(m->to, b, m->cls);
+    return plan_node_received(n->plan, d->key, d->cls[m->cls].name, m->lease, m->epoch,
+                              m->count, clock_of(n)) == MOB_OK;
 }
 
 static void tasks_came(const struct message *m)
@@ -182,7 +188,8 @@ void peer_result(uint32_t at)
     link_send(m);
     sim.remote++;
     task_free(at);
-    sim_must(plan_node_finished(n->plan, b->key, cls, 1, clock_of(n)), "finished", node);
+    sim_must(plan_node_finished(n->plan, b->key, b->cls[cls].name, 1, clock_of(n)),
+             "finished", node);
 }
 
 static void give_back(uint32_t i, uint32_t b, uint32_t cls)
@@ -200,8 +207,8 @@ static void give_back(uint32_t i, uint32_t b, uint32_t cls)
     }
     uint32_t count = m->count;
     link_send(m);
-    sim_must(plan_node_finished(n->plan, d->key, cls, count, clock_of(n)), "given back",
-             i);
+    sim_must(plan_node_finished(n->plan, d->key, d->cls[cls].name, count, clock_of(n)),
+             "given back", i);
     board_hint(i, b, cls);
 }
 
@@ -214,7 +221,8 @@ void peer_give_back(uint32_t i)
         for (uint32_t cls = 0; d->used && d->open && cls < CLASSES; cls++) {
             struct plan_class_view v;
             if (d->cls[cls].queue[1].count &&
-                plan_node_view(n->plan, d->key, cls, &v) == MOB_OK && v.leased == 0) {
+                plan_node_view(n->plan, d->key, d->cls[cls].name, &v) == MOB_OK &&
+                v.leased == 0) {
                 give_back(i, b, cls);
             }
         }
@@ -231,6 +239,13 @@ void peer_message(const struct message *m)
 {
     if (m->kind == TASKS) {
         tasks_came(m);
+    } else if (m->kind == GONE) {
+        const struct node *n = &sim.nodes[m->to];
+        for (uint32_t b = 0; b < n->boards_top; b++) {
+            if (n->boards[b].used && n->boards[b].theirs == m->board) {
+                klass_close(m->to, b, m->cls);
+            }
+        }
     } else if (m->kind == CLOSE) {
         const struct node *n = &sim.nodes[m->to];
         for (uint32_t b = 0; b < n->boards_top; b++) {

@@ -3,6 +3,7 @@
  *   main.c    the command line: which histories
  *   world.c   a history from its seed to its end
  *   check.c   what holds always, and what is true in the end
+ *   check_idle.c  what no task may wait for
  *   events.c  the queue of what will happen, random numbers, clocks
  *   link.c    connections: delays, losses, breaks, partitions
  *   graph.c   the workloads: which task takes whose result, and how long it runs
@@ -11,6 +12,7 @@
  *   node.c    a node: boards, workers, what its planner wants; crash and restart
  *   peer.c    tasks on their way to other nodes and back
  *   head.c    the words between nodes and the head
+ *   klass.c   the classes of a job on a board: named, closed, and their places given to others
  *   group.c   groups of bundles: what their owners want, say and hear
  *   check_group.c  what holds of them always
  *
@@ -28,18 +30,20 @@
 #include "scheduler/node_plan.h"
 
 #define NONE UINT32_MAX
-#define SHAPES 2             /* classes of a job without groups, at most */
-#define ROUNDS 2             /* groups of a job, one after the other */
-#define CLASSES (2 * ROUNDS) /* of a job: two in each group */
-#define EDGES_MAX 8          /* arguments of a task, or who takes its result */
-#define CHILDREN 3           /* tasks that a nested task submits */
-#define DEMANDS_MAX 64       /* different ones that the look around tells apart */
+#define SHAPES 2    /* classes of a job without groups, at most */
+#define ROUNDS 3    /* groups of a job, one after the other */
+#define PER_GROUP 2 /* classes of a job in each of them */
+#define CLASSES (PER_GROUP * ROUNDS)
+#define EDGES_MAX 8    /* arguments of a task, or who takes its result */
+#define CHILDREN 3     /* tasks that a nested task submits */
+#define DEMANDS_MAX 64 /* different ones that the look around tells apart */
 #define FAMILY (1 + CHILDREN + CHILDREN * CHILDREN) /* and with theirs */
 #define WINDOW 16384 /* records of a driver: it waits for one when all are in use */
 /* What is promised. IDLE_NS: a reservation (1 s), a few round trips and reports; and the longest task, since
  * slots are asked back, never seized. */
 #define IDLE_NS (1500 * NS_PER_MS)
-#define STARVE_NS (4 * NS_PER_S) /* and the longest task of each job */
+#define GUESTS_NS (500 * NS_PER_MS) /* likewise, and the longest task */
+#define STARVE_NS (4 * NS_PER_S)    /* and the longest task of each job */
 #define MAKESPAN_FACTOR 2u
 #define MAKESPAN_NS (2 * NS_PER_S)
 #define SHARE_SLACK                                                                      \
@@ -73,6 +77,7 @@ struct job {
     uint64_t time_ns, arg_bytes, arrive_at, stop_at, ended_at;
     bool heavy; /* task times with a long tail, else about the same */
     bool arrived, over, dead;
+    bool ends; /* tasks of a group that was removed are about to be ended */
     uint32_t submitted, records, left; /* records: in use, WINDOW at most */
     uint32_t *record; /* of each task that was submitted; NONE: free again */
     uint64_t *
@@ -109,6 +114,8 @@ struct list {
 };
 
 struct board_class {
+    uint32_t name;        /* what the planner calls it; NONE: nothing */
+    bool closing;         /* its group was removed: it runs no more tasks */
     struct list queue[2]; /* own tasks, foreign ones */
     struct list resuming; /* parents whose get is over */
     uint32_t idle, busy, take;
@@ -125,8 +132,10 @@ struct board {
     uint32_t serial, job, all;
     uint32_t owner, theirs; /* a guest's: the owner's serial of it */
     uint32_t maker;         /* the node that made a result last */
+    uint32_t gone;          /* a bit for each of the job's groups that was removed */
     struct plan_job key;
     struct board_class cls[CLASSES];
+    uint32_t next[CLASSES]; /* the name that a class has next in each place */
 };
 
 struct send {
@@ -137,7 +146,7 @@ struct send {
 struct node {
     struct plan_node *plan;
     uint64_t birth, incarnation, member_of;
-    uint64_t skew, tick_at, starved_since;
+    uint64_t skew, tick_at, starved_since, guests_since;
     int32_t drift; /* its clock's, in 1/256 */
     struct resources capacity;
     char labels[32];
@@ -163,8 +172,10 @@ struct bundle {
 struct group {
     uint64_t id; /* 0: there is none */
     uint32_t job, count, strategy;
-    bool wanted;                 /* its owner has it */
-    uint64_t head, owner;        /* the head that was told of it last; by whom */
+    bool wanted;          /* its owner has it */
+    bool ended;           /* in this event, by the head, though it is wanted */
+    uint64_t remove_ns;   /* it is removed so long after it began; 0: when all is done */
+    uint64_t head, owner; /* the head that was told of it last; by whom */
     struct plan_group_view told; /* what its owner heard of it last */
     struct bundle bundles[MOB_GROUP_BUNDLES_MAX];
 };
@@ -185,10 +196,12 @@ enum word { /* of nodes */ TASKS,
             BACK,
             RESULT,
             CLOSE,
+            GONE,
             /* to the head */ JOIN,
             UP,
             GROUP,
             GROUP_END,
+            GROUPS_SAID,
             HEARTBEAT,
             /* of the head */ WELCOME,
             REFUSED,
@@ -228,7 +241,7 @@ enum kind {
     EV_TICK, EV_CRASH, EV_RESTART, EV_CUT, EV_BREAK, EV_SENDS, EV_BEAT,   /* node.c */
     EV_STARTED, EV_LOOK, EV_GIVE_BACK,                                    /* its workers */
     EV_DONE, EV_SPAWN, EV_WORKER_DIES, EV_FETCHED,                        /* task.c */
-    EV_ARRIVE, EV_STOP,                                                   /* job.c */
+    EV_ARRIVE, EV_REMOVE, EV_ENDS, EV_STOP,                               /* job.c */
     EV_HEAD_TICK, EV_HEAD_CRASH, EV_HEAD_UP,                              /* head.c */
     EV_LOOK_AROUND                                                        /* check.c */
 };
@@ -270,9 +283,11 @@ extern struct world {
     uint64_t now, seq, random, events, healed_at, loss, lag_ns;
     bool doubling;
     /* What is counted. */
-    uint64_t messages, changes, done, remote, breaks, deaths, again, crashes, whole;
+    uint64_t messages, changes, done, remote, breaks, deaths, again, crashes, whole,
+        reused, ended;
     uint64_t late_ns;    /* longest that CPUs stood idle beside a task */
     uint64_t starved_ns; /* longest that no task of a class ran */
+    uint64_t behind_ns;  /* longest that a node's own task waited for what guests had */
     uint64_t longest_ns;
     double stretch, unfair;
 } sim;
@@ -327,6 +342,8 @@ void job_event(struct event *e);
 void job_result(uint32_t task); /* of a graph's task: it is here, once */
 void job_use(struct job *j, int64_t units);
 void job_dead(struct job *j);
+/* Tasks are queued that belong to a group which was removed. */
+void job_ends_soon(struct job *j);
 
 /* task.c */
 uint32_t task_new(uint32_t node, uint32_t board, uint32_t cls);
@@ -343,6 +360,8 @@ void task_seal(uint32_t at);
 void task_again(uint32_t at, bool begun);
 void task_event(struct event *e);
 void task_resumed(uint32_t at);
+/* It ends where it is, with the worker that runs it. */
+void task_end(uint32_t at);
 
 /* node.c */
 void node_start(uint32_t i);
@@ -370,7 +389,8 @@ void peer_sends(uint32_t i);
 void peer_message(const struct message *m);
 void peer_result(uint32_t task); /* a foreign task is done here */
 void peer_give_back(uint32_t i);
-/* The board for an owner's tasks, made if there is none. */
+/* The board for an owner's tasks, made if there is none; NONE. */
+uint32_t guest_find(uint32_t i, uint32_t theirs);
 uint32_t guest_board(uint32_t i, uint32_t owner, uint32_t theirs, uint32_t job);
 
 /* head.c */
@@ -381,6 +401,19 @@ void head_message(const struct message *m); /* at the head */
 void head_word(const struct message *m);    /* at a node */
 void head_event(struct event *e);
 void head_timer(void);
+
+/* klass.c. By the planner's name, or by what it asks for; NONE. */
+uint32_t klass_find(const struct board *b, uint32_t name);
+uint32_t klass_of_demand(const struct board *b, const struct demand *d);
+/* Has a name from now on; and the planner knows it. */
+void klass_name(struct board *b, uint32_t cls);
+void klass_add(uint32_t i, uint32_t b, uint32_t cls);
+void klass_tidy(uint32_t i, uint32_t b, uint32_t keep);
+/* A group of a job was removed: on one board; on all. */
+void klass_close(uint32_t i, uint32_t b, uint32_t group);
+void klass_gone(const struct job *j);
+/* Gives the places of those that are left to others. */
+void klass_look(uint32_t i);
 
 /* group.c */
 void group_set_up(uint32_t job);
@@ -395,6 +428,7 @@ void group_told(uint32_t node, const struct plan_group_view *view); /* at its ow
 
 /* check_group.c. The head's words; a node's that reaches it; the head is down, or hears of a group; a node. */
 void check_hold(const struct plan_head_action *a);
+void check_wanted(void);
 void check_view(const struct plan_group_view *v);
 void check_hold_said(const struct plan_hold *said);
 void check_node_dead(uint64_t node);
@@ -422,10 +456,12 @@ bool check_over(const struct plan_head_action *a);
 /* True if it is of the present epoch: no other may be taken. */
 bool check_held(const struct plan_node_action *a);
 void check_grant(const struct plan_head_action *a);
-void check_look_around(void);
 void check_end(void);
 void check_shares(void);
 void check_forget(void);
 void check_print(void);
+
+/* check_idle.c */
+void check_look_around(void);
 
 #endif

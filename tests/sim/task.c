@@ -222,6 +222,9 @@ void task_queued(uint32_t at)
     t->phase = QUEUED;
     t->seq = ++sim.serial;
     list_push(task_queue(t), at);
+    if (board_of(t)->cls[t->cls].closing && !t->foreign) {
+        job_ends_soon(job_of(t));
+    }
 }
 
 static void later(enum kind kind, uint32_t at, uint64_t in)
@@ -291,7 +294,8 @@ static void wait_for_children(uint32_t at)
         stop_running(t);
         t->phase = LENT;
         t->lent = true; /* without a worker's slot */
-        if (plan_node_slot_lent(n->plan, b->key, t->cls, clock_of(n)) == MOB_OK) {
+        if (plan_node_slot_lent(n->plan, b->key, b->cls[t->cls].name, clock_of(n)) ==
+            MOB_OK) {
             struct board_class *k = &b->cls[t->cls];
             k->busy--;
             k->take -= k->take > 0;
@@ -330,7 +334,8 @@ static void tell_parent(uint32_t at)
     }
     if (t->lent && t->open == 0) {
         list_push(&board_of(t)->cls[t->cls].resuming, at);
-        sim_must(plan_node_slot_resume(n->plan, board_of(t)->key, t->cls, clock_of(n)),
+        sim_must(plan_node_slot_resume(n->plan, board_of(t)->key,
+                                       board_of(t)->cls[t->cls].name, clock_of(n)),
                  "resume", t->node);
         return;
     }
@@ -463,10 +468,36 @@ static void worker_dies(uint32_t at)
             }
         }
     }
-    sim_must(plan_node_worker_died(n->plan, b->key, cls, PLAN_SLOT_BUSY, clock_of(n)),
+    sim_must(plan_node_worker_died(n->plan, b->key, b->cls[cls].name, PLAN_SLOT_BUSY,
+                                   clock_of(n)),
              "died", node);
     task_again(at, true);
     board_kick(node, board, cls);
+}
+
+void task_end(uint32_t at)
+{
+    struct task *t = &sim.tasks[at];
+    struct node *n = &sim.nodes[t->node];
+    struct board *b = board_of(t);
+    struct board_class *k = &b->cls[t->cls];
+    if (t->phase == QUEUED) {
+        list_remove(task_queue(t), at);
+    } else if (t->phase == RUNNING) {
+        stop_running(t);
+        k->busy--;
+        k->take -= k->take > 0;
+        sim_must(
+            plan_node_worker_died(n->plan, b->key, k->name, PLAN_SLOT_BUSY, clock_of(n)),
+            "ended", t->node);
+    }
+    t->phase = DONE;
+    sim.ended++;
+    if (t->foreign) {
+        peer_result(at);
+    } else {
+        task_seal(at);
+    }
 }
 
 void task_event(struct event *e)
@@ -475,6 +506,9 @@ void task_event(struct event *e)
         return; /* its board has ended */
     }
     struct task *t = &sim.tasks[e->a];
+    if (t->phase == DONE) {
+        return; /* it was ended with its group */
+    }
     switch (e->kind) {
     case EV_DONE:
         done(e->a);

@@ -290,18 +290,20 @@ void world_run(const struct options *o)
     if (!o->quiet) {
         printf("seed %" PRIu64 ": %u nodes, %u jobs%s%s: %" PRIu64 " tasks, %" PRIu64
                " elsewhere, %" PRIu64 " again; %.1f s, %" PRIu64 " events; %" PRIu64
-               " breaks, %" PRIu64 " crashes, %" PRIu64
-               " workers died; %.4f head messages a task, %.2f a change; idle %.2f s, "
-               "starved %.2f s, stretch %.2f, unfair "
+               " breaks, %" PRIu64 " crashes, %" PRIu64 " workers died; %" PRIu64
+               " ended with groups, %" PRIu64
+               " names of places used again; %.4f head messages a task, %.2f a change; "
+               "idle %.2f s, "
+               "starved %.2f s, behind %.2f s, stretch %.2f, unfair "
                "%.2f\n",
                o->seed, o->nodes, o->jobs, o->faults ? ", faults" : "",
                o->rivals ? ", rivals" : "", sim.done, sim.remote, sim.again,
                (double)(sim.now - world_settle_ns()) / 1e9, sim.events, sim.breaks,
-               sim.crashes, sim.deaths,
+               sim.crashes, sim.deaths, sim.ended, sim.reused,
                (double)sim.messages / (double)(sim.done ? sim.done : 1),
                (double)sim.messages / (double)(sim.changes ? sim.changes : 1),
-               (double)sim.late_ns / 1e9, (double)sim.starved_ns / 1e9, sim.stretch,
-               sim.unfair);
+               (double)sim.late_ns / 1e9, (double)sim.starved_ns / 1e9,
+               (double)sim.behind_ns / 1e9, sim.stretch, sim.unfair);
     }
     clean_up();
 }

@@ -17,8 +17,8 @@ struct demand {
     struct resources need;
     int8_t priority;  /* among the classes of its job: higher first */
     uint8_t strategy; /* enum demand_strategy */
-    uint8_t
-        together; /* 1: its tasks wait for each other, so none is queued behind another one (a gang) */
+    /* 1: a gang's, none of which is queued behind another or run inside one that waits; of no group: none is run */
+    uint8_t together;
     uint64_t node; /* of DEMAND_NODE and _SOFT: its incarnation; else 0 */
     /* Its tasks run in what nodes hold for this group, and nowhere else; 0: in none. */
     uint64_t group;

@@ -141,17 +141,26 @@ mob_status plan_head_lease_held(struct plan_head *h, uint64_t node, uint64_t lea
 
 /* ---- groups: head_group.c has their states. A group's owner says it when it is made, and again when it comes
  * back; it hears how it is at once, and when that changes. */
+/* Which nodes may hold its bundles. */
+struct plan_where {
+    uint64_t node;                   /* 0: any */
+    char selector[SELECTOR_MAX + 1]; /* of labels that they must have; "": none */
+};
 struct plan_group {
     uint64_t id; /* of the cluster's */
     struct plan_job job;
     uint32_t count, strategy;
-    const struct resources *needs; /* of each bundle */
+    const struct resources *needs;  /* of each bundle */
+    const struct plan_where *where; /* NULL: all may */
     /* NULL, or where they were when it was whole last: for a head that does not know it. 0: nowhere. */
     const uint64_t *nodes, *holds;
 };
 /* MOB_ERR_FULL; MOB_ERR_EXISTS: another node's has that name. */
 mob_status plan_head_group(struct plan_head *h, uint64_t owner,
                            const struct plan_group *group, uint64_t now);
+/* The owner came, or came back, and has said all groups that it has: others of it are over. Until then they stay as long as
+ * it is a member, and where it has come from another head none are placed that could get what is its own. */
+mob_status plan_head_groups_said(struct plan_head *h, uint64_t owner, uint64_t now);
 mob_status plan_head_group_end(struct plan_head *h, uint64_t owner, uint64_t group,
                                uint64_t now);
 /* PLAN_HOLD_SAID. MOB_ERR_NOT_FOUND: it is over, which needs no answer. */

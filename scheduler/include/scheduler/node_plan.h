@@ -25,7 +25,8 @@
  * Invariants, which plan_node_check() walks:
  *   - of each kind slots and holds have at most what the node has, whatever the head or a peer says
  *   - slots of a group's classes have at most what is held for the group, of one bundle and of all; none is in
- *     a hold that is not KEPT, or was
+ *     a hold that is not KEPT, or was. Who was in a get when that ended goes on in a hold of its own, which only the
+ *     node knows and which ends with its slot
  *   - a job's workers are its slots and its bare workers, at most workers_max
  *   - lent and resuming workers of a job are at most PLAN_LENT_MAX
  *   - a lease has one epoch at a time; within an epoch its slots only get fewer
@@ -150,7 +151,8 @@ mob_status plan_node_slot_lent(struct plan_node *p, struct plan_job job, uint32_
 mob_status
 plan_node_slot_resume(struct plan_node *p, struct plan_job job, uint32_t cls,
                       uint64_t now); /* LENT -> RESUMING; PLAN_RESUME follows */
-/* @from (BUSY or IDLE) -> the worker is bare. Also for a slot that nobody asked back. */
+/* @from (BUSY or IDLE, or RESUMING: its task ended before there was room) -> the worker is bare. Also for a slot that
+ * nobody asked back. */
 mob_status plan_node_slot_returned(struct plan_node *p, struct plan_job job, uint32_t cls,
                                    enum plan_slot from, uint64_t now);
 /* A worker that had its slot in state @from is dead. STARTING is worker_failed. */

@@ -99,6 +99,10 @@ struct plan_hold {
  * twice as long each time: where every task runs for a minute, no shorter time will do. */
 #define PLAN_GATHER_NS (1 * NS_PER_S)
 #define PLAN_GATHER_DOUBLINGS 8
+/* A group that waits and that later ones have overtaken gets, after so long, what such ones give back on nodes that are
+ * chosen for it, for as long; then others have their chance for as long, and it gets twice as long. */
+#define PLAN_OVERTAKEN_NS (10 * NS_PER_S)
+#define PLAN_OVERTAKEN_DOUBLINGS 5
 /* A node whose head is silent gathers no longer than this. */
 #define PLAN_GATHER_MAX_NS (2 * PLAN_GATHER_NS << PLAN_GATHER_DOUBLINGS)
 /* A head that starts anew hears of the groups from their owners in this time; what it has not named to a node

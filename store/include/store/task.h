@@ -199,6 +199,14 @@ static inline void task_prefetch_next(const struct lane *l, uint32_t class,
     }
 }
 
+/* A record in state @s, read with acquire, is a ready task of the class. The call stays as it is while the task is
+ * QUEUED, so that a claim by compare-and-swap from @s is one of this task. */
+static inline bool task_is_ready(const struct record *r, uint64_t s, uint32_t class)
+{
+    struct call call = record_call(r);
+    return state_phase(s) == PHASE_QUEUED && call_class(&call) == class;
+}
+
 /* The two halves of it. Between them the hint of the claimed task is stale: a worker that comes out
  * of waiting runs the task first, so that who waits for it does not wait for the tidying up. */
 static inline enum queue_result task_claim_hinted(struct lane *l, uint32_t class,
@@ -216,8 +224,9 @@ static inline enum queue_result task_claim_hinted(struct lane *l, uint32_t class
             task_prefetch_next(l, class, ret_item);
             uint64_t s = at_load(&r->state, AT_ACQUIRE);
             /* Again while it is QUEUED: a waiter's or canceller's flag must not cost the task
-             * its only hint. */
-            while (__builtin_expect(state_phase(s) == PHASE_QUEUED, 1)) {
+             * its only hint. The hint may be of a task that the record was before, of another class
+             * than the one that it is now, which has a hint of its own. */
+            while (__builtin_expect(task_is_ready(r, s, class), 1)) {
                 if (at_cas(&r->state, &s, state_to(s, PHASE_TAKEN, l->self),
                            AT_SEQ_CST)) {
                     *ret = r;
