@@ -34,9 +34,9 @@ case_gang_rivals() {
 
 # The node of the task that submitted it dies, and not the job: what was set aside for it on another node is free again.
 case_gang_kept() {
-    node_start 1 $CPU "$STORE"
+    node_start 1 "$CPU" "$STORE"
     node_start 2 --num-cpus=2 "$STORE"
-    node_start 3 $CPU "$STORE" --resources=tape=2
+    node_start 3 "$CPU" "$STORE" --resources=tape=2
     LIMIT=60 on 1 gang_kept >"$WORK/out" 2>"$WORK/err" &
     driver=$!
     eventually grep -q 'gang: there' "$WORK/out" || fail "the gang does not begin: $(cat "$WORK/err")"
