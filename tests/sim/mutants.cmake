@@ -51,7 +51,6 @@ sim_mutant(asked_back_for_ever node_events.c "        c->taking--;" "")
 # ---- kinds, labels, priorities
 sim_mutant(node_forgets_labels node_events.c "              selector_match(demand->selector, p->config.labels);" "              true;" --kinds)
 sim_mutant(short_kind_blocks_all node_report.c "        offer->amount[k] = few ? 0 : offer->amount[k];" "        offer->amount[k] = 0u * few;" --kinds --seed 32)
-sim_mutant(priority_for_ever node_decide.c "(now >= since + PLAN_RESERVE_NS && class_held(c) == 0)" "c->demand.priority > 0" --kinds)
 
 # ---- who waits for ever
 sim_mutant(not_resumed node_decide.c "            node_act(p, PLAN_RESUME, j, c, 1);" "")
