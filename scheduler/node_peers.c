@@ -10,11 +10,19 @@ void node_set_lease(struct plan_node *p, struct node_lease *l, uint32_t slots)
     l->slots = slots;
 }
 
-void node_say_held(struct plan_node *p, const struct node_lease *l)
+static void owe(struct plan_node *p, struct node_lease *l, uint32_t slots)
+{
+    struct node_class *c = CLASS_OF(p, l);
+    c->owed = c->owed - l->owed + slots;
+    l->owed = slots;
+}
+
+void node_say_held(struct plan_node *p, struct node_lease *l)
 {
     if (!p->head_up) {
         return; /* the head repeats the lease when it is back, and is answered then */
     }
+    owe(p, l, 0); /* it counts what it is told now */
     p->offer_known = true;
     p->offer_sent = node_room(p);
     const struct node_job *j = &p->jobs[l->job];
@@ -32,6 +40,7 @@ void node_drop_lease(struct plan_node *p, uint32_t at)
     struct node_job *j = &p->jobs[p->leases[at].job];
     uint32_t job = p->leases[at].job;
     node_set_lease(p, &p->leases[at], 0);
+    owe(p, &p->leases[at], 0);
     index_remove(&p->lease_index, p->leases[at].lease);
     p->leases[at] = p->leases[--p->leases_count];
     if (at < p->leases_count) {
@@ -133,6 +142,7 @@ mob_status plan_node_lease(struct plan_node *p, const struct plan_lease *in, uin
         uint32_t asked = in->slots - l->slots;
         node_set_lease(p, l, l->slots + (more < asked ? more : asked));
     } else if (in->slots < l->slots) {
+        owe(p, l, l->owed + l->slots - in->slots);
         node_set_lease(p, l, in->slots);
     }
     l->settling =
@@ -406,6 +416,7 @@ void plan_node_peer_lost(struct plan_node *p, uint64_t node, uint64_t now)
     for (uint32_t i = p->leases_count; i-- > 0;) {
         if (p->leases[i].owner == node) {
             /* The head waits for the slots, not for the owner. */
+            owe(p, &p->leases[i], p->leases[i].owed + p->leases[i].slots);
             node_set_lease(p, &p->leases[i], 0);
             p->leases[i].settling = true;
         }

@@ -57,14 +57,16 @@ struct resources node_promised(const struct plan_node *p)
     return promised;
 }
 
+/* What the head may lease out, with what it has leased. Slots that it does not know of, since they were cut here and are
+ * not back, are none of that; those that it asked back itself it counts until it hears that they are. */
 struct resources node_room(const struct plan_node *p)
 {
     struct resources room = plan_node_offer(p);
     FOR_EACH_CLASS(p, j, c)
     {
         if (!class_is_native(p, j, c) && !class_grouped(c)) {
-            uint32_t held = class_held(c);
-            resources_sub(&room, &c->demand.need, held > c->quota ? held - c->quota : 0);
+            uint32_t held = class_held(c), counted = c->quota + c->owed;
+            resources_sub(&room, &c->demand.need, held > counted ? held - counted : 0);
             class_book_kept(&room, c, c->lent, resources_sub);
         }
     }
@@ -301,10 +303,12 @@ static const char *check_job(const struct plan_node *p, const struct node_job *j
     uint32_t workers = j->bare, waiting = 0, job = (uint32_t)(j - p->jobs);
     for (uint32_t i = 0; i < j->classes; i++) {
         const struct node_class *c = &j->cls[i];
-        uint32_t quota = 0, granted = 0, away = 0, filled = 0, asked = 0;
+        uint32_t quota = 0, owed = 0, granted = 0, away = 0, filled = 0, asked = 0;
         for (uint32_t k = 0; k < p->leases_count; k++) {
             const struct node_lease *l = &p->leases[k];
-            quota += l->job == job && plan_class_place(l->cls) == i ? l->slots : 0;
+            bool its = l->job == job && plan_class_place(l->cls) == i;
+            quota += its ? l->slots : 0;
+            owed += its ? l->owed : 0;
         }
         for (uint32_t k = 0; k < p->grants_count; k++) {
             const struct node_grant *g = &p->grants[k];
@@ -315,8 +319,8 @@ static const char *check_job(const struct plan_node *p, const struct node_job *j
                 asked += g->asked;
             }
         }
-        if (quota != c->quota || granted != c->granted || away != c->away ||
-            filled != c->filled || asked != c->asked) {
+        if (quota != c->quota || owed != c->owed || granted != c->granted ||
+            away != c->away || filled != c->filled || asked != c->asked) {
             return "a class's sums are not those of its leases and grants";
         }
         if (c->taking > c->busy + c->idle) {

@@ -31,6 +31,7 @@ struct node_class {
     uint32_t taking; /* slots asked back, at most busy + idle */
     uint64_t taking_since;
     uint32_t quota;   /* slots of all leases for it here */
+    uint32_t owed;    /* and those that the head took away and counts until they are back */
     uint32_t foreign; /* tasks that came under leases and are not finished */
     /* Sums over its grants: slots; tasks sent; slots that those tasks fill; tasks asked for. */
     uint32_t granted, away, filled, asked;
@@ -65,6 +66,7 @@ struct node_lease {
     uint32_t epoch, job, cls, slots; /* job: its place; cls: a name */
     uint32_t sync; /* the connection in which the head last spoke of it */
     bool settling; /* shrunk by the head, which waits for the slots to come back */
+    uint32_t owed; /* these slots */
 };
 
 /* A lease that others execute for us. Without slots it stays until its tasks are back. */
@@ -189,7 +191,7 @@ void node_add_class(const struct plan_node *p, struct node_job *j, uint32_t cls,
 
 /* node_peers.c */
 void node_set_lease(struct plan_node *p, struct node_lease *l, uint32_t slots);
-void node_say_held(struct plan_node *p, const struct node_lease *l);
+void node_say_held(struct plan_node *p, struct node_lease *l);
 void node_drop_lease(struct plan_node *p, uint32_t at);
 void node_drop_grant(struct plan_node *p, uint32_t at);
 /* Adds a grant to the sums of its class, or (@sign -1) takes it out. */

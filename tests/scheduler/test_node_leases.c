@@ -41,6 +41,39 @@ Test(node_plan, a_lease_is_held_to_what_natives_leave_and_cut_for_them)
     plan_node_destroy(p);
 }
 
+/* The head counts what it asks back until it hears that it is back. If the node kept that out of its offer too, as long as the
+ * tasks take to end, as much again would be given to nobody. */
+Test(node_plan, what_the_head_asks_back_is_not_kept_out_of_the_offer_too)
+{
+    struct plan_node *p = node(4);
+    struct plan_lease l = lease(99, 3, 2);
+    plan_node_head_up(p, 5, 0);
+    OK(plan_node_lease(p, &l, 0));
+    OK(plan_node_received(p, l.job, 0, 99, 1, 2, 0));
+    OK(plan_node_worker_started(p, l.job, 0, MS));
+    OK(plan_node_worker_started(p, l.job, 0, MS));
+    l.epoch = 2;
+    l.slots = 0;
+    OK(plan_node_lease(p, &l, 2 * MS));
+    cr_assert_eq(count(PLAN_TAKE, 3), 2);
+    uint64_t now = 2 * MS;
+    for (; now < 2 * NS_PER_S;
+         now += MS) { /* longer than a node waits with what it says */
+        plan_node_tick(p, now);
+    }
+    for (int i = 0; i < 2; i++) {
+        OK(plan_node_slot_returned(p, l.job, 0, PLAN_SLOT_BUSY, now));
+    }
+    cr_assert_eq(count(PLAN_LEASE_HELD, 3), 2);
+    cr_assert_eq(seen[seen_count - 1].kind, PLAN_LEASE_HELD);
+    for (uint32_t i = 0; i < seen_count; i++) {
+        bool says = seen[i].kind == PLAN_LEASE_HELD || seen[i].kind == PLAN_REPORT;
+        cr_assert(!says || offers[i] == 4 * CPU, "it offers %g CPUs",
+                  (double)offers[i] / CPU);
+    }
+    plan_node_destroy(p);
+}
+
 Test(node_plan, an_owner_sends_what_its_own_slots_cannot_serve)
 {
     struct plan_node *p = node(1);
