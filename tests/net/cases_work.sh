@@ -151,3 +151,13 @@ case_idle() {
         fail "an idle node is busy"
     fi
 }
+
+# Whatever a program does, in any order, and workers that die: tests/api/test_api_random.c, which counts on room for two
+# CPUs beside its groups on each node.
+case_random() {
+    node_start 1 --num-cpus=3 "$STORE"
+    node_start 2 --num-cpus=3 "$STORE"
+    for seed in 1 2 3 4; do
+        MOB_TEST_SEED=$seed PROGRAM=test_api_random LIMIT=120 on 1 walk_1 || fail "seed $seed"
+    done
+}
