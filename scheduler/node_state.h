@@ -30,8 +30,8 @@ struct node_class {
     uint32_t starting, busy, idle, lent, resuming;
     uint32_t taking; /* slots asked back, at most busy + idle */
     uint64_t taking_since;
-    uint32_t quota;   /* slots of all leases for it here */
-    uint32_t owed;    /* and those that the head took away and counts until they are back */
+    uint32_t quota; /* slots of all leases for it here */
+    uint32_t owed;  /* and those that the head took away and counts until they are back */
     uint32_t foreign; /* tasks that came under leases and are not finished */
     /* Sums over its grants: slots; tasks sent; slots that those tasks fill; tasks asked for. */
     uint32_t granted, away, filled, asked;
