@@ -194,14 +194,15 @@ static uint64_t late_since(const struct plan_node *p, const struct node_class *c
     return late ? since : CLOCK_NEVER;
 }
 
-/* What is free or a slot holds. What workers keep inside a get is not in reach: it may come back only when others
- * have run, and others are what a reservation holds up. */
-static struct resources in_reach(const struct plan_node *p)
+struct resources node_reach(const struct plan_node *p, const struct node_class *c)
 {
+    if (class_grouped(c)) {
+        return node_hold_reach(p, c);
+    }
     struct resources reach = p->free;
-    FOR_EACH_CLASS(p, j, c)
+    FOR_EACH_CLASS(p, j, k)
     {
-        resources_add(&reach, &c->demand.need, class_held(c));
+        resources_add(&reach, &k->demand.need, class_grouped(k) ? 0 : class_held(k));
     }
     return reach;
 }
@@ -233,7 +234,7 @@ static void reserve(struct plan_node *p, bool native, uint64_t now)
         if (since == CLOCK_NEVER || since >= earliest) {
             continue;
         }
-        struct resources reach = in_reach(p);
+        struct resources reach = node_reach(p, c);
         if (resources_fit(&reach, &c->demand.need)) {
             job = j;
             first = c;

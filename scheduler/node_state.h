@@ -206,6 +206,10 @@ void node_act(struct plan_node *p, enum plan_node_action_kind kind,
 uint32_t node_lack(const struct plan_node *p, const struct node_job *j,
                    const struct node_class *c);
 
+/* What a class could have when all slots are back, of what is free or of what is held for its group. What workers keep
+ * inside a get is not in it: that may come back only when others have run, the class among them. */
+struct resources node_reach(const struct plan_node *p, const struct node_class *c);
+
 /* node_room.c */
 /* Asks @count slots of a class back. */
 void node_take(struct plan_node *p, struct node_job *j, struct node_class *c,

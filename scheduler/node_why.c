@@ -57,21 +57,6 @@ mob_status plan_node_why(const struct plan_node *p, struct plan_job job, uint32_
     return MOB_OK;
 }
 
-/* What the class could have when all slots are back but those of workers that wait inside a get: those may wait for the
- * very class. */
-static struct resources in_time(const struct plan_node *p, const struct node_class *c)
-{
-    if (class_grouped(c)) {
-        return node_hold_reach(p, c);
-    }
-    struct resources room = p->free;
-    FOR_EACH_CLASS(p, j, k)
-    {
-        resources_add(&room, &k->demand.need, class_grouped(k) ? 0 : class_held(k));
-    }
-    return room;
-}
-
 enum plan_why plan_node_room_for(const struct plan_node *p, struct plan_job job,
                                  uint32_t cls, const struct plan_waiting *waiting)
 {
@@ -80,7 +65,7 @@ enum plan_why plan_node_room_for(const struct plan_node *p, struct plan_job job,
     if (!c || !c->fits) {
         return PLAN_WHY_LARGE;
     }
-    struct resources room = in_time(p, c);
+    struct resources room = node_reach(p, c);
     resources_sub(&room, &waiting->busy, 1);
     resources_add(&room, &waiting->given, 1);
     if (!resources_fit(&room, &c->demand.need)) {

@@ -249,6 +249,48 @@ Test(groups_inside, a_large_task_is_not_overtaken_for_ever)
     finish();
 }
 
+/* A task that no node of the rest is large enough for must not have CPUs kept for it: they would idle as long as the group
+ * is there. */
+Test(groups_inside, what_is_held_is_not_in_reach_of_a_task_outside)
+{
+    begin(1, 3);
+    group_of_cpus(1, MOB_GROUP_PACK, 1, CPU);
+    struct plan_node *p = w.node[HOME];
+    struct plan_job small = {HOME, 2}, large = {HOME, 3};
+    struct demand inside = in_group(1, 1, 0), all = demand_cpus(3 * CPU),
+                  one = demand_cpus(CPU);
+    struct plan_lease l = {.lease = 70,
+                           .epoch = 1,
+                           .job = key,
+                           .weight = 1,
+                           .slots = 1,
+                           .owner = HOME,
+                           .demand = inside};
+    struct plan_class_view v;
+    MUST(plan_node_job_add(p, key, 1, w.now));
+    MUST(plan_node_class_add(p, key, 0, &inside, w.now));
+    MUST(plan_node_lease(p, &l, w.now));
+    queue(0, MANY);
+    cr_assert_eq(view(0).busy, 1);
+    MUST(plan_node_job_add(p, small, 1, w.now));
+    MUST(plan_node_class_add(p, small, 0, &one, w.now));
+    MUST(plan_node_job_add(p, large, 1, w.now));
+    MUST(plan_node_class_add(p, large, 0, &all, w.now));
+    MUST(plan_node_backlog(p, small, 0, MANY, NULL, 0, w.now));
+    MUST(plan_node_backlog(p, large, 0, 1, NULL, 0, w.now));
+    for (uint32_t t = 0; t < 3000; t++, w.now += MS) {
+        plan_node_tick(p, w.now);
+        MUST(plan_node_view(p, small, 0, &v));
+        for (uint32_t i = 0; i < v.starting; i++) {
+            MUST(plan_node_worker_started(p, small, 0, w.now));
+        }
+        cr_assert_eq(v.asked_back, 0, "after %u ms", t);
+        w.count = 0; /* nobody listens */
+    }
+    cr_assert_eq(v.busy, 2);
+    finish();
+}
+
 Test(groups_inside, slots_of_another_bundle_are_left_alone)
 {
     begin(1, 2);
