@@ -387,7 +387,8 @@ MOB_API MOB_MUST_CHECK mob_status mob_waitset_next(struct mob_waitset *set,
 MOB_API size_t mob_waitset_count(const struct mob_waitset *set);
 
 /* Drops the caller's hold. The bytes go when no task needs them and no view pins them. An id
- * that is unknown or was released already is ignored. */
+ * that is unknown or was released already is ignored. Not while another thread passes the same id to a
+ * call: that call may fail, or a task that it submits may find its argument gone. */
 MOB_API void mob_release(struct mob *mob, mob_ref ref);
 
 /* Why @ref failed: node, pid, signal or error, and what the task said, as one or more lines; of a

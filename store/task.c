@@ -333,10 +333,11 @@ void task_arrive(struct lane *l, struct record *t, uint32_t arg)
     arrive(l, t, arg, at_load(&t->state, AT_RELAXED), &call); /* held: it stays */
 }
 
-/* Gives the task of a stack's entry the argument that it waits for, a result of the record @x. @held: since
- * before that was sealed, so that the entry cannot name what has ended. Returns the next entry; or SUCC_EMPTY if the task is not open with that argument: after a sweep, what stands on a
- * stack may name a task that has gone on and was used again, and the sweep serves the rest. A task that was
- * cancelled while it waited is sealed, and open until its arguments came. */
+/* Gives the task of a stack's entry the argument that it waits for, a result of the record @x. @held: since before that
+ * was sealed, so that the entry cannot name what has ended. Returns the next entry; or SUCC_EMPTY if the task is not
+ * open with that argument: after a sweep, what stands on a stack may name a task that has gone on and was used again,
+ * and the sweep serves the rest. A task that was cancelled while it waited is sealed, and open until its arguments
+ * came. */
 static inline uint32_t give(struct lane *l, uint32_t entry, uint64_t x, bool held)
 {
     struct record *t = board_record(l->board, succ_index(entry));

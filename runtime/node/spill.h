@@ -1,7 +1,8 @@
 /* spill.h - objects that go to disk when memory is short, and come back when they are wanted.
  *
  * spill_pick.c looks at all records for what lies in which segment and how long ago it was used; spill.c empties the
- * coldest segment, because memory goes back to the machine by whole segments. restore.c moves in; compact.c moves what is left in a file that is mostly dead. How bytes move beside readers: store/move.h. */
+ * coldest segment, because memory goes back to the machine by whole segments. restore.c moves in; compact.c moves what is
+ * left in a file that is mostly dead. How bytes move beside readers: store/move.h. */
 #ifndef NODE_SPILL_H
 #define NODE_SPILL_H
 

@@ -137,9 +137,9 @@ static inline uint32_t link_ret(uint64_t link)
 /* ---- successor stack: the tasks that wait for this record ----------------------------------- */
 
 #define SUCC_EMPTY 0u
-/* An entry is index << 6 | slot, plus 1 so that it is never SUCC_EMPTY. The slot says where in the task's
- * payload the argument stands, in units of 8; its number, and the next entry, stand there too. Whoever finds a sealed record with a stack drains it: the sealer,
- * and a task that pushed and then saw the seal. */
+/* An entry is index << 6 | slot, plus 1 so that it is never SUCC_EMPTY. The slot says where in the task's payload the
+ * argument stands, in units of 8; its number, and the next entry, stand there too. Whoever finds a sealed record with a
+ * stack drains it: the sealer, and a task that pushed and then saw the seal. */
 #define SUCC_SLOT_BITS 6
 static inline uint32_t succ_index(uint32_t entry)
 {
@@ -330,10 +330,11 @@ static inline uint32_t record_site(const struct record *r)
     return at_load(&r->about, AT_RELAXED) & ABOUT_SITE_MASK;
 }
 
-/* ---- spare uses. A task's creator may count some before anybody can see the record, when a store does it, and
- * then give its tasks these; so they share a small result without a step on its counts for each. How many are left
- * stands in `fill`, and the thread that made the record writes it. Whoever drops the handle takes them off with it:
- * a record without handle has none. They are counted in the refs word, so where that has no uses there are none. ------------------------------------------------------------------------------- */
+/* ---- spare uses -----------------------------------------------------------------------------
+ * A task's creator may count some before anybody can see the record, when a store does it, and then give its tasks these;
+ * so they share a small result without a step on its counts for each. How many are left stands in `fill`, and the thread
+ * that made the record writes it. Whoever drops the handle takes them off with it: a record without handle has none.
+ * They are counted in the refs word, so where that has no uses there are none. */
 
 #define REFS_SPARE 255u
 #define FILL_SPARE_SHIFT 16
