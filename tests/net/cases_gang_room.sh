@@ -32,6 +32,12 @@ case_gang_rivals() {
     longest_at_most 4000 "$WORK/out"
 }
 
+# In a group of the program over two nodes: one gathers at a time, of whatever class.
+case_gang_inside() {
+    two_nodes
+    LIMIT=100 on 1 gang_inside || fail "they wait for each other"
+}
+
 # The node of the task that submitted it dies, and not the job: what was set aside for it on another node is free again.
 case_gang_kept() {
     node_start 1 "$CPU" "$STORE"

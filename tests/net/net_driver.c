@@ -493,6 +493,7 @@ int main(int argc, char **argv)
                                             {"gang", gang_here},
                                             {"gangs", gangs},
                                             {"gang_kept", gang_kept},
+                                            {"gang_inside", gang_inside},
                                             {"crowd", crowd_here},
                                             {"reduce", reduce},
                                             {"fold", fold},

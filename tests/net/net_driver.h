@@ -113,6 +113,7 @@ void saturate(const char *file);
 void gang(const char *file);
 void gangs(void);
 void gang_kept(void);
+void gang_inside(void);
 void crowd(const char *path);
 
 /* ---- net_wait.c: who sleeps while it waits ---- */

@@ -164,6 +164,31 @@ void crowd(const char *path)
     }
 }
 
+/* Gangs of two classes in one group over two nodes, of which each could get one of the two slots for a member. */
+void gang_inside(void)
+{
+    enum { GANGS = 12, MEMBERS_INSIDE = 2 };
+    struct mob_bundle b[MEMBERS_INSIDE] = {MOB_BUNDLE_INIT, MOB_BUNDLE_INIT};
+    struct mob_options o = MOB_OPTIONS_INIT;
+    mob_ref refs[GANGS][MEMBERS_INSIDE];
+    MOB_CHECK(
+        mob_group_create(mob, b, MEMBERS_INSIDE, MOB_GROUP_STRICT_SPREAD, &o.group));
+    for (int i = 0; i < GANGS; i++) {
+        o.num_cpus = i % 2 ? 1 : 0.9;
+        MOB_CHECK(mob_submit_gang(mob, meets, MOB_NO_ARGS, &o, MEMBERS_INSIDE, refs[i]));
+    }
+    for (int i = 0; i < GANGS; i++) {
+        for (int k = 0; k < MEMBERS_INSIDE; k++) {
+            size_t bytes;
+            mob_status st = mob_get_size(mob, refs[i][k], 20 * 1000000000ull, &bytes);
+            if (st) {
+                FAIL("gang %d: %s", i, mob_last_error());
+            }
+            mob_release(mob, refs[i][k]);
+        }
+    }
+}
+
 /* ---- the node that keeps it is lost, and the job is not -------------------------------------------------- */
 
 static mob_status stays(struct mob_task *task)
